@@ -1,0 +1,112 @@
+"""What leaves and what was handled: the outbox, the dead letters, and the ledger of consumed offsets."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from tables.metadata import metadata
+
+event_outbox = Table(
+    "event_outbox",
+    metadata,
+    Column("order_key", Text, primary_key=True, comment="the batch id; a dead letter is its own"),
+    Column("event_id", Uuid, primary_key=True),
+    Column("share", SmallInteger, nullable=False, comment="hash of order_key; one relay at a time owns a share"),
+    Column("position", BigInteger, Identity(always=True), nullable=False),
+    Column("sequence", BigInteger, nullable=False, comment="per order_key, from the tracker under its lock"),
+    Column("topic", Text, nullable=False, comment="logical name, without the prefix of an environment"),
+    Column("key", LargeBinary),
+    Column("value", LargeBinary),
+    Column("headers", JSONB, nullable=False, comment="[[name, value in hex], ...]"),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("held_until", DateTime(timezone=True), comment="cannot be sent as it is; it holds back its order_key"),
+    Column("last_error", Text),
+    CheckConstraint("share BETWEEN 0 AND 63", name="share"),
+    Index("uq_event_outbox_position", "share", "position", unique=True),
+    Index("ix_event_outbox_held", "order_key", postgresql_where=text("held_until IS NOT NULL")),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("batch_id", Text, comment="where the record could be read that far"),
+    Column("reason", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("source_topic", Text, nullable=False),
+    Column("source_partition", Integer, nullable=False),
+    Column("source_offset", BigInteger, nullable=False),
+    Column("source_timestamp", BigInteger, nullable=False, comment="milliseconds since the epoch"),
+    Column("key", LargeBinary),
+    Column("value", LargeBinary, comment="the original bytes; gone with a purge"),
+    Column("value_size", BigInteger, nullable=False),
+    Column("value_sha256", LargeBinary, nullable=False),
+    Column("headers", JSONB, nullable=False, comment="[[name, value in hex], ...]"),
+    Column("state", Text, nullable=False, server_default="open"),
+    Column("replay_of", BigInteger, comment="the dead letter whose replay failed into this one"),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("settled_at", DateTime(timezone=True)),
+    ForeignKeyConstraint(["replay_of"], ["dead_letters.id"], ondelete="SET NULL"),
+    CheckConstraint("state IN ('open', 'replayed', 'dropped')", name="state"),
+    CheckConstraint("(state = 'open') = (settled_at IS NULL)", name="settled"),
+    Index(
+        "uq_dead_letters_source",
+        "source_topic",
+        "source_partition",
+        "source_offset",
+        "source_timestamp",
+        unique=True,
+        postgresql_where=text("replay_of IS NULL"),
+    ),
+    Index("ix_dead_letters_batch_id", "batch_id", postgresql_where=text("batch_id IS NOT NULL")),
+    Index(None, "created_at"),
+    Index(None, "replay_of"),
+)
+
+consumed_offsets = Table(
+    "consumed_offsets",
+    metadata,
+    Column("consumer_group", Text, primary_key=True),
+    Column("topic", Text, primary_key=True, comment="as the broker knows it, with the prefix of an environment"),
+    Column("partition", Integer, primary_key=True),
+    Column("next_offset", BigInteger, nullable=False),
+    Column("record_timestamp", BigInteger, comment="of the last handled record, milliseconds since the epoch"),
+    Column("record_crc", BigInteger, comment="CRC-32 over key and value of the last handled record"),
+    Column("caught_up_at", DateTime(timezone=True), comment="an end offset read after this time was reached"),
+    Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    CheckConstraint("next_offset >= 0", name="next_offset_not_negative"),
+    CheckConstraint("(record_timestamp IS NULL) = (record_crc IS NULL)", name="record_mark"),
+    postgresql_with={"fillfactor": 50},
+)
+
+purge_log = Table(
+    "purge_log",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("action", Text, nullable=False),
+    Column("class_type", Text),
+    Column("older_than_days", Integer),
+    Column("batches", BigInteger, nullable=False),
+    Column("removed", JSONB, nullable=False, comment="rows removed by table; never anything of a person"),
+    Column("started_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("finished_at", DateTime(timezone=True)),
+    CheckConstraint("action IN ('purge', 'purge_abandoned', 'erase_batch', 'erase_student')", name="action"),
+    CheckConstraint("batches >= 0", name="batches_not_negative"),
+)
