@@ -63,7 +63,7 @@ batch_pending_events = Table(
     Column("source_timestamp", BigInteger, nullable=False, comment="milliseconds since the epoch"),
     Column("key", LargeBinary),
     Column("value", LargeBinary, nullable=False),
-    Column("headers", JSONB, nullable=False, comment="[[name, value in hex], ...]"),
+    Column("headers", LargeBinary, nullable=False, comment="JSON: [[name, value as Latin-1], ...]"),
     Column("parked_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     ForeignKeyConstraint(["batch_id"], ["batch_essay_trackers.batch_id"], ondelete="CASCADE"),
     CheckConstraint(
