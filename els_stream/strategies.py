@@ -1,0 +1,31 @@
+"""Which claim strategy the two flags mean; the one place that knows the defaults and the contradiction."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Strategy(StrEnum):
+    TWO_STEP = "two-step"
+    OPTION_A = "option-a"
+    OPTION_B = "option-b"
+
+
+class Inventory(StrEnum):
+    """The table that holds a batch's slots; written on its tracker at registration and never changed after."""
+
+    ESSAY_STATES = "essay_states"
+    SLOT_ASSIGNMENTS = "slot_assignments"
+
+
+def choose_strategy(*, cte_upsert: bool | None, essay_states: bool | None) -> Strategy:
+    """Option B unless Option A is asked for or B is refused. Raises ValueError when both are asked for."""
+    if cte_upsert and essay_states:
+        raise ValueError("both strategies are on: set one of them to false, or leave one unset")
+    if cte_upsert:
+        return Strategy.OPTION_A
+    return Strategy.TWO_STEP if essay_states is False else Strategy.OPTION_B
+
+
+def inventory_of(strategy: Strategy) -> Inventory:
+    return Inventory.ESSAY_STATES if strategy is Strategy.OPTION_B else Inventory.SLOT_ASSIGNMENTS
