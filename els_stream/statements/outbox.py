@@ -1,0 +1,213 @@
+"""The outbox: rows go in with the facts they tell, and leave after the broker's ack.
+
+Per order key, positions ascend with sequences and commit in that order, since a writer holds the key's tracker row from
+the first position it takes until its commit. So whatever a snapshot sees of one key has no gap before its last row,
+and order rests on that alone; positions of different keys commit in any order and mean nothing.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from els_stream.contracts.headers import encode_headers
+from els_stream.errors import OutboxConflict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import timedelta
+    from uuid import UUID
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from els_stream.contracts.outbound import OutboundEvent
+
+SHARES: Final = 64
+CHANNEL: Final = "els_outbox"
+
+# Positions are drawn after the sort: of one key they ascend with the sequence, however the caller ordered the rows.
+# One NOTIFY per statement; PostgreSQL folds equal ones of a transaction and sends them after the commit only.
+_PUT = text("""
+    WITH written AS (
+        INSERT INTO event_outbox (order_key, event_id, share, sequence, topic, key, value, headers)
+        SELECT i.order_key, i.event_id, i.share, i.sequence, i.topic, i.key, i.value, i.headers
+        FROM unnest(CAST(:order_keys AS text[]), CAST(:event_ids AS uuid[]), CAST(:shares AS smallint[]),
+                    CAST(:sequences AS bigint[]), CAST(:topics AS text[]), CAST(:keys AS bytea[]),
+                    CAST(:values AS bytea[]), CAST(:headers AS bytea[]))
+             AS i (order_key, event_id, share, sequence, topic, key, value, headers)
+        ORDER BY i.sequence
+    )
+    SELECT pg_notify(:channel, '')
+""")
+
+_FETCH = text("""
+    SELECT share, position, order_key, event_id, topic, key, value, headers, attempts
+    FROM (
+        -- The sizes are added up before the values are read: 16 MiB times the row limit would not fit into memory.
+        SELECT w.*, sum(w.size) OVER (ROWS UNBOUNDED PRECEDING) - w.size AS bytes_before
+        FROM (
+            SELECT o.*
+            FROM unnest(CAST(:shares AS smallint[])) AS s (share)
+            -- A LATERAL per share with ORDER BY and LIMIT can only walk the index on (share, position): statistics from
+            -- a time when the outbox was empty can't turn it into a scan of all that waits. No lower bound on position:
+            -- one that commits late would be passed by.
+            CROSS JOIN LATERAL (
+                SELECT e.share, e.position, e.order_key, e.event_id, e.topic, e.key, e.value, e.headers, e.attempts,
+                       coalesce(octet_length(e.value), 0) + octet_length(e.headers) AS size
+                FROM event_outbox e
+                WHERE e.share = s.share
+                  -- A held row holds back its key. As a scalar sub-select it stays one probe of the partial index per
+                  -- row; an anti-join, planned while no row was held, would scan all held rows for each.
+                  AND (SELECT true FROM event_outbox h
+                       WHERE h.order_key = e.order_key AND h.held_until > now() LIMIT 1) IS NULL
+                ORDER BY e.position
+                LIMIT :rows
+            ) o
+            LIMIT :rows
+        ) w
+    ) sized
+    WHERE bytes_before < :bytes
+""")
+
+# By key: a range of positions would take rows that committed since, unsent.
+_DELETE = text("""
+    DELETE FROM event_outbox o
+    USING unnest(CAST(:order_keys AS text[]), CAST(:event_ids AS uuid[])) AS i (order_key, event_id)
+    WHERE o.order_key = i.order_key AND o.event_id = i.event_id
+""")
+
+_HOLD = text("""
+    UPDATE event_outbox o
+    SET attempts = o.attempts + 1,
+        last_error = i.error,
+        -- The exponent is capped: a row that is held for months must not overflow the interval.
+        held_until = now() + least(CAST(:longest AS interval), CAST(:shortest AS interval) * 2 ^ least(o.attempts, 20))
+    FROM unnest(CAST(:order_keys AS text[]), CAST(:event_ids AS uuid[]), CAST(:errors AS text[]))
+         AS i (order_key, event_id, error)
+    WHERE o.order_key = i.order_key AND o.event_id = i.event_id
+""")
+
+_WAITING = text("""
+    SELECT (SELECT count(*) FROM (SELECT FROM event_outbox LIMIT :limit) counted) AS rows,
+           (SELECT count(*) FROM (SELECT FROM event_outbox WHERE held_until IS NOT NULL LIMIT :limit) counted) AS held,
+           -- One probe per share: the first position of a share is its oldest row, give or take a transaction.
+           coalesce(extract(epoch FROM now() - (
+               SELECT min(o.created_at)
+               FROM generate_series(0, :last_share) AS s (share)
+               CROSS JOIN LATERAL (SELECT e.created_at FROM event_outbox e WHERE e.share = s.share
+                                   ORDER BY e.position LIMIT 1) o)), 0) AS oldest_seconds
+""")
+
+_COUNTED_AT_MOST: Final = 100_000
+_ERROR_CHARACTERS: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """`sequence` ascends per order key and is drawn under the lock that orders the key's facts."""
+
+    order_key: str
+    sequence: int
+    event: OutboundEvent
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRow:
+    """A row as the relay sends it; `topic` is the logical name, `headers` are as stored."""
+
+    share: int
+    position: int
+    order_key: str
+    event_id: UUID
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: bytes
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRow:
+    row: WaitingRow
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """`rows` and `held` are counted up to 100 000: the gauge must stay cheap when the outbox is not."""
+
+    rows: int
+    held: int
+    oldest_seconds: float
+
+
+def share_of(order_key: str) -> int:
+    """The share an order key belongs to, the same in every process and release."""
+    return zlib.crc32(order_key.encode()) % SHARES
+
+
+async def put(conn: AsyncConnection, rows: Sequence[OutboxRow]) -> None:
+    """One statement for any number of rows; relays hear of them when the caller commits.
+
+    An event id that the key's outbox already holds raises OutboxConflict, with equal bytes too, and leaves the
+    transaction aborted: callers recognise repeats by the facts, before they come here.
+    """
+    if not rows:
+        return
+    events = [row.event for row in rows]
+    parameters = {
+        "channel": CHANNEL,
+        "order_keys": [row.order_key for row in rows],
+        "event_ids": [event.event_id for event in events],
+        "shares": [share_of(row.order_key) for row in rows],
+        "sequences": [row.sequence for row in rows],
+        "topics": [event.topic for event in events],
+        "keys": [event.key for event in events],
+        "values": [event.value for event in events],
+        "headers": [encode_headers(event.headers) for event in events],
+    }
+    try:
+        await conn.execute(_PUT, parameters)
+    except IntegrityError as error:
+        cause = error.orig.__cause__ if error.orig else None
+        if getattr(cause, "constraint_name", None) == "pk_event_outbox":
+            raise OutboxConflict("an event id was written to the outbox a second time") from error
+        raise
+
+
+async def fetch(conn: AsyncConnection, shares: Sequence[int], *, rows: int, size: int) -> list[WaitingRow]:
+    """What may be sent now of these shares, each share's rows in order, at most `rows` and about `size` bytes.
+
+    Shares named first are served first, so callers rotate them. Keys with a held row are left out until it is due;
+    then it is the first of its key again. One row comes whatever its size.
+    """
+    found = await conn.execute(_FETCH, {"shares": list(shares), "rows": rows, "bytes": size})
+    return [WaitingRow(*row) for row in found]
+
+
+async def delete(conn: AsyncConnection, rows: Iterable[WaitingRow]) -> None:
+    """Only for rows that the broker has acked; a row that is gone already is no error."""
+    keys = [(row.order_key, row.event_id) for row in rows]
+    await conn.execute(_DELETE, {"order_keys": [key for key, _ in keys], "event_ids": [id_ for _, id_ in keys]})
+
+
+async def hold(conn: AsyncConnection, held: Sequence[HeldRow], *, shortest: timedelta, longest: timedelta) -> None:
+    """Sets rows aside, twice as long at each attempt; the rows behind them of the same key wait too."""
+    parameters = {
+        "order_keys": [one.row.order_key for one in held],
+        "event_ids": [one.row.event_id for one in held],
+        "errors": [one.error[:_ERROR_CHARACTERS] for one in held],
+        "shortest": shortest,
+        "longest": longest,
+    }
+    await conn.execute(_HOLD, parameters)
+
+
+async def waiting(conn: AsyncConnection) -> Waiting:
+    found = await conn.execute(_WAITING, {"limit": _COUNTED_AT_MOST, "last_share": SHARES - 1})
+    rows, held, oldest_seconds = found.one()
+    return Waiting(rows, held, float(oldest_seconds))
