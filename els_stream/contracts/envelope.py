@@ -1,0 +1,22 @@
+"""The envelope around every event that comes in."""
+
+from typing import Generic, Literal, TypeVar
+from uuid import UUID
+
+from els_stream.contracts.parts import Contract, FreeObject, Identifier, UtcTime
+
+DataT_co = TypeVar("DataT_co", bound=Contract, covariant=True)
+
+
+class Envelope(Contract, Generic[DataT_co]):
+    """Its `correlation_id` is the one that counts: the one that some events repeat in `data` is checked, never used."""
+
+    event_id: UUID
+    event_type: str
+    event_timestamp: UtcTime
+    source_service: Identifier
+    schema_version: Literal[1]
+    correlation_id: UUID
+    data_schema_uri: str | None = None
+    data: DataT_co
+    metadata: FreeObject | None = None

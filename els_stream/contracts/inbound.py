@@ -1,0 +1,108 @@
+"""The four events that come in, field by field as the contract has them; what contradicts itself is refused too."""
+
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from pydantic import FailFast, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from els_stream.contracts.parts import (
+    MAX_ENTRIES,
+    MAX_ESSAYS,
+    Contract,
+    Count,
+    CourseCode,
+    ErrorDetail,
+    Identifier,
+    Share,
+    StorageReferenceMetadata,
+    SystemProcessingMetadata,
+    UtcTime,
+    ValidationErrorCode,
+    ValidationMethod,
+)
+
+
+class BatchEssaysRegistered(Contract):
+    event: Literal["batch.essays.registered"] | None = None
+    entity_id: Identifier
+    expected_essay_count: Annotated[int, Field(ge=1, le=MAX_ESSAYS)]
+    essay_ids: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=MAX_ESSAYS), FailFast()]
+    metadata: SystemProcessingMetadata
+    course_code: CourseCode
+    student_prompt_ref: StorageReferenceMetadata | None = None
+    user_id: Identifier
+    org_id: Identifier | None = None
+    class_id: Identifier | None = None
+
+    @property
+    def batch_id(self) -> str:
+        return self.entity_id
+
+    @model_validator(mode="after")
+    def _count_and_ids_agree(self) -> Self:
+        if len(self.essay_ids) != self.expected_essay_count:
+            raise PydanticCustomError("count_mismatch", "expected_essay_count differs from the number of essay_ids")
+        if len(set(self.essay_ids)) != len(self.essay_ids):
+            raise PydanticCustomError("repeated_id", "essay_ids repeats an id")
+        return self
+
+
+class EssayContentProvisionedV1(Contract):
+    event: Literal["essay.content.provisioned"] | None = None
+    entity_id: Identifier
+    file_upload_id: Identifier
+    original_file_name: Identifier
+    raw_file_storage_id: Identifier
+    text_storage_id: Identifier
+    file_size_bytes: Count
+    content_md5_hash: Identifier | None = None
+    correlation_id: UUID
+    timestamp: UtcTime | None = None
+
+    @property
+    def batch_id(self) -> str:
+        return self.entity_id
+
+
+class EssayValidationFailedV1(Contract):
+    event: Literal["essay.validation.failed"] | None = None
+    entity_id: Identifier
+    file_upload_id: Identifier
+    original_file_name: Identifier
+    raw_file_storage_id: Identifier
+    validation_error_code: ValidationErrorCode
+    validation_error_detail: ErrorDetail
+    file_size_bytes: Count
+    correlation_id: UUID
+    timestamp: UtcTime | None = None
+
+    @property
+    def batch_id(self) -> str:
+        return self.entity_id
+
+
+class StudentAssociation(Contract):
+    """`student_id` is null where no student matched the essay."""
+
+    essay_id: Identifier
+    student_id: Identifier | None = None
+    confidence_score: Share
+    validation_method: ValidationMethod
+    validated_by: Identifier | None = None
+    validated_at: UtcTime
+
+
+class StudentAssociationsConfirmedV1(Contract):
+    event_name: Literal["student.associations.confirmed"]
+    entity_id: Identifier | None = None
+    entity_type: Identifier | None = None
+    parent_id: Identifier | None = None
+    batch_id: Identifier
+    class_id: Identifier
+    course_code: CourseCode
+    associations: Annotated[tuple[StudentAssociation, ...], Field(max_length=MAX_ESSAYS), FailFast()]
+    timeout_triggered: bool | None = None
+    validation_summary: Annotated[dict[Identifier, Count], Field(max_length=MAX_ENTRIES), FailFast()]
+    timestamp: UtcTime | None = None
+    system_metadata: SystemProcessingMetadata | None = None

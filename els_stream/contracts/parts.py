@@ -1,0 +1,138 @@
+"""Pieces that several events share: bounded strings and numbers, times, the platform's enums and its small objects.
+
+Numbers and booleans are strict, times come from strings; all that may be null may also be absent, and the reverse.
+"""
+
+import re
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Final
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, FailFast, Field, JsonValue, PlainSerializer, PlainValidator
+from pydantic_core import PydanticCustomError
+
+MAX_ESSAYS: Final = 10_000
+MAX_ENTRIES: Final = 100
+LARGEST_INTEGER: Final = 2**63 - 1
+
+# What RFC 3339 writes, and the same without a zone; `fromisoformat` alone takes week dates and more.
+_TIME: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})?"
+)
+
+
+def in_utc(moment: datetime) -> datetime:
+    """The same moment in UTC; without a zone it is UTC already, since some producers send such."""
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def format_time(moment: datetime) -> str:
+    """As every event of ours writes a time: `2026-01-31T12:00:00.000000Z`."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def parse_time(given: object) -> datetime:
+    """For models: a string as RFC 3339 writes it, or a datetime where the event is built from Python."""
+    try:
+        if isinstance(given, datetime):
+            return in_utc(given)
+        if isinstance(given, str) and _TIME.fullmatch(given):
+            return in_utc(datetime.fromisoformat(given.upper()))
+    except (ValueError, OverflowError):
+        pass
+    raise PydanticCustomError("time", "Input should be a time as RFC 3339 writes it")
+
+
+UtcTime = Annotated[datetime, PlainValidator(parse_time), PlainSerializer(format_time, when_used="json")]
+Identifier = Annotated[str, Field(min_length=1, max_length=255)]
+Count = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
+Share = Annotated[float, Field(ge=0, le=1)]
+ContentType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,254}$")]
+StoragePath = Annotated[str, Field(max_length=1024)]
+FreeObject = dict[str, JsonValue]
+
+
+class CourseCode(StrEnum):
+    ENG5 = "ENG5"
+    ENG6 = "ENG6"
+    ENG7 = "ENG7"
+    SV1 = "SV1"
+    SV2 = "SV2"
+    SV3 = "SV3"
+
+    @property
+    def language(self) -> str:
+        return "en" if self.startswith("ENG") else "sv"
+
+
+class ValidationErrorCode(StrEnum):
+    EMPTY_CONTENT = "EMPTY_CONTENT"
+    CONTENT_TOO_SHORT = "CONTENT_TOO_SHORT"
+    CONTENT_TOO_LONG = "CONTENT_TOO_LONG"
+    RAW_STORAGE_FAILED = "RAW_STORAGE_FAILED"
+    TEXT_EXTRACTION_FAILED = "TEXT_EXTRACTION_FAILED"
+    ENCRYPTED_FILE_UNSUPPORTED = "ENCRYPTED_FILE_UNSUPPORTED"
+    UNKNOWN_VALIDATION_ERROR = "UNKNOWN_VALIDATION_ERROR"
+
+
+class ValidationMethod(StrEnum):
+    HUMAN = "human"
+    TIMEOUT = "timeout"
+    AUTO = "auto"
+
+
+class ProcessingStage(StrEnum):
+    PENDING = "pending"
+    INITIALIZED = "initialized"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Contract(BaseModel):
+    """What we read: other teams add fields first, so fields that we don't know are ignored."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        strict=True,
+        extra="ignore",
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        ser_json_inf_nan="null",
+    )
+
+
+class SystemProcessingMetadata(Contract):
+    entity_id: Identifier
+    entity_type: Identifier
+    parent_id: Identifier | None = None
+    timestamp: UtcTime | None = None
+    processing_stage: ProcessingStage | None = None
+    started_at: UtcTime | None = None
+    completed_at: UtcTime | None = None
+    event: str | None = None
+    error_info: FreeObject | None = None
+
+
+class StorageReference(Contract):
+    storage_id: Identifier
+    path: StoragePath
+
+
+class StorageReferenceMetadata(Contract):
+    references: Annotated[dict[ContentType, StorageReference], Field(max_length=MAX_ENTRIES), FailFast()]
+
+
+class ErrorDetail(Contract):
+    error_code: Identifier
+    message: str
+    correlation_id: UUID
+    timestamp: UtcTime | None = None
+    service: Identifier
+    operation: Identifier
+    details: FreeObject
+    stack_trace: str | None = None
+    trace_id: str | None = None
+    span_id: str | None = None
