@@ -6,7 +6,7 @@ Numbers and booleans are strict, times come from strings; all that may be null m
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, FailFast, Field, JsonValue, PlainSerializer, PlainValidator
@@ -62,7 +62,7 @@ class CourseCode(StrEnum):
     SV3 = "SV3"
 
     @property
-    def language(self) -> str:
+    def language(self) -> Literal["en", "sv"]:
         return "en" if self.startswith("ENG") else "sv"
 
 

@@ -1,0 +1,77 @@
+"""The last step of every outgoing event: envelope, key, headers and deterministic id around the JSON of its data."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from json import JSONEncoder
+from typing import Final
+from uuid import UUID
+
+from els_stream.contracts.event_ids import event_id
+from els_stream.contracts.outbound import SOURCE_SERVICE
+from els_stream.contracts.parts import format_time
+
+# Brokers and our producer take 16 MiB; the rest is for what Kafka puts around a record.
+MAX_RECORD_BYTES: Final = 16 * 1024 * 1024 - 64 * 1024
+
+Headers = tuple[tuple[str, bytes], ...]
+
+_SOURCE: Final = SOURCE_SERVICE.encode()
+
+quoted: Final = JSONEncoder(ensure_ascii=False).encode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occasion:
+    """What an event is told under: its batch, the chain of causes it belongs to, and the time it is told."""
+
+    batch_id: str
+    correlation_id: UUID
+    now: datetime
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundEvent:
+    """The final bytes: whoever sends them changes nothing. Key and value are null only in dead letters."""
+
+    event_id: UUID
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+    @property
+    def size(self) -> int:
+        """Bytes that Kafka must take, but for a few that it puts around them."""
+        headers = sum(len(name.encode(errors="replace")) + len(content) + 10 for name, content in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + headers
+
+
+def seal(topic: str, subject: str, occasion: Occasion, data: str) -> OutboundEvent:
+    """`data` is compact JSON; `subject` tells this fact from others of its kind in the batch."""
+    identity = event_id(topic, occasion.batch_id, subject)
+    told_id = str(identity)
+    time = format_time(occasion.now)
+    correlation = str(occasion.correlation_id)
+    trace = occasion.traceparent
+    metadata = "null" if trace is None else f'{{"traceparent":{quoted(trace)}}}'
+    value = (
+        f'{{"event_id":"{told_id}","event_type":"{topic}","event_timestamp":"{time}","source_service":"{SOURCE_SERVICE}",'
+        f'"schema_version":1,"correlation_id":"{correlation}","data_schema_uri":null,"data":{data},"metadata":{metadata}}}'
+    )
+    key = occasion.batch_id.encode()
+    name = topic.encode()
+    id_bytes = told_id.encode()
+    headers: Headers = (
+        ("event_id", id_bytes),
+        ("event_type", name),
+        ("correlation_id", correlation.encode()),
+        *(() if trace is None else (("traceparent", trace.encode()),)),
+        ("ce_id", id_bytes),
+        ("ce_type", name),
+        ("ce_source", _SOURCE),
+        ("ce_subject", key),
+        ("ce_time", time.encode()),
+        ("ce_specversion", b"1.0"),
+    )
+    return OutboundEvent(identity, topic, key, value.encode(), headers)

@@ -1,0 +1,185 @@
+"""Facts to each of the six outgoing events. Lists are ordered by essay id here, so callers may give any order."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from els_stream.contracts import topics
+from els_stream.contracts.cutting import DETAILS_BYTES, TEXT_BYTES, cut_error_detail, cut_text
+from els_stream.contracts.event_ids import slot_subject
+from els_stream.contracts.outbound import (
+    BatchContentProvisioningCompletedV1,
+    BatchEssaysReady,
+    BatchReadinessTimeout,
+    BatchValidationErrorsV1,
+    ErrorSummary,
+    EssayProcessingInputRefV1,
+    ExcessContentProvisionedV1,
+    FailedEssay,
+    ToldMetadata,
+    ToldStorageReference,
+    ToldStorageReferences,
+)
+from els_stream.contracts.parts import CourseCode, ErrorDetail, StorageReferenceMetadata, format_time
+from els_stream.contracts.sealing import MAX_RECORD_BYTES, Occasion, OutboundEvent, quoted, seal
+
+EssayAndText = tuple[str, str]
+
+# Bytes for details and stack trace, and for each other text, where a batch of thousands of failures would not fit into
+# a record by the contract's cuts: less of each is told rather than nothing of all.
+_TIGHTER_CUTS: Final = ((1024, 256), (256, 128), (2, 16))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedSlot:
+    """A slot that a validation failure holds; `error_code` is the failure's own, under which it is counted."""
+
+    essay_id: str
+    file_name: str
+    error_code: str
+    error_detail: ErrorDetail
+    failed_at: datetime
+
+
+def slot_assigned(
+    occasion: Occasion, *, essay_id: str, file_upload_id: str, text_storage_id: str, original_file_name: str
+) -> OutboundEvent:
+    """Written by hand, since it is told once per essay: a test holds it equal to what the model writes."""
+    data = (
+        f'{{"event":"essay.slot.assigned","batch_id":{quoted(occasion.batch_id)},"essay_id":{quoted(essay_id)},'
+        f'"file_upload_id":{quoted(file_upload_id)},"text_storage_id":{quoted(text_storage_id)},'
+        f'"original_file_name":{quoted(original_file_name)},"correlation_id":"{occasion.correlation_id}",'
+        f'"timestamp":"{format_time(occasion.now)}"}}'
+    )
+    return seal(topics.SLOT_ASSIGNED, slot_subject(essay_id, text_storage_id), occasion, data)
+
+
+def excess_content(occasion: Occasion, *, text_storage_id: str, original_file_name: str) -> OutboundEvent:
+    data = ExcessContentProvisionedV1(
+        batch_id=occasion.batch_id,
+        original_file_name=original_file_name,
+        text_storage_id=text_storage_id,
+        correlation_id=occasion.correlation_id,
+        timestamp=occasion.now,
+    )
+    return seal(topics.EXCESS_CONTENT, text_storage_id, occasion, data.model_dump_json())
+
+
+def provisioning_completed(
+    occasion: Occasion, *, essays: Iterable[EssayAndText], expected_count: int, course_code: str, user_id: str
+) -> OutboundEvent:
+    """`essays` are the slots that hold content, `expected_count` all that were registered."""
+    references = _references(essays)
+    data = BatchContentProvisioningCompletedV1(
+        batch_id=occasion.batch_id,
+        provisioned_count=len(references),
+        expected_count=expected_count,
+        course_code=CourseCode(course_code),
+        user_id=user_id,
+        essays_for_processing=references,
+        correlation_id=occasion.correlation_id,
+        timestamp=occasion.now,
+    )
+    return seal(topics.PROVISIONING_COMPLETED, "", occasion, data.model_dump_json())
+
+
+def essays_ready(
+    occasion: Occasion,
+    *,
+    essays: Iterable[EssayAndText],
+    course_code: str,
+    student_prompt_ref: StorageReferenceMetadata | None,
+) -> OutboundEvent:
+    course = CourseCode(course_code)
+    data = BatchEssaysReady(
+        batch_id=occasion.batch_id,
+        ready_essays=_references(essays),
+        metadata=_metadata(topics.ESSAYS_READY, occasion),
+        course_code=course,
+        course_language=course.language,
+        student_prompt_ref=_told(student_prompt_ref),
+    )
+    return seal(topics.ESSAYS_READY, "", occasion, data.model_dump_json())
+
+
+def validation_errors(occasion: Occasion, failures: Sequence[FailedSlot], *, provisioned_count: int) -> OutboundEvent:
+    """The failures that hold a slot at completion; critical where no slot holds content."""
+    counts = Counter(failure.error_code for failure in failures)
+    summary = ErrorSummary(
+        total_errors=len(failures),
+        error_categories={code: counts[code] for code in sorted(counts)},
+        critical_failure=provisioned_count == 0,
+    )
+    ordered = sorted(failures, key=lambda failure: failure.essay_id)
+
+    def told(details_bytes: int, text_bytes: int) -> OutboundEvent:
+        data = BatchValidationErrorsV1(
+            batch_id=occasion.batch_id,
+            failed_essays=tuple(_failed_essay(failure, details_bytes, text_bytes) for failure in ordered),
+            error_summary=summary,
+            correlation_id=occasion.correlation_id,
+            metadata=_metadata(topics.VALIDATION_ERRORS, occasion),
+        )
+        return seal(topics.VALIDATION_ERRORS, "", occasion, data.model_dump_json())
+
+    event = told(DETAILS_BYTES, TEXT_BYTES)
+    for details_bytes, text_bytes in _TIGHTER_CUTS:
+        if event.size <= MAX_RECORD_BYTES:
+            break
+        event = told(details_bytes, text_bytes)
+    return event
+
+
+def readiness_timeout(
+    occasion: Occasion,
+    *,
+    essays: Iterable[EssayAndText],
+    missing_essay_ids: Iterable[str],
+    expected_count: int,
+    timeout_duration_seconds: int,
+) -> OutboundEvent:
+    """`missing_essay_ids` are the slots still free at the deadline; failed slots are in neither list."""
+    references = _references(essays)
+    data = BatchReadinessTimeout(
+        batch_id=occasion.batch_id,
+        ready_essays=references,
+        missing_essay_ids=tuple(sorted(missing_essay_ids)),
+        expected_count=expected_count,
+        actual_count=len(references),
+        timeout_duration_seconds=timeout_duration_seconds,
+        metadata=_metadata(topics.READINESS_TIMEOUT, occasion),
+    )
+    return seal(topics.READINESS_TIMEOUT, "", occasion, data.model_dump_json())
+
+
+def _references(essays: Iterable[EssayAndText]) -> tuple[EssayProcessingInputRefV1, ...]:
+    return tuple(EssayProcessingInputRefV1(essay_id=essay, text_storage_id=text) for essay, text in sorted(essays))
+
+
+def _metadata(topic: str, occasion: Occasion) -> ToldMetadata:
+    return ToldMetadata(
+        entity_id=occasion.batch_id, entity_type="batch", timestamp=occasion.now, event=topic, error_info={}
+    )
+
+
+def _told(prompt: StorageReferenceMetadata | None) -> ToldStorageReferences | None:
+    if prompt is None:
+        return None
+    return ToldStorageReferences(
+        references={
+            kind: ToldStorageReference(storage_id=reference.storage_id, path=reference.path)
+            for kind, reference in prompt.references.items()
+        }
+    )
+
+
+def _failed_essay(failure: FailedSlot, details_bytes: int, text_bytes: int) -> FailedEssay:
+    detail = cut_error_detail(failure.error_detail, details_bytes, text_bytes)
+    return FailedEssay(
+        essay_id=failure.essay_id,
+        file_name=cut_text(failure.file_name, text_bytes),
+        error_detail=detail if detail.timestamp else detail.model_copy(update={"timestamp": failure.failed_at}),
+        failed_at=failure.failed_at,
+    )
