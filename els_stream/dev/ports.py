@@ -1,0 +1,61 @@
+"""Ports for servers that may be killed and started again at the same address."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+from pathlib import Path
+
+from els_stream.errors import ServersUnavailable
+
+LOOPBACK = "127.0.0.1"
+# Below the ports that systems hand to outgoing connections: a client that tries to reach a killed server again and
+# again would otherwise be given the server's own port one day, and the server could not come back.
+FIRST, LAST = 20000, 32000
+ATTEMPTS = 200
+
+
+def kept_ports(record: Path, count: int) -> list[int]:
+    """The recorded ports while nobody else listens there, else new ones, recorded."""
+    ports = recorded_ports(record)
+    if len(ports) != count or not all(free(port) for port in ports):
+        ports = new_ports(count)
+        record.write_text(json.dumps(ports))
+    return ports
+
+
+def recorded_ports(record: Path) -> list[int]:
+    try:
+        return [int(port) for port in json.loads(record.read_text())]
+    except (FileNotFoundError, ValueError, TypeError):
+        return []
+
+
+def free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def answers(host: str, port: int, seconds: float = 1.0) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=seconds):
+            return True
+    except OSError:
+        return False
+
+
+def new_ports(count: int) -> list[int]:
+    found: list[int] = []
+    for _ in range(ATTEMPTS):
+        port = FIRST + secrets.randbelow(LAST - FIRST)
+        if port not in found and free(port):
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise ServersUnavailable(f"no free port between {FIRST} and {LAST} on {LOOPBACK}")
