@@ -63,7 +63,7 @@ async def check(conn: AsyncConnection) -> SchemaState:
     have: str | None = None
     if await conn.scalar(VERSION_TABLE_EXISTS):
         have = await conn.scalar(REVISION)
-    head, known = _revisions()
+    head, known = revisions()
     if have == head:
         return Current(head)
     if have is None or have in known:
@@ -123,7 +123,8 @@ async def _connect(engine: AsyncEngine) -> AsyncConnection:
         return await engine.connect()
     except (OSError, DBAPIError) as error:
         shown = engine.url.render_as_string(hide_password=True)
-        raise ServersUnavailable(f"the database {shown} does not answer: {error}") from error
+        reason, _, _ = str(error.orig if isinstance(error, DBAPIError) else error).partition("\n")
+        raise ServersUnavailable(f"the database {shown} does not answer: {reason}") from error
 
 
 async def _lock(conn: AsyncConnection) -> None:
@@ -152,7 +153,7 @@ def _config() -> Config:
 
 
 @cache
-def _revisions() -> tuple[str, frozenset[str]]:
+def revisions() -> tuple[str, frozenset[str]]:
     scripts = ScriptDirectory.from_config(_config())
     (head,) = scripts.get_heads()
     return head, frozenset(script.revision for script in scripts.walk_revisions())

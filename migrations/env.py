@@ -8,7 +8,7 @@ from alembic import context
 from sqlalchemy import Connection
 
 from els_stream.schema import migrating
-from els_stream.settings import Settings
+from els_stream.settings import load_settings
 from tables import metadata
 
 
@@ -22,7 +22,7 @@ def migrate(connection: Connection) -> None:
 
 
 async def migrate_alone() -> None:
-    async with migrating(Settings().database) as conn:
+    async with migrating(load_settings().database) as conn:
         await conn.run_sync(migrate)
 
 

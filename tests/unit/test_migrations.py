@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import ast
+import hashlib
+import io
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+
+from els_stream.schema import FOLDER, revisions
+
+RELEASED = Path(__file__).with_name("released_migrations.txt")
+REVISION_FILES = sorted(path for path in (FOLDER / "versions").iterdir() if path.is_file())
+
+
+def imported_by(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    modules += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    return {module.partition(".")[0] for module in modules}
+
+
+def test_released_migrations_are_what_they_were() -> None:
+    present = [f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in REVISION_FILES]
+
+    assert [line for line in RELEASED.read_text().splitlines() if not line.startswith("#")] == present
+
+
+def test_migrations_know_nothing_of_the_code_that_came_after_them() -> None:
+    imports = {
+        path.name: imported_by(path) & {"els_stream", "tables", "agents"}
+        for path in REVISION_FILES
+        if path.suffix == ".py"
+    }
+
+    assert not any(imports.values()), imports
+
+
+def test_there_is_one_head_and_it_is_known() -> None:
+    head, known = revisions()
+
+    assert head in known
+
+
+def test_migrations_can_be_written_out_as_sql_without_a_database() -> None:
+    written = io.StringIO()
+    config = Config(output_buffer=written)
+    config.set_main_option("script_location", str(FOLDER))
+
+    command.upgrade(config, "head", sql=True)
+
+    assert "CREATE TABLE batch_essay_trackers" in written.getvalue()
+    assert "INSERT INTO alembic_version" in written.getvalue()
