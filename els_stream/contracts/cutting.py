@@ -5,7 +5,7 @@ from typing import Final
 from pydantic import JsonValue
 from pydantic_core import to_json
 
-from els_stream.contracts.outbound import ToldErrorDetail
+from els_stream.contracts.outgoing import ToldErrorDetail
 from els_stream.contracts.parts import ErrorDetail, FreeObject
 
 DETAILS_BYTES: Final = 4096

@@ -1,137 +1,31 @@
-"""The six events that we send and their envelope, field by field in the order in which they are written.
+"""All that goes out, for those who only tell facts: an occasion and the facts in, an event of final bytes out."""
 
-Nothing may be in them that the contract does not name: a stray field is a bug of ours, so it raises.
-"""
-
-from typing import Final, Generic, Literal, TypeVar
-from uuid import UUID
-
-from els_stream.contracts.parts import (
-    Contract,
-    Count,
-    CourseCode,
-    ErrorDetail,
-    FreeObject,
-    Identifier,
-    StorageReference,
-    SystemProcessingMetadata,
-    UtcTime,
+from els_stream.contracts.cutting import cut_error_detail
+from els_stream.contracts.dead_letters import dead_letter
+from els_stream.contracts.sealing import MAX_RECORD_BYTES, Occasion, OutboundEvent
+from els_stream.contracts.tracing import traceparent_of
+from els_stream.contracts.writing import (
+    FailedSlot,
+    essays_ready,
+    excess_content,
+    provisioning_completed,
+    readiness_timeout,
+    slot_assigned,
+    validation_errors,
 )
 
-SOURCE_SERVICE: Final = "essay-lifecycle-service"
-
-
-class ToldErrorDetail(ErrorDetail, extra="forbid"):
-    """An error detail as it goes out, its free text cut."""
-
-
-class ToldMetadata(SystemProcessingMetadata, extra="forbid"):
-    error_info: FreeObject
-
-
-class ToldStorageReference(StorageReference, extra="forbid"):
-    pass
-
-
-class ToldStorageReferences(Contract, extra="forbid"):
-    references: dict[str, ToldStorageReference]
-
-
-class EssayProcessingInputRefV1(Contract, extra="forbid"):
-    essay_id: Identifier
-    text_storage_id: Identifier
-    spellcheck_metrics: None = None
-
-
-class EssaySlotAssignedV1(Contract, extra="forbid"):
-    event: Literal["essay.slot.assigned"] = "essay.slot.assigned"
-    batch_id: Identifier
-    essay_id: Identifier
-    file_upload_id: Identifier
-    text_storage_id: Identifier
-    original_file_name: Identifier
-    correlation_id: UUID
-    timestamp: UtcTime
-
-
-class BatchContentProvisioningCompletedV1(Contract, extra="forbid"):
-    event: Literal["batch.content.provisioning.completed"] = "batch.content.provisioning.completed"
-    batch_id: Identifier
-    provisioned_count: Count
-    expected_count: Count
-    course_code: CourseCode
-    user_id: Identifier
-    essays_for_processing: tuple[EssayProcessingInputRefV1, ...]
-    correlation_id: UUID
-    timestamp: UtcTime
-
-
-class BatchEssaysReady(Contract, extra="forbid"):
-    event: Literal["batch.essays.ready"] = "batch.essays.ready"
-    batch_id: Identifier
-    ready_essays: tuple[EssayProcessingInputRefV1, ...]
-    metadata: ToldMetadata
-    course_code: CourseCode
-    course_language: Literal["en", "sv"]
-    student_prompt_ref: ToldStorageReferences | None
-    class_type: Literal["REGULAR"] = "REGULAR"
-
-
-class ExcessContentProvisionedV1(Contract, extra="forbid"):
-    event: Literal["excess.content.provisioned"] = "excess.content.provisioned"
-    batch_id: Identifier
-    original_file_name: Identifier
-    text_storage_id: Identifier
-    reason: Literal["NO_AVAILABLE_SLOT"] = "NO_AVAILABLE_SLOT"
-    correlation_id: UUID
-    timestamp: UtcTime
-
-
-class FailedEssay(Contract, extra="forbid"):
-    essay_id: Identifier
-    file_name: Identifier
-    error_detail: ToldErrorDetail
-    failed_at: UtcTime
-
-
-class ErrorSummary(Contract, extra="forbid"):
-    total_errors: Count
-    error_categories: dict[str, Count]
-    critical_failure: bool
-
-
-class BatchValidationErrorsV1(Contract, extra="forbid"):
-    event: Literal["batch.validation.errors.v1"] = "batch.validation.errors.v1"
-    batch_id: Identifier
-    failed_essays: tuple[FailedEssay, ...]
-    error_summary: ErrorSummary
-    correlation_id: UUID
-    metadata: ToldMetadata
-
-
-class BatchReadinessTimeout(Contract, extra="forbid"):
-    event: Literal["batch.readiness.timeout"] = "batch.readiness.timeout"
-    batch_id: Identifier
-    ready_essays: tuple[EssayProcessingInputRefV1, ...]
-    missing_essay_ids: tuple[Identifier, ...]
-    expected_count: Count
-    actual_count: Count
-    timeout_duration_seconds: Count
-    metadata: ToldMetadata
-
-
-DataT_co = TypeVar("DataT_co", bound=Contract, covariant=True)
-
-
-class OutgoingEnvelope(Contract, Generic[DataT_co], extra="forbid"):
-    """`metadata` holds the trace context where there is one, and is null where there is none."""
-
-    event_id: UUID
-    event_type: str
-    event_timestamp: UtcTime
-    source_service: Literal["essay-lifecycle-service"] = "essay-lifecycle-service"
-    schema_version: Literal[1] = 1
-    correlation_id: UUID
-    data_schema_uri: None = None
-    data: DataT_co
-    metadata: dict[str, str] | None
+__all__ = [
+    "MAX_RECORD_BYTES",
+    "FailedSlot",
+    "Occasion",
+    "OutboundEvent",
+    "cut_error_detail",
+    "dead_letter",
+    "essays_ready",
+    "excess_content",
+    "provisioning_completed",
+    "readiness_timeout",
+    "slot_assigned",
+    "traceparent_of",
+    "validation_errors",
+]

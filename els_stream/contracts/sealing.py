@@ -7,7 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from els_stream.contracts.event_ids import event_id
-from els_stream.contracts.outbound import SOURCE_SERVICE
+from els_stream.contracts.outgoing import SOURCE_SERVICE
 from els_stream.contracts.parts import format_time
 
 # Brokers and our producer take 16 MiB; the rest is for what Kafka puts around a record.

@@ -9,7 +9,7 @@ from typing import Final
 from els_stream.contracts import topics
 from els_stream.contracts.cutting import DETAILS_BYTES, TEXT_BYTES, cut_error_detail, cut_text
 from els_stream.contracts.event_ids import slot_subject
-from els_stream.contracts.outbound import (
+from els_stream.contracts.outgoing import (
     BatchContentProvisioningCompletedV1,
     BatchEssaysReady,
     BatchReadinessTimeout,
