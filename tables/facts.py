@@ -1,4 +1,4 @@
-"""What became of contents and failures beside the slots: excess, failures, parked events. Redeliveries are known by them."""
+"""What became of contents and failures beside the slots: excess, failures, parked. Repeats are known by them."""
 
 from __future__ import annotations
 

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, DateTime, Index, Integer, LargeBinary, Table, Text, Uuid, text
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from tables.metadata import metadata
@@ -57,6 +69,12 @@ batch_essay_trackers = Table(
         " AND (state = 'unregistered') = (expected_count IS NULL)"
         " AND (state = 'unregistered') = (class_type IS NULL)",
         name="registered",
+    ),
+    CheckConstraint(
+        "state IN ('unregistered', 'purged')"
+        " OR (inventory IS NOT NULL AND registration_digest IS NOT NULL AND course_code IS NOT NULL"
+        " AND user_id IS NOT NULL AND correlation_id IS NOT NULL AND deadline_at IS NOT NULL)",
+        name="what_a_registration_says",
     ),
     CheckConstraint("state = 'unregistered' OR parked_count = 0", name="parked_only_unregistered"),
     # A tombstone may be of an abandoned batch, so `purged` says nothing about the other times.

@@ -39,6 +39,10 @@ CREATE TABLE batch_essay_trackers (
         CHECK ((state = 'unregistered') = (registered_at IS NULL)
             AND (state = 'unregistered') = (expected_count IS NULL)
             AND (state = 'unregistered') = (class_type IS NULL)),
+    CONSTRAINT ck_batch_essay_trackers_what_a_registration_says
+        CHECK (state IN ('unregistered', 'purged')
+            OR (inventory IS NOT NULL AND registration_digest IS NOT NULL AND course_code IS NOT NULL
+                AND user_id IS NOT NULL AND correlation_id IS NOT NULL AND deadline_at IS NOT NULL)),
     CONSTRAINT ck_batch_essay_trackers_parked_only_unregistered
         CHECK (state = 'unregistered' OR parked_count = 0),
     CONSTRAINT ck_batch_essay_trackers_completion

@@ -1,0 +1,70 @@
+"""The engine of a worker: its limits stand on the server, so that a stopped process can't hold a batch hostage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy.ext.asyncio import create_async_engine
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from els_stream.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """All in seconds."""
+
+    connect: float = 5
+    statement: float = 10
+    lock: float = 2
+    idle_in_transaction: float = 3
+
+
+def limits_of(settings: Settings) -> Limits:
+    return Limits(
+        settings.database_connect_timeout_seconds,
+        settings.statement_timeout_seconds,
+        settings.lock_timeout_seconds,
+        settings.idle_in_transaction_timeout_seconds,
+    )
+
+
+def create_engine(url: str, limits: Limits, *, pool_size: int = 10, name: str = "els") -> AsyncEngine:
+    """An engine for the hot path. A connection that the pool hands out may be dead: the failure policy tries again.
+
+    Its sessions plan for index probes only. A plan that was made while a table was small is kept by the connection's
+    prepared statements, and a scan or a hash in it would be paid for on millions of rows.
+    """
+    server_settings = {
+        "application_name": name,
+        "statement_timeout": _milliseconds(limits.statement),
+        "lock_timeout": _milliseconds(limits.lock),
+        "idle_in_transaction_session_timeout": _milliseconds(limits.idle_in_transaction),
+        "tcp_keepalives_idle": "5",
+        "tcp_keepalives_interval": "2",
+        "tcp_keepalives_count": "3",
+        "jit": "off",
+        "enable_seqscan": "off",
+        "enable_hashjoin": "off",
+        "enable_mergejoin": "off",
+    }
+    return create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=limits.connect,
+        pool_use_lifo=True,
+        connect_args={
+            "timeout": limits.connect,
+            # Above the server's own limit: the client gives up only where the server can't answer at all.
+            "command_timeout": limits.statement + limits.lock,
+            "server_settings": server_settings,
+        },
+    )
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(max(1, round(seconds * 1000)))

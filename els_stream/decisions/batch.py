@@ -1,0 +1,119 @@
+"""One batch as it stands under its row lock: its tracker row, its slots, what arrives, and what became true."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from els_stream.contracts.inbound import (
+        EssayContentProvisionedV1,
+        EssayValidationFailedV1,
+        StudentAssociationsConfirmedV1,
+    )
+
+
+class BatchState(StrEnum):
+    """The states of a tracker row; a CHECK in the database repeats them."""
+
+    UNREGISTERED = "unregistered"
+    OPEN = "open"
+    CONTENT_COMPLETE = "content_complete"
+    COMPLETED = "completed"
+    PURGED = "purged"
+
+
+class ClassType(StrEnum):
+    GUEST = "GUEST"
+    REGULAR = "REGULAR"
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A provisioned content and the correlation id of its chain."""
+
+    event: EssayContentProvisionedV1
+    correlation_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed file and the correlation id of its chain."""
+
+    event: EssayValidationFailedV1
+    correlation_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """Confirmed student associations."""
+
+    event: StudentAssociationsConfirmedV1
+
+
+Payload = Content | Failure | Confirmation
+
+
+@dataclass(slots=True)
+class Slot:
+    """A slot that an upload holds. `essay_id` is empty until the claim has named one."""
+
+    file_upload_id: str
+    text_storage_id: str | None = None
+    essay_id: str = ""
+    holder: Content | Failure | None = None  # what is to be written; None where the row says it already
+
+
+@dataclass(slots=True)
+class Batch:
+    """The tracker row; its lock is held by whoever has this object."""
+
+    batch_id: str
+    state: BatchState
+    class_type: ClassType | None
+    expected: int
+    free: int
+    filled: int
+    failed: int
+    parked: int
+    next_sequence: int
+    course_code: str | None
+    user_id: str | None
+    class_id: str | None
+    correlation_id: UUID | None
+    student_prompt_ref: dict[str, object] | None
+    registration_digest: bytes | None
+    associations_confirmed_at: datetime | None
+    content_completed_at: datetime | None
+    completed_at: datetime | None
+
+
+# What became true, in the order in which it did: the batch's outgoing events are made from it.
+
+
+@dataclass(frozen=True, slots=True)
+class SlotWasAssigned:
+    slot: Slot
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class ContentWasExcess:
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class ContentBecameComplete:
+    """No slot is free any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchBecameReady:
+    """REGULAR: the content is complete, some slot holds any, and the associations are confirmed."""
+
+
+Fact = SlotWasAssigned | ContentWasExcess | ContentBecameComplete | BatchBecameReady

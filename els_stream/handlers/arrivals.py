@@ -1,0 +1,111 @@
+"""What arrives for a batch, from whichever topic: parked, refused or admitted, by the state of the locked row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from els_stream.contracts.reasons import DeadLetterReason
+from els_stream.decisions.batch import BatchState, Confirmation, Content, Failure
+from els_stream.decisions.outcomes import AlreadyParked, Parked, Refused
+from els_stream.handlers.settling import settle
+from els_stream.statements import pending, trackers
+from els_stream.statements.pending import PendingEvent, PendingKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from els_stream.contracts.inbound import (
+        EssayContentProvisionedV1,
+        EssayValidationFailedV1,
+        StudentAssociationsConfirmedV1,
+    )
+    from els_stream.decisions.batch import Payload
+    from els_stream.decisions.outcomes import Outcome
+    from els_stream.handlers.reading import Incoming
+    from els_stream.statements.trackers import LockedBatches
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What came for a batch, and the form in which it parks if it came too early."""
+
+    parkable: PendingEvent
+    payload: Payload
+
+    @property
+    def batch_id(self) -> str:
+        return self.parkable.batch_id
+
+
+def content_arrival(incoming: Incoming[EssayContentProvisionedV1]) -> Arrival:
+    event = incoming.event
+    return Arrival(
+        PendingEvent(event.batch_id, PendingKind.CONTENT, event.text_storage_id, incoming.record),
+        Content(event, incoming.correlation_id),
+    )
+
+
+def failure_arrival(incoming: Incoming[EssayValidationFailedV1]) -> Arrival:
+    event = incoming.event
+    return Arrival(
+        PendingEvent(event.batch_id, PendingKind.FAILURE, event.file_upload_id, incoming.record),
+        Failure(event, incoming.correlation_id),
+    )
+
+
+def associations_arrival(incoming: Incoming[StudentAssociationsConfirmedV1]) -> Arrival:
+    subject = str(incoming.event_id)
+    return Arrival(
+        PendingEvent(incoming.event.batch_id, PendingKind.ASSOCIATIONS, subject, incoming.record),
+        Confirmation(incoming.event),
+    )
+
+
+async def admit(conn: AsyncConnection, arrivals: Sequence[Arrival], *, max_parked: int) -> list[Outcome]:
+    """Lock the batches of these arrivals and give each its fate, in order; at most `max_parked` wait for one batch."""
+    batches = await trackers.lock(conn, {arrival.batch_id for arrival in arrivals})
+    outcomes: dict[int, Outcome] = {}
+    early: list[tuple[int, Arrival]] = []
+    timely: list[tuple[int, Arrival]] = []
+    for position, arrival in enumerate(arrivals):
+        match batches[arrival.batch_id].state:
+            case BatchState.PURGED:
+                outcomes[position] = Refused(DeadLetterReason.BATCH_PURGED, "the batch was purged")
+            case BatchState.UNREGISTERED:
+                early.append((position, arrival))
+            case _:
+                timely.append((position, arrival))
+    for waiting, fates in (
+        (early, await _park(conn, batches, [arrival for _, arrival in early], max_parked)),
+        (timely, await settle(conn, batches, [(a.batch_id, a.payload) for _, a in timely])),
+    ):
+        outcomes.update(zip((position for position, _ in waiting), fates, strict=True))
+    return [outcomes[position] for position in range(len(arrivals))]
+
+
+async def _park(
+    conn: AsyncConnection, batches: LockedBatches, arrivals: Sequence[Arrival], max_parked: int
+) -> list[Outcome]:
+    if not arrivals:
+        return []
+    known = await pending.known(conn, [arrival.parkable for arrival in arrivals])
+    outcomes: list[Outcome] = []
+    parked: list[PendingEvent] = []
+    for arrival in arrivals:
+        batch = batches[arrival.batch_id]
+        if arrival.parkable.identity in known:
+            outcomes.append(AlreadyParked())
+        elif batch.parked >= max_parked:
+            outcomes.append(Refused(DeadLetterReason.TOO_MANY_PARKED, f"{max_parked} events wait for this batch"))
+        else:
+            known.add(arrival.parkable.identity)
+            batch.parked += 1
+            parked.append(arrival.parkable)
+            outcomes.append(Parked())
+    if parked:
+        await pending.park(conn, parked)
+        await trackers.save(conn, [batches[batch_id] for batch_id in sorted({event.batch_id for event in parked})])
+    return outcomes

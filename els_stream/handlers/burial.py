@@ -1,0 +1,54 @@
+"""Dead letters: the row and its event, in the same transaction as everything else that the record's neighbours did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from els_stream.contracts.dead_letters import dead_letter
+from els_stream.decisions.outcomes import Refused
+from els_stream.statements import dead_letters, outbox
+from els_stream.statements.dead_letters import DeadLetter
+from els_stream.statements.outbox import OutboxRow
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from els_stream.contracts.reasons import DeadLetterReason
+    from els_stream.contracts.records import RawRecord
+
+_MAX_MESSAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Burial:
+    """A record that can never be applied, and why."""
+
+    record: RawRecord
+    batch_id: str | None
+    refusal: Refused
+
+
+async def bury_each(conn: AsyncConnection, burials: Sequence[Burial]) -> None:
+    """Keep the records and tell the platform. A dead letter makes and locks no tracker: it is its own order key."""
+    if not burials:
+        return
+    letters = [DeadLetter(b.record, b.batch_id, b.refusal.reason, b.refusal.message[:_MAX_MESSAGE]) for b in burials]
+    new = await dead_letters.add(conn, letters)
+    await outbox.put(conn, [_row(letter) for letter in letters if letter.source in new])
+
+
+async def bury(conn: AsyncConnection, records: Sequence[RawRecord], reason: DeadLetterReason, message: str) -> None:
+    """Bury records that no handler could apply, for the one reason that the caller found."""
+    await bury_each(conn, [Burial(record, None, Refused(reason, message)) for record in records])
+
+
+def _row(letter: DeadLetter) -> OutboxRow:
+    record = letter.record
+    return OutboxRow(
+        order_key=f"dead-letter:{record.topic}/{record.partition}/{record.offset}/{record.timestamp}",
+        sequence=1,
+        event=dead_letter(record, letter.reason, letter.message, batch_id=letter.batch_id or ""),
+    )

@@ -1,0 +1,56 @@
+"""Raw records made ready for a transaction: an event that can be admitted, or a refusal. Pure, so it needs no lock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from els_stream.contracts.inbound import (
+    BatchEssaysRegistered,
+    EssayContentProvisionedV1,
+    EssayValidationFailedV1,
+    StudentAssociationsConfirmedV1,
+)
+from els_stream.decisions.outcomes import Refused
+from els_stream.errors import ContractViolation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from uuid import UUID
+
+    from els_stream.contracts.envelope import Envelope
+    from els_stream.contracts.records import RawRecord
+
+AnyEvent = BatchEssaysRegistered | EssayContentProvisionedV1 | EssayValidationFailedV1 | StudentAssociationsConfirmedV1
+Event_co = TypeVar("Event_co", bound=AnyEvent, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming(Generic[Event_co]):
+    """A record that keeps its contract."""
+
+    record: RawRecord
+    event: Event_co
+    correlation_id: UUID
+    event_id: UUID
+
+    @property
+    def batch_id(self) -> str:
+        return self.event.batch_id
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record that breaks its contract."""
+
+    record: RawRecord
+    refusal: Refused
+    batch_id: None = None
+
+
+def read_record(read: Callable[[bytes | None], Envelope[Event_co]], record: RawRecord) -> Incoming[Event_co] | Rejected:
+    try:
+        envelope = read(record.value)
+    except ContractViolation as violation:
+        return Rejected(record, Refused(violation.reason, violation.message))
+    return Incoming(record, envelope.data, envelope.correlation_id, envelope.event_id)

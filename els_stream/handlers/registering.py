@@ -1,0 +1,136 @@
+"""Registrations: open the batch, use what was parked for it, in one transaction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+from els_stream.contracts.reading import read_associations, read_content, read_failure
+from els_stream.contracts.reasons import DeadLetterReason
+from els_stream.decisions.batch import BatchState, ClassType
+from els_stream.decisions.outcomes import AlreadyRegistered, Refused, Registered
+from els_stream.decisions.registration import registration_digest
+from els_stream.handlers.arrivals import associations_arrival, content_arrival, failure_arrival
+from els_stream.handlers.burial import Burial, bury_each
+from els_stream.handlers.reading import Incoming, read_record
+from els_stream.handlers.settling import settle
+from els_stream.statements import pending, trackers
+from els_stream.statements.pending import PendingKind
+from els_stream.statements.trackers import Opening
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from els_stream.contracts.inbound import BatchEssaysRegistered
+    from els_stream.decisions.batch import Batch
+    from els_stream.decisions.outcomes import Outcome
+    from els_stream.handlers.arrivals import Arrival
+    from els_stream.handlers.reading import Rejected
+    from els_stream.statements.pending import PendingEvent
+    from els_stream.statements.trackers import LockedBatches
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationPolicy:
+    """What settings say of new batches; it is written on them and never looked up again."""
+
+    inventory: str
+    deadline: timedelta
+
+
+async def register(
+    conn: AsyncConnection, registrations: Sequence[Incoming[BatchEssaysRegistered]], policy: RegistrationPolicy
+) -> list[Outcome]:
+    """Open each batch once; an equal registration is acknowledged, a different one refused and flagged."""
+    batches = await trackers.lock(conn, {incoming.event.batch_id for incoming in registrations})
+    outcomes: list[Outcome] = []
+    openings: list[Opening] = []
+    conflicts: Counter[str] = Counter()
+    for incoming in registrations:
+        batch = batches[incoming.event.batch_id]
+        digest = registration_digest(incoming.event)
+        outcome = _decide(batch, digest)
+        outcomes.append(outcome)
+        if isinstance(outcome, Registered):
+            _open(batch, incoming, digest)
+            openings.append(Opening(batch, incoming.event, digest))
+        if isinstance(outcome, Refused) and outcome.reason is DeadLetterReason.CONFLICTING_REGISTRATION:
+            conflicts[batch.batch_id] += 1
+    if conflicts:
+        await trackers.flag_conflicts(conn, conflicts)
+    if openings:
+        await trackers.open_batches(conn, openings, policy.inventory, batches.now, policy.deadline)
+        await _use_parked(conn, batches, openings)
+    return outcomes
+
+
+async def _use_parked(conn: AsyncConnection, batches: LockedBatches, openings: Sequence[Opening]) -> None:
+    """Give everything that was parked for these batches its fate, in order of arrival."""
+    parked = await pending.drain(conn, [opening.batch.batch_id for opening in openings])
+    readings = [_reread(event) for event in parked]
+    arrivals = [reading for reading in readings if not isinstance(reading, Burial)]
+    outcomes = await settle(conn, batches, [(arrival.batch_id, arrival.payload) for arrival in arrivals])
+    refused = [
+        Burial(arrival.parkable.record, arrival.batch_id, outcome)
+        for arrival, outcome in zip(arrivals, outcomes, strict=True)
+        if isinstance(outcome, Refused)
+    ]
+    await bury_each(conn, [reading for reading in readings if isinstance(reading, Burial)] + refused)
+
+
+def _reread(event: PendingEvent) -> Arrival | Burial:
+    """A parked record was good when it was parked; a release that reads it otherwise makes it a dead letter."""
+    match event.kind:
+        case PendingKind.CONTENT:
+            content = read_record(read_content, event.record)
+            return content_arrival(content) if isinstance(content, Incoming) else _rejected(event, content)
+        case PendingKind.FAILURE:
+            failure = read_record(read_failure, event.record)
+            return failure_arrival(failure) if isinstance(failure, Incoming) else _rejected(event, failure)
+        case PendingKind.ASSOCIATIONS:
+            associations = read_record(read_associations, event.record)
+            if isinstance(associations, Incoming):
+                return associations_arrival(associations)
+            return _rejected(event, associations)
+        case _:
+            assert_never(event.kind)
+
+
+def _rejected(event: PendingEvent, rejected: Rejected) -> Burial:
+    return Burial(event.record, event.batch_id, rejected.refusal)
+
+
+def _decide(batch: Batch, digest: bytes) -> Outcome:
+    match batch.state:
+        case BatchState.UNREGISTERED:
+            return Registered(drained=batch.parked)
+        case BatchState.PURGED:
+            return Refused(DeadLetterReason.BATCH_PURGED, "the batch was purged")
+        case BatchState.OPEN | BatchState.CONTENT_COMPLETE | BatchState.COMPLETED:
+            if batch.registration_digest == digest:
+                return AlreadyRegistered()
+            return Refused(
+                DeadLetterReason.CONFLICTING_REGISTRATION, "the batch is registered with other essays or owners"
+            )
+        case _:
+            assert_never(batch.state)
+
+
+def _open(batch: Batch, incoming: Incoming[BatchEssaysRegistered], digest: bytes) -> None:
+    """The batch as it will stand once it is open, so that a second registration in the micro-batch sees it."""
+    event = incoming.event
+    batch.state = BatchState.OPEN
+    batch.class_type = ClassType.GUEST if event.class_id is None else ClassType.REGULAR
+    batch.expected = batch.free = event.expected_essay_count
+    batch.parked = 0
+    batch.course_code = event.course_code
+    batch.user_id = event.user_id
+    batch.class_id = event.class_id
+    batch.correlation_id = incoming.correlation_id
+    prompt = event.student_prompt_ref
+    batch.student_prompt_ref = None if prompt is None else prompt.model_dump(mode="json")
+    batch.registration_digest = digest

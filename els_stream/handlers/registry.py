@@ -1,0 +1,77 @@
+"""The handlers of the service, one per input topic, with what settings say bound in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from els_stream.contracts import reading, topics
+from els_stream.handlers.arrivals import admit, associations_arrival, content_arrival, failure_arrival
+from els_stream.handlers.handler import EventHandler
+from els_stream.handlers.registering import RegistrationPolicy, register
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from els_stream.contracts.inbound import (
+        BatchEssaysRegistered,
+        EssayContentProvisionedV1,
+        EssayValidationFailedV1,
+        StudentAssociationsConfirmedV1,
+    )
+    from els_stream.decisions.outcomes import Outcome
+    from els_stream.handlers.handler import Handler
+    from els_stream.handlers.reading import Incoming
+    from els_stream.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerPolicy:
+    """What settings say to the handlers."""
+
+    registration: RegistrationPolicy
+    max_parked: int
+
+
+def policy_of(settings: Settings) -> HandlerPolicy:
+    return HandlerPolicy(
+        RegistrationPolicy(settings.inventory, timedelta(hours=settings.batch_deadline_hours)),
+        settings.max_parked_per_batch,
+    )
+
+
+def make_handlers(policy: HandlerPolicy) -> dict[str, Handler]:
+    """The handlers by name."""
+
+    async def register_batch(
+        conn: AsyncConnection, incoming: Sequence[Incoming[BatchEssaysRegistered]]
+    ) -> list[Outcome]:
+        return await register(conn, incoming, policy.registration)
+
+    async def assign_content(
+        conn: AsyncConnection, incoming: Sequence[Incoming[EssayContentProvisionedV1]]
+    ) -> list[Outcome]:
+        return await admit(conn, [content_arrival(i) for i in incoming], max_parked=policy.max_parked)
+
+    async def fail_content(
+        conn: AsyncConnection, incoming: Sequence[Incoming[EssayValidationFailedV1]]
+    ) -> list[Outcome]:
+        return await admit(conn, [failure_arrival(i) for i in incoming], max_parked=policy.max_parked)
+
+    async def confirm_associations(
+        conn: AsyncConnection, incoming: Sequence[Incoming[StudentAssociationsConfirmedV1]]
+    ) -> list[Outcome]:
+        return await admit(conn, [associations_arrival(i) for i in incoming], max_parked=policy.max_parked)
+
+    handlers: list[Handler] = [
+        EventHandler("register_batch", topics.BATCH_REGISTERED, reading.read_registration, register_batch),
+        EventHandler("assign_content", topics.CONTENT_PROVISIONED, reading.read_content, assign_content),
+        EventHandler("fail_content", topics.VALIDATION_FAILED, reading.read_failure, fail_content),
+        EventHandler(
+            "confirm_associations", topics.ASSOCIATIONS_CONFIRMED, reading.read_associations, confirm_associations
+        ),
+    ]
+    return {handler.name: handler for handler in handlers}

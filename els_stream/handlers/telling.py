@@ -1,0 +1,119 @@
+"""What became true of a batch, told: outbox rows in that order, numbered from the tracker's next sequence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar, assert_never
+
+from els_stream.contracts import writing
+from els_stream.contracts.parts import ErrorDetail, StorageReferenceMetadata
+from els_stream.contracts.sealing import Occasion, OutboundEvent
+from els_stream.contracts.writing import FailedSlot
+from els_stream.decisions.batch import BatchBecameReady, ContentBecameComplete, ContentWasExcess, SlotWasAssigned
+from els_stream.errors import InventoryMismatch
+from els_stream.statements.outbox import OutboxRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from uuid import UUID
+
+    from els_stream.decisions.batch import Fact
+    from els_stream.decisions.inventory import Inventory
+    from els_stream.statements.essays import FailedEssay
+
+KnownT = TypeVar("KnownT")
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """By batch: (essay id, text id) of the slots that hold content, and the failures that hold the others."""
+
+    filled: Mapping[str, Sequence[tuple[str, str]]]
+    failed: Mapping[str, Sequence[FailedEssay]]
+
+
+def tell(inventory: Inventory, lists: Lists) -> list[OutboxRow]:
+    """The rows of everything that this transaction made true; the batch's next sequence moves with them."""
+    batch = inventory.batch
+    rows = []
+    for event in (event for fact in inventory.facts for event in _events(inventory, fact, lists)):
+        rows.append(OutboxRow(batch.batch_id, batch.next_sequence, event))
+        batch.next_sequence += 1
+    return rows
+
+
+def _events(inventory: Inventory, fact: Fact, lists: Lists) -> Iterator[OutboundEvent]:
+    match fact:
+        case SlotWasAssigned(slot, content):
+            yield writing.slot_assigned(
+                _occasion(inventory, content.correlation_id),
+                essay_id=slot.essay_id,
+                file_upload_id=content.event.file_upload_id,
+                text_storage_id=content.event.text_storage_id,
+                original_file_name=content.event.original_file_name,
+            )
+        case ContentWasExcess(content):
+            yield writing.excess_content(
+                _occasion(inventory, content.correlation_id),
+                text_storage_id=content.event.text_storage_id,
+                original_file_name=content.event.original_file_name,
+            )
+        case ContentBecameComplete():
+            yield from _completion(inventory, lists)
+        case BatchBecameReady():
+            batch = inventory.batch
+            yield writing.essays_ready(
+                _of_the_batch(inventory),
+                essays=lists.filled.get(batch.batch_id, ()),
+                course_code=_known(batch.course_code),
+                student_prompt_ref=_prompt(batch.student_prompt_ref),
+            )
+        case _:
+            assert_never(fact)
+
+
+def _completion(inventory: Inventory, lists: Lists) -> Iterator[OutboundEvent]:
+    batch = inventory.batch
+    essays = lists.filled.get(batch.batch_id, ())
+    if failed := lists.failed.get(batch.batch_id):
+        yield writing.validation_errors(
+            _of_the_batch(inventory), [_failed_slot(f) for f in failed], provisioned_count=len(essays)
+        )
+    yield writing.provisioning_completed(
+        _of_the_batch(inventory),
+        essays=essays,
+        expected_count=batch.expected,
+        course_code=_known(batch.course_code),
+        user_id=_known(batch.user_id),
+    )
+
+
+def _failed_slot(failure: FailedEssay) -> FailedSlot:
+    return FailedSlot(
+        essay_id=failure.essay_id,
+        file_name=failure.file_name,
+        error_code=failure.error_code,
+        error_detail=ErrorDetail.model_validate_json(failure.error_detail),
+        failed_at=failure.failed_at,
+    )
+
+
+def _prompt(stored: dict[str, object] | None) -> StorageReferenceMetadata | None:
+    return None if stored is None else StorageReferenceMetadata.model_validate(stored)
+
+
+def _of_the_batch(inventory: Inventory) -> Occasion:
+    """Batch-level events carry the correlation id of the batch's registration."""
+    return _occasion(inventory, _known(inventory.batch.correlation_id))
+
+
+def _occasion(inventory: Inventory, correlation_id: UUID) -> Occasion:
+    return Occasion(batch_id=inventory.batch.batch_id, correlation_id=correlation_id, now=inventory.now)
+
+
+def _known(value: KnownT | None) -> KnownT:
+    """What every registered batch has: a CHECK of the database says so."""
+    if value is None:
+        msg = "a registered batch lacks what its registration said"
+        raise InventoryMismatch(msg)
+    return value

@@ -1,0 +1,74 @@
+"""Dead letters: the records that can never be applied, kept whole, each told to the platform through the outbox."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from els_stream.contracts.headers import encode_headers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from els_stream.contracts.reasons import DeadLetterReason
+    from els_stream.contracts.records import RawRecord
+
+Source = tuple[str, int, int, int]
+
+# The place in Kafka is the identity: a record that is buried already, by whichever way it came again, stays as it is.
+_ADD = text("""
+    INSERT INTO dead_letters
+        (batch_id, reason, message, source_topic, source_partition, source_offset, source_timestamp, key, value,
+         value_size, value_sha256, headers)
+    SELECT i.*
+    FROM unnest(CAST(:batch_ids AS text[]), CAST(:reasons AS text[]), CAST(:messages AS text[]),
+                CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]),
+                CAST(:timestamps AS bigint[]), CAST(:keys AS bytea[]), CAST(:values AS bytea[]),
+                CAST(:sizes AS bigint[]), CAST(:hashes AS bytea[]), CAST(:headers AS bytea[])) AS i
+    ON CONFLICT (source_topic, source_partition, source_offset, source_timestamp) WHERE replay_of IS NULL DO NOTHING
+    RETURNING source_topic, source_partition, source_offset, source_timestamp
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record with the reason for which it can't be applied; `batch_id` where it could be read that far."""
+
+    record: RawRecord
+    batch_id: str | None
+    reason: DeadLetterReason
+    message: str
+
+    @property
+    def source(self) -> Source:
+        record = self.record
+        return record.topic, record.partition, record.offset, record.timestamp
+
+
+async def add(conn: AsyncConnection, letters: Sequence[DeadLetter]) -> set[Source]:
+    """Keep these; returns the places of those that were not kept before. NUL is legal in bytes, not in a batch id."""
+    records = [letter.record for letter in letters]
+    values = [record.value or b"" for record in records]
+    rows = await conn.execute(
+        _ADD,
+        {
+            "batch_ids": [letter.batch_id for letter in letters],
+            "reasons": [letter.reason.value for letter in letters],
+            "messages": [letter.message for letter in letters],
+            "topics": [record.topic for record in records],
+            "partitions": [record.partition for record in records],
+            "offsets": [record.offset for record in records],
+            "timestamps": [record.timestamp for record in records],
+            "keys": [record.key for record in records],
+            "values": [record.value for record in records],
+            "sizes": [len(value) for value in values],
+            "hashes": [hashlib.sha256(value).digest() for value in values],
+            "headers": [encode_headers(record.headers) for record in records],
+        },
+    )
+    return {(row[0], row[1], row[2], row[3]) for row in rows}

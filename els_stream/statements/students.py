@@ -1,0 +1,68 @@
+"""Student associations on the essays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from els_stream.contracts.parts import ValidationMethod
+from els_stream.decisions.associations import Standing
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from els_stream.contracts.inbound import StudentAssociation
+
+_STANDINGS = text("""
+    SELECT e.batch_id, e.essay_id, e.association_method, e.associated_at
+    FROM unnest(CAST(:batch_ids AS text[]), CAST(:essay_ids AS text[])) AS i (batch_id, essay_id)
+    CROSS JOIN LATERAL (
+        SELECT * FROM essay_states s WHERE s.batch_id = i.batch_id AND s.essay_id = i.essay_id
+    ) e
+""")
+
+_ASSOCIATE = text("""
+    UPDATE essay_states e
+    SET student_id = v.student_id, association_method = v.method, association_confidence = v.confidence,
+        associated_by = v.validated_by, associated_at = v.validated_at, version = e.version + 1, updated_at = :now
+    FROM unnest(CAST(:batch_ids AS text[]), CAST(:essay_ids AS text[]), CAST(:student_ids AS text[]),
+                CAST(:methods AS text[]), CAST(:confidences AS float8[]), CAST(:validated_by AS text[]),
+                CAST(:validated_at AS timestamptz[]))
+         AS v (batch_id, essay_id, student_id, method, confidence, validated_by, validated_at)
+    WHERE e.batch_id = v.batch_id AND e.essay_id = v.essay_id
+""")
+
+
+async def standings(conn: AsyncConnection, essays: Collection[tuple[str, str]]) -> dict[tuple[str, str], Standing]:
+    """How each of these (batch id, essay id) is associated at present; an essay that does not exist is left out."""
+    rows = await conn.execute(_STANDINGS, {"batch_ids": [b for b, _ in essays], "essay_ids": [e for _, e in essays]})
+    return {
+        (row.batch_id, row.essay_id): Standing(
+            row.association_method and ValidationMethod(row.association_method), row.associated_at
+        )
+        for row in rows
+    }
+
+
+async def associate(
+    conn: AsyncConnection, associations: Sequence[tuple[str, StudentAssociation]], now: datetime
+) -> None:
+    """Store these on their essays, whatever stood there; at most one an essay."""
+    chosen = [association for _, association in associations]
+    await conn.execute(
+        _ASSOCIATE,
+        {
+            "now": now,
+            "batch_ids": [batch_id for batch_id, _ in associations],
+            "essay_ids": [a.essay_id for a in chosen],
+            "student_ids": [a.student_id for a in chosen],
+            "methods": [a.validation_method.value for a in chosen],
+            "confidences": [a.confidence_score for a in chosen],
+            "validated_by": [a.validated_by for a in chosen],
+            "validated_at": [a.validated_at for a in chosen],
+        },
+    )
