@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import json
 import os
 import shutil
 import tempfile
@@ -19,7 +20,7 @@ VERSION = "4.4.0"
 # Kafka ships no binding for its logging as a dependency; without one a failing start says nothing. Resolved apart from
 # Kafka: together, the versions that one of them manages would win over the other's.
 COORDINATES = (f"org.apache.kafka:kafka_2.13:{VERSION}", "org.apache.logging.log4j:log4j-slf4j-impl:2.25.5")
-HASHES = Path(__file__).with_name(f"kafka-{VERSION}.sha256")
+HASHES = Path(__file__).with_name(f"kafka-{VERSION}.json")
 REMEDY = "remove that folder to fetch it again"
 
 
@@ -30,7 +31,7 @@ def default_store() -> Path:
 
 def kafka_jars(store: Path, hashes: Path = HASHES) -> list[Path]:
     """Blocks: seconds when the store is whole, longer when the jars are fetched. Refuses what has another hash."""
-    expected = {name: digest for digest, name in (line.split() for line in hashes.read_text().splitlines())}
+    expected: dict[str, str] = json.loads(hashes.read_text())
     if not store.is_dir():
         _fill(store, expected)
     return _checked(store, expected)
