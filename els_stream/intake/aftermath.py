@@ -1,0 +1,104 @@
+"""What follows an attempt, whichever way a micro-batch is tried: ask the ledger, pause, hold, or note what was done."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from els_stream.intake.backoff import Backoff
+from els_stream.intake.behind import Behind
+from els_stream.intake.failures import Failure, Verdict, classify
+from els_stream.intake.handling import Labelled
+from els_stream.intake.lane import Lane
+from els_stream.intake.ledger import Ledger
+from els_stream.intake.parts import MicroBatch, Part, alive, spans_of
+from els_stream.intake.reports import Occurrence, Reports
+from els_stream.intake.retries import Retries
+from els_stream.intake.suspicion import Suspicion
+from els_stream.intake.transaction import FORESEEN, Suspect
+
+log = logging.getLogger(__name__)
+
+# A long outage is told of at its first attempt and then at every tenth.
+LOG_EVERY = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What settling micro-batches needs beside the handler; the same for all agents of a worker."""
+
+    lane: Lane
+    ledger: Ledger
+    backoff: Backoff
+    reports: Reports
+    retries: Retries
+
+
+class Aftermath:
+    def __init__(self, agent: str, around: Surroundings) -> None:
+        self._agent = agent
+        self._around = around
+        self.suspicion = Suspicion()
+
+    def going(self, batch: MicroBatch) -> MicroBatch:
+        """What of it is still ours to settle."""
+        return () if self._around.lane.stopping else alive(batch)
+
+    def done(self, batch: MicroBatch, outcomes: Sequence[Labelled], started: float) -> None:
+        self._around.retries.over(self._agent)
+        self._around.lane.handled(batch)
+        self.suspicion.passed(len(outcomes))
+        labels = Counter(outcome.label for outcome in outcomes)
+        self._around.reports.handled(self._agent, labels, len(outcomes), time.monotonic() - started)
+
+    def buried(self, suspects: Iterable[Suspect]) -> None:
+        for suspect in suspects:
+            self.suspicion.forget(suspect.run)
+            self._around.lane.handled((suspect.run,))
+            self._around.reports.buried(self._agent, suspect.reason)
+            where = suspect.run.part.partition
+            log.error("%s: dead letter %s from %s at %d", self._agent, suspect.reason, where, suspect.run.hi - 1)
+
+    async def ask(self, batch: MicroBatch, failure: Failure, behind: Behind) -> None:
+        """Asks the ledger, after the predecessors and outside of any transaction; drops what does not stand at `lo`.
+
+        An error may be the echo of our own commit whose answer was lost, or of another owner's.
+        """
+        if failure.verdict is not Verdict.MOVED:
+            self._around.reports.failed(self._agent, failure.verdict, failure.cause)
+        await behind.wait()
+        attempt = 0
+        while going := self.going(batch):
+            try:
+                await self._drop_what_moved(going)
+            except FORESEEN as error:
+                attempt += 1
+                await self.pause(classify(error), attempt)
+            else:
+                return
+
+    async def _drop_what_moved(self, batch: MicroBatch) -> None:
+        spans = spans_of(batch)
+        rows = await self._around.ledger.read([span.partition for span in spans])
+        moved = {s.partition for s in spans if s.partition not in rows or rows[s.partition].next_offset != s.lo}
+        for part in {run.part for run in batch if run.part.partition in moved}:
+            self._around.reports.occurred(Occurrence.PART_DROPPED)
+            log.info("%s: the ledger moved under %s, which is positioned anew", self._agent, part.partition)
+            self._around.lane.drop(part)
+
+    async def pause(self, failure: Failure, attempt: int) -> None:
+        """Backs off with readiness off; a rebalance or a stop ends the pause."""
+        self._around.retries.retrying(self._agent, failure.cause)
+        if attempt % LOG_EVERY == 1:
+            log.warning("%s: %s (%s), attempt %d", self._agent, failure.verdict, failure.cause, attempt)
+        await self._around.lane.interruptible(self._around.backoff.pause(attempt))
+
+    def hold(self, parts: Iterable[Part], cause: str) -> None:
+        for part in parts:
+            if part.live:
+                seconds = self._around.lane.hold(part, cause, self._around.backoff.steady)
+                self._around.reports.occurred(Occurrence.PART_HELD)
+                log.error("%s: %s is held for %.1f s: %s", self._agent, part.partition, seconds, cause)

@@ -1,0 +1,39 @@
+"""What the intake needs of the domain: a handler per topic, and a way to bury what cannot be handled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from els_stream.contracts.reasons import DeadLetterReason
+from els_stream.contracts.records import RawRecord
+
+Reading = TypeVar("Reading")
+
+
+class Labelled(Protocol):
+    @property
+    def label(self) -> str: ...
+
+
+class Handler(Protocol[Reading]):
+    @property
+    def name(self) -> str: ...
+    @property
+    def topic(self) -> str:
+        """The logical topic."""
+
+    def prepare(self, records: Sequence[RawRecord]) -> Sequence[Reading]:
+        """Pure, one per record; bad input is a reading, not an exception."""
+
+    async def apply(self, conn: AsyncConnection, readings: Sequence[Reading]) -> Sequence[Labelled]:
+        """All effects of the readings, in order, in the caller's transaction; one outcome per reading."""
+
+
+class Bury(Protocol):
+    async def __call__(
+        self, conn: AsyncConnection, records: Sequence[RawRecord], reason: DeadLetterReason, message: str
+    ) -> None:
+        """Dead letters, rows and events, in the caller's transaction."""

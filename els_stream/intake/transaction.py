@@ -1,0 +1,97 @@
+"""One transaction: burials, the handler's effects, and the ledger's compare-and-set as its last statement."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeAlias
+
+import asyncpg
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from els_stream.contracts.reasons import DeadLetterReason
+from els_stream.intake.failures import Failure, LedgerMoved, Verdict, classify
+from els_stream.intake.handling import Bury, Handler, Labelled, Reading
+from els_stream.intake.parts import MicroBatch, Run, records_of, spans_of
+from els_stream.statements import ledger
+
+log = logging.getLogger(__name__)
+
+# What may come out of a transaction without anybody's mistake; `classify` tells these apart.
+FORESEEN = (
+    SQLAlchemyError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    EOFError,
+    LedgerMoved,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A record that failed alone, and what its dead letter will say: causes, never data."""
+
+    run: Run
+    reason: DeadLetterReason
+    cause: str
+
+    @property
+    def message(self) -> str:
+        if self.reason is DeadLetterReason.DATABASE_REFUSED:
+            return f"the database refuses it, also alone: {self.cause}"
+        return f"it fails for an unforeseen reason, also alone, and others do not: {self.cause}"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Committed."""
+
+    outcomes: Sequence[Labelled]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Not committed, as far as we were told: the ledger knows."""
+
+    failure: Failure
+
+
+Result: TypeAlias = Done | Failed
+
+
+class Transactions(Generic[Reading]):
+    def __init__(self, engine: AsyncEngine, consumer_group: str, handler: Handler[Reading], bury: Bury) -> None:
+        self._engine = engine
+        self._consumer_group = consumer_group
+        self._handler = handler
+        self._bury = bury
+
+    def prepare(self, batch: MicroBatch) -> Sequence[Reading]:
+        return self._handler.prepare(records_of(batch))
+
+    async def attempt(self, batch: MicroBatch, suspects: Sequence[Suspect] = (), *, behind: bool) -> Result:
+        """Tries once. `behind`: an earlier micro-batch may still be about to move the same rows of the ledger."""
+        try:
+            readings = self.prepare(batch)
+            async with self._engine.begin() as conn:
+                for suspect in suspects:
+                    await self._bury(conn, suspect.run.records, suspect.reason, suspect.message)
+                outcomes = await self._handler.apply(conn, readings) if readings else ()
+                await self._advance(conn, (*(suspect.run for suspect in suspects), *batch), behind=behind)
+            return Done(outcomes)
+        except FORESEEN as error:
+            return Failed(classify(error))
+        except Exception as error:
+            log.exception("%s: unforeseen, over %d records", self._handler.name, len(records_of(batch)))
+            return Failed(Failure(Verdict.BUG, type(error).__name__))
+
+    async def _advance(self, conn: AsyncConnection, runs: MicroBatch, *, behind: bool) -> None:
+        spans = spans_of(runs)
+        if behind:
+            await ledger.lock(conn, self._consumer_group, spans)
+        if await ledger.advance(conn, self._consumer_group, spans) != len(spans):
+            raise LedgerMoved

@@ -1,0 +1,46 @@
+"""Where a worker stands in a partition, as intake and statements say it to each other. Pure."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Partition(NamedTuple):
+    """A topic as the broker knows it, with the prefix of an environment, and a number; equal to Kafka clients' tuples."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}"
+
+
+class Mark(NamedTuple):
+    """What a record is recognised by: a topic made anew holds another record at the same offset."""
+
+    timestamp: int
+    crc: int
+
+
+def mark_of(timestamp: int, key: bytes | None, value: bytes | None) -> Mark:
+    return Mark(timestamp, zlib.crc32(value or b"", zlib.crc32(key or b"")))
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """`mark` is the last handled record's, at `next_offset - 1`; none while nothing was handled."""
+
+    next_offset: int
+    mark: Mark | None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What one transaction handles of one partition: from `lo` up to, not with, `hi`; `mark` is its last record's."""
+
+    partition: Partition
+    lo: int
+    hi: int
+    mark: Mark
