@@ -7,7 +7,7 @@ table are made from it (see settings_reference).
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -19,6 +19,8 @@ from els_stream.settings_reference import Allowed, explain, unknown_variables, v
 from els_stream.strategies import Inventory, Strategy, choose_strategy, inventory_of
 
 MIB = 1024 * 1024
+
+Shown: TypeAlias = str | int | float | None
 
 _BELOW = (
     ("heartbeat_interval_seconds", "session_timeout_seconds"),
@@ -210,21 +212,20 @@ class Settings(BaseSettings):
             found["database_url"] = kinds.database_url(SecretStr(database_url))
         return self.model_copy(update=found)
 
-    def masked(self) -> dict[str, str | int | float | bool | None]:
+    def masked(self) -> dict[str, Shown]:
         """Each variable with its effective value; fit to be printed."""
-        effective = self.model_copy(
-            update={
-                "use_cte_upsert_assignment": self.strategy is Strategy.OPTION_A,
-                "use_essay_states_as_inventory": self.strategy is Strategy.OPTION_B,
-            }
-        )
-        return {variable(type(self), name): effective._presentable(name) for name in type(self).model_fields}
+        effective = {
+            **{name: getattr(self, name) for name in type(self).model_fields},
+            "use_cte_upsert_assignment": self.strategy is Strategy.OPTION_A,
+            "use_essay_states_as_inventory": self.strategy is Strategy.OPTION_B,
+        }
+        return {variable(type(self), name): _shown(value) for name, value in effective.items()}
 
-    def _presentable(self, name: str) -> str | int | float | bool | None:
-        value = getattr(self, name)
-        if isinstance(value, SecretStr):
-            return urls.mask_password(value.get_secret_value())
-        return value if isinstance(value, str | int | float | None) else str(value)
+
+def _shown(value: object) -> Shown:
+    if isinstance(value, SecretStr):
+        return urls.mask_password(value.get_secret_value())
+    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def load_settings(**overrides: object) -> Settings:

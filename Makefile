@@ -1,0 +1,71 @@
+# One word per task. `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTHON ?=
+
+# The first Python that runs and is new enough: a version manager's shim may be there and refuse to run.
+define FIND_PYTHON
+for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11 python; do \
+	if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; \
+	then echo "$$candidate"; exit 0; fi; \
+done; \
+echo "make: needs Python 3.11, 3.12 or 3.13 with venv: install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1
+endef
+
+.PHONY: help setup demo run test unit integration typecheck lint format migrate-upgrade lock clean
+
+help: ## list the tasks
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: $(STAMP) ## Python environment in .venv; a second call does nothing and needs no network
+
+$(STAMP): requirements-dev.txt pyproject.toml
+	@python="$$($(FIND_PYTHON))"; test -x $(BIN)/python || "$$python" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	@touch $(STAMP)
+
+demo: setup ## the service, end to end: servers, two workers, class sets, and proof that the result is right
+	@exec $(BIN)/els demo
+
+run: setup ## servers, schema, topics and one worker, until Ctrl-C
+	@exec $(BIN)/els run
+
+test: setup ## all tests
+	$(BIN)/pytest
+
+unit: setup ## the tests that need no server
+	$(BIN)/pytest -m "not integration and not long and not nightly"
+
+integration: setup ## the tests that need PostgreSQL or Kafka, which they start themselves
+	$(BIN)/pytest -m "integration and not long and not nightly"
+
+typecheck: setup ## mypy, strict
+	$(BIN)/mypy
+
+lint: setup ## style, format and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+format: setup ## put the code into its form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+migrate-upgrade: setup ## bring the database to the newest schema
+	@exec $(BIN)/els migrate
+
+# --upgrade only when asked for: make lock UPGRADE=--upgrade
+lock: setup ## write the lock files from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml $(LOCK) -o requirements.txt
+	$(BIN)/uv pip compile pyproject.toml --group dev $(LOCK) -o requirements-dev.txt
+LOCK = --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header $(UPGRADE)
+
+clean: ## remove environment, caches and the embedded servers' data
+	@if test -x $(BIN)/els; then $(BIN)/els down --remove-data || true; fi
+	rm -rf $(VENV) .els .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build *.egg-info

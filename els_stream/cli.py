@@ -1,0 +1,72 @@
+"""The command `els`. Only the command that runs is imported, so `els --help` answers at once."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+
+import click
+
+from els_stream.errors import ElsError
+from els_stream.version import VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a command is, as module:function, and its line in the help."""
+
+    target: str
+    help: str
+
+
+ENTRIES = {
+    "up": Entry("els_stream.commands.servers:up", "Start PostgreSQL and Kafka here, and leave them running."),
+    "down": Entry("els_stream.commands.servers:down", "Stop what `els up` started."),
+    "servers": Entry("els_stream.commands.servers:servers", "Print the addresses of the running servers."),
+    "migrate": Entry("els_stream.commands.database:migrate", "Bring the database to the newest schema."),
+    "topics": Entry("els_stream.commands.topics:topics", "Create the topics that are missing."),
+    "worker": Entry("els_stream.commands.worker:worker", "Run one worker until it is told to stop."),
+    "run": Entry("els_stream.commands.worker:run", "Servers, schema, topics and one worker, until Ctrl-C."),
+    "demo": Entry("els_stream.commands.demo:demo", "Send class sets through two workers and check the result."),
+    "settings": Entry("els_stream.commands.settings:settings", "Print the effective settings, secrets masked."),
+}
+
+
+class Commands(click.Group):
+    """Commands by name, imported when they run; an error of ours ends as one line and its exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(ENTRIES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        entry = ENTRIES.get(cmd_name)
+        if entry is None:
+            return None
+        module, _, function = entry.target.partition(":")
+        command = getattr(importlib.import_module(module), function)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{entry.target} is not a command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in ENTRIES.items()])
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except ElsError as error:
+            click.echo(f"els: {error}", err=True)
+            ctx.exit(error.exit_code)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="els")
+def main() -> None:
+    """Gives every uploaded essay one slot of its class set.
+
+    Settings are environment variables: see `els settings`.
+    """

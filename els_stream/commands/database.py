@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from els_stream import schema
+from els_stream.logs import configure_logging
+from els_stream.resolve import resolve
+from els_stream.settings import load_settings
+
+
+@click.command()
+def migrate() -> None:
+    """Bring the database to the newest schema.
+
+    Safe while workers run, and from several places at once: one migrates, the others wait.
+    """
+    settings = resolve(load_settings())
+    configure_logging(settings.log_level, settings.log_format)
+    asyncio.run(schema.upgrade(settings.database))
+    head, _ = schema.revisions()
+    click.echo(f"the schema is at revision {head}")

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import asdict
+
+import click
+
+from els_stream.dev import servers as dev
+from els_stream.errors import ServersMissing
+from els_stream.settings import load_settings
+
+SERVERS = click.Choice(["embedded", "containers"])
+
+
+@click.command()
+@click.option("--servers", "kind", type=SERVERS, help="What starts them: binaries in the venv, or Docker.")
+def up(*, kind: str | None) -> None:
+    """Start PostgreSQL and Kafka here, and leave them running."""
+    settings = load_settings(**({} if kind is None else {"servers": kind}))
+    _print(asyncio.run(dev.up(settings)), as_json=False)
+
+
+@click.command()
+@click.option("--remove-data", is_flag=True, help="Also forget everything they hold.")
+def down(*, remove_data: bool) -> None:
+    """Stop what `els up` started."""
+    asyncio.run(dev.down(load_settings(), remove_data=remove_data))
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+def servers(*, as_json: bool) -> None:
+    """Print the addresses of the running servers.
+
+    The password of the database is part of its address: this output is for programs that connect.
+    """
+    found = dev.addresses(load_settings())
+    if found is None:
+        raise ServersMissing("no servers are running here: start them with `els up`")
+    _print(found, as_json=as_json)
+
+
+def _print(found: dev.Addresses, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(asdict(found), indent=2))
+        return
+    for name, address in asdict(found).items():
+        click.echo(f"{name:<13} {address or '-'}")

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import json
+
+import click
+
+from els_stream.settings import Settings, load_settings
+from els_stream.settings_reference import rows
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+@click.option("--explain", is_flag=True, help="Also what each one means and what it takes.")
+def settings(*, as_json: bool, explain: bool) -> None:
+    """Print the effective settings, secrets masked."""
+    effective = load_settings().masked()
+    if as_json:
+        click.echo(json.dumps(effective, indent=2))
+        return
+    for row in rows(Settings):
+        value = effective[row.variable]
+        text = json.dumps(value) if isinstance(value, bool) else str("" if value is None else value)
+        click.echo(f"{row.variable}={text}")
+        if explain:
+            click.echo(f"    {row.meaning} Takes {row.allowed}.")

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import asyncio
+from typing import assert_never
+
+import click
+
+from els_stream.resolve import resolve
+from els_stream.settings import Settings, load_settings
+from els_stream.topics import Created, Different, Present, TopicState, ensure_topics
+
+
+@click.command()
+def topics() -> None:
+    """Create the topics that are missing.
+
+    One that exists is left as it is: what differs from our table is printed.
+    """
+    for state in asyncio.run(ensure(resolve(load_settings()))):
+        click.echo(_line(state))
+
+
+async def ensure(settings: Settings) -> list[TopicState]:
+    """All topics of these settings, created where missing."""
+    return await ensure_topics(
+        settings.broker, settings.topic_prefix, settings.topic_partitions, settings.topic_replication_factor
+    )
+
+
+def _line(state: TopicState) -> str:
+    match state:
+        case Created(topic):
+            return f"created    {topic}"
+        case Present(topic):
+            return f"present    {topic}"
+        case Different(topic, differences):
+            return f"different  {topic}: {'; '.join(differences)}"
+        case unreachable:
+            assert_never(unreachable)
