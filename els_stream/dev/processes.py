@@ -144,7 +144,7 @@ class ServerProcess:
         running = self.process
         if running is None:
             return
-        running.signal(signal.SIGCONT)
+        self.signal_all(signal.SIGCONT)
         running.signal(number)
         try:
             async with asyncio.timeout(seconds):

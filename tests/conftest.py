@@ -1,0 +1,145 @@
+"""What tests stand on: one PostgreSQL and one Kafka for the whole run, a database and topic names for each test.
+
+The servers are those of `els up`, in a folder of their own, unless the settings name others. One that does not start
+fails the run: nothing is skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from els_stream import schema
+from els_stream.database import Limits, create_engine
+from els_stream.dev.databases import create_database, drop_database
+from els_stream.dev.servers import Addresses, EmbeddedServers, down, up
+from els_stream.settings import Settings
+from els_stream.topics import TOPICS, delete_topics, ensure_topics
+
+TESTS = Path(__file__).parent
+NEED_SERVERS = {"acceptance", "benchmarks", "browser", "kafka", "postgres"}
+STORM = 32
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(TESTS) and item.path.relative_to(TESTS).parts[0] in NEED_SERVERS:
+            item.add_marker(pytest.mark.integration)
+
+
+@contextlib.contextmanager
+def reachable_folder() -> Iterator[Path]:
+    """Not below pytest's own, where the account that PostgreSQL has when we are root can't go."""
+    folder = Path(tempfile.mkdtemp(prefix="els-tests-"))
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def server_settings() -> Iterator[Settings]:
+    """Those of the run's servers. SIGTERM ends the run as Ctrl-C does, so that neither leaves them behind."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with reachable_folder() as folder:
+        settings = Settings(state_dir=folder)
+        asyncio.run(up(settings, fsync=False))
+        try:
+            yield settings
+        finally:
+            asyncio.run(down(settings, remove_data=True))
+
+
+@pytest.fixture(scope="session")
+def addresses(server_settings: Settings) -> Addresses:
+    return asyncio.run(up(server_settings))
+
+
+@pytest.fixture
+async def servers(server_settings: Settings) -> AsyncIterator[EmbeddedServers]:
+    """The run's servers, to be killed, stopped and paused; afterwards they run again for the next test."""
+    if server_settings.broker_url is not None or server_settings.servers != "embedded":
+        pytest.fail("this test kills servers: run it without ELS_BROKER_URL, ELS_DATABASE_URL and ELS_SERVERS")
+    embedded = EmbeddedServers(server_settings.state_dir, fsync=False)
+    yield embedded
+    embedded.postgres.resume()
+    embedded.kafka.resume()
+    await embedded.start()
+
+
+@pytest.fixture(scope="session")
+def template(addresses: Addresses) -> Iterator[str]:
+    """The name of a database that the migrations made, once for the run."""
+    name = _unused_name("template")
+    asyncio.run(_migrated(addresses.database_url, name))
+    yield name
+    asyncio.run(drop_database(addresses.database_url, name))
+
+
+@pytest.fixture
+async def database(addresses: Addresses, template: str) -> AsyncIterator[str]:
+    """The address of a migrated, empty database for this test alone."""
+    async with _database(addresses, template) as url:
+        yield url
+
+
+@pytest.fixture
+async def empty_database(addresses: Addresses) -> AsyncIterator[str]:
+    """One that no migration has seen."""
+    async with _database(addresses) as url:
+        yield url
+
+
+@pytest.fixture
+async def another_empty_database(addresses: Addresses) -> AsyncIterator[str]:
+    async with _database(addresses) as url:
+        yield url
+
+
+@pytest.fixture
+async def engine(database: str) -> AsyncIterator[AsyncEngine]:
+    """As a worker's, with room for a storm of connections."""
+    url = make_url(database).set(drivername="postgresql+asyncpg")
+    engine = create_engine(url.render_as_string(hide_password=False), Limits(), pool_size=STORM, name="els test")
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    return f"{_unused_name('test')}."
+
+
+@pytest.fixture
+async def kafka_topics(addresses: Addresses, topic_prefix: str) -> AsyncIterator[dict[str, str]]:
+    """Every topic of ours, made for this test: logical name to the name on the broker."""
+    names = {plan.topic: topic_prefix + plan.topic for plan in TOPICS}
+    await ensure_topics(addresses.broker, topic_prefix)
+    yield names
+    await delete_topics(addresses.broker, list(names.values()))
+
+
+@contextlib.asynccontextmanager
+async def _database(addresses: Addresses, template: str | None = None) -> AsyncIterator[str]:
+    name = _unused_name("test")
+    yield await create_database(addresses.database_url, name, template)
+    await drop_database(addresses.database_url, name)
+
+
+async def _migrated(server: str, name: str) -> None:
+    await schema.upgrade(await create_database(server, name))
+
+
+def _unused_name(kind: str) -> str:
+    return f"{kind}_{uuid.uuid4().hex[:12]}"
