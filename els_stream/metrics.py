@@ -7,13 +7,12 @@ in the database (see Figures) is the same whichever worker is asked: take `max b
 from __future__ import annotations
 
 import platform
-import time
-from collections import Counter as Tally
-from collections.abc import Callable, Collection, Iterable, Iterator
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import product
-from typing import Final, Protocol
+from time import monotonic
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -22,6 +21,8 @@ from prometheus_client.registry import Collector
 from els_stream.contracts.reasons import DeadLetterReason
 from els_stream.contracts.topics import DEAD_LETTER, INPUT_TOPICS, OUTPUT_TOPICS
 from els_stream.decisions.outcomes import OUTCOME_LABELS
+from els_stream.intake.failures import Verdict
+from els_stream.intake.reports import Occurrence
 from els_stream.statements.gauges import Figures
 from els_stream.version import VERSION
 
@@ -30,27 +31,23 @@ SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.
 RECORDS: Final = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)
 
 
-class RetryCause(StrEnum):
-    """Why a micro-batch is tried again: families of SQLSTATE, and what has none."""
-
-    CONNECTION = "connection"
-    LOCK = "lock"
-    TIMEOUT = "timeout"
-    RESOURCES = "resources"
-    SCHEMA = "schema"
-    SERVER = "server"
-    LEDGER = "ledger"
-    UNFORESEEN = "unforeseen"
-
-
-class LedgerDifference(StrEnum):
-    """Where Kafka, the group's offset and our ledger did not say the same."""
-
-    GAP = "gap"
-    GROUP_AHEAD = "group_ahead"
-    GROUP_BEHIND = "group_behind"
-    TOPIC_REMADE = "topic_remade"
-    OVERTAKEN = "overtaken"
+# The first two letters of a SQLSTATE say what kind of trouble it is.
+CAUSES: Final = {
+    "08": "connection",
+    "22": "data",
+    "23": "constraint",
+    "28": "authorization",
+    "3D": "database_missing",
+    "40": "rollback",
+    "42": "schema",
+    "53": "resources",
+    "55": "lock",
+    "57": "intervention",
+    "58": "system",
+    "XX": "internal",
+}
+DRIVER: Final = "driver"
+SQLSTATE: Final = re.compile(r"(?=.*\d)[0-9A-Z]{5}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,57 +59,66 @@ class PartitionLag:
     records: int
 
 
-class Labelled(Protocol):
-    @property
-    def label(self) -> str: ...
-
-
 class Metrics:
-    def __init__(self, registry: CollectorRegistry) -> None:
+    """What intake and relay report to. `topics` names each agent's topic."""
+
+    def __init__(self, registry: CollectorRegistry, topics: Mapping[str, str]) -> None:
         self.registry = registry
+        self._topics = topics
         self._figures = FiguresCollector()
         self._lag = LagCollector()
         registry.register(self._figures)
         registry.register(self._lag)
         self._events = Closed(
-            Counter("els_events", "Input events by what became of them.", ["topic", "outcome"], registry=registry),
-            INPUT_TOPICS,
-            sorted(OUTCOME_LABELS),
+            registry,
+            "els_events",
+            "Input events by what became of them.",
+            topic=INPUT_TOPICS,
+            outcome=sorted(OUTCOME_LABELS),
         )
-        self._dead_letters = Closed(
-            Counter("els_dead_letters", "Dead letters written, by reason.", ["reason"], registry=registry),
-            list(DeadLetterReason),
+        self._failures = Closed(
+            registry,
+            "els_failures",
+            "Micro-batches that failed, by what is done about it; transient: tried again.",
+            topic=INPUT_TOPICS,
+            verdict=list(Verdict),
         )
-        self._retries = Closed(
-            Counter("els_retries", "Micro-batches tried again, by cause.", ["cause"], registry=registry),
-            list(RetryCause),
+        self._causes = Closed(
+            registry, "els_failure_causes", "The same failures, by cause.", cause=[*CAUSES.values(), DRIVER]
         )
-        self._holds = Closed(
-            Counter("els_holds", "Times that input was held back until someone helps.", ["cause"], registry=registry),
-            list(RetryCause),
+        self._buried = Closed(
+            registry,
+            "els_buried",
+            "Events buried by the intake, by topic and reason; what a handler refuses is an outcome of els_events.",
+            topic=INPUT_TOPICS,
+            reason=[DeadLetterReason.DATABASE_REFUSED, DeadLetterReason.UNPROCESSABLE],
         )
-        self._differences = Closed(
-            Counter(
-                "els_ledger_differences",
-                "Times that Kafka, the group's offset and the ledger disagreed; the ledger won.",
-                ["kind"],
-                registry=registry,
-            ),
-            list(LedgerDifference),
+        self._occurrences = Closed(
+            registry,
+            "els_intake_occurrences",
+            "What an operator should know of: differences between Kafka and the ledger, holds, rebalances.",
+            kind=list(Occurrence),
         )
         self._sent = Closed(
-            Counter("els_relay_events", "Outbox rows that the broker acknowledged.", ["topic"], registry=registry),
-            [*OUTPUT_TOPICS, DEAD_LETTER],
+            registry,
+            "els_relay_events",
+            "Outbox rows that the broker acknowledged.",
+            topic=[*OUTPUT_TOPICS, DEAD_LETTER],
         )
         self._relay_errors = Counter(
             "els_relay_errors", "Times that the relay could not read or send and tried again.", registry=registry
         )
         self._batch_records = Histogram(
-            "els_micro_batch_records", "Records handled in one transaction.", buckets=RECORDS, registry=registry
+            "els_micro_batch_records",
+            "Records handled in one transaction.",
+            ["topic"],
+            buckets=RECORDS,
+            registry=registry,
         )
         self._batch_seconds = Histogram(
             "els_micro_batch_seconds",
             "Duration of one micro-batch, from its first statement to the end of its commit.",
+            ["topic"],
             buckets=SECONDS,
             registry=registry,
         )
@@ -122,26 +128,22 @@ class Metrics:
         build = Gauge("els_build_info", "Always 1; the labels say what runs.", ["version", "python"], registry=registry)
         build.labels(VERSION, platform.python_version()).set(1)
 
-    def events(self, topic: str, outcomes: Iterable[Labelled]) -> None:
-        """To be called after the commit: what was rolled back became of nothing."""
-        for label, count in Tally(outcome.label for outcome in outcomes).items():
+    def handled(self, agent: str, outcomes: Mapping[str, int], records: int, seconds: float) -> None:
+        topic = self._topics.get(agent, OTHER)
+        for label, count in outcomes.items():
             self._events.inc(count, topic, label)
+        self._batch_records.labels(topic).observe(records)
+        self._batch_seconds.labels(topic).observe(seconds)
 
-    def dead_letter(self, reason: DeadLetterReason) -> None:
-        self._dead_letters.inc(1, reason)
+    def failed(self, agent: str, verdict: str, cause: str) -> None:
+        self._failures.inc(1, self._topics.get(agent, OTHER), verdict)
+        self._causes.inc(1, CAUSES.get(cause[:2], OTHER) if SQLSTATE.fullmatch(cause) else DRIVER)
 
-    def micro_batch(self, records: int, seconds: float) -> None:
-        self._batch_records.observe(records)
-        self._batch_seconds.observe(seconds)
+    def buried(self, agent: str, reason: str) -> None:
+        self._buried.inc(1, self._topics.get(agent, OTHER), reason)
 
-    def retried(self, cause: RetryCause) -> None:
-        self._retries.inc(1, cause)
-
-    def held(self, cause: RetryCause) -> None:
-        self._holds.inc(1, cause)
-
-    def ledger_difference(self, kind: LedgerDifference) -> None:
-        self._differences.inc(1, kind)
+    def occurred(self, occurrence: Occurrence, count: int = 1) -> None:
+        self._occurrences.inc(count, occurrence)
 
     def watch_lag(self, source: Callable[[], Iterable[PartitionLag]]) -> None:
         """`source` is asked at each scrape: a stalled worker's lag must not go stale with it."""
@@ -163,16 +165,15 @@ class Metrics:
 class Closed:
     """A counter whose series all exist from the start, so that a rate over the first event is not lost."""
 
-    def __init__(self, counter: Counter, *allowed: Collection[str]) -> None:
-        self._counter = counter
-        self._allowed = allowed
-        self._series = {values: counter.labels(*values) for values in product(*allowed)}
+    def __init__(self, registry: CollectorRegistry, name: str, meaning: str, **labels: Collection[str]) -> None:
+        self._counter = Counter(name, meaning, list(labels), registry=registry)
+        self._allowed = list(labels.values())
+        for values in product(*self._allowed):
+            self._counter.labels(*values)
 
     def inc(self, amount: int, *values: str) -> None:
-        if values not in self._series:
-            known = (v if v in allowed else OTHER for v, allowed in zip(values, self._allowed, strict=True))
-            self._series[values] = self._counter.labels(*known)
-        self._series[values].inc(amount)
+        known = (v if v in allowed else OTHER for v, allowed in zip(values, self._allowed, strict=True))
+        self._counter.labels(*known).inc(amount)
 
 
 class LagCollector(Collector):
@@ -198,35 +199,31 @@ class FiguresCollector(Collector):
         self._read_at = 0.0
 
     def update(self, figures: Figures) -> None:
-        self._figures, self._read_at = figures, time.monotonic()
+        self._figures, self._read_at = figures, monotonic()
 
     def collect(self) -> Iterator[Metric]:
         if (figures := self._figures) is None:
             return
-        active = GaugeMetricFamily(
-            "huleedu_batches_active", "Batches registered and not completed.", labels=["class_type"]
-        )
-        completed = GaugeMetricFamily(
-            "huleedu_batches_completed", "Completed batches still kept.", labels=["class_type"]
-        )
+        yield labelled("huleedu_batches_active", "Batches registered and not completed.", "class_type", figures.active)
+        yield labelled("huleedu_batches_completed", "Completed batches still kept.", "class_type", figures.completed)
         purged = CounterMetricFamily("batches_purged", "Batches purged or erased, ever.", labels=["class_type"])
-        for family, counts in (active, figures.active), (completed, figures.completed), (purged, figures.purged):
-            for class_type, count in counts.items():
-                family.add_metric([class_type], count)
-        yield from (active, completed, purged)
-        parked = GaugeMetricFamily("els_parked_rows", "Events waiting for their batch, by kind.", labels=["kind"])
-        for kind, count in figures.parked.items():
-            parked.add_metric([kind], count)
-        yield parked
+        for class_type, count in figures.purged.items():
+            purged.add_metric([class_type], count)
+        yield purged
+        yield labelled("els_parked_rows", "Events waiting for their batch, by kind.", "kind", figures.parked)
+        yield labelled("els_dead_letters", "Dead letters not settled, by reason.", "reason", figures.dead_letters)
         for name, meaning, value in (
-            (
-                "els_parked_oldest_seconds",
-                "Age of the oldest event that waits for its batch.",
-                figures.parked_oldest_seconds,
-            ),
+            ("els_parked_oldest_seconds", "Age of the oldest parked event.", figures.parked_oldest_seconds),
             ("els_outbox_rows", "Events committed and not yet acknowledged by the broker.", figures.outbox_rows),
             ("els_outbox_held_rows", "Outbox rows that can't be sent as they are.", figures.outbox_held),
             ("els_outbox_oldest_seconds", "Age of the oldest outbox row.", figures.outbox_oldest_seconds),
-            ("els_figures_age_seconds", "How long ago these figures were read.", time.monotonic() - self._read_at),
+            ("els_figures_age_seconds", "How long ago these figures were read.", monotonic() - self._read_at),
         ):
             yield GaugeMetricFamily(name, meaning, value=value)
+
+
+def labelled(name: str, meaning: str, label: str, counts: Mapping[str, int]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, meaning, labels=[label])
+    for value, count in counts.items():
+        family.add_metric([value], count)
+    return family

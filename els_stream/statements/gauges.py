@@ -9,6 +9,8 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from els_stream.contracts.reasons import DeadLetterReason
+
 CLASS_TYPES: Final = ("GUEST", "REGULAR")
 PARKED_KINDS: Final = ("content_provisioned", "validation_failed", "associations_confirmed")
 
@@ -41,15 +43,19 @@ OUTBOX: Final = text("""
         SELECT created_at FROM event_outbox WHERE event_outbox.share = share.share ORDER BY position LIMIT 1
     ) AS first
 """)
+DEAD_LETTERS: Final = text("""
+    SELECT reason, count(*) AS letters FROM dead_letters WHERE state = 'open' GROUP BY reason
+""")
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Each mapping has all its keys; where nothing waits, an age is 0."""
+    """Counts by class type, kind and reason have all their keys; where nothing waits, an age is 0."""
 
     active: Mapping[str, int]
     completed: Mapping[str, int]
     purged: Mapping[str, int]
+    dead_letters: Mapping[str, int]
     parked: Mapping[str, int]
     parked_oldest_seconds: float
     outbox_rows: int
@@ -66,11 +72,13 @@ async def read_figures(conn: AsyncConnection) -> Figures:
     purged = dict.fromkeys(CLASS_TYPES, 0)
     purged.update({row.class_type: row.batches for row in await conn.execute(PURGED)})
     parked = (await conn.execute(PARKED)).all()
+    letters = (await conn.execute(DEAD_LETTERS)).all()
     outbox = (await conn.execute(OUTBOX)).one()
     return Figures(
         active=active,
         completed=completed,
         purged=purged,
+        dead_letters=dict.fromkeys(DeadLetterReason, 0) | {row.reason: row.letters for row in letters},
         parked=dict.fromkeys(PARKED_KINDS, 0) | {row.kind: row.events for row in parked},
         parked_oldest_seconds=max((row.oldest for row in parked), default=0.0),
         outbox_rows=outbox.waiting,

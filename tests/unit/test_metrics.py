@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+import els_stream.metrics
+from els_stream.contracts.topics import BATCH_REGISTERED, CONTENT_PROVISIONED, SLOT_ASSIGNED
+from els_stream.intake.reports import Occurrence, Reports
+from els_stream.metrics import Metrics, PartitionLag
+from els_stream.statements.gauges import Figures
+
+FIGURES = Figures(
+    active={"GUEST": 3, "REGULAR": 4},
+    completed={"GUEST": 5, "REGULAR": 6},
+    purged={"GUEST": 7, "REGULAR": 0},
+    dead_letters={"not_json": 2},
+    parked={"content_provisioned": 9},
+    parked_oldest_seconds=61.5,
+    outbox_rows=8,
+    outbox_held=1,
+    outbox_oldest_seconds=2.5,
+)
+# Each label may take these values and `other`; a partition is bounded by its topic, a version by what is installed.
+CLOSED = {
+    "topic",
+    "outcome",
+    "verdict",
+    "cause",
+    "reason",
+    "kind",
+    "class_type",
+    "partition",
+    "version",
+    "python",
+    "le",
+}
+FIXED_NAMES = {"huleedu_batches_active", "huleedu_batches_completed", "batches_purged_total"}
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics(CollectorRegistry(), {"register_batch": BATCH_REGISTERED, "assign_content": CONTENT_PROVISIONED})
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(name, labels)
+
+
+def test_outcomes_are_counted_by_topic(metrics: Metrics) -> None:
+    metrics.handled("assign_content", {"assigned": 3, "excess": 1}, records=4, seconds=0.02)
+
+    assert value(metrics, "els_events_total", topic=CONTENT_PROVISIONED, outcome="assigned") == 3
+    assert value(metrics, "els_events_total", topic=CONTENT_PROVISIONED, outcome="excess") == 1
+    assert value(metrics, "els_micro_batch_records_sum", topic=CONTENT_PROVISIONED) == 4
+    assert value(metrics, "els_micro_batch_seconds_bucket", topic=CONTENT_PROVISIONED, le="0.025") == 1
+    assert value(metrics, "els_micro_batch_seconds_bucket", topic=CONTENT_PROVISIONED, le="0.01") == 0
+
+
+def test_series_exist_before_their_first_event(metrics: Metrics) -> None:
+    assert value(metrics, "els_events_total", topic=BATCH_REGISTERED, outcome="registered") == 0
+    assert value(metrics, "els_relay_events_total", topic=SLOT_ASSIGNED) == 0
+
+
+def test_a_value_outside_its_set_makes_no_series_of_its_own(metrics: Metrics) -> None:
+    for number in range(100):
+        metrics.handled(f"agent-{number}", {f"batch-{number}": 1}, records=1, seconds=0.1)
+        metrics.failed(f"agent-{number}", f"verdict-{number}", f"Error{number}")
+        metrics.buried(f"agent-{number}", f"reason-{number}")
+        metrics.sent(f"topic-{number}")
+
+    assert value(metrics, "els_events_total", topic="other", outcome="other") == 100
+    assert value(metrics, "els_failures_total", topic="other", verdict="other") == 100
+    assert value(metrics, "els_relay_events_total", topic="other") == 100
+    assert "-99" not in generate_latest(metrics.registry).decode()
+
+
+@pytest.mark.parametrize(
+    ("cause", "family"),
+    [
+        ("08006", "connection"),
+        ("40P01", "rollback"),
+        ("42P01", "schema"),
+        ("XX000", "internal"),
+        ("3D000", "database_missing"),
+        ("57014", "intervention"),
+        ("99999", "other"),
+        ("ConnectionRefusedError", "driver"),
+        ("ERROR", "driver"),
+    ],
+)
+def test_a_failure_is_counted_under_the_family_of_its_cause(metrics: Metrics, cause: str, family: str) -> None:
+    metrics.failed("assign_content", "transient", cause)
+
+    assert value(metrics, "els_failure_causes_total", cause=family) == 1
+    assert value(metrics, "els_failures_total", topic=CONTENT_PROVISIONED, verdict="transient") == 1
+
+
+def test_every_occurrence_of_the_intake_has_a_series(metrics: Metrics) -> None:
+    for occurrence in Occurrence:
+        metrics.occurred(occurrence, 2)
+
+    assert {value(metrics, "els_intake_occurrences_total", kind=kind) for kind in Occurrence} == {2}
+
+
+def test_lag_is_asked_for_at_each_scrape(metrics: Metrics) -> None:
+    lag = [PartitionLag(CONTENT_PROVISIONED, 3, 42)]
+    metrics.watch_lag(lambda: lag)
+    assert value(metrics, "els_lag_records", topic=CONTENT_PROVISIONED, partition="3") == 42
+
+    lag.clear()
+
+    assert value(metrics, "els_lag_records", topic=CONTENT_PROVISIONED, partition="3") is None
+
+
+def test_figures_show_nothing_before_the_first_reading_rather_than_zero(metrics: Metrics) -> None:
+    assert "huleedu_" not in generate_latest(metrics.registry).decode()
+
+    metrics.figures(FIGURES)
+
+    assert value(metrics, "huleedu_batches_active", class_type="REGULAR") == 4
+    assert value(metrics, "huleedu_batches_completed", class_type="GUEST") == 5
+    assert value(metrics, "batches_purged_total", class_type="GUEST") == 7
+    assert value(metrics, "els_dead_letters", reason="not_json") == 2
+    assert value(metrics, "els_parked_rows", kind="content_provisioned") == 9
+    assert value(metrics, "els_parked_oldest_seconds") == 61.5
+    assert value(metrics, "els_outbox_rows") == 8
+    assert value(metrics, "els_outbox_held_rows") == 1
+    assert value(metrics, "els_outbox_oldest_seconds") == 2.5
+
+
+def test_the_age_of_the_figures_grows_until_they_are_read_again(
+    metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = iter([100.0, 130.0])
+    monkeypatch.setattr(els_stream.metrics, "monotonic", lambda: next(clock))
+    metrics.figures(FIGURES)
+
+    assert value(metrics, "els_figures_age_seconds") == 30
+
+
+def test_names_that_dashboards_know_are_there_and_no_label_names_a_batch(metrics: Metrics) -> None:
+    metrics.figures(FIGURES)
+    samples = [sample for family in metrics.registry.collect() for sample in family.samples]
+
+    assert {sample.name for sample in samples} >= FIXED_NAMES
+    assert {label for sample in samples for label in sample.labels} <= CLOSED
+
+
+def test_every_metric_says_what_it_means(metrics: Metrics) -> None:
+    metrics.figures(FIGURES)
+
+    for family in metrics.registry.collect():
+        assert family.documentation.endswith("."), family.name
+
+
+def test_no_metric_is_made_anywhere_else() -> None:
+    package = Path(els_stream.metrics.__file__).parent
+    makers = {
+        path.name
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("prometheus_client")
+        if {alias.name for alias in node.names} & {"Counter", "Gauge", "Histogram", "Summary", "Info", "Enum"}
+    }
+
+    assert makers == {"metrics.py"}
+
+
+def test_the_intake_can_report_to_it(metrics: Metrics) -> None:
+    reports: Reports = metrics
+
+    reports.occurred(Occurrence.REBALANCED)
