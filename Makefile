@@ -10,11 +10,11 @@ PYTHON ?=
 
 # The first Python that runs and is new enough: a version manager's shim may be there and refuse to run.
 define FIND_PYTHON
-for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11 python; do \
-	if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; \
+for candidate in $(PYTHON) python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	if "$$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
 	then echo "$$candidate"; exit 0; fi; \
 done; \
-echo "make: needs Python 3.11, 3.12 or 3.13 with venv: install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1
+echo "make: needs Python 3.11 or newer, with venv: install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1
 endef
 
 .PHONY: help setup demo run test unit integration typecheck lint format migrate-upgrade lock clean
