@@ -1,0 +1,63 @@
+"""One lane: a producer of its own and one pass at a time. Another way to send replaces `Sender` and nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from els_stream.errors import ServersUnavailable
+from els_stream.relay.sender import Sender
+from els_stream.relay.waves import Waves
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from els_stream.relay.desk import Desk, Work
+    from els_stream.relay.health import Health
+    from els_stream.relay.shares import Shares
+
+
+class Lane:
+    def __init__(self, name: str, *, desk: Desk, shares: Shares, health: Health, sender: Callable[[], Sender]) -> None:
+        self.name = name
+        self._desk = desk
+        self._shares = shares
+        self._health = health
+        self._sender = sender
+        self._stopping = False
+
+    def finish(self) -> None:
+        """No wave begins after this; `run` returns once the present one is written back, if it is in a pass."""
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Ends with ServersUnavailable when the broker answers nothing; the rows wait in the outbox."""
+        async with self._sender() as sender:
+            self._health.fine(self.name)
+            while not self._stopping:
+                work = await self._desk.next_work()
+                try:
+                    await self._relay(sender, work)
+                finally:
+                    self._desk.finish(work)
+                self._health.fine(self.name)
+
+    async def _relay(self, sender: Sender, work: Work) -> None:
+        waves = Waves(work.rows)
+        try:
+            while (runs := waves.runs()) and self._may_send(work) and not waves.unanswered:
+                waves.settle(await sender.send(runs))
+        finally:
+            await self._write_back(waves)
+        if waves.unanswered and not waves.acked:
+            raise ServersUnavailable(f"the broker does not answer: {waves.unanswered[0].error}")
+
+    async def _write_back(self, waves: Waves) -> None:
+        # While nothing at all is acked it is an outage, and no row's fault.
+        held = [*waves.refused, *(waves.unanswered if waves.acked else ())]
+        if waves.acked or held:
+            await self._desk.write_back(waves.acked, held)
+        self._health.acked += len(waves.acked)
+        self._health.refused += len(waves.refused)
+
+    def _may_send(self, work: Work) -> bool:
+        return not self._stopping and self._shares.holds(work.tenure)
