@@ -1,7 +1,9 @@
 """The envelope around every event that comes in."""
 
-from typing import Generic, Literal, TypeVar
+from typing import Annotated, Generic, TypeVar
 from uuid import UUID
+
+from pydantic import Field
 
 from els_stream.contracts.parts import Contract, FreeObject, Identifier, UtcTime
 
@@ -15,7 +17,8 @@ class Envelope(Contract, Generic[DataT_co]):
     event_type: str
     event_timestamp: UtcTime
     source_service: Identifier
-    schema_version: Literal[1]
+    # Not a Literal: pydantic takes `true` and `1.0` for a literal 1.
+    schema_version: Annotated[int, Field(ge=1, le=1)]
     correlation_id: UUID
     data_schema_uri: str | None = None
     data: DataT_co

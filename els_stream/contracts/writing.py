@@ -27,9 +27,10 @@ from els_stream.contracts.sealing import MAX_RECORD_BYTES, Occasion, OutboundEve
 
 EssayAndText = tuple[str, str]
 
-# Bytes for details and stack trace, and for each other text, where a batch of thousands of failures would not fit into
-# a record by the contract's cuts: less of each is told rather than nothing of all.
-_TIGHTER_CUTS: Final = ((1024, 256), (256, 128), (2, 16))
+# Bytes for details and stack trace, and for each other text: the first is the contract's. The next ones are for a batch
+# of thousands of failures, which would not fit into a record: less of each is told rather than nothing of all.
+_CUTS: Final = ((DETAILS_BYTES, TEXT_BYTES), (1024, 256), (256, 128), (2, 16))
+_ROOM_FOR_FAILURES: Final = MAX_RECORD_BYTES - 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,24 +113,14 @@ def validation_errors(occasion: Occasion, failures: Sequence[FailedSlot], *, pro
         error_categories={code: counts[code] for code in sorted(counts)},
         critical_failure=provisioned_count == 0,
     )
-    ordered = sorted(failures, key=lambda failure: failure.essay_id)
-
-    def told(details_bytes: int, text_bytes: int) -> OutboundEvent:
-        data = BatchValidationErrorsV1(
-            batch_id=occasion.batch_id,
-            failed_essays=tuple(_failed_essay(failure, details_bytes, text_bytes) for failure in ordered),
-            error_summary=summary,
-            correlation_id=occasion.correlation_id,
-            metadata=_metadata(topics.VALIDATION_ERRORS, occasion),
-        )
-        return seal(topics.VALIDATION_ERRORS, "", occasion, data.model_dump_json())
-
-    event = told(DETAILS_BYTES, TEXT_BYTES)
-    for details_bytes, text_bytes in _TIGHTER_CUTS:
-        if event.size <= MAX_RECORD_BYTES:
-            break
-        event = told(details_bytes, text_bytes)
-    return event
+    data = BatchValidationErrorsV1(
+        batch_id=occasion.batch_id,
+        failed_essays=_failed_essays(sorted(failures, key=lambda failure: failure.essay_id)),
+        error_summary=summary,
+        correlation_id=occasion.correlation_id,
+        metadata=_metadata(topics.VALIDATION_ERRORS, occasion),
+    )
+    return seal(topics.VALIDATION_ERRORS, "", occasion, data.model_dump_json())
 
 
 def readiness_timeout(
@@ -173,6 +164,22 @@ def _told(prompt: StorageReferenceMetadata | None) -> ToldStorageReferences | No
             for kind, reference in prompt.references.items()
         }
     )
+
+
+def _failed_essays(failures: Sequence[FailedSlot]) -> tuple[FailedEssay, ...]:
+    """Cut as the contract says, or tighter until they fit; each try ends once it is too large, so memory is bounded."""
+    for details_bytes, text_bytes in _CUTS[:-1]:
+        essays: list[FailedEssay] = []
+        room = _ROOM_FOR_FAILURES
+        for failure in failures:
+            essay = _failed_essay(failure, details_bytes, text_bytes)
+            room -= len(essay.model_dump_json().encode())
+            if room < 0:
+                break
+            essays.append(essay)
+        else:
+            return tuple(essays)
+    return tuple(_failed_essay(failure, *_CUTS[-1]) for failure in failures)
 
 
 def _failed_essay(failure: FailedSlot, details_bytes: int, text_bytes: int) -> FailedEssay:
