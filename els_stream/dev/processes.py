@@ -12,7 +12,7 @@ import json
 import os
 import pwd
 import signal
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 POLL_SECONDS = 0.02
 TAIL_LINES = 15
+KILL_SECONDS = 10
 # The shell ends at once, so the server is nobody's child: it outlives its starter and leaves no zombie with it.
 DETACHED = '"$@" >&2 & echo $!'
 PROC = Path("/proc")
@@ -152,6 +153,15 @@ class ServerProcess:
         except TimeoutError:
             running.signal(signal.SIGKILL)
             await eventually(lambda: not running.alive)
+
+    @contextlib.asynccontextmanager
+    async def starting(self) -> AsyncIterator[None]:
+        """A start that fails or is cancelled leaves no process."""
+        try:
+            yield
+        except BaseException:
+            await undisturbed(self.end(signal.SIGKILL, KILL_SECONDS))
+            raise
 
     def signal_all(self, number: signal.Signals) -> None:
         """The server and its children; the server first, so that it makes no new ones meanwhile."""

@@ -1,0 +1,238 @@
+"""Each test has servers of its own, in a state folder of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from els_stream.dev.postgres import EmbeddedPostgres
+from els_stream.dev.processes import ProcessId, eventually
+from els_stream.dev.servers import EmbeddedServers, addresses, down, up
+from els_stream.errors import ServersUnavailable
+from els_stream.settings import Settings
+from els_stream.topics import Created, Present, ensure_topics
+from tests.conftest import reachable_folder
+
+UP = """
+import asyncio
+from els_stream.dev.servers import up
+from els_stream.settings import Settings
+
+print(asyncio.run(up(Settings())).broker)
+"""
+FOREGROUND = """
+import asyncio
+from els_stream.dev.servers import running
+from els_stream.settings import Settings
+
+async def main():
+    async with running(Settings()) as found:
+        print(found.broker, flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+AS_NOBODY = """
+import asyncio, os, sys
+from pathlib import Path
+import asyncpg
+from els_stream.dev.account import reachable
+from els_stream.dev.postgres import EmbeddedPostgres
+
+async def main():
+    postgres = EmbeddedPostgres(Path(sys.argv[1]))
+    await postgres.start()
+    connection = await asyncpg.connect(postgres.url)
+    print(await connection.fetchval("SELECT 'hello from ' || current_database()"))
+    await connection.close()
+    await postgres.stop()
+
+# Below a folder of root's alone nobody could not even read the binaries: then as ourselves.
+if os.geteuid() == 0 and reachable(Path(sys.prefix)):
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+async def settings() -> AsyncIterator[Settings]:
+    with reachable_folder() as folder:
+        settings = Settings(state_dir=folder / "state", broker_url=None, database_url=None, servers="embedded")
+        yield settings
+        await down(settings, remove_data=True)
+
+
+def processes(settings: Settings) -> list[ProcessId]:
+    embedded = EmbeddedServers(settings.state_dir)
+    found = [embedded.postgres.server.process, embedded.kafka.server.process]
+    return [process for process in found if process is not None]
+
+
+async def run_python(script: str, *arguments: str, settings: Settings, **variables: str) -> asyncio.subprocess.Process:
+    unnamed = {name: value for name, value in os.environ.items() if not name.startswith("ELS_")}
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        script,
+        *arguments,
+        env={**unnamed, "ELS_STATE_DIR": str(settings.state_dir), **variables},
+        cwd=Path(__file__).parents[2],
+        stdout=asyncio.subprocess.PIPE,
+    )
+
+
+async def output(process: asyncio.subprocess.Process) -> str:
+    text, _ = await process.communicate()
+    return text.decode().strip()
+
+
+async def execute(url: str, statement: str) -> object:
+    connection = await asyncpg.connect(url)
+    try:
+        return await connection.fetchval(statement)
+    finally:
+        await connection.close()
+
+
+async def test_servers_answer_until_down_which_leaves_no_process(settings: Settings) -> None:
+    started = await up(settings)
+
+    assert addresses(settings) == started == await up(settings)
+    assert await execute(started.database_url, "SELECT current_setting('fsync')") == "on"
+    assert {type(state) for state in await ensure_topics(started.broker)} == {Created}
+    assert {type(state) for state in await ensure_topics(started.broker)} == {Present}
+
+    family = processes(settings)
+    await down(settings)
+
+    assert addresses(settings) is None
+    assert [process.alive for process in family] == [False, False]
+
+
+async def test_what_a_killed_run_left_is_recognised_and_started_again_with_its_data(settings: Settings) -> None:
+    before = await up(settings)
+    await execute(before.database_url, "CREATE TABLE otters (name text)")
+    await ensure_topics(before.broker)
+    family = processes(settings)
+    for process in family:
+        process.signal(signal.SIGKILL)
+    await eventually(lambda: not any(process.alive for process in family))
+    assert addresses(settings) is None
+
+    after = await up(settings)
+
+    assert after == before
+    assert await execute(after.database_url, "SELECT count(*) FROM otters") == 0
+    assert {type(state) for state in await ensure_topics(after.broker)} == {Present}
+
+
+async def test_a_server_that_lost_its_twin_is_not_started_twice(settings: Settings) -> None:
+    before = await up(settings)
+    embedded = EmbeddedServers(settings.state_dir)
+    await embedded.postgres.kill()
+    lonely = embedded.kafka.server.process
+    assert lonely is not None
+    assert addresses(settings) is None
+
+    assert await up(settings) == before
+
+    assert not lonely.alive
+    assert len(processes(settings)) == 2
+
+
+async def test_two_ups_at_once_start_one_pair_of_servers(settings: Settings) -> None:
+    both = [await run_python(UP, settings=settings) for _ in range(2)]
+
+    first, second = [await output(process) for process in both]
+
+    found = addresses(settings)
+    assert found is not None
+    assert first == second == found.broker
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+async def test_a_foreground_owner_takes_its_servers_with_it(
+    settings: Settings, number: signal.Signals, code: int
+) -> None:
+    owner = await run_python(FOREGROUND, settings=settings)
+    assert owner.stdout is not None
+    await owner.stdout.readline()
+    family = processes(settings)
+    assert len(family) == 2
+
+    owner.send_signal(number)
+    await output(owner)
+
+    assert owner.returncode == code
+    assert [process.alive for process in family] == [False, False]
+
+
+async def test_a_start_that_is_interrupted_leaves_no_process(settings: Settings) -> None:
+    owner = await run_python(FOREGROUND, settings=settings)
+    await eventually(lambda: len(processes(settings)) == 2)
+    family = processes(settings)
+
+    owner.send_signal(signal.SIGTERM)
+    await output(owner)
+
+    assert [process.alive for process in family] == [False, False]
+    assert addresses(settings) is None
+
+
+async def test_a_server_that_fails_to_start_shows_its_log_and_takes_the_other_down(settings: Settings) -> None:
+    await up(settings)
+    await down(settings)
+    (settings.state_dir / "postgres" / "data" / "postgresql.conf").write_text("wombats = 7\n")
+
+    with pytest.raises(ServersUnavailable, match='unrecognized configuration parameter "wombats"'):
+        await up(settings)
+
+    assert processes(settings) == []
+
+
+async def test_postgres_runs_for_an_account_that_is_not_root() -> None:
+    with reachable_folder() as folder:
+        settings = Settings(state_dir=folder / "state")
+        own = folder / "own"
+        own.mkdir()
+        own.chmod(0o777)
+        process = await run_python(AS_NOBODY, str(own), settings=settings, HOME=str(own))
+
+        assert await output(process) == "hello from els"
+
+
+async def test_postgres_runs_below_a_folder_that_others_cannot_enter_and_leaves_its_permissions() -> None:
+    with reachable_folder() as folder:
+        folder.chmod(0o700)
+        postgres = EmbeddedPostgres(folder)
+        await postgres.start()
+        assert await execute(postgres.url, "SELECT 1") == 1
+        await postgres.stop()
+
+        assert folder.stat().st_mode & 0o777 == 0o700
+        data = (folder / "postgres").resolve()
+        postgres.remove_data()
+        assert not data.exists()
+
+
+async def test_a_database_is_copied_from_a_template(settings: Settings) -> None:
+    await up(settings)
+    postgres = EmbeddedServers(settings.state_dir).postgres
+    template = await postgres.create_database("burrow")
+    await execute(template, "CREATE TABLE rabbits AS SELECT generate_series(1, 3)")
+
+    copy = await postgres.create_database("warren", template="burrow")
+
+    assert await execute(copy, "SELECT count(*) FROM rabbits") == 3
+    await postgres.drop_database("warren")
+    with pytest.raises(asyncpg.InvalidCatalogNameError):
+        await execute(copy, "SELECT 1")
