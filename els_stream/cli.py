@@ -28,6 +28,8 @@ ENTRIES = {
     "worker": Entry("els_stream.commands.worker:worker", "Run one worker until it is told to stop."),
     "run": Entry("els_stream.commands.worker:run", "Servers, schema, topics and one worker, until Ctrl-C."),
     "demo": Entry("els_stream.commands.demo:demo", "Send class sets through two workers and check the result."),
+    "batch": Entry("els_stream.commands.batch:batch", "Tell where a batch is, and what it waits for."),
+    "verify": Entry("els_stream.commands.verify:verify", "Check every invariant on the live database."),
     "settings": Entry("els_stream.commands.settings:settings", "Print the effective settings, secrets masked."),
 }
 

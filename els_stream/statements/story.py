@@ -1,0 +1,159 @@
+"""Where is batch X: its tracker, what it was told, what still waits, what was refused; and the counts over all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from sqlalchemy import Row
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+_TRACKER = text("""
+    SELECT t.*, clock_timestamp() AS now
+    FROM batch_essay_trackers t WHERE t.batch_id = :batch_id
+""")
+_PARKED = text("""
+    SELECT kind, count(*) AS events, min(parked_at) AS since FROM batch_pending_events
+    WHERE batch_id = :batch_id GROUP BY kind ORDER BY kind
+""")
+_OUTBOX = text("""
+    SELECT sequence, topic, event_id, created_at, attempts, held_until, last_error FROM event_outbox
+    WHERE order_key = :batch_id ORDER BY position
+""")
+_SLOTS = text("""
+    SELECT essay_id, text_storage_id, correlation_id, coalesce(filled_at, failed_at) AS held_at,
+           filled_at IS NOT NULL AS filled
+    FROM essay_states WHERE batch_id = :batch_id AND (filled_at IS NOT NULL OR failed_at IS NOT NULL)
+    ORDER BY coalesce(filled_at, failed_at), essay_id
+""")
+_EXCESS = text("""
+    SELECT text_storage_id, correlation_id, created_at FROM batch_excess_content
+    WHERE batch_id = :batch_id ORDER BY created_at, text_storage_id
+""")
+_DEAD_LETTERS = text("""
+    SELECT id, reason, message, source_topic, source_partition, source_offset, state, created_at FROM dead_letters
+    WHERE batch_id = :batch_id ORDER BY id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedKind:
+    kind: str
+    events: int
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingEvent:
+    """A row of the outbox; `held_until` where it could not be sent as it is."""
+
+    sequence: int
+    topic: str
+    event_id: UUID
+    created_at: datetime
+    attempts: int
+    held_until: datetime | None
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSlot:
+    """A slot and since when; `text_storage_id` is of a content, and None where a failure holds it."""
+
+    essay_id: str
+    text_storage_id: str | None
+    correlation_id: UUID | None
+    held_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ExcessText:
+    text_storage_id: str
+    correlation_id: UUID
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BuriedEvent:
+    id: int
+    reason: str
+    message: str
+    place: str
+    state: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchStory:
+    """Everything that the tables know of one batch, but for file and student names."""
+
+    batch_id: str
+    state: str
+    class_type: str | None
+    expected: int | None
+    filled: int
+    failed: int
+    free: int
+    parked: Sequence[ParkedKind]
+    conflicts: int
+    created_at: datetime
+    registered_at: datetime | None
+    deadline_at: datetime | None
+    content_completed_at: datetime | None
+    associations_confirmed_at: datetime | None
+    completed_at: datetime | None
+    timed_out_at: datetime | None
+    purged_at: datetime | None
+    slots: Sequence[HeldSlot]
+    excess: Sequence[ExcessText]
+    waiting: Sequence[WaitingEvent]
+    dead_letters: Sequence[BuriedEvent]
+    asked_at: datetime
+
+
+async def read_story(conn: AsyncConnection, batch_id: str) -> BatchStory | None:
+    """None for a batch of which nothing ever came. Read it in one REPEATABLE READ transaction."""
+    asked = {"batch_id": batch_id}
+    tracker = (await conn.execute(_TRACKER, asked)).one_or_none()
+    if tracker is None:
+        return None
+    return BatchStory(
+        batch_id=batch_id,
+        state=tracker.state,
+        class_type=tracker.class_type,
+        expected=tracker.expected_count,
+        filled=tracker.filled_count,
+        failed=tracker.failed_count,
+        free=tracker.free_count,
+        conflicts=tracker.conflict_count,
+        created_at=tracker.created_at,
+        registered_at=tracker.registered_at,
+        deadline_at=tracker.deadline_at,
+        content_completed_at=tracker.content_completed_at,
+        associations_confirmed_at=tracker.associations_confirmed_at,
+        completed_at=tracker.completed_at,
+        timed_out_at=tracker.timed_out_at,
+        purged_at=tracker.purged_at,
+        parked=[ParkedKind(row.kind, row.events, row.since) for row in await conn.execute(_PARKED, asked)],
+        slots=[_slot(row) for row in await conn.execute(_SLOTS, asked)],
+        excess=[ExcessText(*row) for row in await conn.execute(_EXCESS, asked)],
+        waiting=[WaitingEvent(*row) for row in await conn.execute(_OUTBOX, asked)],
+        dead_letters=[_buried(row) for row in await conn.execute(_DEAD_LETTERS, asked)],
+        asked_at=tracker.now,
+    )
+
+
+def _slot(row: Row[Any]) -> HeldSlot:
+    return HeldSlot(row.essay_id, row.text_storage_id if row.filled else None, row.correlation_id, row.held_at)
+
+
+def _buried(row: Row[Any]) -> BuriedEvent:
+    place = f"{row.source_topic}/{row.source_partition}/{row.source_offset}"
+    return BuriedEvent(row.id, row.reason, row.message, place, row.state, row.created_at)
