@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import pytest
+
+from els_stream.contracts.topics import BATCH_REGISTERED, DEAD_LETTER
+from els_stream.dev.servers import Addresses, EmbeddedServers
+from els_stream.errors import ServersUnavailable
+from els_stream.topics import TOPICS, Created, Different, Present, TopicPlan, delete_topics, ensure_topics
+
+
+async def test_topics_are_created_once_and_then_present(addresses: Addresses, topic_prefix: str) -> None:
+    names = [topic_prefix + plan.topic for plan in TOPICS]
+
+    assert await ensure_topics(addresses.broker, topic_prefix) == [Created(name) for name in names]
+    assert await ensure_topics(addresses.broker, topic_prefix) == [Present(name) for name in names]
+
+    await delete_topics(addresses.broker, names)
+
+
+async def test_a_topic_that_is_not_as_the_table_says_is_reported_and_left_alone(
+    addresses: Addresses, kafka_topics: dict[str, str], topic_prefix: str
+) -> None:
+    plan = TopicPlan(DEAD_LETTER, retention_days=1, max_bytes=16 * 1024 * 1024)
+
+    for _ in range(2):
+        (state,) = await ensure_topics(addresses.broker, topic_prefix, partitions=8, topics=[plan])
+        differences = ("partitions: 4, not 8", "retention.ms: 1209600000, not 86400000")
+        assert state == Different(kafka_topics[DEAD_LETTER], differences)
+
+
+async def test_a_topic_that_the_broker_refuses_is_named(addresses: Addresses) -> None:
+    with pytest.raises(ServersUnavailable, match="refuses to create what a name!"):
+        await ensure_topics(addresses.broker, topics=[TopicPlan("what a name!", retention_days=1, max_bytes=1024)])
+
+
+async def test_topics_survive_the_broker_being_killed(
+    addresses: Addresses, kafka_topics: dict[str, str], topic_prefix: str, servers: EmbeddedServers
+) -> None:
+    await servers.kafka.kill()
+    with pytest.raises(ServersUnavailable, match="does not answer"):
+        await ensure_topics(addresses.broker, topic_prefix)
+
+    await servers.kafka.start()
+
+    states = await ensure_topics(addresses.broker, topic_prefix)
+    assert Present(kafka_topics[BATCH_REGISTERED]) in states
+    assert {type(state) for state in states} == {Present}
