@@ -1,0 +1,97 @@
+"""Who owns the partitions of the consumer group, as the broker sees it: no worker knows that of the others."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from els_stream.positions import Partition
+from els_stream.web.health import Code, Reason
+
+LOOK_SECONDS: Final = 3.0
+CLOSE_SECONDS: Final = 0.5
+NAMED: Final = 5
+REBALANCES: Final = frozenset({"PreparingRebalance", "CompletingRebalance"})
+
+
+class Admin(Protocol):
+    """The part of aiokafka's admin client that is used here; it ships no types."""
+
+    async def start(self) -> None: ...
+    async def close(self) -> None: ...
+    async def describe_topics(self, topics: Sequence[str]) -> list[dict[str, Any]]: ...
+    async def describe_consumer_groups(self, group_ids: list[str]) -> list[Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """`state` is the broker's word for the group's; `missing` topics have no partitions to own."""
+
+    state: str
+    partitions: frozenset[Partition]
+    owned: frozenset[Partition]
+    missing: tuple[str, ...] = ()
+
+    def reasons(self) -> list[Reason]:
+        reasons = [Reason(Code.UNOWNED, f"{topic}: there is no such topic") for topic in self.missing]
+        unowned = sorted(self.partitions - self.owned)
+        if self.state in REBALANCES:
+            reasons.append(Reason(Code.REBALANCING, f"the group is {self.state}"))
+        elif unowned:
+            named = ", ".join(map(str, unowned[:NAMED])) + (", ..." if len(unowned) > NAMED else "")
+            reasons.append(Reason(Code.UNOWNED, f"{len(unowned)} of {len(self.partitions)}: {named}"))
+        return reasons
+
+
+class Group:
+    """`topics` as the broker knows them. One caller at a time."""
+
+    def __init__(self, broker: str, group: str, topics: Iterable[str]) -> None:
+        self._broker = broker
+        self._group = group
+        self._topics = list(topics)
+        self._admin: Admin | None = None
+
+    async def look(self) -> list[Reason]:
+        """Never raises for a broker that is away; answers within LOOK_SECONDS."""
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                return (await self._ask()).reasons()
+        except (importlib.import_module("aiokafka.errors").KafkaError, OSError) as error:
+            await self.close()
+            return [Reason(Code.BROKER, type(error).__name__)]
+
+    async def close(self) -> None:
+        admin, self._admin = self._admin, None
+        if admin is not None:
+            try:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await admin.close()
+            except (importlib.import_module("aiokafka.errors").KafkaError, OSError):
+                return
+
+    async def _ask(self) -> Ownership:
+        if self._admin is None:
+            self._admin = importlib.import_module("aiokafka.admin").AIOKafkaAdminClient(bootstrap_servers=self._broker)
+            await self._admin.start()
+        topics = await self._admin.describe_topics(self._topics)
+        (answer,) = await self._admin.describe_consumer_groups([self._group])
+        (group,) = answer.groups
+        # Each version of the answer begins with these, and adds to them at its end.
+        _, _, state, _, _, members, *_ = group
+        return Ownership(
+            state=state,
+            partitions=frozenset(Partition(t["topic"], p["partition"]) for t in topics for p in t["partitions"]),
+            owned=frozenset(partition for member in members for partition in _assigned(member[4])),
+            missing=tuple(topic["topic"] for topic in topics if not topic["partitions"]),
+        )
+
+
+def _assigned(assignment: bytes) -> list[Partition]:
+    if not assignment:
+        return []
+    protocol = importlib.import_module("aiokafka.coordinator.protocol").ConsumerProtocolMemberAssignment
+    return [Partition(*partition) for partition in protocol.decode(assignment).partitions()]

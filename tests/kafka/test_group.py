@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+
+from els_stream.contracts.topics import INPUT_TOPICS
+from els_stream.dev.servers import Addresses
+from els_stream.web.group import Group
+from els_stream.web.health import Code, Reason
+
+ALL = len(INPUT_TOPICS) * 4
+
+
+@pytest.fixture
+async def group(addresses: Addresses, topic_prefix: str, kafka_topics: dict[str, str]) -> AsyncIterator[Group]:
+    group = Group(addresses.broker, f"{topic_prefix}group", [kafka_topics[topic] for topic in INPUT_TOPICS])
+    yield group
+    await group.close()
+
+
+@asynccontextmanager
+async def member(addresses: Addresses, topic_prefix: str, *topics: str) -> AsyncIterator[AIOKafkaConsumer]:
+    consumer = AIOKafkaConsumer(*topics, bootstrap_servers=addresses.broker, group_id=f"{topic_prefix}group")
+    await consumer.start()
+    yield consumer
+    await consumer.stop()
+
+
+async def until(look: Callable[[], Awaitable[list[Reason]]], wanted: Callable[[list[Reason]], bool]) -> list[Reason]:
+    async with asyncio.timeout(15):
+        while True:
+            found = await look()
+            if wanted(found):
+                return found
+            await asyncio.sleep(0.05)
+
+
+async def test_a_group_that_nobody_joined_owns_nothing(group: Group) -> None:
+    # A broker that never had a group makes the topic of group offsets first.
+    (reason,) = await until(group.look, lambda reasons: [r.code for r in reasons] == [Code.UNOWNED])
+
+    assert reason.detail.startswith(f"{ALL} of {ALL}")
+
+
+async def test_partitions_are_owned_once_living_members_have_all_of_them(
+    group: Group, addresses: Addresses, topic_prefix: str, kafka_topics: dict[str, str]
+) -> None:
+    names = [kafka_topics[topic] for topic in INPUT_TOPICS]
+    async with member(addresses, topic_prefix, *names):
+        await until(group.look, lambda reasons: reasons == [])
+
+        async with member(addresses, topic_prefix, *names):
+            await until(group.look, lambda reasons: reasons == [])
+
+    await until(group.look, lambda reasons: [r.code for r in reasons] == [Code.UNOWNED])
+
+
+async def test_a_topic_that_no_member_reads_is_unowned(
+    group: Group, addresses: Addresses, topic_prefix: str, kafka_topics: dict[str, str]
+) -> None:
+    read, *_ = [kafka_topics[topic] for topic in INPUT_TOPICS]
+    async with member(addresses, topic_prefix, read):
+        (reason,) = await until(group.look, lambda reasons: any(f"{ALL - 4} of" in r.detail for r in reasons))
+
+    assert reason.code == Code.UNOWNED
+
+
+async def test_a_topic_that_does_not_exist_is_told(addresses: Addresses, topic_prefix: str) -> None:
+    group = Group(addresses.broker, f"{topic_prefix}group", [f"{topic_prefix}nowhere"])
+
+    reasons = await group.look()
+    await group.close()
+
+    assert [(r.code, "no such topic" in r.detail) for r in reasons] == [(Code.UNOWNED, True)]
+
+
+async def test_a_broker_that_is_away_is_a_reason_and_not_an_error() -> None:
+    group = Group("127.0.0.1:1", "group", ["topic"])
+
+    assert [reason.code for reason in await group.look()] == [Code.BROKER]
