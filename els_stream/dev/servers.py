@@ -27,7 +27,7 @@ POSTGRES_PORT = 5432
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """`database_url` holds the password. `web` is that of the first worker alive, None while there is none."""
+    """`database_url` is for any client and holds the password. `web` is that of the first worker alive, None while there is none."""
 
     broker: str
     database_url: str
@@ -161,7 +161,8 @@ def _named(settings: Settings) -> bool:
 
 
 def _addresses_named(settings: Settings) -> Addresses:
-    return Addresses(settings.broker, settings.database, StateFolder(settings.state_dir).first_worker())
+    url = settings.database.replace("postgresql+asyncpg://", "postgresql://", 1)
+    return Addresses(settings.broker, url, StateFolder(settings.state_dir).first_worker())
 
 
 @contextlib.contextmanager

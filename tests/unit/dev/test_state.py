@@ -55,13 +55,13 @@ def test_a_pid_that_another_program_has_by_now_is_not_the_process() -> None:
 
 def test_the_web_address_is_there_while_its_worker_lives(folder: StateFolder) -> None:
     settings = named_settings(folder)
-    assert addresses(settings) == Addresses(settings.broker, settings.database, None)
+    assert addresses(settings) == Addresses(NAMED["broker_url"], NAMED["database_url"], None)
 
     register_web(settings, "http://127.0.0.1:6066")
-    assert addresses(settings) == Addresses(settings.broker, settings.database, "http://127.0.0.1:6066")
+    assert addresses(settings) == Addresses(NAMED["broker_url"], NAMED["database_url"], "http://127.0.0.1:6066")
 
     unregister_web(settings)
-    assert addresses(settings) == Addresses(settings.broker, settings.database, None)
+    assert addresses(settings) == Addresses(NAMED["broker_url"], NAMED["database_url"], None)
 
 
 def test_a_dead_worker_gives_way_to_the_next_one(folder: StateFolder) -> None:
