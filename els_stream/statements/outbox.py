@@ -48,27 +48,32 @@ _FETCH = text("""
     SELECT share, position, order_key, event_id, topic, key, value, headers, attempts
     FROM (
         -- The sizes are added up before the values are read: 16 MiB times the row limit would not fit into memory.
-        SELECT w.*, sum(w.size) OVER (ROWS UNBOUNDED PRECEDING) - w.size AS bytes_before
+        SELECT o.*, sum(o.size) OVER (ROWS UNBOUNDED PRECEDING) - o.size AS bytes_before
         FROM (
-            SELECT o.*
+            SELECT walked.*, coalesce(octet_length(walked.value), 0) + octet_length(walked.headers) AS size
             FROM unnest(CAST(:shares AS smallint[])) AS s (share)
-            -- A LATERAL per share with ORDER BY and LIMIT can only walk the index on (share, position): statistics from
-            -- a time when the outbox was empty can't turn it into a scan of all that waits. No lower bound on position:
-            -- one that commits late would be passed by.
             CROSS JOIN LATERAL (
-                SELECT e.share, e.position, e.order_key, e.event_id, e.topic, e.key, e.value, e.headers, e.attempts,
-                       coalesce(octet_length(e.value), 0) + octet_length(e.headers) AS size
-                FROM event_outbox e
-                WHERE e.share = s.share
-                  -- A held row holds back its key. As a scalar sub-select it stays one probe of the partial index per
-                  -- row; an anti-join, planned while no row was held, would scan all held rows for each.
-                  AND (SELECT true FROM event_outbox h
-                       WHERE h.order_key = e.order_key AND h.held_until > now() LIMIT 1) IS NULL
-                ORDER BY e.position
+                -- One step of the index per row, for as long as the limits ask for more. A plain ORDER BY with LIMIT
+                -- reads and sorts the whole share where statistics are of a time when it was empty: 50 000 rows for a
+                -- thousand. It begins at the first row each time: one that commits late must not be passed by.
+                WITH RECURSIVE walk AS (
+                    (SELECT e.* FROM event_outbox e WHERE e.share = s.share ORDER BY e.position LIMIT 1)
+                    UNION ALL
+                    SELECT next.*
+                    FROM walk
+                    CROSS JOIN LATERAL (SELECT e.* FROM event_outbox e
+                                        WHERE e.share = walk.share AND e.position > walk.position
+                                        ORDER BY e.position LIMIT 1) next
+                )
+                SELECT walk.* FROM walk
+                -- A held row holds back its key. As a scalar sub-select it stays one probe of the partial index per
+                -- row; an anti-join, planned while no row was held, would scan all held rows for each.
+                WHERE (SELECT true FROM event_outbox h
+                       WHERE h.order_key = walk.order_key AND h.held_until > now() LIMIT 1) IS NULL
                 LIMIT :rows
-            ) o
+            ) walked
             LIMIT :rows
-        ) w
+        ) o
     ) sized
     WHERE bytes_before < :bytes
 """)
