@@ -9,7 +9,7 @@ import difflib
 import types
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, Union, get_args, get_origin
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Le
 from pydantic import SecretStr, ValidationError
@@ -122,6 +122,8 @@ def _inner_types(annotation: object) -> Iterator[object]:
     if get_origin(annotation) in {Union, types.UnionType}:
         for part in get_args(annotation):
             yield from _inner_types(part)
+    elif get_origin(annotation) is Annotated:
+        yield from _inner_types(get_args(annotation)[0])
     else:
         yield annotation
 

@@ -21,7 +21,10 @@ class Inventory(StrEnum):
 def choose_strategy(*, cte_upsert: bool | None, essay_states: bool | None) -> Strategy:
     """Option B unless Option A is asked for or B is refused. Raises ValueError when both are asked for."""
     if cte_upsert and essay_states:
-        raise ValueError("both strategies are on: set one of them to false, or leave one unset")
+        raise ValueError(
+            "ELS_USE_CTE_UPSERT_ASSIGNMENT=true and ELS_USE_ESSAY_STATES_AS_INVENTORY=true contradict each other: "
+            "leave one unset, or set it to false"
+        )
     if cte_upsert:
         return Strategy.OPTION_A
     return Strategy.TWO_STEP if essay_states is False else Strategy.OPTION_B

@@ -1,0 +1,130 @@
+"""What a person at the command line meets: short help, one line for each error, exit codes that scripts can use."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from els_stream.cli import ENTRIES, main
+from els_stream.settings import Settings
+from els_stream.settings_reference import rows
+from els_stream.settings_types import CHECKOUT
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for row in rows(Settings):
+        monkeypatch.delenv(row.variable, raising=False)
+    monkeypatch.setenv("ELS_STATE_DIR", str(tmp_path / "state"))
+
+
+def els(*arguments: str) -> Result:
+    return CliRunner().invoke(main, list(arguments), prog_name="els")
+
+
+def test_help_fits_a_screen_and_names_every_command() -> None:
+    lines = els("--help").stdout.splitlines()
+
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 80
+    assert {line.split()[0] for line in lines[lines.index("Commands:") + 1 :]} == set(ENTRIES)
+
+
+def test_help_imports_no_command() -> None:
+    loaded = "import sys; from els_stream.cli import main; main(['--help'], standalone_mode=False); "
+    heavy = "sys.exit(any(name in sys.modules for name in ('faust', 'sqlalchemy', 'pydantic', 'aiokafka')))"
+
+    subprocess.run([sys.executable, "-c", loaded + heavy], check=True, capture_output=True)
+
+
+def test_command_works_from_any_folder_as_a_module(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "els_stream", "settings", "--json"]
+
+    printed = subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, text=True).stdout
+
+    assert json.loads(printed)["ELS_WEB_PORT"] == 6066
+
+
+def test_settings_print_every_variable_once_and_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELS_DATABASE_URL", "postgresql://ada:s3cr3t@db/essays")
+
+    printed = els("settings")
+
+    assert printed.exit_code == 0
+    assert "ELS_DATABASE_URL=postgresql+asyncpg://ada:***@db/essays" in printed.stdout.splitlines()
+    assert [line.partition("=")[0] for line in printed.stdout.splitlines()] == [row.variable for row in rows(Settings)]
+    assert "s3cr3t" not in printed.output
+
+
+def test_settings_as_json_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELS_DATABASE_URL", "postgresql://ada:s3cr3t@db/essays")
+
+    printed = json.loads(els("settings", "--json").stdout)
+
+    assert set(printed) == {row.variable for row in rows(Settings)}
+    assert printed["ELS_USE_ESSAY_STATES_AS_INVENTORY"] is True
+    assert printed["ELS_DATABASE_URL"] == "postgresql+asyncpg://ada:***@db/essays"
+
+
+def test_settings_explained_tell_meaning_and_range() -> None:
+    assert "Takes a whole number from 1 to 65535." in els("settings", "--explain").stdout
+
+
+@pytest.mark.parametrize("command", ["settings", "up", "down", "servers", "migrate", "topics"])
+def test_wrong_setting_ends_with_2_and_one_line(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELS_WEB_PORT", "6O66")
+
+    ended = els(command)
+
+    assert ended.exit_code == 2
+    assert ended.stdout == ""
+    assert ended.stderr == "els: ELS_WEB_PORT='6O66': must be a whole number from 1 to 65535\n"
+
+
+@pytest.mark.parametrize("command", ["servers", "migrate", "topics"])
+def test_no_servers_end_with_2_and_the_command_that_helps(command: str) -> None:
+    ended = els(command)
+
+    assert ended.exit_code == 2
+    assert "`els up`" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+def test_named_servers_are_printed_as_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELS_BROKER_URL", "kafka.school:9092")
+    monkeypatch.setenv("ELS_DATABASE_URL", "postgresql://db/essays")
+
+    printed = els("servers", "--json")
+
+    assert json.loads(printed.stdout) == {
+        "broker": "kafka.school:9092",
+        "database_url": "postgresql+asyncpg://db/essays",
+        "web": None,
+    }
+
+
+def test_unreachable_database_ends_with_3_and_one_line_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELS_BROKER_URL", "127.0.0.1:1")
+    monkeypatch.setenv("ELS_DATABASE_URL", "postgresql://ada:s3cr3t@127.0.0.1:1/essays")
+
+    ended = els("migrate")
+
+    assert ended.exit_code == 3
+    assert ended.stderr.count("\n") == 1
+    assert "s3cr3t" not in ended.output
+
+
+def test_command_that_does_not_exist_ends_with_2() -> None:
+    assert els("fly").exit_code == 2
+
+
+def test_script_is_installed_beside_the_interpreter() -> None:
+    script = Path(sys.executable).with_name("els")
+
+    assert subprocess.run([script, "--version"], check=True, capture_output=True, cwd="/", text=True).stdout
+    assert (CHECKOUT / "pyproject.toml").is_file()
