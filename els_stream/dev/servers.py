@@ -27,7 +27,7 @@ POSTGRES_PORT = 5432
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """`database_url` is for any client and holds the password. `web` is that of the first worker alive, None while there is none."""
+    """`database_url` is for any client and holds the password. `web` is that of the first worker alive, if any."""
 
     broker: str
     database_url: str
