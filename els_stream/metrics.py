@@ -12,14 +12,14 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from time import monotonic
-from typing import Final
+from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from els_stream.contracts.reasons import DeadLetterReason
-from els_stream.contracts.topics import DEAD_LETTER, INPUT_TOPICS, OUTPUT_TOPICS
+from els_stream.contracts.topics import INPUT_TOPICS
 from els_stream.decisions.outcomes import OUTCOME_LABELS
 from els_stream.intake.failures import Verdict
 from els_stream.intake.reports import Occurrence
@@ -59,16 +59,35 @@ class PartitionLag:
     records: int
 
 
+class RelayCounts(Protocol):
+    """The part of RelayStatus that is shown."""
+
+    @property
+    def shares(self) -> int: ...
+    @property
+    def relays(self) -> int: ...
+    @property
+    def in_flight(self) -> int: ...
+    @property
+    def acked(self) -> int: ...
+    @property
+    def refused(self) -> int: ...
+    @property
+    def troubles(self) -> Collection[str]: ...
+
+
 class Metrics:
-    """What intake and relay report to. `topics` names each agent's topic."""
+    """What the intake reports to, and what asks the others. `topics` names each agent's topic."""
 
     def __init__(self, registry: CollectorRegistry, topics: Mapping[str, str]) -> None:
         self.registry = registry
         self._topics = topics
         self._figures = FiguresCollector()
         self._lag = LagCollector()
+        self._relay = RelayCollector()
         registry.register(self._figures)
         registry.register(self._lag)
+        registry.register(self._relay)
         self._events = Closed(
             registry,
             "els_events",
@@ -99,15 +118,6 @@ class Metrics:
             "What an operator should know of: differences between Kafka and the ledger, holds, rebalances.",
             kind=list(Occurrence),
         )
-        self._sent = Closed(
-            registry,
-            "els_relay_events",
-            "Outbox rows that the broker acknowledged.",
-            topic=[*OUTPUT_TOPICS, DEAD_LETTER],
-        )
-        self._relay_errors = Counter(
-            "els_relay_errors", "Times that the relay could not read or send and tried again.", registry=registry
-        )
         self._batch_records = Histogram(
             "els_micro_batch_records",
             "Records handled in one transaction.",
@@ -121,9 +131,6 @@ class Metrics:
             ["topic"],
             buckets=SECONDS,
             registry=registry,
-        )
-        self._shares = Gauge(
-            "els_relay_shares", "Shares of the outbox that this worker's relay owns.", registry=registry
         )
         build = Gauge("els_build_info", "Always 1; the labels say what runs.", ["version", "python"], registry=registry)
         build.labels(VERSION, platform.python_version()).set(1)
@@ -149,14 +156,9 @@ class Metrics:
         """`source` is asked at each scrape: a stalled worker's lag must not go stale with it."""
         self._lag.source = source
 
-    def sent(self, topic: str, count: int = 1) -> None:
-        self._sent.inc(count, topic)
-
-    def relay_failed(self) -> None:
-        self._relay_errors.inc()
-
-    def relay_shares(self, owned: int) -> None:
-        self._shares.set(owned)
+    def watch_relay(self, source: Callable[[], RelayCounts]) -> None:
+        """Also asked at each scrape. A worker without a relay shows none of its metrics."""
+        self._relay.source = source
 
     def figures(self, figures: Figures) -> None:
         self._figures.update(figures)
@@ -189,6 +191,22 @@ class LagCollector(Collector):
         for part in self.source():
             lag.add_metric([part.topic, str(part.partition)], part.records)
         yield lag
+
+
+class RelayCollector(Collector):
+    def __init__(self) -> None:
+        self.source: Callable[[], RelayCounts] | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        if self.source is None:
+            return
+        now = self.source()
+        yield GaugeMetricFamily("els_relay_shares", "Shares of the outbox that this worker's relay owns.", now.shares)
+        yield GaugeMetricFamily("els_relay_relays", "Relays that share the outbox, as this one sees it.", now.relays)
+        yield GaugeMetricFamily("els_relay_in_flight", "Events sent and not yet acknowledged.", now.in_flight)
+        yield GaugeMetricFamily("els_relay_troubles", "Parts of the relay that are not working.", len(now.troubles))
+        yield CounterMetricFamily("els_relay_acked", "Events that the broker acknowledged.", now.acked)
+        yield CounterMetricFamily("els_relay_refused", "Events that can't be sent as they are.", now.refused)
 
 
 class FiguresCollector(Collector):

@@ -7,9 +7,10 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 import els_stream.metrics
-from els_stream.contracts.topics import BATCH_REGISTERED, CONTENT_PROVISIONED, SLOT_ASSIGNED
+from els_stream.contracts.topics import BATCH_REGISTERED, CONTENT_PROVISIONED
 from els_stream.intake.reports import Occurrence, Reports
 from els_stream.metrics import Metrics, PartitionLag
+from els_stream.relay import RelayStatus
 from els_stream.statements.gauges import Figures
 
 FIGURES = Figures(
@@ -45,6 +46,12 @@ def metrics() -> Metrics:
     return Metrics(CollectorRegistry(), {"register_batch": BATCH_REGISTERED, "assign_content": CONTENT_PROVISIONED})
 
 
+def show_everything(metrics: Metrics) -> None:
+    metrics.figures(FIGURES)
+    metrics.watch_relay(lambda: RelayStatus(0, 1, 0, acked=0, refused=0, troubles={}))
+    metrics.watch_lag(lambda: [PartitionLag(CONTENT_PROVISIONED, 0, 0)])
+
+
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(name, labels)
 
@@ -61,7 +68,7 @@ def test_outcomes_are_counted_by_topic(metrics: Metrics) -> None:
 
 def test_series_exist_before_their_first_event(metrics: Metrics) -> None:
     assert value(metrics, "els_events_total", topic=BATCH_REGISTERED, outcome="registered") == 0
-    assert value(metrics, "els_relay_events_total", topic=SLOT_ASSIGNED) == 0
+    assert value(metrics, "els_buried_total", topic=BATCH_REGISTERED, reason="unprocessable") == 0
 
 
 def test_a_value_outside_its_set_makes_no_series_of_its_own(metrics: Metrics) -> None:
@@ -69,11 +76,9 @@ def test_a_value_outside_its_set_makes_no_series_of_its_own(metrics: Metrics) ->
         metrics.handled(f"agent-{number}", {f"batch-{number}": 1}, records=1, seconds=0.1)
         metrics.failed(f"agent-{number}", f"verdict-{number}", f"Error{number}")
         metrics.buried(f"agent-{number}", f"reason-{number}")
-        metrics.sent(f"topic-{number}")
 
     assert value(metrics, "els_events_total", topic="other", outcome="other") == 100
     assert value(metrics, "els_failures_total", topic="other", verdict="other") == 100
-    assert value(metrics, "els_relay_events_total", topic="other") == 100
     assert "-99" not in generate_latest(metrics.registry).decode()
 
 
@@ -115,6 +120,19 @@ def test_lag_is_asked_for_at_each_scrape(metrics: Metrics) -> None:
     assert value(metrics, "els_lag_records", topic=CONTENT_PROVISIONED, partition="3") is None
 
 
+def test_a_worker_without_a_relay_shows_nothing_of_one(metrics: Metrics) -> None:
+    assert value(metrics, "els_relay_shares") is None
+
+    metrics.watch_relay(lambda: RelayStatus(32, 2, 5, acked=100, refused=1, troubles={"lane 0": "KafkaTimeoutError"}))
+
+    assert value(metrics, "els_relay_shares") == 32
+    assert value(metrics, "els_relay_relays") == 2
+    assert value(metrics, "els_relay_in_flight") == 5
+    assert value(metrics, "els_relay_acked_total") == 100
+    assert value(metrics, "els_relay_refused_total") == 1
+    assert value(metrics, "els_relay_troubles") == 1
+
+
 def test_figures_show_nothing_before_the_first_reading_rather_than_zero(metrics: Metrics) -> None:
     assert "huleedu_" not in generate_latest(metrics.registry).decode()
 
@@ -142,7 +160,7 @@ def test_the_age_of_the_figures_grows_until_they_are_read_again(
 
 
 def test_names_that_dashboards_know_are_there_and_no_label_names_a_batch(metrics: Metrics) -> None:
-    metrics.figures(FIGURES)
+    show_everything(metrics)
     samples = [sample for family in metrics.registry.collect() for sample in family.samples]
 
     assert {sample.name for sample in samples} >= FIXED_NAMES
@@ -150,7 +168,7 @@ def test_names_that_dashboards_know_are_there_and_no_label_names_a_batch(metrics
 
 
 def test_every_metric_says_what_it_means(metrics: Metrics) -> None:
-    metrics.figures(FIGURES)
+    show_everything(metrics)
 
     for family in metrics.registry.collect():
         assert family.documentation.endswith("."), family.name
@@ -173,3 +191,5 @@ def test_the_intake_can_report_to_it(metrics: Metrics) -> None:
     reports: Reports = metrics
 
     reports.occurred(Occurrence.REBALANCED)
+
+    assert value(metrics, "els_intake_occurrences_total", kind="rebalanced") == 1
