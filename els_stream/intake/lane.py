@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -41,7 +41,7 @@ class Lane:
         self.parts: dict[Partition, Part] = {}
         self.holds: dict[Partition, Hold] = {}
         self.epoch = 0
-        self.settled = False
+        self.settled = self.joined = False
         self.stopping = False
         self.wake = asyncio.Event()
         self.in_flight: set[asyncio.Task[None]] = set()
@@ -142,6 +142,26 @@ class Lane:
         self.stopping = True
         self.settled = False
         self.clear()
+
+    def settle(self) -> None:
+        """The rebalance is over: positions may be asked for."""
+        self.settled = self.joined = True
+        self.wake.set()
+
+    def cancel_in_flight(self) -> None:
+        """After the grace: what is still open is rolled back, and read again by whoever comes next."""
+        for task in self.in_flight:
+            task.cancel()
+
+    # What the group is told.
+
+    def unsent(self) -> dict[Partition, int]:
+        return {tp: part.done for tp, part in self.parts.items() if part.done != part.sent}
+
+    def sent(self, offsets: Mapping[Partition, int]) -> None:
+        for tp, offset in offsets.items():
+            if tp in self.parts:
+                self.parts[tp].sent = offset
 
     # What agents do.
 

@@ -1,0 +1,13 @@
+"""Students whom a teacher, a rule or a time-out confirmed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from els_stream.handlers.handler import Handler
+from els_stream.intake.service import Intake
+
+
+async def confirm_associations(intake: Intake, handlers: Mapping[str, Handler]) -> None:
+    """Unreadable or refused: dead letter. Servers away: retried in place. Unforeseen: one by one, then held."""
+    await intake.run(handlers["confirm_associations"])

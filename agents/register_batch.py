@@ -1,0 +1,13 @@
+"""Class sets that the orchestrator registers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from els_stream.handlers.handler import Handler
+from els_stream.intake.service import Intake
+
+
+async def register_batch(intake: Intake, handlers: Mapping[str, Handler]) -> None:
+    """Unreadable or conflicting: dead letter. Servers away: retried in place. Unforeseen: one by one, then held."""
+    await intake.run(handlers["register_batch"])

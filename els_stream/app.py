@@ -1,0 +1,218 @@
+"""The only place that wires: settings, engine, intake, relay, agents, web, and Faust's application around them.
+
+`app` is made when it is first asked for, so that importing this module needs neither settings nor servers;
+`faust -A els_stream.app worker` asks for it, and so does `els worker`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import importlib
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeAlias
+
+import asyncpg
+import faust
+from prometheus_client import CollectorRegistry
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from yarl import URL
+
+from els_stream import schema, web
+from els_stream.database import create_engine, limits_of
+from els_stream.dev.servers import register_web
+from els_stream.errors import ElsError
+from els_stream.handlers.burial import bury
+from els_stream.handlers.handler import Handler
+from els_stream.handlers.registry import make_handlers, policy_of
+from els_stream.intake.application import Companion, ElsApp, ElsWorker
+from els_stream.intake.backoff import Backoff
+from els_stream.intake.failures import Verdict, classify
+from els_stream.intake.lane import LaneLimits
+from els_stream.intake.runner import RunLimits
+from els_stream.intake.service import Intake, IntakeOptions
+from els_stream.logs import logging_config
+from els_stream.metrics import Metrics
+from els_stream.relay.options import RelayOptions
+from els_stream.relay.service import Relay
+from els_stream.resolve import resolve
+from els_stream.settings import Settings, load_settings
+from els_stream.web.group import Group
+
+Agent: TypeAlias = Callable[[Intake, Mapping[str, Handler]], Awaitable[None]]
+
+AGENTS: Final = ("register_batch", "assign_content", "fail_content", "confirm_associations")
+# Beyond what a broker may take to answer a member of a rebalancing group.
+REQUEST_MARGIN_SECONDS: Final = 5.0
+# A worker that starts before its database waits for it, this long between two looks.
+WAIT_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a worker does: a handler and an agent for each name; tests bring their own."""
+
+    handlers: Mapping[str, Handler]
+    agents: Mapping[str, Agent]
+
+
+def service_work(settings: Settings) -> Work:
+    """The agents by the list above: Faust's autodiscovery would only log one that can't be imported."""
+    handlers = make_handlers(policy_of(settings))
+    agents: dict[str, Agent] = {name: getattr(importlib.import_module(f"agents.{name}"), name) for name in AGENTS}
+    if agents.keys() != handlers.keys():
+        raise RuntimeError(f"agents {sorted(agents)} are not those of the handlers {sorted(handlers)}")
+    return Work(handlers, agents)
+
+
+def build(settings: Settings, work: Work, *, announce: Callable[[str], None]) -> ElsApp:
+    """`announce` is told the web server's address, once it listens. Opens no connection."""
+    engine = create_engine(settings.database, limits_of(settings), pool_size=settings.pool_size, name="els worker")
+    topics = {handler.name: handler.topic for handler in work.handlers.values()}
+    metrics = Metrics(CollectorRegistry(), topics)
+    intake = Intake(engine, intake_options(settings), bury, metrics)
+    relay = Relay(engine, broker=settings.broker, topic_prefix=settings.topic_prefix, options=relay_options(settings))
+    names = [settings.topic_prefix + topic for topic in topics.values()]
+    watch = web.Watch(engine, Group(settings.broker, settings.consumer_group, names), metrics)
+
+    app = ElsApp(**faust_options(settings))
+    app.intake = intake
+    app.prepare = partial(prepare, engine)
+    app.announce = announce
+    app.around = [Companion(tasks=(), stop=engine.dispose)]
+    app.beside = [
+        Companion(tasks=(intake.keep_noting_what_is_caught_up,), stop=nothing),
+        Companion(tasks=(watch.start,), stop=watch.stop),
+    ]
+    if settings.relay_enabled:
+        app.beside = [*app.beside, Companion(tasks=(relay.start,), stop=relay.stop)]
+    subscribe(app, work, settings.topic_prefix)
+
+    metrics.watch_lag(intake.state.lag)
+    health = web.Health(intake.state, watch, lambda: relay.status().troubles)
+    web.register(app, health, metrics)
+    return app
+
+
+def subscribe(app: ElsApp, work: Work, topic_prefix: str) -> None:
+    """As any Faust agents; what they iterate is the lane, not the stream."""
+    for name, agent in work.agents.items():
+        topic = app.topic(
+            topic_prefix + work.handlers[name].topic,
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+        )
+        app.agent(topic, name=name, concurrency=1)(_body(app, agent, work.handlers))
+
+
+def _body(app: ElsApp, agent: Agent, handlers: Mapping[str, Handler]) -> Callable[[Any], Awaitable[None]]:
+    async def body(_: faust.Stream[bytes]) -> None:
+        await agent(app.intake, handlers)
+
+    return body
+
+
+async def nothing() -> None:
+    return
+
+
+async def prepare(engine: AsyncEngine) -> None:
+    """Waits for the database, and raises SchemaOutdated if it is older than the code."""
+    while True:
+        try:
+            async with engine.connect() as conn:
+                await schema.require(conn)
+        except (SQLAlchemyError, asyncpg.PostgresError, OSError) as error:
+            if classify(error).verdict is not Verdict.TRANSIENT:
+                raise
+            await asyncio.sleep(WAIT_SECONDS)
+        else:
+            return
+
+
+def intake_options(settings: Settings) -> IntakeOptions:
+    return IntakeOptions(
+        consumer_group=settings.consumer_group,
+        topic_prefix=settings.topic_prefix,
+        lane=LaneLimits(settings.lane_records, settings.lane_bytes),
+        micro_batch=RunLimits(
+            settings.micro_batch_records, settings.micro_batch_bytes, settings.transactions_in_flight
+        ),
+        backoff=Backoff(settings.retry_initial_seconds, settings.retry_max_seconds),
+    )
+
+
+def relay_options(settings: Settings) -> RelayOptions:
+    return RelayOptions(
+        poll_seconds=settings.relay_poll_seconds,
+        fetch_rows=settings.relay_fetch_rows,
+        retry_initial_seconds=settings.retry_initial_seconds,
+        retry_max_seconds=settings.retry_max_seconds,
+    )
+
+
+def faust_options(settings: Settings) -> dict[str, Any]:
+    """Faust reads environment variables over these; under the prefix given here they are for emergencies.
+
+    `ELS_FAUST_CONSUMER_GROUP_INSTANCE_ID`, different in each worker, makes membership static.
+    """
+    session = settings.session_timeout_seconds
+    return {
+        "id": settings.consumer_group,
+        "env_prefix": "ELS_FAUST_",
+        "broker": [URL(f"kafka://{address}") for address in settings.broker.split(",")],
+        "broker_session_timeout": session,
+        "broker_heartbeat_interval": settings.heartbeat_interval_seconds,
+        "broker_rebalance_timeout": settings.rebalance_timeout_seconds,
+        "broker_request_timeout": max(session, settings.rebalance_timeout_seconds) + REQUEST_MARGIN_SECONDS,
+        "broker_commit_interval": settings.commit_interval_seconds,
+        "consumer_metadata_max_age_ms": round(settings.metadata_max_age_seconds * 1000),
+        "consumer_auto_offset_reset": "earliest",
+        "autodiscover": False,
+        "datadir": Path(tempfile.gettempdir(), f"els-faust-{getpass.getuser()}"),  # nothing is kept there
+        "store": "memory://",
+        "stream_wait_empty": False,
+        "table_standby_replicas": 0,
+        "topic_allow_declare": False,
+        "topic_disable_leader": True,
+        "Worker": ElsWorker,
+        "logging_config": logging_config(settings.log_level, settings.log_format),
+        "worker_redirect_stdouts": False,
+        **web.web_options(settings),
+    }
+
+
+def announcing(settings: Settings, *, here: bool) -> Callable[[str], None]:
+    """Workers on the servers of `els up` say where they answer, so that `els servers` can."""
+    return partial(register_web, settings) if here else lambda _: None
+
+
+def make(**overrides: object) -> ElsApp:
+    """The service's application, from the environment with `overrides`. Raises ConfigurationError."""
+    given = load_settings(**overrides)
+    settings = resolve(given)
+    return build(settings, service_work(settings), announce=announcing(settings, here=given.broker_url is None))
+
+
+@cache
+def __getattr__(name: str) -> ElsApp:
+    if name != "app":
+        raise AttributeError(name)
+    try:
+        return make()
+    except ElsError as error:
+        sys.stderr.write(f"els: {error}\n")
+        raise SystemExit(error.exit_code) from None
+
+
+def run_worker(app: ElsApp, log_level: str) -> NoReturn:
+    """Until SIGTERM or Ctrl-C. Never returns: it ends the process."""
+    ElsWorker(app, loglevel=log_level.upper(), quiet=True, redirect_stdouts=False).execute_from_commandline()

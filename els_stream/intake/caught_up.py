@@ -1,0 +1,45 @@
+"""Notes beside the ledger what this worker has caught up with, so that deadlines are judged by what was handled."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from typing import Protocol
+
+from els_stream.intake.lane import Lane
+from els_stream.intake.ledger import Ledger
+from els_stream.positions import Partition
+
+log = logging.getLogger(__name__)
+
+NOTE_SECONDS = 2.0
+
+
+class Ends(Protocol):
+    async def ends(self, partitions: AbstractSet[Partition]) -> Mapping[Partition, int]: ...
+    def position(self, partition: Partition) -> int | None: ...
+
+
+async def caught_up(lane: Lane, kafka: Ends) -> dict[Partition, int]:
+    """Where each partition stands that has nothing queued or in flight and was read up to its end, asked now."""
+    ends = await kafka.ends(set(lane.parts)) if lane.parts else {}
+    reached: dict[Partition, int] = {}
+    for tp, end in ends.items():
+        part = lane.parts.get(tp)
+        position = kafka.position(tp)
+        if part is not None and part.live and part.done == part.expected and position is not None and position >= end:
+            reached[tp] = part.done
+    return reached
+
+
+async def keep_noting(lane: Lane, kafka: Ends, ledger: Ledger, away: tuple[type[Exception], ...]) -> None:
+    """Until cancelled. `away`: what the servers raise while they are gone; then nothing is noted, which is true."""
+    while True:
+        try:
+            if lane.settled:
+                await ledger.note_caught_up(lambda: caught_up(lane, kafka))
+        except away as error:
+            log.info("what is caught up with could not be noted: %s", type(error).__name__)
+        await asyncio.sleep(NOTE_SECONDS)
