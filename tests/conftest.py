@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import signal
-import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -25,6 +23,7 @@ from els_stream.dev.databases import create_database, drop_database
 from els_stream.dev.servers import Addresses, EmbeddedServers, down, up
 from els_stream.settings import Settings
 from els_stream.topics import TOPICS, delete_topics, ensure_topics
+from tests.folders import reachable_folder
 
 TESTS = Path(__file__).parent
 NEED_SERVERS = {"acceptance", "benchmarks", "browser", "kafka", "postgres"}
@@ -35,17 +34,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(TESTS) and item.path.relative_to(TESTS).parts[0] in NEED_SERVERS:
             item.add_marker(pytest.mark.integration)
-
-
-@contextlib.contextmanager
-def reachable_folder() -> Iterator[Path]:
-    """Not below pytest's own, where the account that PostgreSQL has when we are root can't go."""
-    folder = Path(tempfile.mkdtemp(prefix="els-tests-"))
-    folder.chmod(0o711)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

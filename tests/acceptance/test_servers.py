@@ -18,7 +18,7 @@ from els_stream.dev.servers import EmbeddedServers, addresses, down, up
 from els_stream.errors import ServersUnavailable
 from els_stream.settings import Settings
 from els_stream.topics import Created, Present, ensure_topics
-from tests.conftest import reachable_folder
+from tests.folders import reachable_folder
 
 UP = """
 import asyncio
