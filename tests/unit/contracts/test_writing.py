@@ -188,10 +188,9 @@ def _ten_thousand_references() -> OutboundEvent:
 
 
 def _ten_thousand_failures() -> OutboundEvent:
-    one = replace(
-        failed_slot(message="\x01" * 9000, details={"log": "\x02" * 9000}, stack_trace="\x03" * 9000),
-        file_name="🎉" * 255,
-    )
+    names = dict.fromkeys(["error_code", "service", "operation"], "\x01" * 255)
+    texts = dict.fromkeys(["message", "stack_trace", "trace_id", "span_id"], "\x02" * 9000)
+    one = replace(failed_slot(details={"log": "\x03" * 9000}, **names, **texts), file_name="\x04" * 255)
     slots = [replace(one, essay_id=f"{number:0100}") for number in range(MANY)]
     return outbound.validation_errors(OCCASION, slots, provisioned_count=0)
 
