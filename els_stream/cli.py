@@ -26,7 +26,7 @@ ENTRIES = {
     "migrate": Entry("els_stream.commands.database:migrate", "Bring the database to the newest schema."),
     "topics": Entry("els_stream.commands.topics:topics", "Create the topics that are missing."),
     "worker": Entry("els_stream.commands.worker:worker", "Run one worker until it is told to stop."),
-    "run": Entry("els_stream.commands.worker:run", "Servers, schema, topics and one worker, until Ctrl-C."),
+    "run": Entry("els_stream.commands.run:run", "Servers, schema, topics and one worker, until Ctrl-C."),
     "demo": Entry("els_stream.commands.demo:demo", "Send class sets through two workers and check the result."),
     "batch": Entry("els_stream.commands.batch:batch", "Tell where a batch is, and what it waits for."),
     "verify": Entry("els_stream.commands.verify:verify", "Check every invariant on the live database."),

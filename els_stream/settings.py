@@ -143,7 +143,9 @@ class Settings(BaseSettings):
     web_host: kinds.Host = Field(
         "127.0.0.1", pattern=r"^[A-Za-z0-9.:_-]{1,253}$", description="Address the web port is bound to."
     )
-    web_port: kinds.Port = Field(6066, ge=1, le=65_535, description="Port of health, metrics and dashboard.")
+    web_port: kinds.Port = Field(
+        6066, ge=0, le=65_535, description="Port of health, metrics and dashboard; 0: any free one."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line logged.")
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
 

@@ -72,7 +72,7 @@ def test_settings_as_json_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_settings_explained_tell_meaning_and_range() -> None:
-    assert "Takes a whole number from 1 to 65535." in els("settings", "--explain").stdout
+    assert "Takes a whole number from 0 to 65535." in els("settings", "--explain").stdout
 
 
 @pytest.mark.parametrize("command", ["settings", "up", "down", "servers", "migrate", "topics"])
@@ -83,7 +83,7 @@ def test_wrong_setting_ends_with_2_and_one_line(command: str, monkeypatch: pytes
 
     assert ended.exit_code == 2
     assert ended.stdout == ""
-    assert ended.stderr == "els: ELS_WEB_PORT='6O66': must be a whole number from 1 to 65535\n"
+    assert ended.stderr == "els: ELS_WEB_PORT='6O66': must be a whole number from 0 to 65535\n"
 
 
 @pytest.mark.parametrize("command", ["servers", "migrate", "topics"])
@@ -103,7 +103,7 @@ def test_named_servers_are_printed_as_named(monkeypatch: pytest.MonkeyPatch) -> 
 
     assert json.loads(printed.stdout) == {
         "broker": "kafka.school:9092",
-        "database_url": "postgresql+asyncpg://db/essays",
+        "database_url": "postgresql://db/essays",
         "web": None,
     }
 

@@ -102,7 +102,7 @@ def test_long_and_broken_value_is_shown_on_one_short_line(monkeypatch: pytest.Mo
 
 def test_two_mistakes_are_told_as_the_first_and_a_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ELS_POOL_SIZE", "0")
-    monkeypatch.setenv("ELS_WEB_PORT", "0")
+    monkeypatch.setenv("ELS_WEB_PORT", "-1")
 
     assert complaint() == "ELS_POOL_SIZE='0': must be a whole number from 4 to 200 (and 1 more)"
 
