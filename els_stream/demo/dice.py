@@ -1,0 +1,15 @@
+"""The one source of chance: the same seed, the same demo."""
+
+from __future__ import annotations
+
+from random import Random
+from uuid import UUID
+
+
+class Dice(Random):
+    def uuid(self) -> UUID:
+        return UUID(int=self.getrandbits(128), version=4)
+
+    def some_of(self, count: int, low: float, high: float) -> list[float]:
+        """Moments between the two, in no order."""
+        return [self.uniform(low, high) for _ in range(count)]

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from els_stream.contracts import topics
+from els_stream.demo.check import differences
+from els_stream.demo.dice import Dice
+from els_stream.demo.promises import Traffic
+from els_stream.demo.stories import STORIES
+from els_stream.demo.traffic import make_traffic
+from els_stream.demo.transcript import Transcript
+from tests.demo_reference import arrivals, outputs
+
+BATCHES = 32
+
+
+@pytest.fixture(scope="module")
+def traffic() -> Traffic:
+    return make_traffic(seed=1, batches=BATCHES)
+
+
+def test_a_seed_always_makes_the_same_demo(traffic: Traffic) -> None:
+    assert make_traffic(seed=1, batches=BATCHES) == traffic
+
+
+def test_another_seed_makes_another_demo(traffic: Traffic) -> None:
+    assert make_traffic(seed=2, batches=BATCHES).messages != traffic.messages
+
+
+def test_batches_have_from_1_to_120_essays_with_and_without_class(traffic: Traffic) -> None:
+    sizes = [promise.slots for promise in traffic.promises]
+
+    assert len(sizes) == BATCHES
+    assert (min(sizes), max(sizes)) == (1, 120)
+    assert {promise.regular for promise in traffic.promises} == {True, False}
+
+
+def test_every_tenth_record_is_delivered_three_times(traffic: Traffic) -> None:
+    deliveries = Counter(traffic.messages)
+
+    assert set(deliveries.values()) == {1, 3}
+    assert sum(count == 3 for count in deliveries.values()) == len(deliveries) // 10
+
+
+def test_some_contents_come_before_their_registration_and_some_without_a_key(traffic: Traffic) -> None:
+    first: dict[tuple[bytes | None, str], int] = {}
+    for position, message in enumerate(traffic.messages):
+        first.setdefault((message.key, message.topic), position)
+    early = [
+        key
+        for (key, topic), position in first.items()
+        if topic == topics.CONTENT_PROVISIONED and first.get((key, topics.BATCH_REGISTERED), -1) > position
+    ]
+
+    assert early
+    assert any(message.key is None for message in traffic.messages)
+
+
+def test_every_story_is_told(traffic: Traffic) -> None:
+    assert {promise.story for promise in traffic.promises} == {story.line for story in STORIES}
+
+
+def test_all_output_topics_but_the_timeouts_have_something_to_hold(traffic: Traffic) -> None:
+    told = {topic: traffic.told(topic).low for topic in (*topics.OUTPUT_TOPICS, topics.DEAD_LETTER)}
+
+    assert told.pop(topics.READINESS_TIMEOUT) == 0
+    assert min(told.values()) > 0
+
+
+@pytest.mark.parametrize("hundred", range(2))
+def test_promises_hold_in_whatever_order_partitions_are_read(hundred: int) -> None:
+    for seed in range(hundred * 100, hundred * 100 + 100):
+        traffic = make_traffic(seed, batches=len(STORIES), largest=9)
+        transcript = Transcript()
+        for record in outputs(traffic, Dice(seed)):
+            transcript.see(record)
+
+        assert differences(traffic, transcript) == [], f"seed {seed}"
+
+
+def test_the_orders_tried_are_not_the_order_sent(traffic: Traffic) -> None:
+    read = [record.value for record in arrivals(traffic, Dice(0))]
+
+    assert Counter(read) == Counter(message.value for message in traffic.messages)
+    assert read != [message.value for message in traffic.messages]
