@@ -19,6 +19,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 
 import asyncpg
 import faust
+from mode import loop
 from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -37,7 +38,7 @@ from els_stream.intake.failures import Verdict, classify
 from els_stream.intake.lane import LaneLimits
 from els_stream.intake.runner import RunLimits
 from els_stream.intake.service import Intake, IntakeOptions
-from els_stream.logs import logging_config
+from els_stream.logs import configure_logging, logging_config
 from els_stream.metrics import Metrics
 from els_stream.relay.options import RelayOptions
 from els_stream.relay.service import Relay
@@ -50,6 +51,7 @@ Agent: TypeAlias = Callable[[Intake, Mapping[str, Handler]], Awaitable[None]]
 AGENTS: Final = ("register_batch", "assign_content", "fail_content", "confirm_associations")
 # Beyond what a broker may take to answer a member of a rebalancing group.
 REQUEST_MARGIN_SECONDS: Final = 5.0
+FAUST_WEB_PORT: Final = 6066
 # A worker that starts before its database waits for it, this long between two looks.
 WAIT_SECONDS: Final = 0.5
 
@@ -85,6 +87,7 @@ def build(settings: Settings, work: Work, *, announce: Callable[[str], None]) ->
     app.intake = intake
     app.prepare = partial(prepare, engine)
     app.announce = announce
+    app.any_web_port = settings.web_port == 0
     app.around = [Companion(tasks=(), stop=engine.dispose)]
     app.beside = [
         Companion(tasks=(intake.keep_noting_what_is_caught_up,), stop=nothing),
@@ -187,6 +190,8 @@ def faust_options(settings: Settings) -> dict[str, Any]:
         "logging_config": logging_config(settings.log_level, settings.log_format),
         "worker_redirect_stdouts": False,
         **web.web_options(settings),
+        # Faust takes no 0 here; ElsApp.any_web_port says it.
+        "web_port": settings.web_port or FAUST_WEB_PORT,
     }
 
 
@@ -199,7 +204,15 @@ def make(**overrides: object) -> ElsApp:
     """The service's application, from the environment with `overrides`. Raises ConfigurationError."""
     given = load_settings(**overrides)
     settings = resolve(given)
+    configure_logging(settings.log_level, settings.log_format)
+    choose_event_loop()
     return build(settings, service_work(settings), announce=announcing(settings, here=given.broker_url is None))
+
+
+def choose_event_loop() -> None:
+    """Before the application makes its first loop."""
+    if sys.platform != "win32":
+        loop.use("uvloop")
 
 
 @cache
@@ -213,6 +226,6 @@ def __getattr__(name: str) -> ElsApp:
         raise SystemExit(error.exit_code) from None
 
 
-def run_worker(app: ElsApp, log_level: str) -> NoReturn:
+def run_worker(app: ElsApp) -> NoReturn:
     """Until SIGTERM or Ctrl-C. Never returns: it ends the process."""
-    ElsWorker(app, loglevel=log_level.upper(), quiet=True, redirect_stdouts=False).execute_from_commandline()
+    ElsWorker(app, quiet=True, redirect_stdouts=False).execute_from_commandline()

@@ -71,14 +71,15 @@ class ElsWeb(Web):
         conf = self.app.conf
         await self._runner.setup()
         try:
-            await TCPSite(self._runner, conf.web_bind, conf.web_port).start()
+            port = 0 if cast("ElsApp", self.app).any_web_port else conf.web_port
+            await TCPSite(self._runner, conf.web_bind, port).start()
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
             log.warning("web port %d is taken; any free one is used instead", conf.web_port)
             await TCPSite(self._runner, conf.web_bind, 0).start()
-        host, port, *_ = self._runner.addresses[0]
-        address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        host, chosen, *_ = self._runner.addresses[0]
+        address = f"http://[{host}]:{chosen}" if ":" in host else f"http://{host}:{chosen}"
         log.info("web server listens on %s", address)
         cast("ElsApp", self.app).announce(address)
 
@@ -106,6 +107,7 @@ class ElsApp(faust.App):
     intake: Intake
     prepare: Callable[[], Awaitable[None]]
     announce: Callable[[str], None]
+    any_web_port: bool = False
     around: Sequence[Service] = ()
     beside: Sequence[Service] = ()
 
@@ -120,6 +122,12 @@ class ElsApp(faust.App):
 
 class ElsWorker(faust.Worker):
     """Prepares before it starts, so that a wrong database ends it with a message; stops in time, whatever hangs."""
+
+    @override
+    def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
+        """Logging is as the application's settings say, and no spinner writes between the lines."""
+        del logger, level
+        self.spinner = None
 
     @override
     async def on_startup_finished(self) -> None:
