@@ -57,6 +57,7 @@ def create_engine(url: str, limits: Limits, *, pool_size: int = 10, name: str = 
         max_overflow=0,
         pool_timeout=limits.connect,
         pool_use_lifo=True,
+        hide_parameters=True,  # they are texts and names of students
         connect_args={
             "timeout": limits.connect,
             # Above the server's own limit: the client gives up only where the server can't answer at all.
