@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from els_stream.contracts.dead_letters import dead_letter
 from els_stream.decisions.outcomes import Refused
 from els_stream.statements import dead_letters, outbox
-from els_stream.statements.dead_letters import DeadLetter
+from els_stream.statements.dead_letters import DeadLetter, Source
 from els_stream.statements.outbox import OutboxRow
 
 if TYPE_CHECKING:
@@ -35,9 +35,12 @@ async def bury_each(conn: AsyncConnection, burials: Sequence[Burial]) -> None:
     """Keep the records and tell the platform. A dead letter makes and locks no tracker: it is its own order key."""
     if not burials:
         return
-    letters = [DeadLetter(b.record, b.batch_id, b.refusal.reason, b.refusal.message[:_MAX_MESSAGE]) for b in burials]
-    new = await dead_letters.add(conn, letters)
-    await outbox.put(conn, [_row(letter) for letter in letters if letter.source in new])
+    letters: dict[Source, DeadLetter] = {}
+    for b in burials:
+        letter = DeadLetter(b.record, b.batch_id, b.refusal.reason, b.refusal.message[:_MAX_MESSAGE])
+        letters.setdefault(letter.source, letter)  # one record may come twice in a micro-batch
+    new = await dead_letters.add(conn, list(letters.values()))
+    await outbox.put(conn, [_row(letter) for source, letter in letters.items() if source in new])
 
 
 async def bury(conn: AsyncConnection, records: Sequence[RawRecord], reason: DeadLetterReason, message: str) -> None:
