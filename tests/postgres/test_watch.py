@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
 
 import pytest
@@ -83,7 +84,7 @@ async def test_a_database_that_does_not_answer_is_noticed_in_time(
     """All connections of the pool are busy: as good as away for whoever needs one."""
     monkeypatch.setattr("els_stream.web.watch.DATABASE_SECONDS", 0.2)
     narrow = create_async_engine(engine.url, pool_size=1, max_overflow=0)
-    async with narrow.connect():
+    async with narrow.connect(), asyncio.timeout(5):
         assert await look(watching(narrow, metrics)) == [Code.DATABASE]
     await narrow.dispose()
 
