@@ -22,8 +22,8 @@ async def own_connection(
     """
     async with engine.connect() as conn:
         fairy = await conn.get_raw_connection()
-        fairy.detach()
         driver: asyncpg.Connection | None = fairy.driver_connection
+        fairy.detach()
         if driver is None:
             raise ConnectionError("the connection was closed before it could be used")
         try:

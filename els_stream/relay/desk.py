@@ -15,7 +15,7 @@ from els_stream.relay.supervision import Backoff
 from els_stream.statements import outbox
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -56,8 +56,8 @@ class Desk:
     def wake(self) -> None:
         self._woken.set()
 
-    async def next_work(self) -> Work:
-        """Waits until something can be sent."""
+    async def next_work(self, *, on_idle: Callable[[], None]) -> Work:
+        """Waits until something can be sent, and says so when there is nothing."""
         async with self._turn:
             while True:
                 self._woken.clear()
@@ -66,6 +66,7 @@ class Desk:
                     self._health.in_flight += len(work.rows)
                     self._idle.clear()
                     return work
+                on_idle()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._options.poll_seconds):
                         await self._woken.wait()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from els_stream.errors import ServersUnavailable
 from els_stream.relay.sender import Sender
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from els_stream.relay.shares import Shares
 
 
+SENDING: Final = "sending"
+
+
 class Lane:
-    def __init__(self, name: str, *, desk: Desk, shares: Shares, health: Health, sender: Callable[[], Sender]) -> None:
-        self.name = name
+    def __init__(self, *, desk: Desk, shares: Shares, health: Health, sender: Callable[[], Sender]) -> None:
         self._desk = desk
         self._shares = shares
         self._health = health
@@ -32,14 +34,17 @@ class Lane:
     async def run(self) -> None:
         """Ends with ServersUnavailable when the broker answers nothing; the rows wait in the outbox."""
         async with self._sender() as sender:
-            self._health.fine(self.name)
             while not self._stopping:
-                work = await self._desk.next_work()
+                work = await self._desk.next_work(on_idle=self._work_again)
                 try:
                     await self._relay(sender, work)
                 finally:
                     self._desk.finish(work)
-                self._health.fine(self.name)
+                self._work_again()
+
+    def _work_again(self) -> None:
+        """A producer that opened says little: only a pass, or nothing to send, ends a trouble."""
+        self._health.fine(SENDING)
 
     async def _relay(self, sender: Sender, work: Work) -> None:
         waves = Waves(work.rows)

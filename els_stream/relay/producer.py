@@ -22,8 +22,6 @@ from els_stream.contracts.headers import decode_headers
 from els_stream.errors import ServersUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from els_stream.relay.options import RelayOptions
     from els_stream.statements.outbox import WaitingRow
 
@@ -37,7 +35,7 @@ class Batch(Protocol):
     """The part of aiokafka's BatchBuilder that we use. The first record always fits."""
 
     def append(
-        self, *, timestamp: int | None, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
+        self, *, timestamp: int | None, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]
     ) -> object | None: ...
 
     def size(self) -> int: ...
@@ -128,7 +126,7 @@ class Producer:
 
 def append(batch: Batch, row: WaitingRow) -> bool:
     """Whether the row fitted; a batch that refused one takes no other. ValueError: no client could write the row."""
-    headers = decode_headers(row.headers)
+    headers = list(decode_headers(row.headers))
     if b"\\ud" in row.headers:
         # A lone surrogate in a name, as a record of other teams may carry, would fail in the middle of the batch.
         for name, _ in headers:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 from els_stream.relay.connections import own_connection
 from els_stream.relay.desk import Desk
 from els_stream.relay.health import Health
-from els_stream.relay.lane import Lane
+from els_stream.relay.lane import SENDING, Lane
 from els_stream.relay.options import RelayOptions
 from els_stream.relay.sender import Sender
 from els_stream.relay.shares import Shares
@@ -68,13 +68,12 @@ class Relay:
         self._desk = Desk(engine, self._shares, self._options, self._health)
         self._lanes = [
             Lane(
-                f"lane {number}",
                 desk=self._desk,
                 shares=self._shares,
                 health=self._health,
                 sender=partial(Sender, broker, topic_prefix, self._options),
             )
-            for number in range(self._options.passes_in_flight)
+            for _ in range(self._options.passes_in_flight)
         ]
         self._sending: set[asyncio.Task[None]] = set()
         self._helping: set[asyncio.Task[None]] = set()
@@ -82,7 +81,7 @@ class Relay:
     async def start(self) -> None:
         """Returns at once; servers that are away are waited for in the background."""
         self._helping = {self._keep_running("shares", self._shares.keep), self._keep_running("listener", self._listen)}
-        self._sending = {self._keep_running(lane.name, lane.run) for lane in self._lanes}
+        self._sending = {self._keep_running(SENDING, lane.run) for lane in self._lanes}
 
     async def stop(self) -> None:
         """Within 2 s: what is in flight may finish and is written back; what is not acked by then is left behind."""
