@@ -1,0 +1,68 @@
+"""Races with the curtain up: workers that stop before their commit, and waits that end when the lock queue says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from els_stream.contracts.records import RawRecord
+from tests.postgres.school import School
+
+PATIENCE = 10
+_WAITS = text("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = :pid")
+_PID = text("SELECT pg_backend_pid()")
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Each look is a round trip to the database, so there is nothing to wait for in between."""
+    async with asyncio.timeout(PATIENCE):
+        while not await condition():
+            pass
+
+
+@dataclass
+class Worker:
+    """One connection in one transaction, which ends when the test says so."""
+
+    school: School
+    conn: AsyncConnection
+    pid: int
+
+    async def apply(self, *records: RawRecord) -> list[str]:
+        async with asyncio.timeout(PATIENCE):
+            return [outcome.label for outcome in await self.school.apply(self.conn, records)]
+
+    async def blocked(self, *records: RawRecord) -> asyncio.Task[list[str]]:
+        """Starts what must wait for another's lock, and returns once it does."""
+        task = asyncio.create_task(self.apply(*records))
+
+        async def waits() -> bool:
+            assert not task.done(), f"it should have waited: {task}"
+            async with self.school.engine.connect() as observer:
+                return bool(await observer.scalar(_WAITS, {"pid": self.pid}))
+
+        await eventually(waits)
+        return task
+
+    async def execute(self, sql: str, **parameters: object) -> None:
+        await self.conn.execute(text(sql), parameters)
+
+    async def commit(self) -> None:
+        await self.conn.commit()
+
+    async def rollback(self) -> None:
+        await self.conn.rollback()
+
+
+@asynccontextmanager
+async def worker(school: School) -> AsyncIterator[Worker]:
+    """What it did not commit is rolled back at the end."""
+    async with school.engine.connect() as conn:
+        pid = await conn.scalar(_PID)
+        assert isinstance(pid, int)
+        yield Worker(school, conn, pid)
