@@ -91,7 +91,7 @@ STORIES: Final = (
     ),
     Story(line="guests, yet someone sends their students", students=Students.FOR_GUESTS, registered=When.AMID),
     Story(
-        line="a student of another essay first, then the right ones",
+        line="the wrong essay confirmed first, then the right",
         regular=True,
         confirmed=When.AFTER,
         students=Students.UNKNOWN_ESSAY_FIRST,

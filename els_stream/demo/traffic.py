@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from els_stream.demo.class_set import ClassSet, Sent
@@ -73,3 +73,10 @@ def _poison(sent: Sequence[Sent], deliveries: Sequence[_Delivery]) -> Iterator[P
         if one.reason is not None:
             count = sum(delivery.sent is one for delivery in deliveries)
             yield Poison(one.message, one.reason, count, one.parkable)
+
+
+def with_a_lie(traffic: Traffic) -> Traffic:
+    """The same records, and one promise of an essay that nobody sends: the demo must notice."""
+    first, *others = traffic.promises
+    lie = replace(first, essay_ids=first.essay_ids | {"the-essay-that-the-dog-ate"})
+    return replace(traffic, promises=(lie, *others))

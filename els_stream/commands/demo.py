@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from els_stream.demo.run import demo as perform
+from els_stream.demo.screen import Screen
+from els_stream.demo.traffic import LARGEST, make_traffic, with_a_lie
+from els_stream.settings import load_settings
+
+BATCHES = 48
+
+
+@click.command()
+@click.option("--seed", default=1, show_default=True, help="Another seed, another demo; the same one, the same demo.")
+@click.option("--batches", type=click.IntRange(1, 10_000), default=BATCHES, show_default=True, help="How many.")
+@click.option(
+    "--largest",
+    type=click.IntRange(1, LARGEST),
+    default=LARGEST,
+    show_default=True,
+    help="Essays in the largest batch.",
+)
+@click.option("--lie", is_flag=True, help="Expect one essay that nobody sends, to see the check fail.")
+def demo(*, seed: int, batches: int, largest: int, lie: bool) -> None:
+    """Send class sets through two workers and check the result.
+
+    On servers of its own, or on those of `els up`; a database, topics and a consumer group are made for it and removed.
+    Exit code 1 if anything came out otherwise than it must.
+    """
+    traffic = make_traffic(seed, batches, largest)
+    asyncio.run(perform(load_settings(), with_a_lie(traffic) if lie else traffic, Screen()))

@@ -1,0 +1,66 @@
+"""The demo from the first server to the last line: what it starts it ends, also on Ctrl-C and after a failure."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+from aiokafka.errors import KafkaError
+from sqlalchemy.exc import SQLAlchemyError
+
+from els_stream.demo.audience import audience
+from els_stream.demo.check import differences
+from els_stream.demo.performance import PATIENCE_SECONDS, Counts, Performance
+from els_stream.demo.stage import stage
+from els_stream.demo.transcript import Transcript
+from els_stream.demo.workers import workers
+from els_stream.dev.servers import running
+from els_stream.errors import DemoFailed, ServersUnavailable
+
+if TYPE_CHECKING:
+    from els_stream.demo.promises import Traffic
+    from els_stream.demo.screen import Screen
+    from els_stream.dev.servers import Addresses
+    from els_stream.settings import Settings
+
+WORKERS: Final = 2
+
+
+async def demo(settings: Settings, traffic: Traffic, screen: Screen) -> None:
+    """Raises DemoFailed, every difference printed, unless what came out is what must come of the traffic."""
+    screen.say(f"seed {traffic.seed}: {len(traffic.promises)} class sets in {len(traffic.messages)} records")
+    async with contextlib.AsyncExitStack() as end:
+        with screen.step("PostgreSQL and Kafka"):
+            found = await end.enter_async_context(running(settings))
+        try:
+            await _perform(settings, found, traffic, screen)
+        except (KafkaError, SQLAlchemyError, OSError) as error:
+            raise ServersUnavailable(f"the demo lost its servers: {error}") from error
+
+
+async def _perform(settings: Settings, found: Addresses, traffic: Traffic, screen: Screen) -> None:
+    transcript = Transcript()
+    async with contextlib.AsyncExitStack() as end:
+        with screen.step("a database, topics and a group of its own"):
+            here = await end.enter_async_context(stage(settings, found))
+        with screen.step(f"{WORKERS} workers"):
+            crew = await end.enter_async_context(workers(here, WORKERS))
+        for worker in crew:
+            screen.say(f"  {worker.web}/readyz and /metrics")
+        heard = await end.enter_async_context(audience(here, transcript))
+        performance = Performance(here, traffic, transcript, Counts())
+        with screen.step("all records sent, handled and told of"), screen.progress(traffic) as show:
+            done = await performance.run(heard, crew, show)
+        _judge(traffic, transcript, screen, done=done)
+
+
+def _judge(traffic: Traffic, transcript: Transcript, screen: Screen, *, done: bool) -> None:
+    screen.tables(traffic, transcript)
+    found = differences(traffic, transcript)
+    for line in found:
+        screen.say(f"difference: {line}")
+    if not done:
+        raise DemoFailed(f"nothing moved for {PATIENCE_SECONDS:.0f} s, and not all was handled")
+    if found:
+        raise DemoFailed(f"{len(found)} differences between what came out and what must come")
+    screen.say("All that came out is what must come: each slot once, each batch once, each surplus as it was sent.")
