@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from els_stream.contracts.topics import DEAD_LETTER, OUTPUT_TOPICS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
 
     from aiokafka import ConsumerRecord
 
@@ -60,10 +60,17 @@ class Published:
 
 async def read_published(broker: str, prefix: str) -> Published:
     """Everything that the output topics and the dead letter topic hold at the time of the call."""
+    published = Published()
+    async for record in output_records(broker, prefix):
+        published.see(record, prefix)
+    return published
+
+
+async def output_records(broker: str, prefix: str) -> AsyncIterator[ConsumerRecord]:
+    """The records of those topics, from the beginning to what was the end when this began."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=broker, enable_auto_commit=False, isolation_level="read_committed", max_poll_records=5000
     )
-    published = Published()
     await consumer.start()
     try:
         partitions = await _partitions(consumer, [prefix + topic for topic in (*OUTPUT_TOPICS, DEAD_LETTER)])
@@ -73,10 +80,9 @@ async def read_published(broker: str, prefix: str) -> Published:
         while behind := [p for p in partitions if await consumer.position(p) < ends[p]]:
             for records in (await consumer.getmany(*behind, timeout_ms=_PATIENCE_MS)).values():
                 for record in records:
-                    published.see(record, prefix)
+                    yield record
     finally:
         await consumer.stop()
-    return published
 
 
 async def _partitions(consumer: AIOKafkaConsumer, names: Iterable[str]) -> list[TopicPartition]:
