@@ -1,0 +1,179 @@
+"""The domain in plain Python, as an oracle: what each letter must become, and what the tables must then say.
+
+It knows nothing of transactions or SQL. Letters are given to it in the order in which their transactions committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from els_stream.contracts.records import RawRecord
+
+Kind = Literal["registration", "content", "failure", "associations", "poison"]
+MAX_PARKED = 5
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A record with what the model needs to know of it."""
+
+    record: RawRecord
+    kind: Kind
+    batch_id: str = ""
+    upload: str = ""
+    text: str = ""
+    essays: int = 0
+    class_id: str | None = None
+
+    @property
+    def source(self) -> tuple[str, int]:
+        return self.record.topic, self.record.offset
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """What makes a second parked letter a repeat of the first."""
+        subject = {"content": self.text, "failure": self.upload}.get(self.kind, f"{self.essays}/{self.class_id}")
+        return self.kind, subject
+
+
+@dataclass
+class ModelBatch:
+    """A batch as its teacher would draw it on the blackboard."""
+
+    essays: int = 0
+    class_id: str | None = None
+    registered: bool = False
+    parked: dict[tuple[str, str], Letter] = field(default_factory=dict)
+    slots: dict[str, str | None] = field(default_factory=dict)  # by upload; no text where a failure holds it
+    excess: dict[str, str] = field(default_factory=dict)  # upload by text
+    failures: set[str] = field(default_factory=set)
+    confirmed: bool = False
+    conflicts: int = 0
+    told: list[tuple[str, str]] = field(default_factory=list)
+    sent: int = 0  # so many of the told have left the outbox
+
+    @property
+    def free(self) -> int:
+        return self.essays - len(self.slots)
+
+    @property
+    def texts(self) -> dict[str, str]:
+        return {text: upload for upload, text in self.slots.items() if text is not None}
+
+    @property
+    def state(self) -> str:
+        if not self.registered:
+            return "unregistered"
+        if self.free:
+            return "open"
+        waits = self.class_id is not None and self.texts and not self.confirmed
+        return "content_complete" if waits else "completed"
+
+    def content(self, letter: Letter) -> str:
+        held = self.texts.get(letter.text)
+        if held is not None:
+            return "already_assigned" if held == letter.upload else "already_assigned_by_other_upload"
+        if letter.text in self.excess:
+            return "already_excess"
+        if letter.upload in self.excess.values() or self.slots.get(letter.upload) is not None:
+            return "upload_already_provisioned"
+        if not self.free:
+            self.excess[letter.text] = letter.upload
+            self.told.append(("excess", letter.text))
+            return "excess"
+        label = "took_over_failed_slot" if letter.upload in self.slots else "assigned"
+        self.slots[letter.upload] = letter.text
+        self.told.append(("assigned", letter.text))
+        self._tell_the_end()
+        return label
+
+    def failure(self, letter: Letter) -> str:
+        if letter.upload in self.failures:
+            return "already_failed"
+        self.failures.add(letter.upload)
+        if letter.upload in self.slots or letter.upload in self.excess.values() or not self.free:
+            return "failure_recorded"
+        self.slots[letter.upload] = None
+        self._tell_the_end()
+        return "slot_failed"
+
+    def associations(self, letter: Letter) -> str:
+        if self.class_id is None:
+            return "guest_batch"
+        if letter.class_id != self.class_id:
+            return "class_mismatch"
+        if letter.essays > self.essays:
+            return "unknown_essay"
+        if self.confirmed:
+            return "associations_updated"
+        self.confirmed = True
+        if not self.free and self.texts:
+            self.told.append(("ready", ""))
+        return "associations_confirmed"
+
+    def _tell_the_end(self) -> None:
+        if self.free:
+            return
+        if len(self.texts) < len(self.slots):
+            self.told.append(("errors", ""))
+        self.told.append(("completed", ""))
+        if self.class_id is not None and self.confirmed and self.texts:
+            self.told.append(("ready", ""))
+
+
+@dataclass
+class Model:
+    """Every batch, and the dead letters by their place in Kafka."""
+
+    batches: dict[str, ModelBatch] = field(default_factory=dict)
+    buried: dict[tuple[str, int], str] = field(default_factory=dict)
+
+    def relay(self) -> None:
+        """All that was told so far has left the outbox."""
+        for batch in self.batches.values():
+            batch.sent = len(batch.told)
+
+    def handle(self, letter: Letter) -> str:
+        """What becomes of it: the label of its outcome, `dead_letter` for whatever is refused."""
+        if letter.kind == "poison":
+            return self._bury(letter, "not_json")
+        batch = self.batches.setdefault(letter.batch_id, ModelBatch())
+        if letter.kind == "registration":
+            return self._register(batch, letter)
+        return self._admit(batch, letter) if batch.registered else self._park(batch, letter)
+
+    def _register(self, batch: ModelBatch, letter: Letter) -> str:
+        if batch.registered:
+            if (batch.essays, batch.class_id) == (letter.essays, letter.class_id):
+                return "already_registered"
+            batch.conflicts += 1
+            return self._bury(letter, "conflicting_registration")
+        batch.essays, batch.class_id, batch.registered = letter.essays, letter.class_id, True
+        parked, batch.parked = batch.parked, {}
+        for early in parked.values():
+            self._admit(batch, early)
+        return "registered"
+
+    def _park(self, batch: ModelBatch, letter: Letter) -> str:
+        if letter.identity in batch.parked:
+            return "already_parked"
+        if len(batch.parked) >= MAX_PARKED:
+            return self._bury(letter, "too_many_parked")
+        batch.parked[letter.identity] = letter
+        return "parked"
+
+    def _admit(self, batch: ModelBatch, letter: Letter) -> str:
+        admissions: dict[str, Callable[[Letter], str]] = {
+            "content": batch.content,
+            "failure": batch.failure,
+            "associations": batch.associations,
+        }
+        fate = admissions[letter.kind](letter)
+        refused = {"upload_already_provisioned", "guest_batch", "class_mismatch", "unknown_essay"}
+        return self._bury(letter, fate) if fate in refused else fate
+
+    def _bury(self, letter: Letter, reason: str) -> str:
+        self.buried.setdefault(letter.source, reason)
+        return "dead_letter"
