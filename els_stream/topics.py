@@ -7,11 +7,14 @@ before, and a setting that someone chose on purpose is theirs. A difference is s
 from __future__ import annotations
 
 import asyncio
-import importlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError
 
 from els_stream.contracts.topics import DEAD_LETTER, INPUT_TOPICS, OUTPUT_TOPICS
 from els_stream.errors import ServersUnavailable
@@ -72,25 +75,6 @@ class Different:
 TopicState = Created | Present | Different
 
 
-class _CreateAnswer(Protocol):
-    topic_errors: list[tuple[Any, ...]]
-
-
-class _DeleteAnswer(Protocol):
-    topic_error_codes: list[tuple[Any, ...]]
-
-
-class _Admin(Protocol):
-    """The part of aiokafka's admin client that is used here; it ships no types."""
-
-    async def start(self) -> None: ...
-    async def close(self) -> None: ...
-    async def create_topics(self, new_topics: Sequence[object]) -> _CreateAnswer: ...
-    async def delete_topics(self, topics: Sequence[str]) -> _DeleteAnswer: ...
-    async def describe_topics(self, topics: Sequence[str]) -> list[dict[str, Any]]: ...
-    async def describe_configs(self, config_resources: Sequence[object]) -> list[Any]: ...
-
-
 async def ensure_topics(
     broker: str,
     prefix: str = "",
@@ -112,18 +96,26 @@ async def ensure_topics(
     return states
 
 
+async def partitions_of(broker: str, names: Sequence[str]) -> dict[str, int]:
+    """The number of partitions of each of these topics that exists."""
+    async with _admin(broker) as admin:
+        found = await admin.describe_topics(list(names))
+    return {topic["topic"]: len(topic["partitions"]) for topic in found if not topic["error_code"]}
+
+
 async def delete_topics(broker: str, names: Sequence[str]) -> None:
     """Removes the topics with all they hold; those that do not exist are no error."""
     async with _admin(broker) as admin:
-        answer = await admin.delete_topics(names)
+        answer = await admin.delete_topics(list(names))
         _accepted(answer.topic_error_codes, "delete", allowed=UNKNOWN_TOPIC)
 
 
-async def _create(admin: _Admin, plans: dict[str, TopicPlan], partitions: int, replication_factor: int) -> set[str]:
-    new_topic = importlib.import_module("aiokafka.admin").NewTopic
+async def _create(
+    admin: AIOKafkaAdminClient, plans: dict[str, TopicPlan], partitions: int, replication_factor: int
+) -> set[str]:
     answer = await admin.create_topics(
         [
-            new_topic(name, partitions, replication_factor, topic_configs=plan.config(replication_factor))
+            NewTopic(name, partitions, replication_factor, topic_configs=plan.config(replication_factor))
             for name, plan in plans.items()
         ]
     )
@@ -137,12 +129,12 @@ def _compared(name: str, wanted: dict[str, str], have: dict[str, str]) -> TopicS
     return Different(name, tuple(f"{key}: {have.get(key)}, not {wanted[key]}" for key in differing))
 
 
-async def _visible(admin: _Admin, names: Sequence[str]) -> dict[str, int]:
+async def _visible(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
     """The number of partitions of each, once all of them have a leader."""
     try:
         async with asyncio.timeout(VISIBLE_SECONDS):
             while True:
-                found = await admin.describe_topics(names)
+                found = await admin.describe_topics(list(names))
                 leaders = [partition["leader"] for topic in found for partition in topic["partitions"]]
                 if not any(topic["error_code"] for topic in found) and min(leaders, default=-1) >= 0:
                     return {topic["topic"]: len(topic["partitions"]) for topic in found}
@@ -151,9 +143,8 @@ async def _visible(admin: _Admin, names: Sequence[str]) -> dict[str, int]:
         raise ServersUnavailable(f"the broker has topics without a leader after {VISIBLE_SECONDS:.0f} s") from late
 
 
-async def _configs(admin: _Admin, names: Sequence[str]) -> dict[str, dict[str, str]]:
-    module = importlib.import_module("aiokafka.admin.config_resource")
-    resources = [module.ConfigResource(module.ConfigResourceType.TOPIC, name) for name in names]
+async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     found: dict[str, dict[str, str]] = {}
     for answer in await admin.describe_configs(resources):
         for resource in answer.to_object()["resources"]:
@@ -175,12 +166,12 @@ def _accepted(results: Iterable[Sequence[Any]], action: str, allowed: int) -> se
 
 
 @asynccontextmanager
-async def _admin(broker: str) -> AsyncIterator[_Admin]:
-    admin: _Admin = importlib.import_module("aiokafka.admin").AIOKafkaAdminClient(bootstrap_servers=broker)
+async def _admin(broker: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker)
     try:
         await admin.start()
         yield admin
-    except importlib.import_module("aiokafka.errors").KafkaError as error:
+    except KafkaError as error:
         raise ServersUnavailable(f"the broker {broker} does not answer: {error}") from error
     finally:
         await admin.close()

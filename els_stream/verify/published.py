@@ -10,9 +10,10 @@ from uuid import UUID
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from els_stream.contracts.topics import DEAD_LETTER, OUTPUT_TOPICS
+from els_stream.topics import partitions_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator
 
     from aiokafka import ConsumerRecord
 
@@ -68,12 +69,13 @@ async def read_published(broker: str, prefix: str) -> Published:
 
 async def output_records(broker: str, prefix: str) -> AsyncIterator[ConsumerRecord]:
     """The records of those topics, from the beginning to what was the end when this began."""
+    counts = await partitions_of(broker, [prefix + topic for topic in (*OUTPUT_TOPICS, DEAD_LETTER)])
+    partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
     consumer = AIOKafkaConsumer(
         bootstrap_servers=broker, enable_auto_commit=False, isolation_level="read_committed", max_poll_records=5000
     )
     await consumer.start()
     try:
-        partitions = await _partitions(consumer, [prefix + topic for topic in (*OUTPUT_TOPICS, DEAD_LETTER)])
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
         await consumer.seek_to_beginning(*partitions)
@@ -83,13 +85,3 @@ async def output_records(broker: str, prefix: str) -> AsyncIterator[ConsumerReco
                     yield record
     finally:
         await consumer.stop()
-
-
-async def _partitions(consumer: AIOKafkaConsumer, names: Iterable[str]) -> list[TopicPartition]:
-    known = await consumer.topics()
-    return [
-        TopicPartition(name, partition)
-        for name in names
-        if name in known
-        for partition in sorted(consumer.partitions_for_topic(name) or ())
-    ]

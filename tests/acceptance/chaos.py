@@ -32,7 +32,7 @@ from els_stream.demo.transcript import Transcript
 from els_stream.dev.postgres import StopMode
 from els_stream.dev.servers import EmbeddedServers
 from els_stream.settings import Settings
-from els_stream.topics import ensure_topics
+from els_stream.topics import ensure_topics, partitions_of
 from els_stream.verify.published import output_records
 from els_stream.verify.run import verify
 
@@ -199,15 +199,13 @@ class Chaos:
             return -1
 
     async def _ends(self) -> int:
+        names = [self._settings.topic_prefix + topic for topic in INPUT_TOPICS]
+        counts = await partitions_of(self._settings.broker, names)
         consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.broker)
         await consumer.start()
         try:
-            await consumer.topics()
-            names = [self._settings.topic_prefix + topic for topic in INPUT_TOPICS]
-            partitions = [
-                TopicPartition(name, number) for name in names for number in consumer.partitions_for_topic(name) or ()
-            ]
-            return sum((await consumer.end_offsets(partitions)).values())
+            asked = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
+            return sum((await consumer.end_offsets(asked)).values())
         finally:
             await consumer.stop()
 
