@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from els_stream.contracts.reasons import DeadLetterReason
+from els_stream.contracts.records import RawRecord
 from els_stream.intake.failures import Failure, LedgerMoved, Verdict, classify
 from els_stream.intake.handling import Bury, Handler, Labelled, Reading
 from els_stream.intake.parts import MicroBatch, Run, records_of, spans_of
@@ -78,16 +79,24 @@ class Transactions(Generic[Reading]):
         try:
             readings = self.prepare(batch)
             async with self._engine.begin() as conn:
-                for suspect in suspects:
-                    await self._bury(conn, suspect.run.records, suspect.reason, suspect.message)
                 outcomes = await self._handler.apply(conn, readings) if readings else ()
+                await self._bury_all(conn, suspects)
                 await self._advance(conn, (*(suspect.run for suspect in suspects), *batch), behind=behind)
             return Done(outcomes)
         except FORESEEN as error:
             return Failed(classify(error))
         except Exception as error:
-            log.exception("%s: unforeseen, over %d records", self._handler.name, len(records_of(batch)))
+            # With suspects its like was told in full just before.
+            log.exception("%s: unforeseen: %s", self._handler.name, type(error).__name__, exc_info=not suspects)
             return Failed(Failure(Verdict.BUG, type(error).__name__))
+
+    async def _bury_all(self, conn: AsyncConnection, suspects: Sequence[Suspect]) -> None:
+        """After the handler: while records fail one after the other, their burials would only be rolled back."""
+        alike: dict[tuple[DeadLetterReason, str], list[RawRecord]] = {}
+        for suspect in suspects:
+            alike.setdefault((suspect.reason, suspect.message), []).extend(suspect.run.records)
+        for (reason, message), records in alike.items():
+            await self._bury(conn, records, reason, message)
 
     async def _advance(self, conn: AsyncConnection, runs: MicroBatch, *, behind: bool) -> None:
         spans = spans_of(runs)
