@@ -19,7 +19,8 @@ from els_stream.statements import outbox
 from els_stream.statements.outbox import WaitingRow
 
 
-async def die(_: AsyncConnection, __: Iterable[WaitingRow]) -> None:
+async def die(conn: AsyncConnection, rows: Iterable[WaitingRow]) -> None:
+    del conn, rows
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -15,8 +15,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from els_stream.contracts.topics import OUTPUT_TOPICS
 from els_stream.relay import Relay, RelayOptions
 from els_stream.statements.outbox import OutboxRow
+from els_stream.topics import MIB, TopicPlan, delete_topics, ensure_topics
 
 PARTITIONS = 4
 ROOT = Path(__file__).parents[2]
@@ -97,7 +99,7 @@ async def read_all(broker: str, names: Iterable[str]) -> list[Seen]:
 
 
 async def configure(broker: str, name: str, **config: str) -> None:
-    """Underscores stand for the dots of Kafka's names; what is not given falls back to the broker's default."""
+    """Underscores stand for dots; what is not given falls back to the broker's default. Takes the broker a moment."""
     admin = AIOKafkaAdminClient(bootstrap_servers=broker)
     await admin.start()
     try:
@@ -107,10 +109,24 @@ async def configure(broker: str, name: str, **config: str) -> None:
         await admin.close()
 
 
-async def stamped_by_the_broker(broker: str, names: Iterable[str]) -> None:
-    """So that timestamps tell the order of arrival over topics, whoever sent."""
-    for name in names:
-        await configure(broker, name, message_timestamp_type="LogAppendTime")
+class StampedPlan(TopicPlan):
+    """Timestamps are the broker's, so that they tell the order of arrival over topics, whoever sent."""
+
+    def config(self, replication_factor: int) -> dict[str, str]:
+        return super().config(replication_factor) | {"message.timestamp.type": "LogAppendTime"}
+
+
+@asynccontextmanager
+async def stamped_topics(broker: str, prefix: str, **max_bytes: int) -> AsyncIterator[dict[str, str]]:
+    """The output topics, made for one test: logical name to the name on the broker.
+
+    What a topic is made with holds from its first record on; a setting that is changed later takes the broker a moment.
+    """
+    names = {topic: prefix + topic for topic in OUTPUT_TOPICS}
+    plans = [StampedPlan(topic, 1, max_bytes.get(topic, 16 * MIB)) for topic in names]
+    await ensure_topics(broker, prefix, PARTITIONS, topics=plans)
+    yield names
+    await delete_topics(broker, list(names.values()))
 
 
 def assert_all_arrived_in_order(seen: Iterable[Seen], stories: Mapping[str, Sequence[OutboxRow]], prefix: str) -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
+import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.contracts import topics
@@ -16,17 +18,22 @@ from tests.kafka.relaying import (
     read_all,
     relay_process,
     relaying,
-    stamped_by_the_broker,
+    stamped_topics,
 )
 from tests.outbox_stories import commit, commit_bit_by_bit, emptied, row, story
 
 Topics = dict[str, str]
 
 
+@pytest.fixture
+async def stamped(addresses: Addresses, topic_prefix: str) -> AsyncIterator[Topics]:
+    async with stamped_topics(addresses.broker, topic_prefix) as names:
+        yield names
+
+
 async def test_stories_arrive_whole_in_order_and_once(
-    engine: AsyncEngine, addresses: Addresses, topic_prefix: str, kafka_topics: Topics
+    engine: AsyncEngine, addresses: Addresses, topic_prefix: str, stamped: Topics
 ) -> None:
-    await stamped_by_the_broker(addresses.broker, kafka_topics.values())
     stories = {f"batch {number}": story(f"batch {number}") for number in range(300)}
     await commit(engine, [one for rows in stories.values() for one in rows])
 
@@ -34,16 +41,15 @@ async def test_stories_arrive_whole_in_order_and_once(
         await emptied(engine)
         status = relay.status()
 
-    seen = await read_all(addresses.broker, kafka_topics.values())
+    seen = await read_all(addresses.broker, stamped.values())
     assert len(seen) == 300 * 7
     assert_all_arrived_in_order(seen, stories, topic_prefix)
     assert (status.shares, status.relays, status.acked, status.refused, status.troubles) == (64, 1, 2100, 0, {})
 
 
 async def test_relays_that_come_and_go_in_order_send_nothing_twice(
-    engine: AsyncEngine, database: str, addresses: Addresses, topic_prefix: str, kafka_topics: Topics
+    engine: AsyncEngine, database: str, addresses: Addresses, topic_prefix: str, stamped: Topics
 ) -> None:
-    await stamped_by_the_broker(addresses.broker, kafka_topics.values())
     waves = [[f"wave {wave} batch {number}" for number in range(40)] for wave in range(6)]
     broker = addresses.broker
 
@@ -60,7 +66,7 @@ async def test_relays_that_come_and_go_in_order_send_nothing_twice(
         await commit_bit_by_bit(engine, waves[5])
         await emptied(engine)
 
-    seen = await read_all(broker, kafka_topics.values())
+    seen = await read_all(broker, stamped.values())
     assert len(seen) == 6 * 40 * 7
     assert_all_arrived_in_order(seen, {batch: story(batch) for wave in waves for batch in wave}, topic_prefix)
 
