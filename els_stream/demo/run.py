@@ -46,7 +46,7 @@ async def _perform(settings: Settings, found: Addresses, traffic: Traffic, scree
         with screen.step(f"{WORKERS} workers"):
             crew = await end.enter_async_context(workers(here, WORKERS))
         for worker in crew:
-            screen.say(f"  {worker.web}/readyz and /metrics")
+            screen.say(f"  {worker.web}/readyz and /metrics, log {worker.log}")
         heard = await end.enter_async_context(audience(here, transcript))
         performance = Performance(here, traffic, transcript, Counts())
         with screen.step("all records sent, handled and told of"), screen.progress(traffic) as show:
@@ -62,5 +62,5 @@ def _judge(traffic: Traffic, transcript: Transcript, screen: Screen, *, done: bo
     if not done:
         raise DemoFailed(f"nothing moved for {PATIENCE_SECONDS:.0f} s, and not all was handled")
     if found:
-        raise DemoFailed(f"{len(found)} differences between what came out and what must come")
+        raise DemoFailed(f"what came out is not what must come, in {len(found)} lines")
     screen.say("All that came out is what must come: each slot once, each batch once, each surplus as it was sent.")

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 LINE_SECONDS: Final = 2.0
 # A pipe tells no width; narrower than this the tables would fold.
-PLAIN_WIDTH: Final = 120
+PLAIN_WIDTH: Final = 100
 
 
 class Screen:
@@ -74,8 +75,10 @@ class Screen:
         return show
 
     def tables(self, traffic: Traffic, transcript: Transcript) -> None:
-        self.console.print(by_topic(traffic, transcript))
-        self.console.print(by_story(traffic, transcript.tales()[0]))
+        for table in (by_topic(traffic, transcript), by_story(traffic, transcript.tales()[0])):
+            self.console.print()
+            self.console.print(table)
+        self.console.print()
 
 
 def due(traffic: Traffic) -> Between:
@@ -83,9 +86,7 @@ def due(traffic: Traffic) -> Between:
 
 
 def by_topic(traffic: Traffic, transcript: Transcript) -> Table:
-    table = Table("output topic", title="What the output topics hold", title_justify="left")
-    for heading in ("must come", "came", "copies", ""):
-        table.add_column(heading, justify="right")
+    table = _table("What the output topics hold", "topic", "must come", "came", "copies", "")
     for topic in (*topics.OUTPUT_TOPICS, topics.DEAD_LETTER):
         must, came = traffic.told(topic), transcript.counts[topic]
         table.add_row(topic, str(must), str(came), str(transcript.copies[topic]), _verdict(right=came in must))
@@ -96,9 +97,7 @@ def by_story(traffic: Traffic, tales: dict[str, Tale]) -> Table:
     told: defaultdict[str, list[Promise]] = defaultdict(list)
     for promise in traffic.promises:
         told[promise.story].append(promise)
-    table = Table("what happened", title="What became of the class sets", title_justify="left")
-    for heading in ("batches", "slots", "texts", "assigned", "excess", "complete", "ready"):
-        table.add_column(heading, justify="right")
+    table = _table("What became of the class sets", "", "sets", "slots", "texts", "given", "excess", "full", "ready")
     for story, promises in told.items():
         found = [tales[promise.batch_id] for promise in promises if promise.batch_id in tales]
         table.add_row(
@@ -111,6 +110,16 @@ def by_story(traffic: Traffic, tales: dict[str, Tale]) -> Table:
     return table
 
 
+def _table(title: str, first: str, *numbers: str) -> Table:
+    """Narrow enough for a terminal of 80 columns."""
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.pad_edge = table.show_edge = False
+    table.add_column(first, no_wrap=True)
+    for heading in numbers:
+        table.add_column(heading, justify="right")
+    return table
+
+
 def _sums(tales: Sequence[Tale]) -> Iterator[str]:
     yield str(sum(len(tale.assigned) for tale in tales))
     yield str(sum(len(tale.excess) for tale in tales))
@@ -119,4 +128,4 @@ def _sums(tales: Sequence[Tale]) -> Iterator[str]:
 
 
 def _verdict(*, right: bool) -> str:
-    return "[green]right[/]" if right else "[bold red]wrong[/]"
+    return "[green]✓[/]" if right else "[bold red]✗[/]"

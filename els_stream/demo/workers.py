@@ -45,7 +45,7 @@ class Worker:
 
 @contextlib.asynccontextmanager
 async def workers(settings: Settings, count: int) -> AsyncIterator[Sequence[Worker]]:
-    """Running and ready; ended with the block, however that ends."""
+    """Running and ready; ended with the block, however that ends. After an error their logs stay."""
     started: list[Worker] = []
     try:
         for number, port in enumerate(new_ports(count), start=1):
@@ -58,8 +58,9 @@ async def workers(settings: Settings, count: int) -> AsyncIterator[Sequence[Work
             worker.check()
     finally:
         await undisturbed(_stop(started))
-    for worker in started:
-        worker.log.unlink()
+        if not isinstance(sys.exception(), Exception):  # all is well, or it was Ctrl-C
+            for worker in started:
+                worker.log.unlink()
 
 
 async def _start(settings: Settings, port: int, log: Path) -> Worker:
