@@ -1,0 +1,106 @@
+"""Owning shares: fairly, for as long as the connection lives, and handed over only when nothing is in flight."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from els_stream.relay.health import Health
+from els_stream.relay.options import RelayOptions
+from els_stream.relay.shares import LOCK_CLASS, Shares
+from els_stream.relay.supervision import supervise
+
+QUICK = RelayOptions(share_check_seconds=0.05, lease_seconds=2, session_idle_seconds=3, retry_max_seconds=0.1)
+END = text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = :class")
+
+
+@asynccontextmanager
+async def keeping(engine: AsyncEngine, options: RelayOptions = QUICK) -> AsyncIterator[Shares]:
+    health = Health()
+    shares = Shares(engine, options, health, changed=lambda: None)
+    task = asyncio.create_task(supervise("shares", shares.keep, options, health.trouble))
+    try:
+        yield shares
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.01)
+
+
+async def test_one_relay_owns_all_and_gives_half_to_a_second(engine: AsyncEngine) -> None:
+    async with keeping(engine) as one:
+        await until(lambda: one.owned == 64)
+        async with keeping(engine) as two:
+            await until(lambda: (one.owned, two.owned, one.relays, two.relays) == (32, 32, 2, 2))
+        await until(lambda: one.owned == 64)
+
+
+async def test_a_share_in_flight_is_given_back_only_afterwards(engine: AsyncEngine) -> None:
+    async with keeping(engine) as one:
+        await until(lambda: one.owned == 64)
+        tenure = one.check_out()
+        async with keeping(engine) as two:
+            await until(lambda: (one.relays, two.relays) == (2, 2))
+            theirs_while_busy = two.owned
+            still_held = one.holds(tenure)
+            one.check_in(tenure, tenure.shares)
+            await until(lambda: (one.owned, two.owned) == (32, 32))
+
+    assert len(tenure.shares) == 64
+    assert (theirs_while_busy, still_held) == (0, True)
+
+
+async def test_what_is_in_flight_or_leaving_is_not_handed_out_again(engine: AsyncEngine) -> None:
+    async with keeping(engine) as one:
+        await until(lambda: one.owned == 64)
+        tenure = one.check_out()
+        again = one.check_out()
+        one.check_in(tenure, {1, 2, 3})
+
+        assert again.shares == set()
+        assert one.check_out().shares == {1, 2, 3}
+
+
+async def test_a_lost_connection_ends_every_tenure_at_once_and_for_good(engine: AsyncEngine) -> None:
+    async with keeping(engine) as one:
+        await until(lambda: one.owned == 64)
+        tenure = one.check_out()
+        async with engine.begin() as conn:
+            await conn.execute(END, {"class": LOCK_CLASS})
+        await until(lambda: not one.holds(tenure))
+        await until(lambda: one.owned == 64)
+
+        still_held = one.holds(tenure)
+        in_flight_still = one.check_out().shares
+        one.check_in(tenure, tenure.shares)
+
+        assert not still_held
+        assert in_flight_still == set()
+        assert len(one.check_out().shares) == 64
+
+
+async def test_one_that_falls_silent_stops_by_its_own_clock_before_postgresql_gives_its_shares_away(
+    engine: AsyncEngine,
+) -> None:
+    silent = replace(QUICK, share_check_seconds=60, lease_seconds=0.3, session_idle_seconds=1.5)
+    async with keeping(engine, silent) as one, keeping(engine) as two:
+        await until(lambda: one.owned + two.owned == 64 and one.owned > 0)
+        tenure = one.check_out()
+        await until(lambda: not one.holds(tenure))
+        others_then = two.owned
+        nothing_more = one.check_out().shares
+        await until(lambda: two.owned > others_then)
+
+    assert nothing_more == set()
+    assert others_then <= 64 - len(tenure.shares)
