@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from els_stream.intake.backoff import Backoff
 from els_stream.intake.behind import Behind
 from els_stream.intake.failures import Failure, Verdict, classify
 from els_stream.intake.handling import Labelled
 from els_stream.intake.lane import Lane
-from els_stream.intake.ledger import Ledger
 from els_stream.intake.parts import MicroBatch, Part, alive, spans_of
 from els_stream.intake.reports import Occurrence, Reports
 from els_stream.intake.retries import Retries
 from els_stream.intake.suspicion import Suspicion
 from els_stream.intake.transaction import FORESEEN, Suspect
+from els_stream.positions import LedgerRow, Partition
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +27,16 @@ log = logging.getLogger(__name__)
 LOG_EVERY = 10
 
 
+class LedgerReader(Protocol):
+    async def read(self, partitions: Collection[Partition]) -> Mapping[Partition, LedgerRow]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """What settling micro-batches needs beside the handler; the same for all agents of a worker."""
 
     lane: Lane
-    ledger: Ledger
+    ledger: LedgerReader
     backoff: Backoff
     reports: Reports
     retries: Retries

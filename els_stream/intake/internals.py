@@ -97,7 +97,7 @@ USED: Final = (
     Internal(_THREAD + "_ensure_consumer", "(self) -> aiokafka.consumer.consumer.AIOKafkaConsumer"),
     Internal(_THREAD + "_fetch_records", source="if not self.consumer.flow_active:"),
     Internal(_THREAD + "_create_consumer", source="return self._create_worker_consumer(transport)"),
-    Internal("mode.threads:QueueServiceThread.call_thread", source="return await promise"),
+    Internal("mode.threads:QueueServiceThread.call_thread", source="result = await promise"),
     Internal("mode.threads:MethodQueue.__init__", source="num_workers: int = 2"),
     Internal(_KAFKA + "seek", "(self, partition, offset)"),
     Internal(_KAFKA + "commit", "(self, offsets=None)"),

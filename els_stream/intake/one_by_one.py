@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import Generic
 
 from els_stream.contracts.reasons import DeadLetterReason
 from els_stream.intake.aftermath import Aftermath
 from els_stream.intake.behind import Behind
 from els_stream.intake.failures import Failure, Verdict
-from els_stream.intake.handling import Reading
 from els_stream.intake.parts import MicroBatch, Run, one_by_one
 from els_stream.intake.policy import ALONE, Step, step
-from els_stream.intake.transaction import Done, Suspect, Transactions
+from els_stream.intake.transaction import Attempts, Done, Suspect
 
 
-class OneByOne(Generic[Reading]):
-    def __init__(self, transactions: Transactions[Reading], aftermath: Aftermath) -> None:
-        self._transactions = transactions
+class OneByOne:
+    def __init__(self, attempts: Attempts, aftermath: Aftermath) -> None:
+        self._attempts = attempts
         self._aftermath = aftermath
 
     async def settle(self, batch: MicroBatch, behind: Behind) -> None:
@@ -40,7 +38,7 @@ class OneByOne(Generic[Reading]):
             suspects[:] = [suspect for suspect in suspects if suspect.run.part.live]
             together = (*(suspect.run for suspect in suspects), run)
             started = time.monotonic()
-            result = await self._transactions.attempt((run,), suspects, behind=behind.open)
+            result = await self._attempts.attempt((run,), suspects, behind=behind.open)
             if isinstance(result, Done):
                 self._aftermath.buried(suspects)
                 self._aftermath.done((run,), result.outcomes, started)
@@ -83,7 +81,7 @@ class OneByOne(Generic[Reading]):
         """Alone in its transaction; held if not even that works."""
         times = 0
         while self._aftermath.going((suspect.run,)):
-            result = await self._transactions.attempt((), (suspect,), behind=behind.open)
+            result = await self._attempts.attempt((), (suspect,), behind=behind.open)
             if isinstance(result, Done):
                 self._aftermath.buried((suspect,))
                 return

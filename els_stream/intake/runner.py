@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import Generic
 
 from els_stream.intake.aftermath import Aftermath, Surroundings
 from els_stream.intake.behind import Behind
-from els_stream.intake.handling import Reading
 from els_stream.intake.parts import MicroBatch
 from els_stream.intake.settling import Settler
-from els_stream.intake.transaction import Transactions
+from els_stream.intake.transaction import Attempts
 
 log = logging.getLogger(__name__)
 
@@ -26,17 +24,15 @@ class RunLimits:
     in_flight: int
 
 
-class Runner(Generic[Reading]):
-    def __init__(
-        self, agent: str, topic: str, transactions: Transactions[Reading], around: Surroundings, limits: RunLimits
-    ) -> None:
+class Runner:
+    def __init__(self, agent: str, topic: str, attempts: Attempts, around: Surroundings, limits: RunLimits) -> None:
         """`topic` is the broker's name."""
         self._agent = agent
         self._topic = topic
         self._around = around
         self._limits = limits
         self._aftermath = Aftermath(agent, around)
-        self._settler = Settler(transactions, self._aftermath)
+        self._settler = Settler(attempts, self._aftermath)
 
     async def run(self) -> None:
         """Until the lane stops. To cancel it does not cancel what is in flight: the lane waits for that."""

@@ -5,30 +5,28 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from typing import Generic
 
 from els_stream.intake.aftermath import Aftermath
 from els_stream.intake.behind import Behind
 from els_stream.intake.failures import Failure, Verdict
-from els_stream.intake.handling import Reading
 from els_stream.intake.one_by_one import OneByOne
 from els_stream.intake.parts import MicroBatch, halves
 from els_stream.intake.policy import MICRO_BATCH, Step, step
-from els_stream.intake.transaction import Done, Transactions
+from els_stream.intake.transaction import Attempts, Done
 
 
-class Settler(Generic[Reading]):
-    def __init__(self, transactions: Transactions[Reading], aftermath: Aftermath) -> None:
-        self._transactions = transactions
+class Settler:
+    def __init__(self, attempts: Attempts, aftermath: Aftermath) -> None:
+        self._attempts = attempts
         self._aftermath = aftermath
-        self._one_by_one = OneByOne(transactions, aftermath)
+        self._one_by_one = OneByOne(attempts, aftermath)
 
     async def settle(self, batch: MicroBatch, behind: Behind) -> None:
         """Tries as long as it takes while the parts live. Never raises for what handlers and servers do."""
         seen: Counter[Verdict] = Counter()
         while batch := self._aftermath.going(batch):
             started = time.monotonic()
-            result = await self._transactions.attempt(batch, behind=behind.open)
+            result = await self._attempts.attempt(batch, behind=behind.open)
             if isinstance(result, Done):
                 self._aftermath.done(batch, result.outcomes, started)
                 return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeAlias
+from typing import Generic, Protocol, TypeAlias
 
 import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
@@ -64,6 +64,12 @@ class Failed:
 Result: TypeAlias = Done | Failed
 
 
+class Attempts(Protocol):
+    async def attempt(self, batch: MicroBatch, suspects: Sequence[Suspect] = (), *, behind: bool) -> Result:
+        """Tries once. `behind`: an earlier micro-batch may still be about to move the same rows of the ledger."""
+        ...
+
+
 class Transactions(Generic[Reading]):
     def __init__(self, engine: AsyncEngine, consumer_group: str, handler: Handler[Reading], bury: Bury) -> None:
         self._engine = engine
@@ -75,7 +81,7 @@ class Transactions(Generic[Reading]):
         return self._handler.prepare(records_of(batch))
 
     async def attempt(self, batch: MicroBatch, suspects: Sequence[Suspect] = (), *, behind: bool) -> Result:
-        """Tries once. `behind`: an earlier micro-batch may still be about to move the same rows of the ledger."""
+        """See Attempts."""
         try:
             readings = self.prepare(batch)
             async with self._engine.begin() as conn:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import SystemRandom
 from typing import Any
@@ -87,7 +87,7 @@ class NoteEffects:
 
 def lose_answers_of_commits(share: float) -> None:
     """The transaction is committed and the client told that its connection is gone."""
-    commit = AsyncAdapt_asyncpg_connection.commit
+    commit: Callable[[AsyncAdapt_asyncpg_connection], None] = AsyncAdapt_asyncpg_connection.commit
 
     def commit_and_fail(connection: AsyncAdapt_asyncpg_connection) -> None:
         commit(connection)
