@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -30,6 +31,7 @@ from els_stream.dev.ports import new_ports
 ENTRY = Path(__file__).with_name("effects_worker.py")
 ROOT = Path(__file__).parent.parent.parent
 PARTITIONS = 3
+STREAM_RECORDS = 200
 
 CREATE = text('CREATE TABLE effects (topic text, partition int, "offset" bigint, value bytea)')
 FORGET = text("TRUNCATE effects")
@@ -173,6 +175,24 @@ class Bed:
         finally:
             await producer.stop()
         self.sent += len(values)
+
+    @asynccontextmanager
+    async def streaming(self) -> AsyncIterator[None]:
+        """Records keep coming in the body, so that there is always a middle to be disturbed in."""
+
+        async def stream() -> None:
+            for number in itertools.count():
+                await self.produce([f"record {number}.{k}" for k in range(STREAM_RECORDS)])
+                if over.is_set():
+                    return
+
+        over = asyncio.Event()
+        streaming = asyncio.create_task(stream())
+        try:
+            yield
+        finally:
+            over.set()
+            await streaming
 
     async def ends(self) -> dict[tuple[str, int], int]:
         async with _consumer(self.broker) as consumer:

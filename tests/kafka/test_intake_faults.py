@@ -16,13 +16,15 @@ SOME = MANY[:3_000]
 
 
 async def test_a_worker_that_slept_beyond_its_session_doubles_nothing(bed: Bed, in_flight: int) -> None:
-    await bed.produce(MANY)
-    sleeper = bed.start(transactions_in_flight=in_flight, micro_batch_records=20, faults={"pause": 0.05})
-    await bed.more(500)
-    sleeper.signal(signal.SIGSTOP)
-    bed.start(transactions_in_flight=in_flight, micro_batch_records=20, faults={"pause": 0.05})
-    await bed.more(1_000)
-    sleeper.signal(signal.SIGCONT)
+    async with bed.streaming():
+        sleeper = bed.start(transactions_in_flight=in_flight, micro_batch_records=20)
+        await bed.more(500)
+        sleeper.signal(signal.SIGSTOP)
+        other = bed.start(transactions_in_flight=in_flight, micro_batch_records=20)
+        await bed.more(500)
+        sleeper.signal(signal.SIGCONT)
+        await bed.ready(other)
+        await bed.ready(sleeper)
     await bed.all_done_once()
 
 
