@@ -41,11 +41,13 @@ async def commit(engine: AsyncEngine, rows: Sequence[OutboxRow]) -> None:
         await put(conn, rows)
 
 
-async def commit_bit_by_bit(engine: AsyncEngine, batches: Iterable[str]) -> None:
-    """A transaction per event, the batches interleaved."""
+async def commit_bit_by_bit(engine: AsyncEngine, batches: Iterable[str], done: list[int] | None = None) -> None:
+    """A transaction per event, the batches interleaved; `done` grows with each event that all batches have."""
     stories = [story(batch) for batch in batches]
-    for events in zip(*stories, strict=True):
+    for number, events in enumerate(zip(*stories, strict=True)):
         await asyncio.gather(*(commit(engine, [event]) for event in events))
+        if done is not None:
+            done.append(number)
 
 
 async def left(engine: AsyncEngine) -> int:

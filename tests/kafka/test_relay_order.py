@@ -77,17 +77,21 @@ async def test_relays_killed_over_and_over_lose_nothing_and_keep_the_order(
 ) -> None:
     where = (database, addresses.broker, topic_prefix)
     for wave in range(WAVES):
-        writing = asyncio.create_task(commit_bit_by_bit(engine, names(wave)))
+        done: list[int] = []
         async with relay_process(*where) as doomed, relay_process(*where):
-            while not writing.done():
-                if await left(engine) >= PER_WAVE:
+            await commit_bit_by_bit(engine, [f"warms up wave {wave}"])
+            await emptied(engine)
+            writing = asyncio.create_task(commit_bit_by_bit(engine, names(wave), done))
+            # At another moment in each wave, with rows just committed.
+            while True:
+                if len(done) > wave:
                     break
+                await asyncio.sleep(0.001)
             doomed.kill()
-        await writing
+            await writing
     async with relay_process(*where):
         await emptied(engine)
 
     seen = await read_all(addresses.broker, stamped.values())
-    assert_all_arrived_in_order(
-        seen, {batch: story(batch) for wave in range(WAVES) for batch in names(wave)}, topic_prefix
-    )
+    batches = [batch for wave in range(WAVES) for batch in (f"warms up wave {wave}", *names(wave))]
+    assert_all_arrived_in_order(seen, {batch: story(batch) for batch in batches}, topic_prefix)

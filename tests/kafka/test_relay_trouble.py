@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from structlog.testing import capture_logs
 
 from els_stream.contracts import topics
 from els_stream.contracts.outbound import OutboundEvent
@@ -75,18 +76,20 @@ async def test_a_row_too_large_for_its_topic_holds_back_its_batch_only_and_leave
     # In one transaction, so that the large row travels in the middle of a batch of others.
     await commit(engine, crowd(50) + large + [row(f"more {number}", 1) for number in range(50)])
 
-    async with relaying(engine, addresses.broker, topic_prefix) as relay:
-        await until_left(engine, 2)
-        await commit(engine, [row("newcomer", 1), row("large", 4)])
-        await until_left(engine, 3)
-        held = await counted(engine)
-        told = await errors(engine)
-        before = await read_all(addresses.broker, [assigned])
-        await configure(addresses.broker, assigned, max_message_bytes="50000")
-        await emptied(engine)
-        status = relay.status()
+    with capture_logs() as logged:
+        async with relaying(engine, addresses.broker, topic_prefix) as relay:
+            await until_left(engine, 2)
+            await commit(engine, [row("newcomer", 1), row("large", 4)])
+            await until_left(engine, 3)
+            held = await counted(engine)
+            told = await errors(engine)
+            before = await read_all(addresses.broker, [assigned])
+            await configure(addresses.broker, assigned, max_message_bytes="50000")
+            await emptied(engine)
+            status = relay.status()
 
     after = await read_all(addresses.broker, [assigned])
+    assert logged == []
     assert held.held == 1
     assert status.refused >= 1
     assert status.troubles == {}
