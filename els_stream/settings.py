@@ -160,17 +160,9 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _refuse_strategies_that_are_not_built(self) -> Self:
-        only = "only Option B is available (ELS_USE_ESSAY_STATES_AS_INVENTORY=true, the default)"
-        match self.strategy:
-            case Strategy.OPTION_A:
-                raise ValueError(self._complaint("use_cte_upsert_assignment", only))
-            case Strategy.TWO_STEP:
-                raise ValueError(self._complaint("use_essay_states_as_inventory", only))
-            case Strategy.OPTION_B if self.use_advisory_locks_for_assignment:
-                raise ValueError(self._complaint("use_advisory_locks_for_assignment", f"{only}, without locks"))
-            case Strategy.OPTION_B:
-                return self
+    def _refuse_two_strategies(self) -> Self:
+        _ = self.strategy
+        return self
 
     def _named(self, name: str) -> str:
         return f"{variable(type(self), name)} ({getattr(self, name)})"

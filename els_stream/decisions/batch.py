@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         EssayValidationFailedV1,
         StudentAssociationsConfirmedV1,
     )
+    from els_stream.strategies import Inventory
 
 
 class BatchState(StrEnum):
@@ -67,6 +68,13 @@ class Slot:
     essay_id: str = ""
     holder: Content | Failure | None = None  # what is to be written; None where the row says it already
 
+    @property
+    def written(self) -> Content | Failure:
+        """What a claim writes into the slot."""
+        if self.holder is None:
+            raise ValueError("the slot is claimed for nothing")
+        return self.holder
+
 
 @dataclass(slots=True)
 class Batch:
@@ -75,6 +83,7 @@ class Batch:
     batch_id: str
     state: BatchState
     class_type: ClassType | None
+    inventory: Inventory | None
     expected: int
     free: int
     filled: int

@@ -10,6 +10,7 @@ from els_stream.decisions.batch import BatchState, Confirmation, Content, Failur
 from els_stream.decisions.outcomes import AlreadyParked, Parked, Refused
 from els_stream.handlers.settling import settle
 from els_stream.statements import pending, trackers
+from els_stream.statements.claims import lock_contents
 from els_stream.statements.pending import PendingEvent, PendingKind
 
 if TYPE_CHECKING:
@@ -26,6 +27,16 @@ if TYPE_CHECKING:
     from els_stream.decisions.outcomes import Outcome
     from els_stream.handlers.reading import Incoming
     from els_stream.statements.trackers import LockedBatches
+    from els_stream.strategies import Strategy
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivalPolicy:
+    """`strategy` and `advisory_locks` say how slots are claimed; at most `max_parked` events wait for one batch."""
+
+    strategy: Strategy
+    advisory_locks: bool
+    max_parked: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +75,10 @@ def associations_arrival(incoming: Incoming[StudentAssociationsConfirmedV1]) -> 
     )
 
 
-async def admit(conn: AsyncConnection, arrivals: Sequence[Arrival], *, max_parked: int) -> list[Outcome]:
-    """Lock the batches of these arrivals and give each its fate, in order; at most `max_parked` wait for one batch."""
+async def admit(conn: AsyncConnection, arrivals: Sequence[Arrival], policy: ArrivalPolicy) -> list[Outcome]:
+    """Lock the batches of these arrivals and give each its fate, in order."""
+    if policy.advisory_locks:
+        await lock_contents(conn, [(a.batch_id, a.parkable.subject) for a in arrivals])
     batches = await trackers.lock(conn, {arrival.batch_id for arrival in arrivals})
     outcomes: dict[int, Outcome] = {}
     early: list[tuple[int, Arrival]] = []
@@ -79,8 +92,8 @@ async def admit(conn: AsyncConnection, arrivals: Sequence[Arrival], *, max_parke
             case _:
                 timely.append((position, arrival))
     for waiting, fates in (
-        (early, await _park(conn, batches, [arrival for _, arrival in early], max_parked)),
-        (timely, await settle(conn, batches, [(a.batch_id, a.payload) for _, a in timely])),
+        (early, await _park(conn, batches, [arrival for _, arrival in early], policy.max_parked)),
+        (timely, await settle(conn, batches, [(a.batch_id, a.payload) for _, a in timely], policy.strategy)),
     ):
         outcomes.update(zip((position for position, _ in waiting), fates, strict=True))
     return [outcomes[position] for position in range(len(arrivals))]

@@ -18,6 +18,7 @@ from els_stream.handlers.settling import settle
 from els_stream.statements import pending, trackers
 from els_stream.statements.pending import PendingKind
 from els_stream.statements.trackers import Opening
+from els_stream.strategies import inventory_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,13 +33,14 @@ if TYPE_CHECKING:
     from els_stream.handlers.reading import Rejected
     from els_stream.statements.pending import PendingEvent
     from els_stream.statements.trackers import LockedBatches
+    from els_stream.strategies import Inventory, Strategy
 
 
 @dataclass(frozen=True, slots=True)
 class RegistrationPolicy:
     """What settings say of new batches; it is written on them and never looked up again."""
 
-    inventory: str
+    strategy: Strategy
     deadline: timedelta
 
 
@@ -56,24 +58,26 @@ async def register(
         outcome = _decide(batch, digest)
         outcomes.append(outcome)
         if isinstance(outcome, Registered):
-            _open(batch, incoming, digest)
+            _open(batch, incoming, digest, inventory_of(policy.strategy))
             openings.append(Opening(batch, incoming.event, digest))
         if isinstance(outcome, Refused) and outcome.reason is DeadLetterReason.CONFLICTING_REGISTRATION:
             conflicts[batch.batch_id] += 1
     if conflicts:
         await trackers.flag_conflicts(conn, conflicts)
     if openings:
-        await trackers.open_batches(conn, openings, policy.inventory, batches.now, policy.deadline)
-        await _use_parked(conn, batches, openings)
+        await trackers.open_batches(conn, openings, batches.now, policy.deadline)
+        await _use_parked(conn, batches, openings, policy.strategy)
     return outcomes
 
 
-async def _use_parked(conn: AsyncConnection, batches: LockedBatches, openings: Sequence[Opening]) -> None:
+async def _use_parked(
+    conn: AsyncConnection, batches: LockedBatches, openings: Sequence[Opening], strategy: Strategy
+) -> None:
     """Give everything that was parked for these batches its fate, in order of arrival."""
     parked = await pending.drain(conn, [opening.batch.batch_id for opening in openings])
     readings = [_reread(event) for event in parked]
     arrivals = [reading for reading in readings if not isinstance(reading, Burial)]
-    outcomes = await settle(conn, batches, [(arrival.batch_id, arrival.payload) for arrival in arrivals])
+    outcomes = await settle(conn, batches, [(arrival.batch_id, arrival.payload) for arrival in arrivals], strategy)
     refused = [
         Burial(arrival.parkable.record, arrival.batch_id, outcome)
         for arrival, outcome in zip(arrivals, outcomes, strict=True)
@@ -120,11 +124,12 @@ def _decide(batch: Batch, digest: bytes) -> Outcome:
             assert_never(batch.state)
 
 
-def _open(batch: Batch, incoming: Incoming[BatchEssaysRegistered], digest: bytes) -> None:
+def _open(batch: Batch, incoming: Incoming[BatchEssaysRegistered], digest: bytes, inventory: Inventory) -> None:
     """The batch as it will stand once it is open, so that a second registration in the micro-batch sees it."""
     event = incoming.event
     batch.state = BatchState.OPEN
     batch.class_type = ClassType.GUEST if event.class_id is None else ClassType.REGULAR
+    batch.inventory = inventory
     batch.expected = batch.free = event.expected_essay_count
     batch.parked = 0
     batch.course_code = event.course_code

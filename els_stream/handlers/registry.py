@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from els_stream.contracts import reading, topics
-from els_stream.handlers.arrivals import admit, associations_arrival, content_arrival, failure_arrival
+from els_stream.handlers.arrivals import ArrivalPolicy, admit, associations_arrival, content_arrival, failure_arrival
 from els_stream.handlers.handler import EventHandler
 from els_stream.handlers.registering import RegistrationPolicy, register
 
@@ -33,13 +33,13 @@ class HandlerPolicy:
     """What settings say to the handlers."""
 
     registration: RegistrationPolicy
-    max_parked: int
+    arrivals: ArrivalPolicy
 
 
 def policy_of(settings: Settings) -> HandlerPolicy:
     return HandlerPolicy(
-        RegistrationPolicy(settings.inventory, timedelta(hours=settings.batch_deadline_hours)),
-        settings.max_parked_per_batch,
+        RegistrationPolicy(settings.strategy, timedelta(hours=settings.batch_deadline_hours)),
+        ArrivalPolicy(settings.strategy, settings.use_advisory_locks_for_assignment, settings.max_parked_per_batch),
     )
 
 
@@ -54,17 +54,17 @@ def make_handlers(policy: HandlerPolicy) -> dict[str, Handler]:
     async def assign_content(
         conn: AsyncConnection, incoming: Sequence[Incoming[EssayContentProvisionedV1]]
     ) -> list[Outcome]:
-        return await admit(conn, [content_arrival(i) for i in incoming], max_parked=policy.max_parked)
+        return await admit(conn, [content_arrival(i) for i in incoming], policy.arrivals)
 
     async def fail_content(
         conn: AsyncConnection, incoming: Sequence[Incoming[EssayValidationFailedV1]]
     ) -> list[Outcome]:
-        return await admit(conn, [failure_arrival(i) for i in incoming], max_parked=policy.max_parked)
+        return await admit(conn, [failure_arrival(i) for i in incoming], policy.arrivals)
 
     async def confirm_associations(
         conn: AsyncConnection, incoming: Sequence[Incoming[StudentAssociationsConfirmedV1]]
     ) -> list[Outcome]:
-        return await admit(conn, [associations_arrival(i) for i in incoming], max_parked=policy.max_parked)
+        return await admit(conn, [associations_arrival(i) for i in incoming], policy.arrivals)
 
     handlers: list[Handler] = [
         EventHandler("register_batch", topics.BATCH_REGISTERED, reading.read_registration, register_batch),

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from els_stream.decisions.batch import Payload
     from els_stream.decisions.outcomes import Outcome
     from els_stream.statements.trackers import LockedBatches
+    from els_stream.strategies import Strategy
 
 
 async def settle(
-    conn: AsyncConnection, batches: LockedBatches, arrivals: Sequence[tuple[str, Payload]]
+    conn: AsyncConnection, batches: LockedBatches, arrivals: Sequence[tuple[str, Payload]], strategy: Strategy
 ) -> list[Outcome]:
     """Give each arrival, with its batch id, its fate, in order, and write what follows from it."""
     if not arrivals:
@@ -28,7 +29,7 @@ async def settle(
     inventories = {batch_id: Inventory(batches[batch_id], batches.now) for batch_id in sorted({b for b, _ in arrivals})}
     await _read_facts(conn, inventories, arrivals)
     outcomes = [inventories[batch_id].admit(payload) for batch_id, payload in arrivals]
-    await _write(conn, [inventory for inventory in inventories.values() if inventory.changed], batches)
+    await _write(conn, [inventory for inventory in inventories.values() if inventory.changed], batches, strategy)
     return outcomes
 
 
@@ -69,11 +70,13 @@ def _upload(batch_id: str, payload: Content | Failure) -> tuple[str, str, str | 
     return batch_id, payload.event.file_upload_id, text_id
 
 
-async def _write(conn: AsyncConnection, changed: Sequence[Inventory], batches: LockedBatches) -> None:
+async def _write(
+    conn: AsyncConnection, changed: Sequence[Inventory], batches: LockedBatches, strategy: Strategy
+) -> None:
     """The claim first: it names the essays that all the rest tells of."""
     now = batches.now
-    if claimed := [(i.batch.batch_id, slot) for i in changed for slot in i.claims]:
-        await claims.claim(conn, claimed, now)
+    if wanted := [claims.Wanted(i.batch, slot) for i in changed for slot in i.claims]:
+        await claims.claim(conn, wanted, now, strategy)
     if taken := [(i.batch.batch_id, slot, content) for i in changed for slot, content in i.take_overs]:
         await essays.take_over(conn, taken, now)
     if excess := [(i.batch.batch_id, content) for i in changed for content in i.excess]:

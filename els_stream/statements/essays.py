@@ -45,6 +45,15 @@ _TAKE_OVER = text("""
     WHERE e.batch_id = v.batch_id AND e.essay_id = v.essay_id
 """)
 
+# Batches whose slots are in the other inventory have no row here.
+_TAKE_OVER_ASSIGNMENT = text("""
+    UPDATE slot_assignments a
+    SET status = 'assigned', text_storage_id = v.text_id, assigned_at = :now
+    FROM unnest(CAST(:batch_ids AS text[]), CAST(:essay_ids AS text[]), CAST(:text_ids AS text[]))
+         AS v (batch_id, essay_id, text_id)
+    WHERE a.batch_id = v.batch_id AND a.essay_id = v.essay_id
+""")
+
 # The lateral aggregate keeps this one index range per batch: a join against the array of batches is planned from the
 # statistics of a partial index, which may be of its empty days.
 _FILLED = text("""
@@ -102,13 +111,17 @@ async def holders(
 async def take_over(conn: AsyncConnection, slots: Sequence[tuple[str, Slot, Content]], now: datetime) -> None:
     """Put content into slots, with their batch ids, that failures of the same uploads hold."""
     contents = [content for _, _, content in slots]
+    taken = {
+        "now": now,
+        "batch_ids": [batch_id for batch_id, _, _ in slots],
+        "essay_ids": [slot.essay_id for _, slot, _ in slots],
+        "text_ids": [c.event.text_storage_id for c in contents],
+    }
+    await conn.execute(_TAKE_OVER_ASSIGNMENT, taken)
     await conn.execute(
         _TAKE_OVER,
         {
-            "now": now,
-            "batch_ids": [batch_id for batch_id, _, _ in slots],
-            "essay_ids": [slot.essay_id for _, slot, _ in slots],
-            "text_ids": [c.event.text_storage_id for c in contents],
+            **taken,
             "file_names": [c.event.original_file_name for c in contents],
             "raw_ids": [c.event.raw_file_storage_id for c in contents],
             "sizes": [c.event.file_size_bytes for c in contents],

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from els_stream.decisions.batch import Batch, BatchState, ClassType
+from els_stream.strategies import Inventory
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -34,7 +35,7 @@ _ADD_MISSING = text("""
 
 # A statement of its own: its snapshot is taken before it waits, so facts are read by later statements only.
 _LOCK = text("""
-    SELECT batch_id, state, class_type, expected_count, free_count, filled_count, failed_count, parked_count,
+    SELECT batch_id, state, class_type, inventory, expected_count, free_count, filled_count, failed_count, parked_count,
            next_sequence, course_code, user_id, class_id, correlation_id, student_prompt_ref, registration_digest,
            associations_confirmed_at, content_completed_at, completed_at, clock_timestamp() AS now
     FROM batch_essay_trackers
@@ -60,7 +61,7 @@ _SAVE = text("""
 
 _OPEN = text("""
     UPDATE batch_essay_trackers t
-    SET state = 'open', inventory = :inventory, class_type = v.class_type, expected_count = v.expected,
+    SET state = 'open', inventory = v.inventory, class_type = v.class_type, expected_count = v.expected,
         free_count = v.expected, parked_count = 0, registration_digest = v.digest, course_code = v.course_code,
         user_id = v.user_id, org_id = v.org_id, class_id = v.class_id, correlation_id = v.correlation_id,
         student_prompt_ref = CAST(v.prompt_ref AS jsonb), registered_at = :now,
@@ -68,14 +69,20 @@ _OPEN = text("""
     FROM unnest(CAST(:batch_ids AS text[]), CAST(:class_types AS text[]), CAST(:expected AS int[]),
                 CAST(:digests AS bytea[]), CAST(:course_codes AS text[]), CAST(:user_ids AS text[]),
                 CAST(:org_ids AS text[]), CAST(:class_ids AS text[]), CAST(:correlation_ids AS uuid[]),
-                CAST(:prompt_refs AS text[]))
+                CAST(:prompt_refs AS text[]), CAST(:inventories AS text[]))
          AS v (batch_id, class_type, expected, digest, course_code, user_id, org_id, class_id, correlation_id,
-               prompt_ref)
+               prompt_ref, inventory)
     WHERE t.batch_id = v.batch_id
 """)
 
-_ADD_SLOTS = text("""
+_ADD_ESSAYS = text("""
     INSERT INTO essay_states (batch_id, essay_id)
+    SELECT i.batch_id, i.essay_id
+    FROM unnest(CAST(:batch_ids AS text[]), CAST(:essay_ids AS text[])) AS i (batch_id, essay_id)
+""")
+
+_ADD_SLOT_ASSIGNMENTS = text("""
+    INSERT INTO slot_assignments (batch_id, essay_id)
     SELECT i.batch_id, i.essay_id
     FROM unnest(CAST(:batch_ids AS text[]), CAST(:essay_ids AS text[])) AS i (batch_id, essay_id)
 """)
@@ -119,15 +126,13 @@ class Opening:
     digest: bytes
 
 
-async def open_batches(
-    conn: AsyncConnection, openings: Sequence[Opening], inventory: str, now: datetime, deadline: timedelta
-) -> None:
-    """Turn locked `unregistered` rows `open` and add their slots, all free. The inventory stays with the batch."""
+async def open_batches(conn: AsyncConnection, openings: Sequence[Opening], now: datetime, deadline: timedelta) -> None:
+    """Turn locked `unregistered` rows `open` and add their slots, all free, to their inventories."""
     batches = [opening.batch for opening in openings]
     await conn.execute(
         _OPEN,
         {
-            "inventory": inventory,
+            "inventories": [b.inventory for b in batches],
             "now": now,
             "deadline": deadline,
             "batch_ids": [b.batch_id for b in batches],
@@ -143,8 +148,10 @@ async def open_batches(
         },
     )
 
-    slots = [(o.batch.batch_id, essay_id) for o in openings for essay_id in sorted(o.event.essay_ids)]
-    await conn.execute(_ADD_SLOTS, {"batch_ids": [b for b, _ in slots], "essay_ids": [e for _, e in slots]})
+    slots = [(o.batch, essay_id) for o in openings for essay_id in sorted(o.event.essay_ids)]
+    await conn.execute(_ADD_ESSAYS, _essays(slots))
+    if assigned := [(b, essay_id) for b, essay_id in slots if b.inventory is Inventory.SLOT_ASSIGNMENTS]:
+        await conn.execute(_ADD_SLOT_ASSIGNMENTS, _essays(assigned))
 
 
 async def flag_conflicts(conn: AsyncConnection, conflicts: Mapping[str, int]) -> None:
@@ -173,11 +180,16 @@ async def save(conn: AsyncConnection, batches: Sequence[Batch]) -> None:
     )
 
 
+def _essays(slots: Sequence[tuple[Batch, str]]) -> dict[str, list[str]]:
+    return {"batch_ids": [b.batch_id for b, _ in slots], "essay_ids": [essay_id for _, essay_id in slots]}
+
+
 def _batch(row: Row[Any]) -> Batch:
     return Batch(
         batch_id=row.batch_id,
         state=BatchState(row.state),
         class_type=ClassType(row.class_type) if row.class_type else None,
+        inventory=Inventory(row.inventory) if row.inventory else None,
         expected=row.expected_count or 0,
         free=row.free_count,
         filled=row.filled_count,

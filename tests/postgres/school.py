@@ -17,9 +17,11 @@ from els_stream.contracts import topics
 from els_stream.contracts.headers import decode_headers
 from els_stream.contracts.records import RawRecord
 from els_stream.decisions.outcomes import Outcome
+from els_stream.handlers.arrivals import ArrivalPolicy
 from els_stream.handlers.handler import Handler
 from els_stream.handlers.registering import RegistrationPolicy
 from els_stream.handlers.registry import HandlerPolicy, make_handlers
+from els_stream.strategies import Strategy
 from tests import factories as make
 
 DEADLINE = timedelta(hours=72)
@@ -39,8 +41,10 @@ _OUTBOX = text("""
 _SLOTS = text("SELECT * FROM essay_states WHERE batch_id = :batch_id ORDER BY essay_id")
 
 
-def handlers_by_topic(max_parked: int = 20_000) -> Mapping[str, Handler]:
-    policy = HandlerPolicy(RegistrationPolicy("essay_states", DEADLINE), max_parked)
+def handlers_by_topic(
+    max_parked: int = 20_000, *, strategy: Strategy = Strategy.OPTION_B, advisory_locks: bool = False
+) -> Mapping[str, Handler]:
+    policy = HandlerPolicy(RegistrationPolicy(strategy, DEADLINE), ArrivalPolicy(strategy, advisory_locks, max_parked))
     return {handler.topic: handler for handler in make_handlers(policy).values()}
 
 

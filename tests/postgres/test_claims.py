@@ -4,7 +4,6 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from els_stream.decisions import outcomes
-from els_stream.errors import InventoryMismatch
 from tests import factories as make
 from tests.postgres.school import School
 
@@ -149,18 +148,6 @@ async def test_a_slot_that_moved_on_to_a_later_phase_is_neither_free_nor_lost(sc
     assert await school.one_by_one(school.content(0), school.content(1)) == ["already_assigned", "assigned"]
     completed = (await school.told())[-1]
     assert completed.data["provisioned_count"] == 2
-
-
-async def test_counters_that_promise_a_slot_which_no_row_has_are_an_error_and_never_excess(school: School) -> None:
-    await school.together(school.registration(essays=2))
-    await school.execute("DELETE FROM essay_states WHERE essay_id = :gone", gone=make.essay_ids(2)[1])
-
-    with pytest.raises(InventoryMismatch, match=make.BATCH):
-        await school.together(*school.contents([0, 1]))
-
-    assert await school.counts() == ("open", 2, 0, 0, 0)
-    await school.execute("INSERT INTO essay_states (batch_id, essay_id) VALUES (:b, 'e')", b=make.BATCH)
-    assert await school.together(*school.contents([0, 1])) == ["assigned", "assigned"]
 
 
 async def test_the_database_itself_refuses_a_content_in_two_slots(school: School) -> None:

@@ -153,3 +153,15 @@ async def kill(school: School, victim: Worker) -> None:
 
 def sqlstate(error: DBAPIError) -> str:
     return str(getattr(error.orig, "sqlstate", ""))
+
+
+async def test_counters_that_promise_a_slot_which_no_row_has_are_an_error_and_never_excess(school: School) -> None:
+    await school.together(school.registration(essays=2))
+    await school.execute("DELETE FROM essay_states WHERE essay_id = :gone", gone=make.essay_ids(2)[1])
+
+    with pytest.raises(InventoryMismatch, match=make.BATCH):
+        await school.together(*school.contents([0, 1]))
+
+    assert await school.counts() == ("open", 2, 0, 0, 0)
+    await school.execute("INSERT INTO essay_states (batch_id, essay_id) VALUES (:b, 'e')", b=make.BATCH)
+    assert await school.together(*school.contents([0, 1])) == ["assigned", "assigned"]

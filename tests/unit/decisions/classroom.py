@@ -28,6 +28,7 @@ def open_batch(essays: int = 3, *, class_id: str | None = None) -> Batch:
         batch_id=make.BATCH,
         state=BatchState.OPEN,
         class_type=ClassType.REGULAR if class_id else ClassType.GUEST,
+        inventory=None,
         expected=essays,
         free=essays,
         filled=0,

@@ -190,19 +190,23 @@ def test_setting_that_contradicts_another_names_both(smaller: str, value: str, m
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"),
+    ("flags", "strategy", "inventory"),
     [
-        ("ELS_USE_CTE_UPSERT_ASSIGNMENT", "true"),
-        ("ELS_USE_ESSAY_STATES_AS_INVENTORY", "false"),
-        ("USE_ADVISORY_LOCKS_FOR_ASSIGNMENT", "true"),
+        ({}, Strategy.OPTION_B, Inventory.ESSAY_STATES),
+        ({"ELS_USE_ESSAY_STATES_AS_INVENTORY": "true"}, Strategy.OPTION_B, Inventory.ESSAY_STATES),
+        ({"ELS_USE_CTE_UPSERT_ASSIGNMENT": "true"}, Strategy.OPTION_A, Inventory.SLOT_ASSIGNMENTS),
+        ({"ELS_USE_ESSAY_STATES_AS_INVENTORY": "false"}, Strategy.TWO_STEP, Inventory.SLOT_ASSIGNMENTS),
     ],
 )
-def test_strategy_that_is_not_available_is_refused_by_name(
-    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+def test_flags_choose_the_strategy_and_its_inventory(
+    flags: dict[str, str], strategy: Strategy, inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(variable, value)
+    for variable, value in flags.items():
+        monkeypatch.setenv(variable, value)
 
-    assert complaint().startswith(f"{variable}={value}: only Option B is available")
+    settings = load_settings()
+
+    assert (settings.strategy, settings.inventory) == (strategy, inventory)
 
 
 def test_both_strategies_on_is_a_contradiction_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

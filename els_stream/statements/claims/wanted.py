@@ -1,0 +1,79 @@
+"""What a claim is asked for, as the arrays that every strategy's statements take, and what they answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from els_stream.decisions.batch import Content
+from els_stream.errors import InventoryMismatch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sqlalchemy import Row
+
+    from els_stream.decisions.batch import Batch, Slot
+
+# The input folded into arrays per batch. A claim unnests them beside the free essay ids of the batch, as a positional
+# zip: a join by row number would be planned for one row, and be quadratic in a big micro-batch.
+WANTED: Final = """
+    wanted AS (
+        SELECT i.batch_id, count(*) AS n,
+               array_agg(i.text_id ORDER BY i.ord) AS text_ids, array_agg(i.upload_id ORDER BY i.ord) AS upload_ids,
+               array_agg(i.file_name ORDER BY i.ord) AS file_names, array_agg(i.raw_id ORDER BY i.ord) AS raw_ids,
+               array_agg(i.size ORDER BY i.ord) AS sizes, array_agg(i.md5 ORDER BY i.ord) AS md5s,
+               array_agg(i.correlation_id ORDER BY i.ord) AS correlation_ids
+        FROM unnest(CAST(:batch_ids AS text[]), CAST(:text_ids AS text[]), CAST(:upload_ids AS text[]),
+                    CAST(:file_names AS text[]), CAST(:raw_ids AS text[]), CAST(:sizes AS bigint[]),
+                    CAST(:md5s AS text[]), CAST(:correlation_ids AS uuid[]))
+             WITH ORDINALITY AS i (batch_id, text_id, upload_id, file_name, raw_id, size, md5, correlation_id, ord)
+        GROUP BY i.batch_id
+    )
+"""
+ZIPPED: Final = """
+        CROSS JOIN LATERAL unnest(f.essay_ids, w.text_ids, w.upload_ids, w.file_names, w.raw_ids, w.sizes, w.md5s,
+                                  w.correlation_ids)
+            AS z (essay_id, text_id, upload_id, file_name, raw_id, size, md5, correlation_id)
+        WHERE z.essay_id IS NOT NULL
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A slot that a content or a failure is to hold, in a batch that has a free one by its counters."""
+
+    batch: Batch
+    slot: Slot
+
+
+def columns(wanted: Sequence[Wanted]) -> Mapping[str, Sequence[object]]:
+    holders = [w.slot.written for w in wanted]
+    return {
+        "batch_ids": [w.batch.batch_id for w in wanted],
+        "text_ids": [w.slot.text_storage_id for w in wanted],
+        "upload_ids": [w.slot.file_upload_id for w in wanted],
+        "file_names": [holder.event.original_file_name for holder in holders],
+        "raw_ids": [holder.event.raw_file_storage_id for holder in holders],
+        "sizes": [holder.event.file_size_bytes for holder in holders],
+        "md5s": [holder.event.content_md5_hash if isinstance(holder, Content) else None for holder in holders],
+        "correlation_ids": [holder.correlation_id for holder in holders],
+    }
+
+
+def name_essays(wanted: Sequence[Wanted], rows: Iterable[Row[Any]]) -> list[Wanted]:
+    """Give the slots the essay ids that a claim answered, by batch and upload; those it did not answer are returned.
+
+    Raises InventoryMismatch where the database had the content in a slot that the facts before did not show.
+    """
+    claimed = {(row.batch_id, row.file_upload_id): row for row in rows}
+    missing = []
+    for one in wanted:
+        row = claimed.get((one.batch.batch_id, one.slot.file_upload_id))
+        if row is None:
+            missing.append(one)
+            continue
+        if not row.created:
+            raise InventoryMismatch(f"essay {row.essay_id!r} holds a content that its batch's facts did not show")
+        one.slot.essay_id = row.essay_id
+    return missing
