@@ -42,9 +42,9 @@ async def most_touched(engine: AsyncEngine, run: Callable[[AsyncConnection], Awa
     touched = []
     async with engine.connect() as conn:
         for _ in range(RUNS):
-            before = await conn.scalar(text(TOUCHED)) or 0
+            before = int(await conn.scalar(text(TOUCHED)) or 0)
             await run(conn)
-            touched.append(await conn.scalar(text(TOUCHED)) - before)
+            touched.append(int(await conn.scalar(text(TOUCHED)) or 0) - before)
             await conn.rollback()
     return max(touched)
 
