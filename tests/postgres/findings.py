@@ -68,7 +68,10 @@ def _expected(batch: ModelBatch) -> Findings:
 
 
 def _subject(row: Row[Any]) -> str:
-    return str(json.loads(row.value)["data"].get("text_storage_id", ""))
+    """The text that an event is about, or how many essays an event about the batch lists."""
+    data = json.loads(row.value)["data"]
+    lists = [data[name] for name in ("failed_essays", "essays_for_processing", "ready_essays") if name in data]
+    return f"{len(lists[0])} essays" if lists else str(data["text_storage_id"])
 
 
 async def _by_batch(conn: AsyncConnection, query: TextClause) -> defaultdict[str, list[Row[Any]]]:

@@ -12,7 +12,7 @@ from typing import Literal
 from els_stream.contracts.records import RawRecord
 
 Kind = Literal["registration", "content", "failure", "associations", "poison"]
-MAX_PARKED = 5
+MAX_PARKED = 6
 
 
 @dataclass(frozen=True)
@@ -110,17 +110,17 @@ class ModelBatch:
             return "associations_updated"
         self.confirmed = True
         if not self.free and self.texts:
-            self.told.append(("ready", ""))
+            self.told.append(("ready", f"{len(self.texts)} essays"))
         return "associations_confirmed"
 
     def _tell_the_end(self) -> None:
         if self.free:
             return
         if len(self.texts) < len(self.slots):
-            self.told.append(("errors", ""))
-        self.told.append(("completed", ""))
+            self.told.append(("errors", f"{len(self.slots) - len(self.texts)} essays"))
+        self.told.append(("completed", f"{len(self.texts)} essays"))
         if self.class_id is not None and self.confirmed and self.texts:
-            self.told.append(("ready", ""))
+            self.told.append(("ready", f"{len(self.texts)} essays"))
 
 
 @dataclass
