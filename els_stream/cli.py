@@ -29,6 +29,7 @@ ENTRIES = {
     "run": Entry("els_stream.commands.run:run", "Servers, schema, topics and one worker, until Ctrl-C."),
     "demo": Entry("els_stream.commands.demo:demo", "Send class sets through two workers and check the result."),
     "batch": Entry("els_stream.commands.batch:batch", "Tell where a batch is, and what it waits for."),
+    "dlq": Entry("els_stream.commands.dlq:dlq", "List, show, replay and drop dead letters."),
     "verify": Entry("els_stream.commands.verify:verify", "Check every invariant on the live database."),
     "settings": Entry("els_stream.commands.settings:settings", "Print the effective settings, secrets masked."),
 }

@@ -32,7 +32,10 @@ class Burial:
 
 
 async def bury_each(conn: AsyncConnection, burials: Sequence[Burial]) -> None:
-    """Keep the records and tell the platform. A dead letter makes and locks no tracker: it is its own order key."""
+    """Keep the records and tell the platform. A dead letter makes and locks no tracker: it is its own order key.
+
+    What fails again after a replay is kept and not told: its event id is the first telling's, with other bytes.
+    """
     if not burials:
         return
     letters: dict[Source, DeadLetter] = {}

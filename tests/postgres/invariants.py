@@ -47,7 +47,8 @@ _ORDER = text("""
 """)
 _BURIED = text("""
     SELECT format('%s dead letters, %s told', d.n, o.n)
-    FROM (SELECT count(*) AS n FROM dead_letters) d, (SELECT count(*) AS n FROM event_outbox WHERE topic = :buried) o
+    FROM (SELECT count(*) AS n FROM dead_letters WHERE replay_of IS NULL) d,
+         (SELECT count(*) AS n FROM event_outbox WHERE topic = :buried) o
     WHERE d.n <> o.n
 """)
 

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import asyncio
+import getpass
+import json
+from collections import Counter
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Final, assert_never
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+from els_stream.commands.choosing import filters
+from els_stream.commands.databases import snapshot, writing
+from els_stream.commands.letter_shown import as_json as shown_as_json
+from els_stream.commands.letter_shown import print_whole, table
+from els_stream.commands.replaying import Replays
+from els_stream.commands.showing import plain
+from els_stream.handlers.registry import make_handlers, policy_of
+from els_stream.handlers.replaying import Accepted, FailedAgain, NotReplayable, Replayed
+from els_stream.intake.backoff import Backoff
+from els_stream.resolve import resolve
+from els_stream.settings import Settings, load_settings
+from els_stream.statements import letters
+from els_stream.statements.letters import Choice, Letter, WholeLetter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+NOT_FOUND: Final = 3
+FAILED: Final = 1
+PAGE: Final = 500
+STATES: Final = ("open", "replayed", "dropped", "all")
+
+
+@click.group()
+def dlq() -> None:
+    """List, show, replay and drop dead letters: events that could not be applied."""
+
+
+@dlq.command("list")
+@filters
+@click.option("--state", type=click.Choice(STATES), default="open", show_default=True)
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
+@click.option("--before", type=int, help="The next page: the last id of this one.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for scripts.")
+def list_letters(*, state: str, limit: int, before: int | None, as_json: bool, chosen: Choice) -> None:
+    """The newest first.
+
+    Example: els dlq list --reason unknown_essay --younger-than 7d
+    """
+    wanted = replace(chosen, state=None if state == "all" else state)
+    found = asyncio.run(_newest(resolve(load_settings()), wanted, limit, before))
+    if as_json:
+        for letter in found:
+            click.echo(json.dumps(asdict(letter), default=str))
+        return
+    Console(highlight=False, markup=False).print(table(found))
+    if len(found) == limit:
+        click.echo(f"There may be more: --before {found[-1].id}", err=True)
+
+
+@dlq.command()
+@click.argument("letter_id", type=int)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object; bytes are base64.")
+def show(*, letter_id: int, as_json: bool) -> None:
+    """One dead letter with its record.
+
+    Exit code 3: there is none of this id. Example: els dlq show 42
+    """
+    whole = asyncio.run(_read(resolve(load_settings()), letter_id))
+    if whole is None:
+        click.echo(f"els: there is no dead letter {letter_id}", err=True)
+        click.get_current_context().exit(NOT_FOUND)
+    elif as_json:
+        click.echo(json.dumps(shown_as_json(whole), default=str, indent=2))
+    else:
+        print_whole(whole)
+
+
+@dlq.command("replay")
+@click.argument("letter_ids", type=int, nargs=-1)
+@filters
+@click.option("--all", "everything", is_flag=True, help="All that are open.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for scripts.")
+def replay_letters(*, letter_ids: tuple[int, ...], everything: bool, as_json: bool, chosen: Choice) -> None:
+    """Hand records to their handlers again, in the order of their burial.
+
+    Nothing is sent to the input topics. A record that fails again has another dead letter, linked to its first.
+    Exit code 1: some failed again. Example: els dlq replay --reason never_registered
+    """
+    _need_a_choice(letter_ids, chosen, everything=everything)
+    outcomes = asyncio.run(
+        _replay(resolve(load_settings()), letter_ids, replace(chosen, state="open"), as_json=as_json)
+    )
+    if not as_json:
+        told = ", ".join(f"{label} {count}" for label, count in sorted(outcomes.items()))
+        click.echo(f"{outcomes.total()} dead letters: {told or 'none is open'}")
+    if outcomes["failed again"] or outcomes["not replayable"]:
+        click.get_current_context().exit(FAILED)
+
+
+@dlq.command()
+@click.argument("letter_ids", type=int, nargs=-1)
+@filters
+@click.option("--all", "everything", is_flag=True, help="All that are open.")
+@click.option("--because", default="", help="Kept with the row.")
+@click.option("--yes", is_flag=True, help="Really: their payload is removed for good.")
+def drop(*, letter_ids: tuple[int, ...], everything: bool, because: str, yes: bool, chosen: Choice) -> None:
+    """Give dead letters up: the payload goes, a row with its size, hash and who dropped it stays.
+
+    Without --yes it says how many there are and ends with 1. Example: els dlq drop 42 --because spam --yes
+    """
+    _need_a_choice(letter_ids, chosen, everything=everything)
+    note = plain(f"dropped by {getpass.getuser()}" + (f": {because}" if because else ""))[:500]
+    count = asyncio.run(
+        _drop(resolve(load_settings()), letter_ids, replace(chosen, state="open"), note=note, really=yes)
+    )
+    if not yes:
+        click.echo(f"els: {count} dead letters would lose their payload for good: say --yes", err=True)
+        click.get_current_context().exit(FAILED)
+    click.echo(f"{count} dead letters dropped")
+
+
+def _need_a_choice(letter_ids: Sequence[int], chosen: Choice, *, everything: bool) -> None:
+    named = [bool(letter_ids), chosen != Choice(), everything]
+    if sum(named) != 1:
+        raise click.UsageError("which ones? Name ids, or filters, or --all")
+
+
+async def _newest(settings: Settings, wanted: Choice, limit: int, before: int | None) -> list[Letter]:
+    async with snapshot(settings) as conn:
+        return await letters.newest(conn, wanted, limit, before)
+
+
+async def _read(settings: Settings, letter_id: int) -> WholeLetter | None:
+    async with snapshot(settings) as conn:
+        return await letters.read(conn, letter_id)
+
+
+async def _replay(settings: Settings, named: Sequence[int], wanted: Choice, *, as_json: bool) -> Counter[str]:
+    handlers = {handler.topic: handler for handler in make_handlers(policy_of(settings)).values()}
+    outcomes: Counter[str] = Counter()
+    async with writing(settings) as engine:
+        replays = Replays(engine, handlers, Backoff(settings.retry_initial_seconds, settings.retry_max_seconds))
+        total, last = await _extent(engine, named, wanted)
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("replaying", total=total)
+            async for page in _pages(engine, named, wanted, last):
+                for letter_id in page:
+                    label, told = _told(await replays.one(letter_id))
+                    outcomes[label] += 1
+                    progress.advance(task)
+                    if as_json:
+                        click.echo(json.dumps({"id": letter_id, "outcome": label, "message": told}))
+                    elif label in {"failed again", "not replayable"}:
+                        click.echo(f"{letter_id}: {label}: {plain(told)}")
+    return outcomes
+
+
+def _told(result: Replayed) -> tuple[str, str]:
+    match result:
+        case Accepted(label):
+            return label, ""
+        case FailedAgain(reason, message):
+            return "failed again", f"{reason}: {message}"
+        case NotReplayable(why):
+            return "not replayable", why
+        case _:
+            assert_never(result)
+
+
+async def _drop(settings: Settings, named: Sequence[int], wanted: Choice, *, note: str, really: bool) -> int:
+    async with writing(settings) as engine:
+        total, last = await _extent(engine, named, wanted)
+        if not really:
+            return total
+        dropped = 0
+        async for page in _pages(engine, named, wanted, last):
+            async with engine.begin() as conn:
+                dropped += len(await letters.drop(conn, page, note))
+        return dropped
+
+
+async def _extent(engine: AsyncEngine, named: Sequence[int], wanted: Choice) -> tuple[int, int]:
+    if named:
+        return len(named), 0
+    async with engine.connect() as conn:
+        return await letters.extent(conn, wanted)
+
+
+async def _pages(engine: AsyncEngine, named: Sequence[int], wanted: Choice, last: int) -> AsyncIterator[Sequence[int]]:
+    """Up to `last`, so that what fails again is not met a second time."""
+    if named:
+        yield sorted(set(named))
+        return
+    after = 0
+    while True:
+        async with engine.connect() as conn:
+            page = await letters.ids(conn, wanted, after, last, PAGE)
+        if not page:
+            return
+        after = page[-1]
+        yield page

@@ -1,0 +1,62 @@
+"""Replays as an operator runs them: each letter in a transaction of its own, tried again where that may help."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from els_stream.contracts.reasons import DeadLetterReason
+from els_stream.errors import ServersUnavailable
+from els_stream.handlers.replaying import give_up_replay, replay
+from els_stream.intake.failures import Failure, Verdict, classify
+from els_stream.intake.transaction import FORESEEN
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from els_stream.handlers.handler import Handler
+    from els_stream.handlers.replaying import Replayed
+    from els_stream.intake.backoff import Backoff
+
+log = logging.getLogger(__name__)
+
+TRIES: Final = 6
+
+
+class Replays:
+    def __init__(self, engine: AsyncEngine, handlers: Mapping[str, Handler], backoff: Backoff) -> None:
+        """`handlers` are by logical topic."""
+        self._engine = engine
+        self._handlers = handlers
+        self._backoff = backoff
+
+    async def one(self, letter_id: int) -> Replayed:
+        """Raises ServersUnavailable when the database stays away; the letter is open then, as before."""
+        failure = Failure(Verdict.BUG, "")
+        for attempt in range(1, TRIES + 1):
+            try:
+                async with self._engine.begin() as conn:
+                    return await replay(conn, self._handlers, letter_id)
+            except FORESEEN as error:
+                failure = classify(error)
+            except Exception as error:
+                log.exception("the replay of dead letter %d failed for an unforeseen reason", letter_id)
+                failure = Failure(Verdict.BUG, type(error).__name__)
+            if failure.verdict in {Verdict.REFUSED, Verdict.BUG}:
+                break
+            await asyncio.sleep(self._backoff.steady(attempt))
+        return await self._given_up(letter_id, failure)
+
+    async def _given_up(self, letter_id: int, failure: Failure) -> Replayed:
+        match failure.verdict:
+            case Verdict.REFUSED:
+                reason = DeadLetterReason.DATABASE_REFUSED
+            case Verdict.BUG:
+                reason = DeadLetterReason.UNPROCESSABLE
+            case _:
+                raise ServersUnavailable(f"dead letter {letter_id} could not be replayed: {failure.cause}")
+        async with self._engine.begin() as conn:
+            return await give_up_replay(conn, letter_id, reason, failure.cause)

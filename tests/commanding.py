@@ -1,0 +1,19 @@
+"""The command line as a test uses it: against the servers of the test, in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from click.testing import CliRunner, Result
+
+from els_stream.cli import main
+
+
+async def els(environment: Mapping[str, str], *arguments: str) -> Result:
+    result = await asyncio.to_thread(
+        CliRunner().invoke, main, list(arguments), env=dict(environment), prog_name="els", terminal_width=200
+    )
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
