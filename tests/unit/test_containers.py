@@ -1,0 +1,46 @@
+"""What can be said of the containers without a Docker engine: they name what the rest of the project names."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from els_stream.dev.containers import KAFKA_IMAGE, POSTGRES_IMAGE
+from els_stream.settings import Settings
+from els_stream.settings_reference import rows
+from els_stream.settings_types import CHECKOUT
+
+COMPOSE = (CHECKOUT / "docker-compose.yml").read_text()
+DOCKERFILE = (CHECKOUT / "Dockerfile").read_text()
+
+
+def test_servers_are_those_that_els_up_starts_as_containers() -> None:
+    images = set(re.findall(r"^ +image: (\S+)$", COMPOSE, re.MULTILINE))
+
+    assert images == {POSTGRES_IMAGE, KAFKA_IMAGE, "els-stream"}
+
+
+def test_every_port_is_open_to_this_machine_only() -> None:
+    published = re.findall(r"^ +- (\S*:\d+)$", COMPOSE, re.MULTILINE)
+
+    assert len(published) == 3
+    assert [port for port in published if not port.startswith("127.0.0.1:")] == []
+
+
+@pytest.mark.parametrize("text", [COMPOSE, DOCKERFILE], ids=["docker-compose.yml", "Dockerfile"])
+def test_every_variable_is_a_setting(text: str) -> None:
+    assert set(re.findall(r"\bELS_[A-Z_]+", text)) - {row.variable for row in rows(Settings)} == set()
+
+
+def test_the_image_holds_every_package_that_is_installed() -> None:
+    copied = set(re.findall(r"^COPY (\w+) /app/\1$", DOCKERFILE, re.MULTILINE))
+    kept = set(re.findall(r"^!(\w+)$", (CHECKOUT / ".dockerignore").read_text(), re.MULTILINE))
+
+    assert copied == kept == {path.parent.name for path in CHECKOUT.glob("*/__init__.py")}
+
+
+def test_the_image_runs_as_nobody_in_particular_and_on_checked_packages() -> None:
+    assert re.search(r"^USER (?!root|0)", DOCKERFILE, re.MULTILINE)
+    assert "pip install" in DOCKERFILE
+    assert DOCKERFILE.count("pip install") == DOCKERFILE.count("--require-hashes -r /app/requirements.txt")
