@@ -17,7 +17,7 @@ done; \
 echo "make: needs Python 3.11 or newer, with venv: install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1
 endef
 
-.PHONY: help setup demo run test unit integration typecheck lint format migrate-upgrade lock clean
+.PHONY: help setup demo run test unit integration typecheck lint format migrate-upgrade lock readme clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -65,6 +65,9 @@ lock: setup ## write the lock files from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml $(LOCK) -o requirements.txt
 	$(BIN)/uv pip compile pyproject.toml --group dev $(LOCK) -o requirements-dev.txt
 LOCK = --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header $(UPGRADE)
+
+readme: setup ## write the README's tables from the code
+	$(BIN)/python -m tests.readme
 
 clean: ## remove environment, caches and the embedded servers' data
 	@if test -x $(BIN)/els; then $(BIN)/els down --remove-data || true; fi
