@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Partition(NamedTuple):
-    """A topic as the broker knows it, with the prefix of an environment, and a number; equal to Kafka clients' tuples."""
+    """A topic as the broker knows it, with its prefix, and a number; equal to the tuples of Kafka clients."""
 
     topic: str
     partition: int
