@@ -225,7 +225,8 @@ async def test_letters_are_removed_at_their_age_whatever_their_state_in_bounded_
     await school.execute("DELETE FROM dead_letters")
 
 
-async def test_letters_of_one_record_go_together_with_the_youngest(school: School, early_bird: int) -> None:
+@pytest.mark.usefixtures("early_bird")
+async def test_letters_of_one_record_go_together_with_the_youngest(school: School) -> None:
     for days in (300, 200):
         letter = await open_letter(school)
         await replayed(school, letter)
