@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from dataclasses import dataclass
 
 import click
@@ -30,6 +31,8 @@ ENTRIES = {
     "demo": Entry("els_stream.commands.demo:demo", "Send class sets through two workers and check the result."),
     "batch": Entry("els_stream.commands.batch:batch", "Tell where a batch is, and what it waits for."),
     "dlq": Entry("els_stream.commands.dlq:dlq", "List, show, replay and drop dead letters."),
+    "purge": Entry("els_stream.commands.purge:purge", "Remove finished GUEST batches that are old enough."),
+    "erase": Entry("els_stream.commands.purge:erase", "Remove one batch, or one student's associations, on request."),
     "verify": Entry("els_stream.commands.verify:verify", "Check every invariant on the live database."),
     "settings": Entry("els_stream.commands.settings:settings", "Print the effective settings, secrets masked."),
 }
@@ -73,3 +76,8 @@ def main() -> None:
 
     Settings are environment variables: see `els settings`.
     """
+
+
+def db_purge_guest() -> None:
+    """`els purge` under the name that operators know."""
+    main(args=["purge", *sys.argv[1:]], prog_name="els")
