@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, assert_never
 
 from els_stream.contracts import writing
-from els_stream.contracts.parts import ErrorDetail, StorageReferenceMetadata
+from els_stream.contracts.parts import LARGEST_INTEGER, ErrorDetail, StorageReferenceMetadata
 from els_stream.contracts.sealing import Occasion, OutboundEvent
 from els_stream.contracts.writing import FailedSlot
 from els_stream.decisions.batch import BatchBecameReady, ContentBecameComplete, ContentWasExcess, SlotWasAssigned
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from els_stream.statements.essays import FailedEssay
 
 KnownT = TypeVar("KnownT")
+
+_MANY_DIGITS = re.compile("[0-9]{19}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +97,19 @@ def _failed_slot(failure: FailedEssay) -> FailedSlot:
         essay_id=failure.essay_id,
         file_name=failure.file_name,
         error_code=failure.error_code,
-        error_detail=ErrorDetail.model_validate_json(failure.error_detail),
+        error_detail=ErrorDetail.model_validate_json(_as_it_came(failure.error_detail)),
         failed_at=failure.failed_at,
     )
+
+
+def _as_it_came(stored: str) -> str:
+    """The database writes 1e300 with all its digits, and an integer of more than 64 bits is poison to others."""
+    return json.dumps(json.loads(stored, parse_int=_number)) if _MANY_DIGITS.search(stored) else stored
+
+
+def _number(digits: str) -> int | float:
+    number = int(digits)
+    return number if -LARGEST_INTEGER - 1 <= number <= LARGEST_INTEGER else float(digits)
 
 
 def _prompt(stored: dict[str, object] | None) -> StorageReferenceMetadata | None:

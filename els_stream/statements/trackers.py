@@ -33,15 +33,19 @@ _ADD_MISSING = text("""
     ON CONFLICT DO NOTHING
 """)
 
-# A statement of its own: its snapshot is taken before it waits, so facts are read by later statements only.
+# A statement of its own: its snapshot is taken before it waits, so facts are read by later statements only. The clock
+# is read outside of what locks: the time of a row is that after the wait for it.
 _LOCK = text("""
-    SELECT batch_id, state, class_type, inventory, expected_count, free_count, filled_count, failed_count, parked_count,
-           next_sequence, course_code, user_id, class_id, correlation_id, student_prompt_ref, registration_digest,
-           associations_confirmed_at, content_completed_at, completed_at, clock_timestamp() AS now
-    FROM batch_essay_trackers
-    WHERE batch_id = ANY(CAST(:batch_ids AS text[]))
-    ORDER BY batch_id
-    FOR UPDATE
+    SELECT locked.*, clock_timestamp() AS now
+    FROM (
+        SELECT batch_id, state, class_type, inventory, expected_count, free_count, filled_count, failed_count,
+               parked_count, next_sequence, course_code, user_id, class_id, correlation_id, student_prompt_ref,
+               registration_digest, associations_confirmed_at, content_completed_at, completed_at
+        FROM batch_essay_trackers
+        WHERE batch_id = ANY(CAST(:batch_ids AS text[]))
+        ORDER BY batch_id
+        FOR UPDATE
+    ) locked
 """)
 
 _SAVE = text("""
