@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from els_stream.statements.trackers import LockedBatches
     from els_stream.strategies import Inventory, Strategy
 
+# Between two statements a transaction is idle, and the server ends one that idles for too long: twenty thousand parked
+# events at once would be seconds of Python.
+_AT_ONCE = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class RegistrationPolicy:
@@ -75,15 +79,16 @@ async def _use_parked(
 ) -> None:
     """Give everything that was parked for these batches its fate, in order of arrival."""
     parked = await pending.drain(conn, [opening.batch.batch_id for opening in openings])
-    readings = [_reread(event) for event in parked]
-    arrivals = [reading for reading in readings if not isinstance(reading, Burial)]
-    outcomes = await settle(conn, batches, [(arrival.batch_id, arrival.payload) for arrival in arrivals], strategy)
-    refused = [
-        Burial(arrival.parkable.record, arrival.batch_id, outcome)
-        for arrival, outcome in zip(arrivals, outcomes, strict=True)
-        if isinstance(outcome, Refused)
-    ]
-    await bury_each(conn, [reading for reading in readings if isinstance(reading, Burial)] + refused)
+    for start in range(0, len(parked), _AT_ONCE):
+        readings = [_reread(event) for event in parked[start : start + _AT_ONCE]]
+        arrivals = [reading for reading in readings if not isinstance(reading, Burial)]
+        outcomes = await settle(conn, batches, [(arrival.batch_id, arrival.payload) for arrival in arrivals], strategy)
+        refused = [
+            Burial(arrival.parkable.record, arrival.batch_id, outcome)
+            for arrival, outcome in zip(arrivals, outcomes, strict=True)
+            if isinstance(outcome, Refused)
+        ]
+        await bury_each(conn, [reading for reading in readings if isinstance(reading, Burial)] + refused)
 
 
 def _reread(event: PendingEvent) -> Arrival | Burial:
