@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,6 +15,7 @@ from els_stream.contracts.records import RawRecord
 from tests.postgres.school import School
 
 PATIENCE = 10
+WorkT = TypeVar("WorkT")
 _WAITS = text("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = :pid")
 _PID = text("SELECT pg_backend_pid()")
 
@@ -39,7 +41,11 @@ class Worker:
 
     async def blocked(self, *records: RawRecord) -> asyncio.Task[list[str]]:
         """Starts what must wait for another's lock, and returns once it does."""
-        task = asyncio.create_task(self.apply(*records))
+        return await self.blocked_in(self.apply(*records))
+
+    async def blocked_in(self, work: Coroutine[Any, Any, WorkT]) -> asyncio.Task[WorkT]:
+        """The same for any work on this worker's connection."""
+        task = asyncio.create_task(work)
 
         async def waits() -> bool:
             assert not task.done(), f"it should have waited: {task}"

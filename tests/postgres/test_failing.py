@@ -62,6 +62,18 @@ async def test_the_errors_tell_what_the_validation_said(school: School) -> None:
     assert failed["error_detail"]["details"] == {"pages": 12, "words": 0}
 
 
+async def test_numbers_of_the_validation_are_told_as_numbers_that_others_can_read(school: School) -> None:
+    """The database keeps 1e300 as an integer of 301 digits, which our own readers would call poison."""
+    details = {"words": 1e300, "pages": 2**63 - 1, "debt": -(2**63), "ink": 1e-7}
+    await school.together(school.registration(essays=1))
+
+    await school.together(school.failure(0, validation_error_detail=make.error_detail(details=details)))
+
+    (failed,) = (await school.told())[0].data["failed_essays"]
+    assert failed["error_detail"]["details"] == details
+    assert b"1e+300" in (await school.told())[0].value
+
+
 @pytest.mark.parametrize(("class_id", "class_type"), [(None, "GUEST"), (CLASS, "REGULAR")])
 async def test_a_batch_in_which_every_file_failed_is_completed_critical_and_never_ready(
     school: School, class_id: str | None, class_type: str

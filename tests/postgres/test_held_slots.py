@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from els_stream.errors import InventoryMismatch
 from els_stream.intake.failures import Verdict, classify
+from els_stream.statements import trackers
 from tests import factories as make
 from tests.postgres.school import School
 from tests.postgres.staging import Worker, worker
@@ -133,6 +135,17 @@ async def test_a_connection_killed_mid_way_leaves_nothing_and_the_redelivery_doe
     assert await school.counts() == ("open", 2, 0, 0, 0)
     assert await school.told() == []
     assert await school.together(*contents) == ["assigned", "assigned", "excess"]
+
+
+async def test_the_time_under_a_lock_is_that_after_the_wait_for_it(school: School) -> None:
+    await school.together(school.registration())
+    async with worker(school) as first, worker(school) as second:
+        await trackers.lock(first.conn, [make.BATCH])
+        waiting = await second.blocked_in(trackers.lock(second.conn, [make.BATCH]))
+        let_go_at = await first.conn.scalar(text("SELECT clock_timestamp()"))
+        await first.rollback()
+
+        assert (await waiting).now > let_go_at
 
 
 async def test_a_claim_rolled_back_frees_its_slots_and_its_numbers(school: School) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from els_stream.contracts import topics
 from els_stream.contracts.headers import decode_headers
+from els_stream.handlers import registering
 from tests import factories as make
 from tests.postgres.school import School, handlers_by_topic
 
@@ -142,6 +143,39 @@ async def test_one_registration_micro_batch_drains_many_batches_each_in_its_orde
             make.file_name(1),
         ]
         assert await school.kinds(batch_id) == ["assigned", "assigned", "completed", "excess"]
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 7, 1000])
+async def test_however_many_are_used_at_once_the_registration_means_the_same(
+    school: School, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(registering, "_AT_ONCE", at_once)
+    for batch_id in ("9a", "9b"):
+        await school.one_by_one(
+            *school.contents([0, 1], batch_id),
+            school.failure(0, batch_id),
+            school.failure(2, batch_id),
+            school.associations(["an-essay-of-7a"], batch_id),
+            school.associations(4, batch_id),
+            *school.contents([2, 3, 4, 5], batch_id),
+        )
+
+    registrations = [school.registration(batch_id, essays=4, class_id=CLASS) for batch_id in ("9a", "9b")]
+    assert await school.together(*registrations) == ["registered"] * 2
+
+    for batch_id in ("9a", "9b"):
+        assert await school.counts(batch_id) == ("completed", 0, 4, 0, 0)
+        assert await school.kinds(batch_id) == [*["assigned"] * 4, "completed", "ready", "excess", "excess"]
+    assert await school.reasons() == ["unknown_essay"] * 2
+
+
+@pytest.mark.long
+async def test_as_many_as_may_park_are_used_within_the_limits_of_a_transaction(school: School) -> None:
+    for start in range(0, 20_000, 1000):
+        await school.together(*school.contents(range(start, start + 1000)))
+
+    assert await school.together(school.registration(essays=10_000)) == ["registered"]
+    assert await school.counts() == ("completed", 0, 10_000, 0, 0)
 
 
 async def test_beyond_the_limit_nothing_more_parks_for_a_batch_and_each_is_a_dead_letter(school: School) -> None:
