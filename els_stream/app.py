@@ -11,8 +11,8 @@ import getpass
 import importlib
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeAlias
@@ -31,6 +31,7 @@ from els_stream.dev.servers import register_web
 from els_stream.errors import ElsError
 from els_stream.handlers.burial import bury
 from els_stream.handlers.handler import Handler
+from els_stream.handlers.recounting import Heals
 from els_stream.handlers.registry import make_handlers, policy_of
 from els_stream.intake.application import Companion, ElsApp, ElsWorker
 from els_stream.intake.backoff import Backoff
@@ -44,9 +45,12 @@ from els_stream.relay.options import RelayOptions
 from els_stream.relay.service import Relay
 from els_stream.resolve import resolve
 from els_stream.settings import Settings, load_settings
+from els_stream.timers import TimerName, Timers, timer_policy
 from els_stream.web.group import Group
 
 Agent: TypeAlias = Callable[[Intake, Mapping[str, Handler]], Awaitable[None]]
+
+Timer: TypeAlias = Callable[[Timers], Awaitable[None]]
 
 AGENTS: Final = ("register_batch", "assign_content", "fail_content", "confirm_associations")
 # Beyond what a broker may take to answer a member of a rebalancing group.
@@ -58,19 +62,23 @@ WAIT_SECONDS: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a worker does: a handler and an agent for each name; tests bring their own."""
+    """What a worker does: a handler and an agent for each name, and what runs by the clock; tests bring their own."""
 
     handlers: Mapping[str, Handler]
     agents: Mapping[str, Agent]
+    timers: Sequence[Timer] = ()
+    heals: Heals = field(default_factory=Heals)
 
 
 def service_work(settings: Settings) -> Work:
     """The agents by the list above: Faust's autodiscovery would only log one that can't be imported."""
-    handlers = make_handlers(policy_of(settings))
+    heals = Heals()
+    handlers = make_handlers(policy_of(settings, heals))
     agents: dict[str, Agent] = {name: getattr(importlib.import_module(f"agents.{name}"), name) for name in AGENTS}
     if agents.keys() != handlers.keys():
         raise RuntimeError(f"agents {sorted(agents)} are not those of the handlers {sorted(handlers)}")
-    return Work(handlers, agents)
+    timers: list[Timer] = [getattr(importlib.import_module(f"agents.{name}"), name) for name in TimerName]
+    return Work(handlers, agents, timers, heals)
 
 
 def build(settings: Settings, work: Work, *, announce: Callable[[str], None]) -> ElsApp:
@@ -81,7 +89,9 @@ def build(settings: Settings, work: Work, *, announce: Callable[[str], None]) ->
     intake = Intake(engine, intake_options(settings), bury, metrics)
     relay = Relay(engine, broker=settings.broker, topic_prefix=settings.topic_prefix, options=relay_options(settings))
     names = [settings.topic_prefix + topic for topic in topics.values()]
-    watch = web.Watch(engine, Group(settings.broker, settings.consumer_group, names), metrics)
+    group = Group(settings.broker, settings.consumer_group, names)
+    watch = web.Watch(engine, group, metrics)
+    timers = Timers(engine, timer_policy(settings, work.heals, lambda: group.partitions), metrics)
 
     app = ElsApp(**faust_options(settings))
     app.intake = intake
@@ -92,12 +102,14 @@ def build(settings: Settings, work: Work, *, announce: Callable[[str], None]) ->
     app.beside = [
         Companion(tasks=(intake.keep_noting_what_is_caught_up,), stop=nothing),
         Companion(tasks=(watch.start,), stop=watch.stop),
+        Companion(tasks=[partial(timer, timers) for timer in work.timers], stop=nothing),
     ]
     if settings.relay_enabled:
         app.beside = [*app.beside, Companion(tasks=(relay.start,), stop=relay.stop)]
     subscribe(app, work, settings.topic_prefix)
 
     metrics.watch_lag(intake.state.lag)
+    metrics.watch_heals(work.heals.counts)
     health = web.Health(intake.state, watch, lambda: relay.status().troubles)
     web.register(app, health, metrics)
     return app

@@ -72,10 +72,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="els")
 def main() -> None:
-    """Gives every uploaded essay one slot of its class set.
-
-    Settings are environment variables: see `els settings`.
-    """
+    """Gives every uploaded essay one slot. Its settings are those of `els settings`."""
 
 
 def db_purge_guest() -> None:

@@ -19,6 +19,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from els_stream.contracts.reasons import DeadLetterReason
 
 
@@ -70,7 +72,13 @@ class OutboxConflict(ElsError):
 
 
 class InventoryMismatch(ElsError):
+    """`batch_ids` are those whose rows should be counted again."""
+
     code = "inventory_mismatch"
+
+    def __init__(self, message: str, batch_ids: Collection[str] = ()) -> None:
+        super().__init__(message)
+        self.batch_ids = frozenset(batch_ids)
 
 
 class DemoFailed(ElsError):

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import product
-from time import monotonic
 from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
+from els_stream.collectors import FiguresCollector, HealsCollector, LagCollector, RelayCollector
 from els_stream.contracts.reasons import DeadLetterReason
 from els_stream.contracts.topics import INPUT_TOPICS
 from els_stream.decisions.outcomes import OUTCOME_LABELS
+from els_stream.handlers.recounting import Heal
 from els_stream.intake.failures import Verdict
 from els_stream.intake.reports import Occurrence
 from els_stream.statements.gauges import Figures
+from els_stream.timers import TimerName
 from els_stream.version import VERSION
 
 OTHER: Final = "other"
@@ -85,9 +85,11 @@ class Metrics:
         self._figures = FiguresCollector()
         self._lag = LagCollector()
         self._relay = RelayCollector()
+        self._heals = HealsCollector()
         registry.register(self._figures)
         registry.register(self._lag)
         registry.register(self._relay)
+        registry.register(self._heals)
         self._events = Closed(
             registry,
             "els_events",
@@ -117,6 +119,15 @@ class Metrics:
             "els_intake_occurrences",
             "What an operator should know of: differences between Kafka and the ledger, holds, rebalances.",
             kind=list(Occurrence),
+        )
+        self._timers = Closed(
+            registry,
+            "els_timer_done",
+            "Batches timed out, parked events given up, heals, and dead letters removed, by this worker's timers.",
+            timer=list(TimerName),
+        )
+        self._timer_failures = Closed(
+            registry, "els_timer_failures", "Rounds of a timer that failed and come again.", timer=list(TimerName)
         )
         self._batch_records = Histogram(
             "els_micro_batch_records",
@@ -152,6 +163,16 @@ class Metrics:
     def occurred(self, occurrence: Occurrence, count: int = 1) -> None:
         self._occurrences.inc(count, occurrence)
 
+    def timer_done(self, timer: TimerName, count: int) -> None:
+        self._timers.inc(count, timer)
+
+    def timer_failed(self, timer: TimerName) -> None:
+        self._timer_failures.inc(1, timer)
+
+    def watch_heals(self, source: Callable[[], Mapping[Heal, int]]) -> None:
+        """Asked at each scrape."""
+        self._heals.source = source
+
     def watch_lag(self, source: Callable[[], Iterable[PartitionLag]]) -> None:
         """`source` is asked at each scrape: a stalled worker's lag must not go stale with it."""
         self._lag.source = source
@@ -176,72 +197,3 @@ class Closed:
     def inc(self, amount: int, *values: str) -> None:
         known = (v if v in allowed else OTHER for v, allowed in zip(values, self._allowed, strict=True))
         self._counter.labels(*known).inc(amount)
-
-
-class LagCollector(Collector):
-    def __init__(self) -> None:
-        self.source: Callable[[], Iterable[PartitionLag]] = list
-
-    def collect(self) -> Iterator[Metric]:
-        lag = GaugeMetricFamily(
-            "els_lag_records",
-            "Records not yet handled, of the partitions of this worker.",
-            labels=["topic", "partition"],
-        )
-        for part in self.source():
-            lag.add_metric([part.topic, str(part.partition)], part.records)
-        yield lag
-
-
-class RelayCollector(Collector):
-    def __init__(self) -> None:
-        self.source: Callable[[], RelayCounts] | None = None
-
-    def collect(self) -> Iterator[Metric]:
-        if self.source is None:
-            return
-        now = self.source()
-        yield GaugeMetricFamily("els_relay_shares", "Shares of the outbox that this worker's relay owns.", now.shares)
-        yield GaugeMetricFamily("els_relay_relays", "Relays that share the outbox, as this one sees it.", now.relays)
-        yield GaugeMetricFamily("els_relay_in_flight", "Events sent and not yet acknowledged.", now.in_flight)
-        yield GaugeMetricFamily("els_relay_troubles", "Parts of the relay that are not working.", len(now.troubles))
-        yield CounterMetricFamily("els_relay_acked", "Events that the broker acknowledged.", now.acked)
-        yield CounterMetricFamily("els_relay_refused", "Events that can't be sent as they are.", now.refused)
-
-
-class FiguresCollector(Collector):
-    """Shows nothing before the first reading: no figure is not zero."""
-
-    def __init__(self) -> None:
-        self._figures: Figures | None = None
-        self._read_at = 0.0
-
-    def update(self, figures: Figures) -> None:
-        self._figures, self._read_at = figures, monotonic()
-
-    def collect(self) -> Iterator[Metric]:
-        if (figures := self._figures) is None:
-            return
-        yield labelled("huleedu_batches_active", "Batches registered and not completed.", "class_type", figures.active)
-        yield labelled("huleedu_batches_completed", "Completed batches still kept.", "class_type", figures.completed)
-        purged = CounterMetricFamily("batches_purged", "Batches purged or erased, ever.", labels=["class_type"])
-        for class_type, count in figures.purged.items():
-            purged.add_metric([class_type], count)
-        yield purged
-        yield labelled("els_parked_rows", "Events waiting for their batch, by kind.", "kind", figures.parked)
-        yield labelled("els_dead_letters", "Dead letters not settled, by reason.", "reason", figures.dead_letters)
-        for name, meaning, value in (
-            ("els_parked_oldest_seconds", "Age of the oldest parked event.", figures.parked_oldest_seconds),
-            ("els_outbox_rows", "Events committed and not yet acknowledged by the broker.", figures.outbox_rows),
-            ("els_outbox_held_rows", "Outbox rows that can't be sent as they are.", figures.outbox_held),
-            ("els_outbox_oldest_seconds", "Age of the oldest outbox row.", figures.outbox_oldest_seconds),
-            ("els_figures_age_seconds", "How long ago these figures were read.", monotonic() - self._read_at),
-        ):
-            yield GaugeMetricFamily(name, meaning, value=value)
-
-
-def labelled(name: str, meaning: str, label: str, counts: Mapping[str, int]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, meaning, labels=[label])
-    for value, count in counts.items():
-        family.add_metric([value], count)
-    return family

@@ -133,6 +133,12 @@ class Settings(BaseSettings):
     parked_retention_days: kinds.Days = Field(
         7, ge=1, le=365, description="What is parked for a batch that never registers then becomes a dead letter."
     )
+    expiry_interval_seconds: kinds.Seconds = Field(
+        30, ge=0.1, le=3600, description="Pause between looks for passed deadlines and for what is parked too long."
+    )
+    sweep_interval_seconds: kinds.Seconds = Field(
+        300, ge=0.1, le=86_400, description="Pause between walks over all batches that heal what a bug may leave."
+    )
     max_parked_per_batch: kinds.Records = Field(
         20_000, ge=1, le=1_000_000, description="Parked for one batch; what comes beyond is a dead letter."
     )

@@ -73,6 +73,12 @@ class Inventory:
         self.excess_by_text.add(text_storage_id)
         self.excess_by_upload.add(file_upload_id)
 
+    def recount(self, free: int, filled: int, failed: int) -> None:
+        """Take the rows' counts for true, and what follows from them: all that was free may be gone."""
+        self.batch.free, self.batch.filled, self.batch.failed = free, filled, failed
+        if self.batch.state is BatchState.OPEN:
+            self._complete_if_full()
+
     def admit(self, payload: Payload) -> outcomes.Outcome:
         match payload:
             case Content():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from els_stream.contracts.reasons import DeadLetterReason
 from els_stream.decisions.batch import BatchState, Confirmation, Content, Failure
 from els_stream.decisions.outcomes import AlreadyParked, Parked, Refused
+from els_stream.errors import InventoryMismatch
+from els_stream.handlers.recounting import Doubts, Heals
 from els_stream.handlers.settling import settle
 from els_stream.statements import pending, trackers
 from els_stream.statements.claims import lock_contents
@@ -37,6 +39,7 @@ class ArrivalPolicy:
     strategy: Strategy
     advisory_locks: bool
     max_parked: int
+    doubts: Doubts = field(default_factory=lambda: Doubts(Heals()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +79,24 @@ def associations_arrival(incoming: Incoming[StudentAssociationsConfirmedV1]) -> 
 
 
 async def admit(conn: AsyncConnection, arrivals: Sequence[Arrival], policy: ArrivalPolicy) -> list[Outcome]:
-    """Lock the batches of these arrivals and give each its fate, in order."""
+    """Lock the batches of these arrivals and give each its fate, in order.
+
+    InventoryMismatch casts doubt on its batches: the next try recounts them first.
+    """
     if policy.advisory_locks:
         await lock_contents(conn, [(a.batch_id, a.parkable.subject) for a in arrivals])
     batches = await trackers.lock(conn, {arrival.batch_id for arrival in arrivals})
+    await policy.doubts.resolve(conn, batches, policy.strategy)
+    try:
+        return await _admit(conn, batches, arrivals, policy)
+    except InventoryMismatch as mismatch:
+        policy.doubts.note(mismatch.batch_ids)
+        raise
+
+
+async def _admit(
+    conn: AsyncConnection, batches: LockedBatches, arrivals: Sequence[Arrival], policy: ArrivalPolicy
+) -> list[Outcome]:
     outcomes: dict[int, Outcome] = {}
     early: list[tuple[int, Arrival]] = []
     timely: list[tuple[int, Arrival]] = []

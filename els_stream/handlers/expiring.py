@@ -20,11 +20,12 @@ from els_stream.statements import essays, expiry, outbox, trackers
 from els_stream.statements.outbox import OutboxRow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import timedelta
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from datetime import datetime, timedelta
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from els_stream.positions import Partition
     from els_stream.statements.trackers import LockedBatches
 
 _FILL_SLOTS = (topics.CONTENT_PROVISIONED, topics.VALIDATION_FAILED)
@@ -32,19 +33,27 @@ _FILL_SLOTS = (topics.CONTENT_PROVISIONED, topics.VALIDATION_FAILED)
 
 @dataclass(frozen=True, slots=True)
 class ExpiryPolicy:
-    """Whose ledger says what was handled, and how long parked events wait; `step` bounds one transaction."""
+    """Whose ledger says what was handled, and how long parked events wait; `step` bounds one transaction.
+
+    `partitions` are those that the broker has of the input topics, under its names; empty while they are not known.
+    """
 
     consumer_group: str
     topic_prefix: str
     parked_retention: timedelta
+    partitions: Callable[[], Collection[Partition]]
     step: int = 100
+
+    def of(self, *topics: str) -> list[Partition]:
+        """All partitions of these topics; none if one of them has none."""
+        names = {self.topic_prefix + topic for topic in topics}
+        found = [partition for partition in self.partitions() if partition.topic in names]
+        return found if {partition.topic for partition in found} == names else []
 
 
 async def time_out_batches(conn: AsyncConnection, policy: ExpiryPolicy) -> int:
     """Tell of overdue batches once; content that comes later still counts. Returns how many, at most one step."""
-    until = await expiry.handled_until(
-        conn, policy.consumer_group, [policy.topic_prefix + topic for topic in _FILL_SLOTS]
-    )
+    until = await _handled_until(conn, policy, *_FILL_SLOTS)
     overdue = [] if until is None else await expiry.overdue(conn, until, policy.step)
     if until is None or not overdue:
         return 0
@@ -57,11 +66,9 @@ async def time_out_batches(conn: AsyncConnection, policy: ExpiryPolicy) -> int:
 
 async def give_up_parked(conn: AsyncConnection, policy: ExpiryPolicy) -> int:
     """Bury what waited too long for its registration. Returns how many events, of at most one step of batches."""
-    until = await expiry.handled_until(conn, policy.consumer_group, [policy.topic_prefix + topics.BATCH_REGISTERED])
-    if until is None:
-        return 0
-    waiting = await expiry.forgotten(conn, until, policy.parked_retention, policy.step)
-    if not waiting:
+    until = await _handled_until(conn, policy, topics.BATCH_REGISTERED)
+    waiting = [] if until is None else await expiry.forgotten(conn, until, policy.parked_retention, policy.step)
+    if until is None or not waiting:
         return 0
     batches = await trackers.lock(conn, waiting)
     given_up = await expiry.take_forgotten(conn, waiting, until, policy.parked_retention)
@@ -72,6 +79,11 @@ async def give_up_parked(conn: AsyncConnection, policy: ExpiryPolicy) -> int:
     await trackers.save(conn, [batches[batch_id] for batch_id in waiting])
     await expiry.remove_empty(conn, waiting)
     return len(given_up)
+
+
+async def _handled_until(conn: AsyncConnection, policy: ExpiryPolicy, *topics: str) -> datetime | None:
+    partitions = policy.of(*topics)
+    return await expiry.handled_until(conn, policy.consumer_group, partitions) if partitions else None
 
 
 async def _tell_timeouts(conn: AsyncConnection, batches: LockedBatches, seconds: Mapping[str, int]) -> None:

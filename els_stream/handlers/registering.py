@@ -70,15 +70,15 @@ async def register(
         await trackers.flag_conflicts(conn, conflicts)
     if openings:
         await trackers.open_batches(conn, openings, batches.now, policy.deadline)
-        await _use_parked(conn, batches, openings, policy.strategy)
+        await use_parked(conn, batches, [opening.batch.batch_id for opening in openings], policy.strategy)
     return outcomes
 
 
-async def _use_parked(
-    conn: AsyncConnection, batches: LockedBatches, openings: Sequence[Opening], strategy: Strategy
+async def use_parked(
+    conn: AsyncConnection, batches: LockedBatches, batch_ids: Sequence[str], strategy: Strategy
 ) -> None:
-    """Give everything that was parked for these batches its fate, in order of arrival."""
-    parked = await pending.drain(conn, [opening.batch.batch_id for opening in openings])
+    """Give everything that was parked for these registered batches its fate, in order of arrival."""
+    parked = await pending.drain(conn, batch_ids)
     for start in range(0, len(parked), _AT_ONCE):
         readings = [_reread(event) for event in parked[start : start + _AT_ONCE]]
         arrivals = [reading for reading in readings if not isinstance(reading, Burial)]

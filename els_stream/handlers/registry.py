@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from els_stream.contracts import reading, topics
 from els_stream.handlers.arrivals import ArrivalPolicy, admit, associations_arrival, content_arrival, failure_arrival
 from els_stream.handlers.handler import EventHandler
+from els_stream.handlers.recounting import Doubts, Heals
 from els_stream.handlers.registering import RegistrationPolicy, register
 
 if TYPE_CHECKING:
@@ -36,10 +37,16 @@ class HandlerPolicy:
     arrivals: ArrivalPolicy
 
 
-def policy_of(settings: Settings) -> HandlerPolicy:
+def policy_of(settings: Settings, heals: Heals | None = None) -> HandlerPolicy:
+    """`heals` counts what was found ill and set right."""
     return HandlerPolicy(
         RegistrationPolicy(settings.strategy, timedelta(hours=settings.batch_deadline_hours)),
-        ArrivalPolicy(settings.strategy, settings.use_advisory_locks_for_assignment, settings.max_parked_per_batch),
+        ArrivalPolicy(
+            settings.strategy,
+            settings.use_advisory_locks_for_assignment,
+            settings.max_parked_per_batch,
+            Doubts(heals or Heals()),
+        ),
     )
 
 

@@ -29,7 +29,7 @@ async def settle(
     inventories = {batch_id: Inventory(batches[batch_id], batches.now) for batch_id in sorted({b for b, _ in arrivals})}
     await _read_facts(conn, inventories, arrivals)
     outcomes = [inventories[batch_id].admit(payload) for batch_id, payload in arrivals]
-    await _write(conn, [inventory for inventory in inventories.values() if inventory.changed], batches, strategy)
+    await write(conn, [inventory for inventory in inventories.values() if inventory.changed], batches, strategy)
     return outcomes
 
 
@@ -70,7 +70,7 @@ def _upload(batch_id: str, payload: Content | Failure) -> tuple[str, str, str | 
     return batch_id, payload.event.file_upload_id, text_id
 
 
-async def _write(
+async def write(
     conn: AsyncConnection, changed: Sequence[Inventory], batches: LockedBatches, strategy: Strategy
 ) -> None:
     """The claim first: it names the essays that all the rest tells of."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
@@ -16,28 +16,47 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from els_stream.positions import Partition
+
+SLOTS_AT_ONCE: Final = 10_000
+EVENTS_AT_ONCE: Final = 500
+BYTES_AT_ONCE: Final = 8 * 1024 * 1024
+
 # A partition was handled past T if its last handled record is later than T, or if its owner had reached an end offset
-# that was read after T. The least of all partitions counts; without a ledger row nothing is known, and nothing expires.
+# that was read after T. The least of all partitions counts; of one without a ledger row nothing is known, so nothing
+# expires. A record was not written after it was handled, whatever its producer's clock says.
 _HANDLED_UNTIL = text("""
-    SELECT least(clock_timestamp(),
-                 min(greatest(coalesce(to_timestamp(record_timestamp / 1000.0), '-infinity'),
-                              coalesce(caught_up_at, '-infinity'))))
-           AS handled_until, count(*) AS partitions
-    FROM consumed_offsets
-    WHERE consumer_group = :consumer_group AND topic = ANY(CAST(:topics AS text[]))
+    SELECT nullif(min(coalesce(greatest(h.written_by, c.caught_up_at), '-infinity')), '-infinity') AS handled_until
+    FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[])) AS p (topic, partition)
+    LEFT JOIN consumed_offsets c
+        ON c.consumer_group = :consumer_group AND c.topic = p.topic AND c.partition = p.partition
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN c.record_timestamp BETWEEN 0 AND extract(epoch FROM c.updated_at) * 1000
+                    THEN to_timestamp(c.record_timestamp / 1000.0)
+                    WHEN c.record_timestamp > 0 THEN c.updated_at END AS written_by
+    ) h
 """)
 
+# Bounded in slots too: the events list them all.
 _OVERDUE = text("""
-    SELECT batch_id FROM batch_essay_trackers
-    WHERE state = 'open' AND timed_out_at IS NULL AND deadline_at < :handled_until
-    ORDER BY deadline_at LIMIT :limit
+    SELECT batch_id FROM (
+        SELECT batch_id, sum(expected_count) OVER (ORDER BY deadline_at, batch_id) - expected_count AS slots_before
+        FROM (
+            SELECT batch_id, deadline_at, expected_count FROM batch_essay_trackers
+            WHERE state = 'open' AND timed_out_at IS NULL
+              AND deadline_at < least(CAST(:handled_until AS timestamptz), clock_timestamp())
+            ORDER BY deadline_at LIMIT :limit
+        ) first
+    ) counted
+    WHERE slots_before < :slots
 """)
 
 _TIME_OUT = text("""
     UPDATE batch_essay_trackers
     SET timed_out_at = clock_timestamp()
     WHERE batch_id = ANY(CAST(:batch_ids AS text[]))
-      AND state = 'open' AND timed_out_at IS NULL AND deadline_at < :handled_until
+      AND state = 'open' AND timed_out_at IS NULL
+      AND deadline_at < least(CAST(:handled_until AS timestamptz), clock_timestamp())
     RETURNING batch_id, CAST(extract(epoch FROM deadline_at - registered_at) AS bigint) AS seconds
 """)
 
@@ -59,11 +78,24 @@ _FORGOTTEN = text("""
     ) oldest
 """)
 
+# In order of arrival, so what is left of a batch is the younger part; the sizes are added up before values are read.
 _TAKE_FORGOTTEN = text("""
+    WITH old AS (
+        SELECT batch_id, kind, subject, sum(size) OVER (ORDER BY batch_id, arrival) - size AS bytes_before
+        FROM (
+            SELECT p.batch_id, p.kind, p.subject, p.arrival, octet_length(p.value) AS size
+            FROM batch_pending_events p
+            JOIN batch_essay_trackers t ON t.batch_id = p.batch_id AND t.state = 'unregistered'
+            WHERE p.batch_id = ANY(CAST(:batch_ids AS text[]))
+              AND p.parked_at
+                  < least(CAST(:handled_until AS timestamptz), clock_timestamp()) - CAST(:retention AS interval)
+            ORDER BY p.batch_id, p.arrival LIMIT :limit
+        ) first
+    )
     DELETE FROM batch_pending_events p
-    USING batch_essay_trackers t
-    WHERE p.batch_id = ANY(CAST(:batch_ids AS text[])) AND t.batch_id = p.batch_id AND t.state = 'unregistered'
-      AND p.parked_at < least(CAST(:handled_until AS timestamptz), clock_timestamp()) - CAST(:retention AS interval)
+    USING old
+    WHERE old.bytes_before < :bytes
+      AND p.batch_id = old.batch_id AND p.kind = old.kind AND p.subject = old.subject
     RETURNING p.batch_id, p.arrival, p.source_topic, p.source_partition, p.source_offset, p.source_timestamp, p.key,
               p.value, p.headers
 """)
@@ -83,17 +115,26 @@ class Forgotten:
     record: RawRecord
 
 
-async def handled_until(conn: AsyncConnection, consumer_group: str, topics: Collection[str]) -> datetime | None:
-    """The time up to which every known partition of these topics, named as on the broker, was handled."""
-    names = {"consumer_group": consumer_group, "topics": list(topics)}
-    row = (await conn.execute(_HANDLED_UNTIL, names)).one()
-    until: datetime | None = row.handled_until
-    return until if row.partitions else None
+async def handled_until(
+    conn: AsyncConnection, consumer_group: str, partitions: Collection[Partition]
+) -> datetime | None:
+    """The time up to which all of these partitions were handled; None while that is not known of each.
+
+    `partitions` are all that the broker has of the topics in question, at least one.
+    """
+    known = {
+        "consumer_group": consumer_group,
+        "topics": [tp.topic for tp in partitions],
+        "partitions": [tp.partition for tp in partitions],
+    }
+    until: datetime | None = (await conn.execute(_HANDLED_UNTIL, known)).scalar_one()
+    return until
 
 
 async def overdue(conn: AsyncConnection, until: datetime, limit: int) -> list[str]:
     """Open batches whose deadline lies before `until`, the most overdue first."""
-    return list((await conn.execute(_OVERDUE, {"handled_until": until, "limit": limit})).scalars())
+    found = await conn.execute(_OVERDUE, {"handled_until": until, "limit": limit, "slots": SLOTS_AT_ONCE})
+    return list(found.scalars())
 
 
 async def time_out(conn: AsyncConnection, batch_ids: Sequence[str], until: datetime) -> dict[str, int]:
@@ -117,8 +158,14 @@ async def forgotten(conn: AsyncConnection, until: datetime, retention: timedelta
 async def take_forgotten(
     conn: AsyncConnection, batch_ids: Collection[str], until: datetime, retention: timedelta
 ) -> list[Forgotten]:
-    """Take those events away, in order of arrival; their tracker rows are locked."""
-    known = {"batch_ids": list(batch_ids), "handled_until": until, "retention": retention}
+    """Take those events away, in order of arrival, a bounded number; their tracker rows are locked."""
+    known = {
+        "batch_ids": list(batch_ids),
+        "handled_until": until,
+        "retention": retention,
+        "limit": EVENTS_AT_ONCE,
+        "bytes": BYTES_AT_ONCE,
+    }
     rows = (await conn.execute(_TAKE_FORGOTTEN, known)).all()
     return [
         Forgotten(

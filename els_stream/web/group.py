@@ -47,22 +47,29 @@ class Ownership:
 
 
 class Group:
-    """`topics` as the broker knows them. One caller at a time."""
+    """`topics` as the broker knows them. One caller at a time.
+
+    `partitions` are all that it had of them at the last look; none when it did not answer.
+    """
 
     def __init__(self, broker: str, group: str, topics: Iterable[str]) -> None:
         self._broker = broker
         self._group = group
         self._topics = list(topics)
         self._admin: Admin | None = None
+        self.partitions: frozenset[Partition] = frozenset()
 
     async def look(self) -> list[Reason]:
         """Never raises for a broker that is away; answers within LOOK_SECONDS."""
         try:
             async with asyncio.timeout(LOOK_SECONDS):
-                return (await self._ask()).reasons()
+                ownership = await self._ask()
         except (importlib.import_module("aiokafka.errors").KafkaError, OSError) as error:
+            self.partitions = frozenset()
             await self.close()
             return [Reason(Code.BROKER, type(error).__name__)]
+        self.partitions = ownership.partitions
+        return ownership.reasons()
 
     async def close(self) -> None:
         admin, self._admin = self._admin, None

@@ -64,9 +64,9 @@ async def _claim(conn: AsyncConnection, wanted: Sequence[Wanted], now: datetime,
     if missing:
         missing = await run(conn, missing, now, waiting=True)
     if missing:
-        batch_id = missing[0].batch.batch_id
-        msg = f"{len(missing)} slots are free by the counters and not by the rows, of batch {batch_id!r} and others"
-        raise InventoryMismatch(msg)
+        batch_ids = {one.batch.batch_id for one in missing}
+        msg = f"{len(missing)} slots are free by the counters and not by the rows, of batches {sorted(batch_ids)[:5]}"
+        raise InventoryMismatch(msg, batch_ids)
 
 
 async def lock_contents(conn: AsyncConnection, contents: Collection[tuple[str, str]]) -> None:

@@ -1,0 +1,100 @@
+"""Metrics that are asked for at each scrape, of whoever knows: nothing of them goes stale in between unseen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from els_stream.handlers.recounting import Heal
+from els_stream.statements.gauges import Figures
+
+if TYPE_CHECKING:
+    from els_stream.metrics import PartitionLag, RelayCounts
+
+
+class LagCollector(Collector):
+    def __init__(self) -> None:
+        self.source: Callable[[], Iterable[PartitionLag]] = list
+
+    def collect(self) -> Iterator[Metric]:
+        lag = GaugeMetricFamily(
+            "els_lag_records",
+            "Records not yet handled, of the partitions of this worker.",
+            labels=["topic", "partition"],
+        )
+        for part in self.source():
+            lag.add_metric([part.topic, str(part.partition)], part.records)
+        yield lag
+
+
+class HealsCollector(Collector):
+    def __init__(self) -> None:
+        self.source: Callable[[], Mapping[Heal, int]] = lambda: dict.fromkeys(Heal, 0)
+
+    def collect(self) -> Iterator[Metric]:
+        heals = CounterMetricFamily(
+            "els_heals",
+            "What was found ill in the tables and set right, by kind; beyond_healing: found ill and left.",
+            labels=["kind"],
+        )
+        for kind, count in self.source().items():
+            heals.add_metric([kind], count)
+        yield heals
+
+
+class RelayCollector(Collector):
+    def __init__(self) -> None:
+        self.source: Callable[[], RelayCounts] | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        if self.source is None:
+            return
+        now = self.source()
+        yield GaugeMetricFamily("els_relay_shares", "Shares of the outbox that this worker's relay owns.", now.shares)
+        yield GaugeMetricFamily("els_relay_relays", "Relays that share the outbox, as this one sees it.", now.relays)
+        yield GaugeMetricFamily("els_relay_in_flight", "Events sent and not yet acknowledged.", now.in_flight)
+        yield GaugeMetricFamily("els_relay_troubles", "Parts of the relay that are not working.", len(now.troubles))
+        yield CounterMetricFamily("els_relay_acked", "Events that the broker acknowledged.", now.acked)
+        yield CounterMetricFamily("els_relay_refused", "Events that can't be sent as they are.", now.refused)
+
+
+class FiguresCollector(Collector):
+    """Shows nothing before the first reading: no figure is not zero."""
+
+    def __init__(self) -> None:
+        self._figures: Figures | None = None
+        self._read_at = 0.0
+
+    def update(self, figures: Figures) -> None:
+        self._figures, self._read_at = figures, monotonic()
+
+    def collect(self) -> Iterator[Metric]:
+        if (figures := self._figures) is None:
+            return
+        yield labelled("huleedu_batches_active", "Batches registered and not completed.", "class_type", figures.active)
+        yield labelled("huleedu_batches_completed", "Completed batches still kept.", "class_type", figures.completed)
+        purged = CounterMetricFamily("batches_purged", "Batches purged or erased, ever.", labels=["class_type"])
+        for class_type, count in figures.purged.items():
+            purged.add_metric([class_type], count)
+        yield purged
+        yield labelled("els_parked_rows", "Events waiting for their batch, by kind.", "kind", figures.parked)
+        yield labelled("els_dead_letters", "Dead letters not settled, by reason.", "reason", figures.dead_letters)
+        for name, meaning, value in (
+            ("els_parked_oldest_seconds", "Age of the oldest parked event.", figures.parked_oldest_seconds),
+            ("els_outbox_rows", "Events committed and not yet acknowledged by the broker.", figures.outbox_rows),
+            ("els_outbox_held_rows", "Outbox rows that can't be sent as they are.", figures.outbox_held),
+            ("els_outbox_oldest_seconds", "Age of the oldest outbox row.", figures.outbox_oldest_seconds),
+            ("els_figures_age_seconds", "How long ago these figures were read.", monotonic() - self._read_at),
+        ):
+            yield GaugeMetricFamily(name, meaning, value=value)
+
+
+def labelled(name: str, meaning: str, label: str, counts: Mapping[str, int]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, meaning, labels=[label])
+    for value, count in counts.items():
+        family.add_metric([value], count)
+    return family
