@@ -4,8 +4,9 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from els_stream.decisions import outcomes
+from els_stream.strategies import Strategy
 from tests import factories as make
-from tests.postgres.school import School
+from tests.postgres.school import School, handlers_by_topic
 
 HOT_BATCH = 10_000
 MICRO_BATCH = 1_000
@@ -148,6 +149,25 @@ async def test_a_slot_that_moved_on_to_a_later_phase_is_neither_free_nor_lost(sc
     assert await school.one_by_one(school.content(0), school.content(1)) == ["already_assigned", "assigned"]
     completed = (await school.told())[-1]
     assert completed.data["provisioned_count"] == 2
+
+
+@pytest.mark.parametrize("then", list(Strategy))
+async def test_a_batch_keeps_the_inventory_it_was_registered_with_whatever_workers_are_told_later(
+    school: School, then: Strategy
+) -> None:
+    await school.one_by_one(school.registration(essays=3), school.content(0))
+    registered_with = (await school.tracker()).inventory
+
+    school.handlers = handlers_by_topic(strategy=then)
+    assert await school.one_by_one(school.content(0), school.failure(1), school.content(2), school.content(3)) == [
+        "already_assigned",
+        "slot_failed",
+        "assigned",
+        "excess",
+    ]
+
+    assert (await school.tracker()).inventory == registered_with
+    assert await school.counts() == ("completed", 0, 2, 1, 0)
 
 
 async def test_the_database_itself_refuses_a_content_in_two_slots(school: School) -> None:

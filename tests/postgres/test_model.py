@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 from uuid import uuid4
 
@@ -25,6 +25,8 @@ from els_stream.contracts import topics
 from els_stream.database import Limits, create_engine
 from els_stream.dev.databases import create_database, drop_database
 from els_stream.dev.servers import Addresses
+from els_stream.handlers.handler import Handler
+from els_stream.strategies import Strategy
 from tests.postgres import letters as write
 from tests.postgres.findings import expected_findings, read_findings
 from tests.postgres.invariants import broken
@@ -42,6 +44,8 @@ EMPTY = """
 """
 
 ENDS = ["commit"] * 6 + ["stay open"] * 4 + ["crash", "be killed"]
+Way = tuple[Strategy, bool]
+WAYS: list[Way] = [(strategy, locks) for strategy in Strategy for locks in (False, True)]
 KINDS: list[Kind] = ["registration", "content", "content", "failure", "associations"]
 PER_DELIVERY = {"registration": 1, "associations": 2}
 shapes = st.fixed_dictionaries(
@@ -51,12 +55,16 @@ shapes = st.fixed_dictionaries(
 
 @dataclass(frozen=True)
 class Delivery:
-    """A micro-batch to be: new letters, each a batch and two numbers whose meaning its kind knows, and old ones."""
+    """A micro-batch to be: new letters, each a batch and two numbers whose meaning its kind knows, and old ones.
+
+    `way` is how its worker is told to claim slots: during a rollout they differ.
+    """
 
     kind: Kind
     specs: list[tuple[str, int, int]]
     again: list[int]
     end: str
+    way: Way
 
 
 deliveries = st.builds(
@@ -65,6 +73,7 @@ deliveries = st.builds(
     st.lists(st.tuples(st.sampled_from(BATCHES), st.integers(0, 7), st.integers(0, 7)), min_size=1, max_size=8),
     st.lists(st.integers(0, 99), max_size=4),
     st.sampled_from(ENDS),
+    st.sampled_from(WAYS),
 )
 
 
@@ -88,6 +97,7 @@ class Domain(RuleBasedStateMachine):
 
     runner: ClassVar[asyncio.Runner]
     school: ClassVar[School]
+    handlers: ClassVar[Mapping[Way, Mapping[str, Handler]]]
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,7 +128,8 @@ class Domain(RuleBasedStateMachine):
         self.written += new
         alike = [letter for letter in self.written if letter.record.topic == new[0].record.topic]
         desk.letters = [*new, *(alike[number % len(alike)] for number in delivery.again)]
-        desk.worker = self.runner.run(desk.stack.enter_async_context(worker(self.school)))
+        school = replace(self.school, handlers=self.handlers[delivery.way])
+        desk.worker = self.runner.run(desk.stack.enter_async_context(worker(school)))
         records = [letter.record for letter in desk.letters]
         if other.worker is not None and self.locked_by(desk) & self.locked_by(other):
             desk.waiting = self.runner.run(desk.worker.blocked(*records))
@@ -210,9 +221,15 @@ def stage(addresses: Addresses, template: str) -> Iterator[type[Domain]]:
         url = make_url(address).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
         engine = create_engine(url, PATIENT, name="els test")
 
+        ways = {
+            (strategy, locks): handlers_by_topic(MAX_PARKED, strategy=strategy, advisory_locks=locks)
+            for strategy, locks in WAYS
+        }
+
         class Staged(Domain):
             runner = loop
-            school = School(engine=engine, handlers=handlers_by_topic(MAX_PARKED))
+            school = School(engine=engine)
+            handlers = ways
 
         try:
             yield Staged
