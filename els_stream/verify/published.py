@@ -71,14 +71,18 @@ async def output_records(broker: str, prefix: str) -> AsyncIterator[ConsumerReco
     """The records of those topics, from the beginning to what was the end when this began."""
     counts = await partitions_of(broker, [prefix + topic for topic in (*OUTPUT_TOPICS, DEAD_LETTER)])
     partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
+    # Not by a seek: the client's first look for the default place may be under way, and its answer would win.
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=broker, enable_auto_commit=False, isolation_level="read_committed", max_poll_records=5000
+        bootstrap_servers=broker,
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        max_poll_records=5000,
     )
     await consumer.start()
     try:
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
-        await consumer.seek_to_beginning(*partitions)
         while behind := [p for p in partitions if await consumer.position(p) < ends[p]]:
             for records in (await consumer.getmany(*behind, timeout_ms=_PATIENCE_MS)).values():
                 for record in records:
