@@ -78,6 +78,7 @@ dead_letters = Table(
     Index("ix_dead_letters_batch_id", "batch_id", postgresql_where=text("batch_id IS NOT NULL")),
     Index(None, "created_at"),
     Index(None, "replay_of"),
+    Index("ix_dead_letters_listing", "state", "reason", "id"),
 )
 
 consumed_offsets = Table(

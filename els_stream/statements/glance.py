@@ -1,0 +1,85 @@
+"""What the dashboard shows beside the figures: how far the ledger is, how fast batches complete, what purges did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+PURGES: Final = 5
+COMPLETIONS: Final = 200
+
+_LEDGER = text("""
+    SELECT topic, partition, next_offset, updated_at,
+           CAST(greatest(0, EXTRACT(EPOCH FROM updated_at) - record_timestamp / 1000.0) AS float8) AS delay_seconds
+    FROM consumed_offsets WHERE consumer_group = :consumer_group
+    ORDER BY topic, partition
+""")
+# The slots of a batch are read for the few that completed just now, and no others.
+_COMPLETIONS = text("""
+    SELECT count(*) AS batches, CAST(avg(EXTRACT(EPOCH FROM b.completed_at - last.held_at)) AS float8) AS waited_seconds
+    FROM (
+        SELECT batch_id, completed_at FROM batch_essay_trackers
+        WHERE state = 'completed' AND completed_at > :since ORDER BY completed_at DESC LIMIT :limit
+    ) b
+    CROSS JOIN LATERAL (
+        SELECT max(coalesce(e.filled_at, e.failed_at)) AS held_at FROM essay_states e WHERE e.batch_id = b.batch_id
+    ) last
+""")
+_PURGES = text("""
+    SELECT action, class_type, older_than_days, batches, started_at, finished_at
+    FROM purge_log ORDER BY id DESC LIMIT :limit
+""")
+_NOW = text("SELECT clock_timestamp()")
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerPlace:
+    """`delay_seconds`: how old the last handled record was when its transaction began."""
+
+    topic: str
+    partition: int
+    next_offset: int
+    updated_at: datetime
+    delay_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeRun:
+    action: str
+    class_type: str | None
+    older_than_days: int | None
+    batches: int
+    started_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """`waited_seconds` is the mean time from the last slot taken to completion, of what completed since asked."""
+
+    ledger: Sequence[LedgerPlace]
+    purges: Sequence[PurgeRun]
+    completed: int
+    waited_seconds: float | None
+    read_at: datetime
+
+
+async def read_glance(conn: AsyncConnection, consumer_group: str, since: datetime | None) -> Glance:
+    """`since` is the database's time of the reading before; without one nothing completed."""
+    now: datetime = (await conn.execute(_NOW)).scalar_one()
+    completions = (await conn.execute(_COMPLETIONS, {"since": since or now, "limit": COMPLETIONS})).one()
+    return Glance(
+        ledger=[LedgerPlace(*row) for row in await conn.execute(_LEDGER, {"consumer_group": consumer_group})],
+        purges=[PurgeRun(*row) for row in await conn.execute(_PURGES, {"limit": PURGES})],
+        completed=completions.batches,
+        waited_seconds=completions.waited_seconds,
+        read_at=now,
+    )
