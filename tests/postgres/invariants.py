@@ -40,7 +40,7 @@ _ORDER = text("""
     FROM (
         SELECT order_key, topic, lag(topic) OVER w AS before, rank, lag(rank) OVER w AS rank_before
         FROM (SELECT *, CASE topic WHEN :assigned THEN 1 WHEN :errors THEN 2 WHEN :completed THEN 3 ELSE 4 END AS rank
-              FROM event_outbox WHERE order_key NOT LIKE 'dead-letter:%') o
+              FROM event_outbox WHERE order_key NOT LIKE 'dead-letter:%' AND topic <> :timeout) o
         WINDOW w AS (PARTITION BY order_key ORDER BY sequence)
     ) w
     WHERE rank < rank_before
@@ -71,6 +71,7 @@ async def violations(conn: AsyncConnection) -> list[str]:
         "completed": topics.PROVISIONING_COMPLETED,
         "errors": topics.VALIDATION_ERRORS,
         "ready": topics.ESSAYS_READY,
+        "timeout": topics.READINESS_TIMEOUT,
         "buried": topics.DEAD_LETTER,
     }
     for query in (_GAPS, _TOLD, _ORDER, _BURIED):

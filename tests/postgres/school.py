@@ -31,6 +31,7 @@ KINDS = {
     topics.VALIDATION_ERRORS: "errors",
     topics.PROVISIONING_COMPLETED: "completed",
     topics.ESSAYS_READY: "ready",
+    topics.READINESS_TIMEOUT: "timeout",
     topics.DEAD_LETTER: "dead letter",
 }
 
