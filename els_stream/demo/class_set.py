@@ -25,12 +25,16 @@ _SPANS: Final = {When.BEFORE: (-0.2, -0.1), When.AMID: (0.2, 0.8), When.AFTER: (
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """`reason` where the record must end as a dead letter; `parkable` where it may wait with its copies before."""
+    """`reason` where the record must end as a dead letter; `parkable` where it may wait with its copies before.
+
+    What others of its story must not overtake is `in_turn`.
+    """
 
     moment: float
     message: Message
     reason: DeadLetterReason | None = None
     parkable: bool = False
+    in_turn: bool = False
 
 
 @dataclass(slots=True)
@@ -191,4 +195,5 @@ class ClassSet:
         key = self.batch_id.encode() if self.story.keyed else None
         value = messages.envelope(self.dice, topic, correlation_id or self.correlation_id, data)
         parkable = topic != topics.BATCH_REGISTERED
-        self.sent.append(Sent(moment, Message(topic, key, value), reason, parkable))
+        in_turn = self.story.conflict or self.story.swapped > 0
+        self.sent.append(Sent(moment, Message(topic, key, value), reason, parkable, in_turn))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from els_stream.contracts import topics
 from els_stream.contracts.reasons import DeadLetterReason as R
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _BATCH = "batch-of-horrors"
 _TOO_DEEP = 200
+POISON_KINDS: Final = 10
 
 
 def poison(dice: Dice) -> Iterator[tuple[Message, R]]:

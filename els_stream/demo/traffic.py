@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 from els_stream.demo.class_set import ClassSet, Sent
 from els_stream.demo.dice import Dice
-from els_stream.demo.poison import poison
+from els_stream.demo.poison import POISON_KINDS, poison
 from els_stream.demo.promises import Poison, Promise, Traffic
 from els_stream.demo.stories import STORIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from els_stream.contracts.reasons import DeadLetterReason
+    from els_stream.demo.messages import Message
 
 SMALLEST: Final = 1
 LARGEST: Final = 120
@@ -20,8 +25,21 @@ COPIES: Final = 2
 EVERY: Final = 10
 # A new batch begins this often, in units of the time that one takes to hand in: about seven are on their way at once.
 _PACE: Final = 0.15
+# How much later a late record comes, in the same units.
+_DELAYS: Final = (0.1, 1.0)
 # The first two stories in any demo are the smallest batch and the largest.
 _SIZES: Final = (SMALLEST, LARGEST)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mix:
+    """Shares of all records: the `late` are overtaken by others, unreadable ones are added until so many are `refused`.
+
+    Every tenth is repeated in any mix.
+    """
+
+    late: float = 0.0
+    refused: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +48,9 @@ class _Delivery:
     moment: float
 
 
-def make_traffic(seed: int, batches: int, largest: int = LARGEST) -> Traffic:
+def make_traffic(seed: int, batches: int, largest: int = LARGEST, mix: Mix | None = None) -> Traffic:
     """The stories in turn, overlapping, then every tenth record twice more at a later time."""
+    mix = mix or Mix()
     dice = Dice(seed)
     sent: list[Sent] = []
     promises: list[Promise] = []
@@ -40,13 +59,14 @@ def make_traffic(seed: int, batches: int, largest: int = LARGEST) -> Traffic:
         promises.append(class_set.tell())
         sent += [_later(one, number * _PACE) for one in class_set.sent]
     end = batches * _PACE + 1
-    sent += [Sent(dice.uniform(0, end), message, reason) for message, reason in poison(dice)]
+    sent += [Sent(dice.uniform(0, end), message, reason) for message, reason in _unreadable(dice, sent, mix)]
+    sent = _with_delays(dice, sent, mix)
     deliveries = sorted(_deliveries(dice, sent), key=lambda delivery: delivery.moment)
     return Traffic(
         seed,
         messages=tuple(delivery.sent.message for delivery in deliveries),
         promises=tuple(promises),
-        poison=tuple(_poison(sent, deliveries)),
+        poison=tuple(_poison(delivery.sent for delivery in deliveries)),
     )
 
 
@@ -57,7 +77,24 @@ def _class_set(dice: Dice, number: int, largest: int) -> ClassSet:
 
 
 def _later(sent: Sent, by: float) -> Sent:
-    return Sent(sent.moment + by, sent.message, sent.reason, sent.parkable)
+    return replace(sent, moment=sent.moment + by)
+
+
+def _unreadable(dice: Dice, sent: Sequence[Sent], mix: Mix) -> Iterator[tuple[Message, DeadLetterReason]]:
+    """One of each kind at least."""
+    yield from poison(dice)
+    refused = sum(one.reason is not None for one in sent) + POISON_KINDS
+    more = round(mix.refused * len(sent)) - refused
+    yield from islice(chain.from_iterable(poison(dice) for _ in range(more)), max(0, more))
+
+
+def _with_delays(dice: Dice, sent: Sequence[Sent], mix: Mix) -> list[Sent]:
+    movable = [number for number, one in enumerate(sent) if not one.in_turn]
+    late = set(dice.sample(movable, min(len(movable), round(mix.late * len(sent)))))
+    return [
+        _later(one, dice.uniform(*_DELAYS)) if number in late else one  # in the order of numbers: the seed decides
+        for number, one in enumerate(sent)
+    ]
 
 
 def _deliveries(dice: Dice, sent: Sequence[Sent]) -> Iterator[_Delivery]:
@@ -68,11 +105,11 @@ def _deliveries(dice: Dice, sent: Sequence[Sent]) -> Iterator[_Delivery]:
                 yield _Delivery(one, moment)
 
 
-def _poison(sent: Sequence[Sent], deliveries: Sequence[_Delivery]) -> Iterator[Poison]:
-    for one in sent:
-        if one.reason is not None:
-            count = sum(delivery.sent is one for delivery in deliveries)
-            yield Poison(one.message, one.reason, count, one.parkable)
+def _poison(delivered: Iterable[Sent]) -> Iterator[Poison]:
+    """Records of the same bytes together: nobody could tell whose letter is whose."""
+    refused = Counter((one.message, one.reason, one.parkable) for one in delivered if one.reason is not None)
+    for (message, reason, parkable), count in refused.items():
+        yield Poison(message, reason, count, parkable)
 
 
 def with_a_lie(traffic: Traffic) -> Traffic:

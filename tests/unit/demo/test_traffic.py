@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
@@ -9,11 +11,12 @@ from els_stream.demo.check import differences
 from els_stream.demo.dice import Dice
 from els_stream.demo.promises import Traffic
 from els_stream.demo.stories import STORIES
-from els_stream.demo.traffic import make_traffic
+from els_stream.demo.traffic import Mix, make_traffic
 from els_stream.demo.transcript import Transcript
 from tests.demo_reference import arrivals, outputs
 
 BATCHES = 32
+MIX = Mix(late=0.2, refused=0.01)
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +73,33 @@ def test_all_output_topics_but_the_timeouts_have_something_to_hold(traffic: Traf
 
 
 @pytest.mark.parametrize("hundred", range(2))
-def test_promises_hold_in_whatever_order_partitions_are_read(hundred: int) -> None:
+@pytest.mark.parametrize("mix", [Mix(), MIX], ids=["as told", "mixed"])
+def test_promises_hold_in_whatever_order_partitions_are_read(hundred: int, mix: Mix) -> None:
     for seed in range(hundred * 100, hundred * 100 + 100):
-        traffic = make_traffic(seed, batches=len(STORIES), largest=9)
+        traffic = make_traffic(seed, batches=len(STORIES), largest=9, mix=mix)
         transcript = Transcript()
         for record in outputs(traffic, Dice(seed)):
             transcript.see(record)
 
         assert differences(traffic, transcript) == [], f"seed {seed}"
+
+
+def test_a_mix_makes_a_share_late_and_refuses_a_share() -> None:
+    told, mixed = (make_traffic(seed=1, batches=64, mix=Mix(refused=0.01, late=late)) for late in (0, 0.2))
+
+    assert sum(poison.deliveries for poison in mixed.poison) / len(mixed.messages) == pytest.approx(0.01, abs=0.002)
+    place = {message: number for number, message in enumerate(dict.fromkeys(told.messages))}
+    order = [place[message] for message in dict.fromkeys(mixed.messages)]
+    assert 1 - longest_rise(order) / len(order) == pytest.approx(0.2, abs=0.03)
+
+
+def longest_rise(order: Sequence[int]) -> int:
+    """How many of them nobody moved."""
+    ends: list[int] = []
+    for number in order:
+        position = bisect_left(ends, number)
+        ends[position : position + 1] = [number]
+    return len(ends)
 
 
 def test_the_orders_tried_are_not_the_order_sent(traffic: Traffic) -> None:

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from els_stream.dev.servers import Addresses
+from els_stream.topics import TOPICS, delete_topics
+from tests.acceptance.scene import Scene
+
+
+@pytest.fixture
+async def scene(addresses: Addresses, database: str, topic_prefix: str, tmp_path: Path) -> AsyncIterator[Scene]:
+    """On the run's servers, for this test alone."""
+    async with Scene(addresses.broker, database, topic_prefix, tmp_path) as scene:
+        yield scene
+    await delete_topics(addresses.broker, [topic_prefix + plan.topic for plan in TOPICS])

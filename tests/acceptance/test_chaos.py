@@ -1,0 +1,57 @@
+"""Class sets through workers and servers that fall over: every promise is kept. Each run replays from its seed."""
+
+from __future__ import annotations
+
+import pytest
+
+from els_stream.dev.servers import EmbeddedServers
+from tests.acceptance.chaos import Plan, chaos
+from tests.acceptance.scene import Scene
+
+SHORT = (
+    Plan(seed=3, batches=48, largest=30, workers=1, kills=4, in_flight=1, micro_batch=20),
+    Plan(seed=4, batches=48, largest=30, workers=2, kills=3, restarts=1, in_flight=2, micro_batch=20),
+    Plan(seed=5, batches=48, largest=30, workers=2, kills=1, broker_restarts=1, in_flight=2, micro_batch=20),
+)
+LONG = (
+    Plan(seed=1, batches=700, workers=1, kills=20),
+    Plan(seed=2, batches=5040, workers=2, kills=50, restarts=5),
+    *(
+        Plan(
+            seed=10 * workers + in_flight,
+            batches=300,
+            workers=workers,
+            kills=3,
+            replacements=4,
+            freezes=3,
+            restarts=2,
+            broker_restarts=1,
+            in_flight=in_flight,
+            micro_batch=50,
+        )
+        for workers in (2, 3, 4)
+        for in_flight in (1, 2)
+    ),
+)
+
+
+async def kept(plan: Plan, scene: Scene, servers: EmbeddedServers) -> None:
+    result = await chaos(plan, scene, servers)
+
+    assert result.wrong == [], str(result)
+
+
+@pytest.mark.parametrize("plan", SHORT, ids=["one worker killed", "and PostgreSQL restarted", "and Kafka restarted"])
+async def test_every_promise_is_kept_through_kills_and_restarts(
+    plan: Plan, scene: Scene, servers: EmbeddedServers
+) -> None:
+    await kept(plan, scene, servers)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("plan", LONG, ids=lambda plan: f"seed {plan.seed}, {plan.workers} workers")
+async def test_every_promise_is_kept_through_all_faults_at_length(
+    plan: Plan, scene: Scene, servers: EmbeddedServers
+) -> None:
+    await kept(plan, scene, servers)
