@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from els_stream.contracts.reasons import DeadLetterReason
+from els_stream.crash_points import CrashPoint, reach
 from els_stream.decisions.batch import BatchState, Confirmation, Content, Failure
 from els_stream.decisions.outcomes import AlreadyParked, Parked, Refused
 from els_stream.errors import InventoryMismatch
@@ -137,5 +138,6 @@ async def _park(
             outcomes.append(Parked())
     if parked:
         await pending.park(conn, parked)
+        reach(CrashPoint.AFTER_PARKING)
         await trackers.save(conn, [batches[batch_id] for batch_id in sorted({event.batch_id for event in parked})])
     return outcomes

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from els_stream.contracts.dead_letters import dead_letter
+from els_stream.crash_points import CrashPoint, reach
 from els_stream.decisions.outcomes import Refused
 from els_stream.statements import dead_letters, outbox
 from els_stream.statements.dead_letters import DeadLetter, Source
@@ -43,6 +44,7 @@ async def bury_each(conn: AsyncConnection, burials: Sequence[Burial]) -> None:
         letter = DeadLetter(b.record, b.batch_id, b.refusal.reason, b.refusal.message[:_MAX_MESSAGE])
         letters.setdefault(letter.source, letter)  # one record may come twice in a micro-batch
     new = await dead_letters.add(conn, list(letters.values()))
+    reach(CrashPoint.IN_BURIAL)
     await outbox.put(conn, [_row(letter) for source, letter in letters.items() if source in new])
 
 

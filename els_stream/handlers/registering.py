@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from els_stream.contracts.reading import read_associations, read_content, read_failure
 from els_stream.contracts.reasons import DeadLetterReason
+from els_stream.crash_points import CrashPoint, reach
 from els_stream.decisions.batch import BatchState, ClassType
 from els_stream.decisions.outcomes import AlreadyRegistered, Refused, Registered
 from els_stream.decisions.registration import registration_digest
@@ -70,6 +71,7 @@ async def register(
         await trackers.flag_conflicts(conn, conflicts)
     if openings:
         await trackers.open_batches(conn, openings, batches.now, policy.deadline)
+        reach(CrashPoint.AFTER_REGISTRATION)
         await use_parked(conn, batches, [opening.batch.batch_id for opening in openings], policy.strategy)
     return outcomes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from els_stream.crash_points import CrashPoint, reach
 from els_stream.decisions.batch import BatchBecameReady, Confirmation, Content, ContentBecameComplete, Failure
 from els_stream.decisions.inventory import Inventory
 from els_stream.handlers.telling import Lists, tell
@@ -77,6 +78,7 @@ async def write(
     now = batches.now
     if wanted := [claims.Wanted(i.batch, slot) for i in changed for slot in i.claims]:
         await claims.claim(conn, wanted, now, strategy)
+        reach(CrashPoint.AFTER_CLAIM)
     if taken := [(i.batch.batch_id, slot, content) for i in changed for slot, content in i.take_overs]:
         await essays.take_over(conn, taken, now)
     if excess := [(i.batch.batch_id, content) for i in changed for content in i.excess]:

@@ -11,6 +11,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from els_stream.crash_points import CrashPoint, reach
 from els_stream.intake.parts import Part
 from els_stream.intake.reports import Occurrence, Reports
 from els_stream.positions import LedgerRow, Partition
@@ -108,6 +109,7 @@ class Positioner:
         lost = {tp: (p.seen, p.beginning) for tp, p in decided.items() if isinstance(p, MadeAnew)}
         if new:
             await self._ledger.adopt(new)
+            reach(CrashPoint.AFTER_ADOPT)
         if lost:
             moved = await self._ledger.restart(lost)
             for tp in moved:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from els_stream.contracts.reasons import DeadLetterReason
 from els_stream.contracts.records import RawRecord
+from els_stream.crash_points import CrashPoint, reach
 from els_stream.intake.failures import Failure, LedgerMoved, Verdict, classify
 from els_stream.intake.handling import Bury, Handler, Labelled, Reading
 from els_stream.intake.parts import MicroBatch, Run, records_of, spans_of
@@ -88,6 +89,8 @@ class Transactions(Generic[Reading]):
                 outcomes = await self._handler.apply(conn, readings) if readings else ()
                 await self._bury_all(conn, suspects)
                 await self._advance(conn, (*(suspect.run for suspect in suspects), *batch), behind=behind)
+                reach(CrashPoint.BEFORE_COMMIT)
+            reach(CrashPoint.AFTER_COMMIT)
             return Done(outcomes)
         except FORESEEN as error:
             return Failed(classify(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from els_stream.crash_points import CrashPoint, reach
 from els_stream.errors import ServersUnavailable
 from els_stream.relay.sender import Sender
 from els_stream.relay.waves import Waves
@@ -60,6 +61,8 @@ class Lane:
         # While nothing at all is acked it is an outage, and no row's fault.
         held = [*waves.refused, *(waves.unanswered if waves.acked else ())]
         if waves.acked or held:
+            if waves.acked:
+                reach(CrashPoint.AFTER_SEND)
             await self._desk.write_back(waves.acked, held)
         self._health.acked += len(waves.acked)
         self._health.refused += len(waves.refused)
