@@ -15,7 +15,9 @@ _VIOLATED = 1
 
 
 @click.command()
-@click.option("--kafka", is_flag=True, help="Also compare the tables with what the output topics hold.")
+@click.option(
+    "--kafka", is_flag=True, help="Also compare the tables with the output topics, and the ledger with the input."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for scripts.")
 def verify(*, kafka: bool, as_json: bool) -> None:
     """Check every invariant on the live database; exit code 1 on any violation.

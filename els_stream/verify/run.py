@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from els_stream.verify.comparison import compare
 from els_stream.verify.invariants import check_invariants
+from els_stream.verify.progress import check_progress
 from els_stream.verify.published import read_published
 from els_stream.verify.snapshot import read_snapshot
 
@@ -46,3 +47,4 @@ async def _against_kafka(engine: AsyncEngine, settings: Settings) -> AsyncIterat
         after = await read_snapshot(conn)
     for finding in compare(before, published, after):
         yield finding
+    yield await check_progress(engine, settings)
