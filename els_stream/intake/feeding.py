@@ -39,6 +39,9 @@ class Log(LogPositions, Protocol):
         self, partitions: AbstractSet[Partition], seconds: float
     ) -> Mapping[Partition, Sequence[FetchedRecord]]: ...
 
+    def position(self, partition: Partition) -> int | None:
+        """The next offset that would be fetched, past markers and other offsets without a record."""
+
     async def touch(self) -> None:
         """Tells the client that this consumer lives although it does not fetch."""
 
@@ -134,6 +137,8 @@ class Feeder:
             part = self._lane.parts.get(Partition(*tp))
             if part is not None and records:
                 await self._receive(part, records)
+        for tp, part in self._lane.parts.items():
+            part.fetched_to = self._kafka.position(tp)
 
     async def _receive(self, part: Part, records: Sequence[FetchedRecord]) -> None:
         expected = part.expected

@@ -61,7 +61,19 @@ Received: TypeAlias = Queued | ReadAgain | AnotherLog | WentBack
 
 
 class Part:
-    __slots__ = ("_gap_at", "check", "done", "expected", "live", "partition", "queue", "queued_bytes", "sent", "tail")
+    __slots__ = (
+        "_gap_at",
+        "check",
+        "done",
+        "expected",
+        "fetched_to",
+        "live",
+        "partition",
+        "queue",
+        "queued_bytes",
+        "sent",
+        "tail",
+    )
 
     def __init__(self, partition: Partition, row: LedgerRow, *, check: bool) -> None:
         """With `check` the first record fetched should be the last one handled."""
@@ -69,6 +81,7 @@ class Part:
         self.live = True
         self.expected = self.tail = self.done = row.next_offset
         self.sent: int | None = None  # what the group was told
+        self.fetched_to: int | None = None  # where the client stood when all that it had brought was queued
         self.check: Mark | None = row.mark if check else None
         self.queue: deque[RawRecord] = deque()
         self.queued_bytes = 0

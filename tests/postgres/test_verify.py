@@ -56,7 +56,7 @@ async def court(engine: AsyncEngine, database: str) -> School:
 
 
 async def findings(database: str) -> list[Finding]:
-    settings = Settings(database_url=database, broker_url="127.0.0.1:1")
+    settings = Settings(broker_url="127.0.0.1:1").with_servers(broker_url="127.0.0.1:1", database_url=database)
     return [finding async for finding in verify(settings, kafka=False)]
 
 
@@ -64,12 +64,10 @@ async def violated(database: str) -> dict[str, Sequence[str]]:
     return {finding.invariant: finding.shown for finding in await findings(database) if finding.violated}
 
 
-async def test_a_school_where_all_is_well_violates_nothing_and_everything_was_counted(
-    court: School, database: str
-) -> None:
+@pytest.mark.usefixtures("court")
+async def test_a_school_where_all_is_well_violates_nothing_and_everything_was_counted(database: str) -> None:
     found = await findings(database)
 
-    assert court
     assert [finding.invariant for finding in found] == INVARIANTS
     assert [finding.violated for finding in found] == [0] * len(found)
     assert {finding.invariant: finding.checked for finding in found} == {
@@ -272,12 +270,10 @@ def environment(database: str, tmp_path: Path) -> Mapping[str, str]:
     return {"ELS_BROKER_URL": "127.0.0.1:1", "ELS_DATABASE_URL": database, "ELS_STATE_DIR": str(tmp_path)}
 
 
-async def test_the_command_prints_a_line_for_each_and_ends_with_0(
-    court: School, environment: Mapping[str, str]
-) -> None:
+@pytest.mark.usefixtures("court")
+async def test_the_command_prints_a_line_for_each_and_ends_with_0(environment: Mapping[str, str]) -> None:
     ended = await els(environment, "verify")
 
-    assert court
     assert ended.exit_code == 0
     assert [line.split()[0] for line in ended.stdout.splitlines()] == INVARIANTS
     assert all(" holds " in line for line in ended.stdout.splitlines())

@@ -72,6 +72,7 @@ class FakeLog:
     records: dict[Partition, list[Fetched]] = field(default_factory=dict)
     seeks: list[Mapping[Partition, int]] = field(default_factory=list)
     asked: list[AbstractSet[Partition]] = field(default_factory=list)
+    positions: dict[Partition, int] = field(default_factory=dict)
     touched: int = 0
     on_fetch: Callable[[], None] = lambda: None
 
@@ -92,6 +93,9 @@ class FakeLog:
         self.asked.append(partitions)
         self.on_fetch()
         return {tp: self.records.pop(tp) for tp in partitions if tp in self.records}
+
+    def position(self, partition: Partition) -> int | None:
+        return self.positions.get(partition)
 
     async def touch(self) -> None:
         self.touched += 1
