@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import itertools
 import json
 import os
 import signal
@@ -178,13 +177,14 @@ class Bed:
 
     @asynccontextmanager
     async def streaming(self) -> AsyncIterator[None]:
-        """Records keep coming in the body, so that there is always a middle to be disturbed in."""
+        """Records keep coming in the body, ahead of the workers but not without a bound: there always is a middle."""
 
         async def stream() -> None:
-            for number in itertools.count():
-                await self.produce([f"record {number}.{k}" for k in range(STREAM_RECORDS)])
+            async for _ in _ticks():
                 if over.is_set():
                     return
+                if await self._handled(self.sent - STREAM_RECORDS * 10):
+                    await self.produce([f"record {self.sent + number}" for number in range(STREAM_RECORDS)])
 
         over = asyncio.Event()
         streaming = asyncio.create_task(stream())
@@ -225,6 +225,16 @@ class Bed:
     async def count(self) -> int:
         async with self.engine.connect() as conn:
             return int((await conn.execute(COUNT)).scalar_one())
+
+    async def taken_over(self, within: float = 40) -> None:
+        """Every partition gets on from where it is now: also those of a worker that sleeps or is gone."""
+        before = await self.ledger()
+
+        async def all_moved() -> bool:
+            ledger = await self.ledger()
+            return all(ledger[tp] > offset for tp, offset in before.items())
+
+        await self.until(all_moved, within)
 
     async def handled(self, count: int, within: float = 30) -> None:
         await self.until(partial(self._handled, count), within)

@@ -21,7 +21,7 @@ async def test_a_worker_that_slept_beyond_its_session_doubles_nothing(bed: Bed, 
         await bed.more(500)
         sleeper.signal(signal.SIGSTOP)
         other = bed.start(transactions_in_flight=in_flight, micro_batch_records=20)
-        await bed.more(500)
+        await bed.taken_over()
         sleeper.signal(signal.SIGCONT)
         await bed.ready(other)
         await bed.ready(sleeper)
