@@ -27,14 +27,14 @@ POLL_SECONDS: Final = 0.25
 _LEDGER = text("SELECT topic, partition, next_offset FROM consumed_offsets WHERE consumer_group = :consumer_group")
 
 
-async def check_progress(engine: AsyncEngine, settings: Settings, patience: float = PATIENCE_SECONDS) -> Finding:
+async def check_progress(engine: AsyncEngine, settings: Settings) -> Finding:
     """What lies in the input topics now is handled, or goes on being handled; `checked` counts partitions."""
     before = await read_ledger(engine, settings.consumer_group)
     logs = await read_logs(settings.broker, [settings.topic_prefix + topic for topic in INPUT_TOPICS])
     first = await read_ledger(engine, settings.consumer_group)
     waiting = {tp: log for tp, log in logs.items() if first.get(tp, log.beginning) < log.end}
     last = first
-    deadline = asyncio.get_running_loop().time() + patience
+    deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
     while _still(waiting, first, last) and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(POLL_SECONDS)
         last = await read_ledger(engine, settings.consumer_group)

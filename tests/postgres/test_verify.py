@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from els_stream.settings import Settings
+from els_stream.settings import load_settings
 from els_stream.verify.invariants import Finding
 from els_stream.verify.run import verify
 from tests.commanding import els
@@ -56,7 +56,7 @@ async def court(engine: AsyncEngine, database: str) -> School:
 
 
 async def findings(database: str) -> list[Finding]:
-    settings = Settings(broker_url="127.0.0.1:1").with_servers(broker_url="127.0.0.1:1", database_url=database)
+    settings = load_settings(broker_url="127.0.0.1:1", database_url=database)
     return [finding async for finding in verify(settings, kafka=False)]
 
 
