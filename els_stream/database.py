@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import create_async_engine
 
 if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import AdaptedConnection
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from els_stream.settings import Settings
+
+
+# Before 17 PostgreSQL has no such limit, and would refuse a connection that names it at its start.
+_LIMIT_TRANSACTIONS: Final = "SELECT set_config(name, '{}', false) FROM pg_settings WHERE name = 'transaction_timeout'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +28,14 @@ class Limits:
     statement: float = 10
     lock: float = 2
     idle_in_transaction: float = 3
+
+    @property
+    def transaction(self) -> float:
+        """For a process stopped between preparing a statement and executing it: neither idle nor running, it says.
+
+        Far above what a transaction takes: one that is only slow is for the statements' limit.
+        """
+        return 2 * self.statement
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -51,7 +66,7 @@ def create_engine(url: str, limits: Limits, *, pool_size: int = 10, name: str = 
         "enable_hashjoin": "off",
         "enable_mergejoin": "off",
     }
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
@@ -65,6 +80,13 @@ def create_engine(url: str, limits: Limits, *, pool_size: int = 10, name: str = 
             "server_settings": server_settings,
         },
     )
+    limit = _LIMIT_TRANSACTIONS.format(_milliseconds(limits.transaction))
+    event.listen(engine.sync_engine, "connect", partial(_execute, limit))
+    return engine
+
+
+def _execute(statement: str, connection: AdaptedConnection, _: object) -> None:
+    connection.run_async(lambda driver: driver.execute(statement))
 
 
 def _milliseconds(seconds: float) -> str:

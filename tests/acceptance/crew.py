@@ -36,6 +36,7 @@ class Crew:
             "ELS_REBALANCE_TIMEOUT_SECONDS": "11",
             "ELS_METADATA_MAX_AGE_SECONDS": "1",
             "ELS_RETRY_MAX_SECONDS": "1",
+            "ELS_STATEMENT_TIMEOUT_SECONDS": "4",
         }
 
     def set(self, **settings: object) -> None:
