@@ -13,8 +13,6 @@ from els_stream.positions import Partition
 from els_stream.verify.invariants import SHOWN_PER_CHECK, Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from els_stream.log_ends import Log
@@ -32,19 +30,20 @@ async def check_progress(engine: AsyncEngine, settings: Settings) -> Finding:
     before = await read_ledger(engine, settings.consumer_group)
     logs = await read_logs(settings.broker, [settings.topic_prefix + topic for topic in INPUT_TOPICS])
     first = await read_ledger(engine, settings.consumer_group)
-    waiting = {tp: log for tp, log in logs.items() if first.get(tp, log.beginning) < log.end}
-    last = first
+    behind = {tp: log for tp, log in logs.items() if first.get(tp, log.beginning) < log.end}
+    # A partition may stand before markers of transactions for ever, and has nothing to handle there.
+    left = await unread(settings.broker, behind, first) if behind else {}
+    still = {tp for tp, count in left.items() if count}
     deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
-    while _still(waiting, first, last) and asyncio.get_running_loop().time() < deadline:
+    while still and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(POLL_SECONDS)
-        last = await read_ledger(engine, settings.consumer_group)
-    still = _still(waiting, first, last)
-    left = await unread(settings.broker, still, last) if still else {}
+        now = await read_ledger(engine, settings.consumer_group)
+        still = {tp for tp in still if now.get(tp) == first.get(tp)}
     violations = [
         *(_lost(tp, log, first[tp]) for tp, log in logs.items() if tp in first and first[tp] < log.beginning),
         # By the ledger of before: the service goes on while the ends are asked for.
         *(_beyond(tp, log, before[tp]) for tp, log in logs.items() if tp in before and before[tp] > log.end),
-        *(_standing(tp, last.get(tp), count) for tp, count in left.items() if count),
+        *(_standing(tp, first.get(tp), left[tp]) for tp in sorted(still)),
     ]
     meaning = "the ledger lies in the log, and reaches what was its end or moves"
     return Finding("I5 ledger", meaning, len(logs), len(violations), violations[:SHOWN_PER_CHECK])
@@ -54,12 +53,6 @@ async def read_ledger(engine: AsyncEngine, consumer_group: str) -> dict[Partitio
     async with engine.connect() as conn:
         rows = await conn.execute(_LEDGER, {"consumer_group": consumer_group})
         return {Partition(row.topic, row.partition): row.next_offset for row in rows}
-
-
-def _still(
-    waiting: Mapping[Partition, Log], first: Mapping[Partition, int], last: Mapping[Partition, int]
-) -> dict[Partition, Log]:
-    return {tp: log for tp, log in waiting.items() if first.get(tp) == last.get(tp)}
 
 
 def _lost(tp: Partition, log: Log, position: int) -> str:
