@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from els_stream.intake.aftermath import Surroundings
 from els_stream.intake.backoff import Backoff
 from els_stream.intake.caught_up import keep_noting
-from els_stream.intake.consumer import KAFKA_ERRORS, KafkaLog
 from els_stream.intake.feeding import Feeder
 from els_stream.intake.handling import Bury, Handler, Reading
+from els_stream.intake.kafka import KAFKA_ERRORS, KafkaLog
 from els_stream.intake.lane import Lane, LaneLimits
 from els_stream.intake.ledger import Ledger
 from els_stream.intake.reports import Reports

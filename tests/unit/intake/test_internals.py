@@ -12,8 +12,9 @@ from typing import cast
 import pytest
 from mode.services import ServiceTask
 
-from els_stream.intake.consumer import LaneConsumer, LaneThread
+from els_stream.intake.consumer import LaneConsumer
 from els_stream.intake.internals import OVERRIDDEN, USED, Internal
+from els_stream.intake.kafka import LaneThread
 
 
 def found(where: str) -> Callable[..., object]:
