@@ -30,6 +30,7 @@ ENTRIES = {
     "run": Entry("els_stream.commands.run:run", "Servers, schema, topics and one worker, until Ctrl-C."),
     "demo": Entry("els_stream.commands.demo:demo", "Send class sets through two workers and check the result."),
     "batch": Entry("els_stream.commands.batch:batch", "Tell where a batch is, and what it waits for."),
+    "status": Entry("els_stream.commands.status:status", "Count everything, and how far the input was handled."),
     "dlq": Entry("els_stream.commands.dlq:dlq", "List, show, replay and drop dead letters."),
     "purge": Entry("els_stream.commands.purge:purge", "Remove finished GUEST batches that are old enough."),
     "erase": Entry("els_stream.commands.purge:erase", "Remove one batch, or one student's associations, on request."),
