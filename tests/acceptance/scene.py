@@ -28,6 +28,7 @@ from els_stream.settings import Settings
 from els_stream.topics import ensure_topics, partitions_of
 from els_stream.verify.published import output_records
 from els_stream.verify.run import verify
+from els_stream.web.group import Group
 from tests.acceptance.crew import Crew
 
 PATIENCE_SECONDS = 90.0
@@ -165,6 +166,20 @@ class Scene:
                 return state == "Stable" and len(members) == count
 
             await self.until(so_many)
+
+    async def owned(self, *topics: str) -> None:
+        """Waits until the members of the group have the partitions of these topics and no others."""
+        names = {self.settings.topic_prefix + topic for topic in topics}
+        group = Group(self.settings.broker, self.settings.consumer_group, sorted(names))
+
+        async def these() -> bool:
+            found = await group._ask()
+            return found.owned == found.partitions and not found.missing
+
+        try:
+            await self.until(these)
+        finally:
+            await group.close()
 
     # What must be true in the end.
 
