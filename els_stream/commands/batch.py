@@ -8,18 +8,25 @@ from typing import TYPE_CHECKING, Final
 import click
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.ext.asyncio import create_async_engine
 
+from els_stream.commands.databases import snapshot
+from els_stream.decisions.told import Sending, told_events
 from els_stream.decisions.waiting import is_stuck, waits_for
+from els_stream.errors import ServersUnavailable
+from els_stream.plain_text import plain
 from els_stream.resolve import resolve
-from els_stream.settings import load_settings
+from els_stream.settings import Settings, load_settings
 from els_stream.statements.story import BatchStory, read_story
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
+NOT_ASKED: Final = 1
 NOT_FOUND: Final = 3
 STUCK: Final = 4
+# A pipe tells no width; a narrower one would fold ids.
+PLAIN_WIDTH: Final = 200
 
 
 @click.command()
@@ -28,69 +35,65 @@ STUCK: Final = 4
 def batch(*, batch_id: str, as_json: bool) -> None:
     """Tell where a batch is, and what it waits for.
 
-    Exit code 0: found and fine, 3: not found, 4: found and stuck. Example: els batch 7d3c --json
+    Exit code 0: found and fine, 3: not found, 4: found and stuck; 1: the database could not be asked.
+    Example: els batch 7d3c --json
     """
-    story = asyncio.run(_read(resolve(load_settings()).database, batch_id))
     context = click.get_current_context()
+    try:
+        story = asyncio.run(_read(resolve(load_settings()), batch_id))
+    except ServersUnavailable as away:  # its own code means "not found" here
+        click.echo(f"els: {away}", err=True)
+        context.exit(NOT_ASKED)
     if story is None:
-        click.echo(f"els: nothing ever came for batch {batch_id!r}", err=True)
+        click.echo(f"els: nothing ever came for batch {plain(batch_id)!r}", err=True)
         context.exit(NOT_FOUND)
     if as_json:
-        answer = {"waits_for": waits_for(story), "stuck": is_stuck(story), **asdict(story)}
-        click.echo(json.dumps(answer, default=str, indent=2))
+        click.echo(json.dumps(_as_json(story), default=str, indent=2))
     else:
         _print(story)
     if is_stuck(story):
         context.exit(STUCK)
 
 
-async def _read(url: str, batch_id: str) -> BatchStory | None:
-    engine = create_async_engine(url, isolation_level="REPEATABLE READ", pool_size=1)
-    try:
-        async with engine.connect() as conn:
-            return await read_story(conn, batch_id)
-    finally:
-        await engine.dispose()
+async def _read(settings: Settings, batch_id: str) -> BatchStory | None:
+    async with snapshot(settings) as conn:
+        return await read_story(conn, batch_id)
+
+
+def _as_json(story: BatchStory) -> dict[str, object]:
+    return {
+        "waits_for": waits_for(story),
+        "stuck": is_stuck(story),
+        **asdict(story),
+        "events": [asdict(event) for event in told_events(story)],
+    }
 
 
 def _print(story: BatchStory) -> None:
     console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, width=PLAIN_WIDTH)
     stuck = " (stuck)" if is_stuck(story) else ""
-    console.print(f"batch {story.batch_id}: {story.state}, waits for {waits_for(story)}{stuck}")
+    expected = "?" if story.expected is None else story.expected
+    console.print(f"batch {plain(story.batch_id)}: {story.state}, waits for {waits_for(story)}{stuck}")
     console.print(
-        f"{story.class_type or 'class unknown'}: {_shown(story.expected)} expected, {story.filled} filled,"
+        f"{story.class_type or 'class unknown'}: {expected} expected, {story.filled} filled,"
         f" {story.failed} failed, {story.free} free, {sum(kind.events for kind in story.parked)} parked,"
         f" {len(story.excess)} excess, {story.conflicts} refused registrations"
     )
-    console.print(_events(story))
-    for letter in story.dead_letters:
-        console.print(f"dead letter {letter.id} ({letter.state}): {letter.reason}, {letter.place}: {letter.message}")
+    for title, lines in (("history", _history(story)), ("events", _events(story)), ("dead letters", _letters(story))):
+        table = Table(title, "", "", box=None, pad_edge=False)
+        for line in lines:
+            table.add_row(*line)
+        if table.row_count:
+            console.print(table)
 
 
-def _events(story: BatchStory) -> Table:
-    """What became true, in order; what still lies in the outbox says so."""
-    table = Table("when", "what", "outbox", box=None)
-    for when, what in sorted(_milestones(story)):
-        table.add_row(when.isoformat(timespec="milliseconds"), what, "")
-    for event in story.waiting:
-        state = "waits" if event.held_until is None else f"held after {event.attempts} tries: {event.last_error}"
-        table.add_row(event.created_at.isoformat(timespec="milliseconds"), event.topic, state)
-    return table
-
-
-def _milestones(story: BatchStory) -> list[tuple[datetime, str]]:
+def _history(story: BatchStory) -> Iterator[tuple[str, str]]:
     dated = [
         *((kind.since, f"{kind.events} {kind.kind} parked since") for kind in story.parked),
         (story.registered_at, "registered"),
-        *(
-            (
-                slot.held_at,
-                f"{slot.essay_id} holds {slot.text_storage_id}"
-                if slot.text_storage_id
-                else f"{slot.essay_id} consumed by a validation failure",
-            )
-            for slot in story.slots
-        ),
+        *((slot.held_at, _held(slot.essay_id, slot.text_storage_id)) for slot in story.slots),
         *((text.created_at, f"{text.text_storage_id} was excess") for text in story.excess),
         (story.timed_out_at, "deadline passed"),
         (story.content_completed_at, "content complete"),
@@ -98,8 +101,25 @@ def _milestones(story: BatchStory) -> list[tuple[datetime, str]]:
         (story.completed_at, "completed"),
         (story.purged_at, "purged"),
     ]
-    return [(when, what) for when, what in dated if when is not None]
+    for at, what in sorted(((at, what) for at, what in dated if at is not None), key=lambda pair: pair[0]):
+        yield _time(at), plain(what)
 
 
-def _shown(number: int | None) -> str:
-    return "?" if number is None else str(number)
+def _held(essay_id: str, text_storage_id: str | None) -> str:
+    return f"{essay_id} holds {text_storage_id}" if text_storage_id else f"{essay_id} consumed by a validation failure"
+
+
+def _events(story: BatchStory) -> Iterator[tuple[str, str, str]]:
+    held = {event.event_id: f": {event.attempts} tries, {event.last_error}" for event in story.waiting}
+    for event in told_events(story):
+        why = held[event.event_id] if event.sending is Sending.HELD else ""
+        yield _time(event.at), plain(f"{event.topic} {event.subject}".rstrip()), plain(f"{event.sending}{why}")
+
+
+def _letters(story: BatchStory) -> Iterator[tuple[str, str, str]]:
+    for letter in story.dead_letters:
+        yield f"{letter.id}, {letter.state}", letter.place, plain(f"{letter.reason}: {letter.message}")
+
+
+def _time(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds")

@@ -15,11 +15,10 @@ from els_stream.commands.choosing import filters
 from els_stream.commands.databases import snapshot, writing
 from els_stream.commands.letter_shown import as_json as shown_as_json
 from els_stream.commands.letter_shown import print_whole, table
-from els_stream.commands.replaying import Replays
-from els_stream.commands.showing import plain
 from els_stream.handlers.registry import make_handlers, policy_of
 from els_stream.handlers.replaying import Accepted, FailedAgain, NotReplayable, Replayed
-from els_stream.intake.backoff import Backoff
+from els_stream.plain_text import plain
+from els_stream.replays import Replays
 from els_stream.resolve import resolve
 from els_stream.settings import Settings, load_settings
 from els_stream.statements import letters
@@ -142,10 +141,10 @@ async def _read(settings: Settings, letter_id: int) -> WholeLetter | None:
 
 
 async def _replay(settings: Settings, named: Sequence[int], wanted: Choice, *, as_json: bool) -> Counter[str]:
-    handlers = {handler.topic: handler for handler in make_handlers(policy_of(settings)).values()}
+    handlers = make_handlers(policy_of(settings))
     outcomes: Counter[str] = Counter()
     async with writing(settings) as engine:
-        replays = Replays(engine, handlers, Backoff(settings.retry_initial_seconds, settings.retry_max_seconds))
+        replays = Replays.of(settings, handlers.values(), engine)
         total, last = await _extent(engine, named, wanted)
         with Progress(console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("replaying", total=total)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.table import Table
 
-from els_stream.commands.showing import decoded, plain
+from els_stream.plain_text import decoded, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

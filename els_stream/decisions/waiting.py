@@ -39,7 +39,7 @@ class Story(Protocol):
     @property
     def state(self) -> str: ...
     @property
-    def timed_out_at(self) -> datetime | None: ...
+    def deadline_at(self) -> datetime | None: ...
     @property
     def waiting(self) -> Sequence[Unsent]: ...
     @property
@@ -63,4 +63,5 @@ def is_stuck(story: Story) -> bool:
     unsent = any(
         event.held_until is not None or story.asked_at - event.created_at > RELAY_PATIENCE for event in story.waiting
     )
-    return unsent or (story.state == BatchState.OPEN and story.timed_out_at is not None)
+    overdue = story.deadline_at is not None and story.asked_at > story.deadline_at
+    return unsent or (story.state == BatchState.OPEN and overdue)

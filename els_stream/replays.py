@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Final
 from els_stream.contracts.reasons import DeadLetterReason
 from els_stream.errors import ServersUnavailable
 from els_stream.handlers.replaying import give_up_replay, replay
+from els_stream.intake.backoff import Backoff
 from els_stream.intake.failures import Failure, Verdict, classify
 from els_stream.intake.transaction import FORESEEN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from els_stream.handlers.handler import Handler
     from els_stream.handlers.replaying import Replayed
-    from els_stream.intake.backoff import Backoff
+    from els_stream.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,11 @@ class Replays:
         self._engine = engine
         self._handlers = handlers
         self._backoff = backoff
+
+    @classmethod
+    def of(cls, settings: Settings, handlers: Iterable[Handler], engine: AsyncEngine) -> Replays:
+        backoff = Backoff(settings.retry_initial_seconds, settings.retry_max_seconds)
+        return cls(engine, {handler.topic: handler for handler in handlers}, backoff)
 
     async def one(self, letter_id: int) -> Replayed:
         """Raises ServersUnavailable when the database stays away; the letter is open then, as before."""
