@@ -43,6 +43,7 @@ from els_stream.logs import configure_logging, logging_config
 from els_stream.metrics import Metrics
 from els_stream.relay.options import RelayOptions
 from els_stream.relay.service import Relay
+from els_stream.replays import Replays
 from els_stream.resolve import resolve
 from els_stream.settings import Settings, load_settings
 from els_stream.timers import TimerName, Timers, timer_policy
@@ -106,11 +107,19 @@ def build(settings: Settings, work: Work, *, announce: Callable[[str], None]) ->
     ]
     if settings.relay_enabled:
         app.beside = [*app.beside, Companion(tasks=(relay.start,), stop=relay.stop)]
+        metrics.watch_relay(relay.status)
     subscribe(app, work, settings.topic_prefix)
 
     metrics.watch_lag(intake.state.lag)
     metrics.watch_heals(work.heals.counts)
     health = web.Health(intake.state, watch, lambda: relay.status().troubles)
+    site = web.Site(
+        settings,
+        web.Sources(health, watch, intake.state, lambda: relay.status() if settings.relay_enabled else None),
+        partial(Replays.of, settings, work.handlers.values()),
+    )
+    app.extend_web = site.extend
+    app.beside = [*app.beside, Companion(tasks=(site.start,), stop=site.stop)]
     web.register(app, health, metrics)
     return app
 

@@ -152,6 +152,9 @@ class Settings(BaseSettings):
     web_port: kinds.Port = Field(
         6066, ge=0, le=65_535, description="Port of health, metrics and dashboard; 0: any free one."
     )
+    web_token: Annotated[kinds.Token | None, Allowed(kinds.LONG_AND_PRINTABLE)] = Field(
+        None, description="Asked of whoever wants more than probes and metrics; needed beyond loopback."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line logged.")
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
 
@@ -224,7 +227,8 @@ class Settings(BaseSettings):
 
 def _shown(value: object) -> Shown:
     if isinstance(value, SecretStr):
-        return urls.mask_password(value.get_secret_value())
+        secret = value.get_secret_value()
+        return urls.mask_password(secret) if "://" in secret else urls.MASK
     return value if isinstance(value, str | int | float | None) else str(value)
 
 

@@ -1,5 +1,6 @@
 """What a setting can be: its unit and its check, said once for all fields of that kind."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -8,12 +9,20 @@ from pydantic import AfterValidator, AllowInfNan, SecretStr
 from els_stream import urls
 from els_stream.settings_reference import Allowed, Unit
 
+LONG_AND_PRINTABLE = "16 to 255 printable ASCII characters, no spaces"
 CHECKOUT = Path(__file__).resolve().parent.parent
 
 
 def database_url(url: SecretStr) -> SecretStr:
     """With the driver named; raises ValueError for what is no address of a PostgreSQL database."""
     return SecretStr(urls.check_database_url(url.get_secret_value()))
+
+
+def token(secret: SecretStr) -> SecretStr:
+    """Fit for a header, and too long to be tried out; raises ValueError, without the value."""
+    if re.fullmatch(r"[!-~]{16,255}", secret.get_secret_value()) is None:
+        raise ValueError(f"must be {LONG_AND_PRINTABLE}")
+    return secret
 
 
 def in_checkout(path: Path) -> Path:
@@ -24,6 +33,7 @@ def in_checkout(path: Path) -> Path:
 
 Bootstrap = Annotated[str, AfterValidator(urls.check_bootstrap)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(database_url)]
+Token = Annotated[SecretStr, AfterValidator(token)]
 Folder = Annotated[Path, AfterValidator(in_checkout), Allowed("a folder")]
 Name = Annotated[str, Allowed("1 to 200 letters, digits, dots, underscores and hyphens")]
 Prefix = Annotated[str, Allowed("up to 100 letters, digits, dots, underscores and hyphens")]

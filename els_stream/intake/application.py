@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, NoReturn, cast
 
 import faust
-from aiohttp.web import AppRunner, TCPSite
+from aiohttp.web import Application, AppRunner, TCPSite
 from faust.app.base import BootStrategy
 from faust.types import ServiceT
 from faust.web.drivers.aiohttp import Web
@@ -60,9 +60,12 @@ async def _run(work: Callable[[], Awaitable[None]]) -> None:
 class ElsWeb(Web):
     """Falls back to a free port when the chosen one is taken: a second worker must not die of it."""
 
+    production_blueprints = ()  # Faust's page at `/`
+
     @override
     def __init__(self, app: ElsApp, **kwargs: Any) -> None:
         super().__init__(app, **kwargs)
+        app.extend_web(self.web_app)
         # Without a limit a client that keeps its connection open would hold up the stop for a minute.
         self._runner = AppRunner(self.web_app, access_log=None, shutdown_timeout=0.5)
 
@@ -107,6 +110,7 @@ class ElsApp(faust.App):
     intake: Intake
     prepare: Callable[[], Awaitable[None]]
     announce: Callable[[str], None]
+    extend_web: Callable[[Application], None]
     any_web_port: bool = False
     around: Sequence[Service] = ()
     beside: Sequence[Service] = ()

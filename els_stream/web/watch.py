@@ -15,7 +15,7 @@ from els_stream.intake.failures import classify
 from els_stream.intake.transaction import FORESEEN
 from els_stream.metrics import Metrics
 from els_stream.schema import Outdated
-from els_stream.statements.gauges import read_figures
+from els_stream.statements.gauges import Figures, read_figures
 from els_stream.web.health import Code, Reason
 
 LOOK_EVERY_SECONDS: Final = 1.0
@@ -63,12 +63,21 @@ class Watch:
         self._engine = engine
         self._group = group
         self._metrics = metrics
+        self._clock = clock
+        self._figures: tuple[Figures, float] | None = None
         self._database = Look(Code.DATABASE, clock)
         self._broker = Look(Code.BROKER, clock)
         self._tasks: list[asyncio.Task[None]] = []
 
     def reasons(self) -> list[Reason]:
         return [*self._database.reasons(), *self._broker.reasons()]
+
+    def figures(self) -> tuple[Figures, float] | None:
+        """The last that were read, and their age in seconds."""
+        if self._figures is None:
+            return None
+        figures, read_at = self._figures
+        return figures, self._clock() - read_at
 
     async def start(self) -> None:
         """Returns at once, whatever is away."""
@@ -104,9 +113,12 @@ class Watch:
         """When it fails, the figures grow old visibly, and `look_at_database` tells why."""
         try:
             async with asyncio.timeout(FIGURES_SECONDS), self._engine.connect() as conn:
-                self._metrics.figures(await read_figures(conn))
+                figures = await read_figures(conn)
         except FORESEEN as error:
             log.debug("figures could not be read", cause=classify(error).cause)
+        else:
+            self._metrics.figures(figures)
+            self._figures = figures, self._clock()
 
 
 async def _every(seconds: float, look: Callable[[], Awaitable[None]]) -> None:

@@ -2,55 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
-from aiokafka import AIOKafkaProducer
-from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.contracts.topics import BATCH_REGISTERED, CONTENT_PROVISIONED
 from els_stream.dev.kafka import EmbeddedKafka
-from els_stream.dev.ports import new_ports
 from els_stream.dev.postgres import EmbeddedPostgres
 from els_stream.dev.servers import Addresses, EmbeddedServers
 from tests import factories
+from tests.web_worker import Worker, running_worker, send, until
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
-
-
-@dataclass
-class Worker:
-    url: str
-    http: aiohttp.ClientSession
-
-    async def get(self, path: str, **headers: str) -> tuple[int, str, str]:
-        async with self.http.get(self.url + path, headers=headers) as response:
-            return response.status, response.headers["Content-Type"], await response.text()
-
-    async def probe(self, path: str) -> tuple[int, set[str]]:
-        async with self.http.get(self.url + path) as response:
-            body: dict[str, Any] = await response.json()
-            return response.status, {reason["code"] for reason in body["reasons"]}
-
-    async def metric(self, name: str, **labels: str) -> float | None:
-        _, _, shown = await self.get("/metrics")
-        families = text_string_to_metric_families(shown)
-        return next((s.value for f in families for s in f.samples if (s.name, s.labels) == (name, labels)), None)
-
-    async def ready(self) -> bool:
-        try:
-            return await self.probe("/readyz") == (200, set())
-        except aiohttp.ClientConnectionError:
-            return False
 
 
 @pytest.fixture
@@ -58,48 +24,8 @@ async def worker(
     addresses: Addresses, database: str, topic_prefix: str, kafka_topics: dict[str, str], tmp_path: Path
 ) -> AsyncIterator[Worker]:
     assert kafka_topics
-    (port,) = new_ports(1)
-    environment = {
-        "ELS_BROKER_URL": addresses.broker,
-        "ELS_DATABASE_URL": database,
-        "ELS_TOPIC_PREFIX": topic_prefix,
-        "ELS_CONSUMER_GROUP": f"{topic_prefix}group",
-        "ELS_SESSION_TIMEOUT_SECONDS": "3",
-        "ELS_HEARTBEAT_INTERVAL_SECONDS": "0.5",
-        "ELS_WEB_PORT": str(port),
-    }
-    log = tmp_path / "worker.log"
-    with log.open("wb") as out:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "els_stream", "worker"), env=os.environ | environment, stdout=out, stderr=out
-        )
-    async with aiohttp.ClientSession() as http:
-        worker = Worker(f"http://127.0.0.1:{port}", http)
-        try:
-            await until(worker.ready, alive=lambda: process.returncode is None)
-            yield worker
-        finally:
-            if process.returncode is None:
-                process.terminate()
-            await asyncio.wait_for(process.wait(), 10)
-            sys.stdout.write(log.read_text())
-
-
-async def until(
-    condition: Callable[[], Awaitable[bool]], *, seconds: float = 30, alive: Callable[[], bool] = lambda: True
-) -> None:
-    async with asyncio.timeout(seconds):
-        while True:
-            assert alive(), "the worker ended"
-            if await condition():
-                return
-            await asyncio.sleep(0.05)
-
-
-async def send(addresses: Addresses, topic_prefix: str, *events: tuple[str, bytes]) -> None:
-    async with AIOKafkaProducer(bootstrap_servers=addresses.broker) as producer:
-        for topic, value in events:
-            await producer.send_and_wait(topic_prefix + topic, value, key=factories.BATCH.encode())
+    async with running_worker(addresses, database, topic_prefix, tmp_path / "worker.log") as worker:
+        yield worker
 
 
 async def test_a_worker_is_ready_and_alive_and_shows_nothing_of_fausts_own_pages(worker: Worker) -> None:

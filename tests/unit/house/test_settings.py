@@ -132,6 +132,17 @@ def test_wrong_database_address_is_refused_without_its_password(url: str, monkey
     assert caught.value.__context__ is None
 
 
+@pytest.mark.parametrize("wrong", ["short", "sixteen and spaces", "åäö-åäö-åäö-åäö-åäö", "x" * 256])
+def test_a_token_is_refused_or_masked_and_never_shown(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setenv("ELS_WEB_TOKEN", wrong)
+    with pytest.raises(ConfigurationError, match=r"ELS_WEB_TOKEN=\*\*\*: must be 16 to 255") as caught:
+        load_settings()
+    assert wrong not in str(caught.value)
+
+    monkeypatch.setenv("ELS_WEB_TOKEN", "a-token-of-enough-length")
+    assert load_settings().masked()["ELS_WEB_TOKEN"] == "***"
+
+
 @pytest.mark.parametrize(
     ("url", "shown"),
     [

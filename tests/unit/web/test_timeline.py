@@ -1,0 +1,113 @@
+"""The story of a batch is told in order, with the state of every event that told it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from els_stream.contracts import topics
+from els_stream.contracts.event_ids import event_id, slot_subject
+from els_stream.statements.browsing import File
+from els_stream.statements.story import BatchStory, BuriedEvent, ExcessText, HeldSlot, ParkedKind, WaitingEvent
+from els_stream.web.timeline import MOST, Sending, Told, What, timeline
+
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+def after(seconds: float) -> datetime:
+    return NOON + timedelta(seconds=seconds)
+
+
+def waits(topic: str, subject: str, held_until: datetime | None = None) -> WaitingEvent:
+    return WaitingEvent(1, topic, event_id(topic, "b", subject), NOON, 0, held_until, None)
+
+
+WHOLE = BatchStory(
+    batch_id="b",
+    state="completed",
+    class_type="REGULAR",
+    expected=2,
+    filled=1,
+    failed=1,
+    free=0,
+    parked=[ParkedKind("content_provisioned", 3, after(0))],
+    conflicts=0,
+    created_at=after(0),
+    registered_at=after(1),
+    deadline_at=after(999),
+    content_completed_at=after(3),
+    associations_confirmed_at=after(4),
+    completed_at=after(4),
+    timed_out_at=None,
+    purged_at=None,
+    slots=[HeldSlot("e2", None, None, after(3)), HeldSlot("e1", "t1", uuid4(), after(2))],
+    excess=[ExcessText("t9", uuid4(), after(5))],
+    waiting=[],
+    dead_letters=[BuriedEvent(7, "unknown_essay", "no such essay", "topic/0/1", "open", after(6))],
+    asked_at=after(10),
+)
+
+
+def test_a_story_is_told_in_the_order_in_which_it_happened() -> None:
+    assert [moment.what for moment in timeline(WHOLE, []).moments] == [
+        What.PARKED,
+        What.REGISTERED,
+        What.FILLED,
+        What.FAILED,
+        What.CONTENT_COMPLETE,
+        What.ASSOCIATIONS_CONFIRMED,
+        What.COMPLETED,
+        What.EXCESS,
+        What.DEAD_LETTER,
+    ]
+
+
+def test_a_file_is_named_where_it_went() -> None:
+    files = [
+        File("e1", "Moby-Dick, but Shorter.docx", None),
+        File("e2", "blank.docx", "EMPTY_CONTENT"),
+        File("t9", "9", None),
+    ]
+
+    named = {moment.what: (moment.file_name, moment.detail) for moment in timeline(WHOLE, files).moments}
+
+    assert named[What.FILLED] == ("Moby-Dick, but Shorter.docx", "t1")
+    assert named[What.FAILED] == ("blank.docx", "EMPTY_CONTENT")
+    assert named[What.EXCESS] == ("9", None)
+
+
+def test_what_left_the_outbox_was_sent_and_what_did_not_waits_or_is_held() -> None:
+    story = replace(
+        WHOLE,
+        waiting=[
+            waits(topics.ESSAYS_READY, ""),
+            waits(topics.SLOT_ASSIGNED, slot_subject("e1", "t1"), held_until=NOON),
+        ],
+    )
+
+    told = {moment.what: list(moment.told) for moment in timeline(story, []).moments}
+
+    assert told[What.FILLED] == [Told(topics.SLOT_ASSIGNED, Sending.HELD)]
+    assert told[What.CONTENT_COMPLETE] == [
+        Told(topics.VALIDATION_ERRORS, Sending.SENT),
+        Told(topics.PROVISIONING_COMPLETED, Sending.SENT),
+    ]
+    assert told[What.COMPLETED] == [Told(topics.ESSAYS_READY, Sending.WAITING)]
+    assert told[What.EXCESS] == [Told(topics.EXCESS_CONTENT, Sending.SENT)]
+
+
+def test_a_guest_batch_tells_nobody_that_it_is_ready() -> None:
+    (completed,) = [m for m in timeline(replace(WHOLE, class_type="GUEST"), []).moments if m.what is What.COMPLETED]
+
+    assert completed.told == []
+
+
+def test_of_very_many_slots_the_newest_are_told_and_every_milestone() -> None:
+    slots = [HeldSlot(f"e{n}", f"t{n}", None, after(2 + n / 10_000)) for n in range(MOST + 10)]
+
+    told = timeline(replace(WHOLE, slots=slots), [])
+
+    assert told.omitted == 12
+    assert [moment.what for moment in told.moments[:3]] == [What.PARKED, What.REGISTERED, What.FILLED]
+    assert told.moments[2].subject == "e12"
