@@ -114,6 +114,11 @@ class LaneConsumer(Consumer):
                 await self._intake.step()
             except ConsumerStoppedError:
                 return
+            except asyncio.CancelledError:
+                # In the middle of a rebalance Faust takes it for an order to restart the fetcher, and crashes.
+                if stopped(fetcher):
+                    return
+                raise
             except KAFKA_ERRORS as error:
                 log.warning("feeding the lane: %s", type(error).__name__)
                 await asyncio.sleep(COMMIT_SECONDS / 5)
