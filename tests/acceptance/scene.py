@@ -163,7 +163,7 @@ class Scene:
                 except KafkaError:
                     return False
                 ((_, _, state, _, _, members, *_),) = answer.groups
-                return state == "Stable" and len(members) == count
+                return state in {"Stable", "Empty"} and len(members) == count
 
             await self.until(so_many)
 

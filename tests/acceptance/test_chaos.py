@@ -50,7 +50,7 @@ async def test_every_promise_is_kept_through_kills_and_restarts(
 
 @pytest.mark.long
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("plan", LONG, ids=lambda plan: f"seed {plan.seed}, {plan.workers} workers")
+@pytest.mark.parametrize("plan", LONG, ids=lambda plan: f"seed_{plan.seed}")
 async def test_every_promise_is_kept_through_all_faults_at_length(
     plan: Plan, scene: Scene, servers: EmbeddedServers
 ) -> None:

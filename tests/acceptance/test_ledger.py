@@ -48,7 +48,8 @@ def noise(count: int) -> list[Message]:
 
 
 async def move_group(scene: Scene, offsets: dict[Partition, int]) -> None:
-    """While no worker runs, as an operator would."""
+    """While no worker runs, as an operator would: the broker takes it once it knows that nobody is left."""
+    await scene.members(0)
     async with scene.consumer(group_id=scene.settings.consumer_group) as consumer:
         consumer.assign([TopicPartition(*partition) for partition in offsets])
         await consumer.commit({TopicPartition(*tp): OffsetAndMetadata(end, "") for tp, end in offsets.items()})
