@@ -17,7 +17,7 @@ done; \
 echo "make: needs Python 3.11 or newer, with venv: install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1
 endef
 
-.PHONY: help setup demo run test unit integration typecheck lint format migrate-upgrade lock readme clean
+.PHONY: help setup browser screenshots demo run test unit integration typecheck lint format migrate-upgrade lock readme clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -36,13 +36,19 @@ demo: setup ## the service, end to end: servers, two workers, class sets, and pr
 run: setup ## servers, schema, topics and one worker, until Ctrl-C
 	@exec $(BIN)/els run
 
-test: setup ## all tests
+browser: setup ## a Chromium for the tests of the page: the one that is here, or one that is fetched
+	$(BIN)/python -m tests.browser.chromium
+
+screenshots: browser ## pictures of the page for docs/, of a worker that is empty, busy and without its database
+	$(BIN)/python -m tests.browser.screenshots
+
+test: browser ## all tests
 	$(BIN)/pytest
 
 unit: setup ## the tests that need no server
 	$(BIN)/pytest -m "not integration and not long and not nightly"
 
-integration: setup ## the tests that need PostgreSQL or Kafka, which they start themselves
+integration: browser ## the tests that need PostgreSQL or Kafka, which they start themselves
 	$(BIN)/pytest -m "integration and not long and not nightly"
 
 typecheck: setup ## mypy, strict

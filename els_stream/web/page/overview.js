@@ -11,7 +11,7 @@ const TILES = [
   ["Completed", (f) => [count(sum(f.completed)), byClass(f.completed)]],
   ["Parked events", (f) => [count(sum(f.parked)), sum(f.parked) ? `oldest ${duration(f.parked_oldest_seconds)}` : "nothing waits for its batch"]],
   ["Outbox", (f) => [count(f.outbox_rows), outbox(f)], (f) => (f.outbox_held || f.outbox_oldest_seconds > 60 ? "bad" : "")],
-  ["Not yet handled", (_, s) => [count(s.lag.reduce((n, part) => n + part.records, 0)), `records, ${many(s.lag.length, "partition")} here`]],
+  ["Records to handle", (_, s) => [count(s.lag.reduce((n, part) => n + part.records, 0)), `in ${many(s.lag.length, "partition")} here`]],
   ["Dead letters", (f) => [count(sum(f.dead_letters)), sum(f.dead_letters) ? "open" : "none is open"], (f) => (sum(f.dead_letters) ? "warn" : "")],
 ];
 

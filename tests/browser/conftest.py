@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, async_playwright
+
+from els_stream.dev.servers import Addresses
+from tests.browser import chromium
+from tests.browser.watching import Watched
+from tests.web_worker import Worker, running_worker
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> str:
+    found = chromium.find()
+    if found is None:
+        pytest.fail("no Chromium for the tests of the page: run `make browser`")
+    return found
+
+
+@pytest.fixture
+async def worker(
+    addresses: Addresses, database: str, topic_prefix: str, kafka_topics: dict[str, str], tmp_path: Path
+) -> AsyncIterator[Worker]:
+    assert kafka_topics
+    async with running_worker(addresses, database, topic_prefix, tmp_path / "worker.log") as worker:
+        yield worker
+
+
+@pytest.fixture
+async def browser(chromium_path: str) -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=chromium_path, args=chromium.ARGUMENTS, chromium_sandbox=os.geteuid() != 0
+        )
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def watched(worker: Worker, browser: Browser) -> AsyncIterator[Watched]:
+    """The page, open. Whatever a test does with it: nothing of another host, no error in the console."""
+    watched = Watched(await browser.new_page(), worker.url)
+    await watched.open()
+    yield watched
+    assert watched.outside == []
+    assert watched.complaints == []
