@@ -113,11 +113,8 @@ def build(settings: Settings, work: Work, *, announce: Callable[[str], None]) ->
     metrics.watch_lag(intake.state.lag)
     metrics.watch_heals(work.heals.counts)
     health = web.Health(intake.state, watch, lambda: relay.status().troubles)
-    site = web.Site(
-        settings,
-        web.Sources(health, watch, intake.state, lambda: relay.status() if settings.relay_enabled else None),
-        partial(Replays.of, settings, work.handlers.values()),
-    )
+    sources = web.Sources(health, watch, intake.state, lambda: relay.status() if settings.relay_enabled else None)
+    site = web.Site(settings, sources, partial(Replays.of, settings, work.handlers.values()))
     app.extend_web = site.extend
     app.beside = [*app.beside, Companion(tasks=(site.start,), stop=site.stop)]
     web.register(app, health, metrics)

@@ -32,10 +32,11 @@ _BATCH_COLUMNS: Final = """
     b.batch_id, b.state, b.class_type, b.expected_count, b.filled_count, b.failed_count, b.free_count, b.parked_count,
     b.conflict_count, b.created_at, b.deadline_at, b.completed_at, b.timed_out_at
 """
+# One upper bound: of two, PostgreSQL would begin at the one and walk to the other.
 _PAGE: Final = """
-    (b.created_at, b.batch_id) < (CAST(:before AS timestamptz), CAST(:before_id AS text))
+    (b.created_at, b.batch_id)
+        < (least(CAST(:before AS timestamptz), now() - CAST(:older_than AS interval)), CAST(:before_id AS text))
     AND b.created_at >= coalesce(now() - CAST(:younger_than AS interval), '-infinity')
-    AND b.created_at <= coalesce(now() - CAST(:older_than AS interval), 'infinity')
     ORDER BY b.created_at DESC, b.batch_id DESC LIMIT :limit
 """
 # A class type is NULL exactly as long as the batch is unregistered: a range of its own, in an index of its own.
