@@ -57,7 +57,14 @@ def started_at(pid: int) -> str | None:
         state, *fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return None if state in "ZX" else fields[18]
+    return None if state in "ZX" and not _threads_left(pid) else fields[18]
+
+
+def _threads_left(pid: int) -> bool:
+    """A process whose first thread has ended keeps its ports and files until the last one has."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return len(list((PROC / str(pid) / "task").iterdir())) > 1
+    return False
 
 
 def _started_somehow(pid: int) -> str | None:
