@@ -155,17 +155,17 @@ class Scene:
 
     async def members(self, count: int) -> None:
         """Waits until the group has that many, and all of them have their partitions."""
-        async with self.admin() as admin:
 
-            async def so_many() -> bool:
-                try:
+        async def so_many() -> bool:
+            try:
+                async with self.admin() as admin:
                     (answer,) = await admin.describe_consumer_groups([self.settings.consumer_group])
-                except KafkaError:
-                    return False
-                ((_, _, state, _, _, members, *_),) = answer.groups
-                return state in {"Stable", "Empty"} and len(members) == count
+            except KafkaError:
+                return False
+            ((_, _, state, _, _, members, *_),) = answer.groups
+            return state in {"Stable", "Empty"} and len(members) == count
 
-            await self.until(so_many)
+        await self.until(so_many)
 
     async def owned(self, *topics: str) -> None:
         """Waits until the members of the group have the partitions of these topics and no others."""
