@@ -64,7 +64,11 @@ class LaneConsumer(Consumer):
 
     @override
     def _new_consumer_thread(self) -> LaneThread:
-        return LaneThread(self, loop=self.loop, beacon=self.beacon)
+        """On asyncio's own loop: uvloop refuses to write to a connection that was just lost with a RuntimeError.
+
+        aiokafka's tasks know no such error and end by it, unheard: the worker would be out of its group for ever.
+        """
+        return LaneThread(self, loop=self.loop, thread_loop=asyncio.SelectorEventLoop(), beacon=self.beacon)
 
     # Everything ends on revoke, assign, stop_flow and stop.
 

@@ -4,7 +4,9 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
+import faust
 import pytest
+import uvloop
 
 from els_stream.intake.consumer import LaneConsumer
 
@@ -41,3 +43,23 @@ async def test_a_fetcher_that_is_cancelled_otherwise_says_so() -> None:
 
     with pytest.raises(asyncio.CancelledError):
         task.result()
+
+
+async def test_kafkas_client_runs_on_a_loop_that_lets_it_write_to_a_lost_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With uvloop it is a RuntimeError, of which aiokafka's tasks die unheard."""
+    monkeypatch.setattr(asyncio, "new_event_loop", uvloop.new_event_loop)
+    app = faust.App("loops", broker="kafka://localhost:1")
+    consumer = SimpleNamespace(
+        loop=asyncio.get_running_loop(),
+        beacon=None,
+        app=app,
+        transport=SimpleNamespace(app=app),
+        RebalanceListener=LaneConsumer.RebalanceListener,
+    )
+
+    thread = cast("Any", LaneConsumer)._new_consumer_thread(consumer)
+    thread.thread_loop.close()
+
+    assert type(thread.thread_loop) is asyncio.SelectorEventLoop
