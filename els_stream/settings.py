@@ -128,7 +128,7 @@ class Settings(BaseSettings):
     relay_fetch_rows: kinds.Rows = Field(2000, ge=1, le=20_000, description="Most outbox rows read at once.")
 
     batch_deadline_hours: kinds.Hours = Field(
-        72, ge=1, le=8760, description="A batch still incomplete this long after its registration times out."
+        72, ge=0.001, le=8760, description="A batch still incomplete this long after its registration times out."
     )
     parked_retention_days: kinds.Days = Field(
         7, ge=1, le=365, description="What is parked for a batch that never registers then becomes a dead letter."

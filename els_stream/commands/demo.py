@@ -6,7 +6,7 @@ import click
 
 from els_stream.demo.run import demo as perform
 from els_stream.demo.screen import Screen
-from els_stream.demo.traffic import LARGEST, make_traffic, with_a_lie
+from els_stream.demo.traffic import LARGEST, Mix, make_traffic, with_a_lie
 from els_stream.settings import load_settings
 
 BATCHES = 48
@@ -29,5 +29,5 @@ def demo(*, seed: int, batches: int, largest: int, lie: bool) -> None:
     On servers of its own, or on those of `els up`; a database, topics and a consumer group are made for it and removed.
     Exit code 1 if anything came out otherwise than it must.
     """
-    traffic = make_traffic(seed, batches, largest)
+    traffic = make_traffic(seed, batches, largest, Mix(overdue=True))
     asyncio.run(perform(load_settings(), with_a_lie(traffic) if lie else traffic, Screen()))

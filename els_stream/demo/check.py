@@ -36,6 +36,7 @@ def _of_batch(promise: Promise, tale: Tale) -> Iterator[str]:
     yield from _excess(promise, tale)
     yield from _completion(promise, tale)
     yield from _errors(promise, tale)
+    yield from _timeouts(promise, tale)
     yield from _order(tale)
 
 
@@ -50,10 +51,11 @@ def _counts(promise: Promise, tale: Tale) -> Iterator[str]:
         ("completed", tale.completed, int(promise.full)),
         ("ready", tale.ready, int(promise.ready(assigned))),
         ("validation errors", tale.errors, int(promise.full and assigned < promise.slots)),
-        ("readiness timeout", tale.timeouts, 0),
     ):
         if len(events) != due:
             yield f"{len(events)} events of {name}, not {due}"
+    if len(tale.timeouts) not in promise.timeouts:
+        yield f"{len(tale.timeouts)} events of readiness timeout, not {promise.timeouts}"
 
 
 def _slots(promise: Promise, tale: Tale) -> Iterator[str]:
@@ -118,6 +120,18 @@ def _errors(promise: Promise, tale: Tale) -> Iterator[str]:
             yield "validation errors whose summary adds up to something else"
         if summary.critical_failure is not (not held):
             yield "validation errors that are critical with essays there, or not without any"
+
+
+def _timeouts(promise: Promise, tale: Tale) -> Iterator[str]:
+    for event in (told.data for told in tale.timeouts):
+        there = {essay.essay_id: essay.text_storage_id for essay in event.ready_essays}
+        missing = set(event.missing_essay_ids)
+        if event.expected_count != promise.slots or event.actual_count != len(there):
+            yield f"the timeout counts {event.actual_count} of {event.expected_count}"
+        if missing & there.keys() or not missing | there.keys() <= promise.essay_ids or not missing:
+            yield "the timeout tells of other slots than those that are there and those that are missing"
+        if not set(there.values()) <= promise.contents.keys():
+            yield "the timeout names texts that nobody sent"
 
 
 def _order(tale: Tale) -> Iterator[str]:

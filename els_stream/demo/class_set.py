@@ -45,6 +45,7 @@ class ClassSet:
     story: Story
     batch_id: str
     slots: int
+    overdue: bool = False
     sent: list[Sent] = field(default_factory=list)
     contents: dict[str, tuple[Upload, ...]] = field(default_factory=dict)
     failures: dict[str, Failed] = field(default_factory=dict)
@@ -82,6 +83,7 @@ class ClassSet:
             correlation_id=self.correlation_id,
             registered=self.story.registered is not When.NEVER,
             confirmed=self.story.confirmed is not When.NEVER,
+            overdue=self.overdue,
             contents=self.contents,
             failures=self.failures,
         )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from aiokafka import AIOKafkaProducer
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from els_stream.contracts import topics
 from els_stream.contracts.topics import INPUT_TOPICS
 from els_stream.dev.processes import undisturbed
 from els_stream.positions import Partition
@@ -90,12 +91,21 @@ class Performance:
                 check()
             await self._look(engine)
             show(self.counts)
-            if self.counts.handled == len(self.traffic.messages) and not self.counts.waiting:
+            if self._all_told():
                 return True
             if self.counts != before:
                 moved, before = time.monotonic(), replace(self.counts)
             await asyncio.sleep(LOOK_SECONDS)
         return False
+
+    def _all_told(self) -> bool:
+        """Deadlines pass after all was handled, and their events are the last."""
+        timeouts = self.transcript.counts[topics.READINESS_TIMEOUT]
+        return (
+            self.counts.handled == len(self.traffic.messages)
+            and not self.counts.waiting
+            and timeouts >= self.traffic.told(topics.READINESS_TIMEOUT).low
+        )
 
     async def _look(self, engine: AsyncEngine) -> None:
         """The ledger first: what it says is handled has its events in the outbox by then, or sent."""

@@ -59,6 +59,7 @@ class Promise:
     correlation_id: UUID
     registered: bool
     confirmed: bool
+    overdue: bool  # the deadline is so short that it passes before the end
     contents: Mapping[str, tuple[Upload, ...]]
     failures: Mapping[str, Failed]
 
@@ -88,8 +89,17 @@ class Promise:
     def ready(self, assigned: int) -> bool:
         return self.full and self.regular and self.confirmed and assigned > 0
 
+    @property
+    def timeouts(self) -> Between:
+        """A batch that fills may do so before its deadline or after; one that does not is told of once."""
+        if not (self.overdue and self.registered):
+            return exactly(0)
+        return Between(0, 1) if self.full else exactly(1)
+
     def told(self, topic: str) -> Between:
         """How many different events of this batch a topic must hold."""
+        if topic == topics.READINESS_TIMEOUT:
+            return self.timeouts
         low, high = self._told(topic, self.assigned.low), self._told(topic, self.assigned.high)
         return Between(min(low, high), max(low, high))
 

@@ -16,6 +16,7 @@ from els_stream.demo.transcript import Transcript
 from els_stream.demo.workers import workers
 from els_stream.dev.servers import running
 from els_stream.errors import DemoFailed, ServersUnavailable
+from els_stream.verify.run import verify
 
 if TYPE_CHECKING:
     from els_stream.demo.promises import Traffic
@@ -46,12 +47,25 @@ async def _perform(settings: Settings, found: Addresses, traffic: Traffic, scree
         with screen.step(f"{WORKERS} workers"):
             crew = await end.enter_async_context(workers(here, WORKERS))
         for worker in crew:
-            screen.say(f"  {worker.web}/readyz and /metrics, log {worker.log}")
+            screen.say(f"  {worker.web}/ is its page; log {worker.log}")
         heard = await end.enter_async_context(audience(here, transcript))
         performance = Performance(here, traffic, transcript, Counts())
         with screen.step("all records sent, handled and told of"), screen.progress(traffic) as show:
             done = await performance.run(heard, crew, show)
         _judge(traffic, transcript, screen, done=done)
+        await _prove(here, screen)
+        screen.say("`make run` keeps a worker, with its page at http://127.0.0.1:6066/.")
+
+
+async def _prove(settings: Settings, screen: Screen) -> None:
+    """What `els verify --kafka` does."""
+    screen.say("")
+    violated = 0
+    async for finding in verify(settings, kafka=True):
+        violated += finding.violated
+        screen.say(str(finding))
+    if violated:
+        raise DemoFailed(f"{violated} violations of what must always hold")
 
 
 def _judge(traffic: Traffic, transcript: Transcript, screen: Screen, *, done: bool) -> None:

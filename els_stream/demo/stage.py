@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
@@ -21,6 +21,10 @@ from els_stream.topics import TOPICS, delete_topics, ensure_topics
 if TYPE_CHECKING:
     from els_stream.dev.servers import Addresses
     from els_stream.settings import Settings
+
+
+# Long enough for most batches to fill before it, short enough to wait for with those that never do.
+DEADLINE_SECONDS: Final = 15
 
 
 @contextlib.asynccontextmanager
@@ -42,7 +46,14 @@ async def stage(settings: Settings, found: Addresses) -> AsyncIterator[Settings]
 
 
 def _settings(settings: Settings, broker: str, url: str, name: str) -> Settings:
-    own = {"broker_url": None, "database_url": None, "consumer_group": name, "topic_prefix": f"{name}."}
+    own = {
+        "broker_url": None,
+        "database_url": None,
+        "consumer_group": name,
+        "topic_prefix": f"{name}.",
+        "batch_deadline_hours": DEADLINE_SECONDS / 3600,
+        "expiry_interval_seconds": 1.0,
+    }
     return settings.model_copy(update=own).with_servers(broker_url=broker, database_url=url)
 
 

@@ -35,11 +35,12 @@ _SIZES: Final = (SMALLEST, LARGEST)
 class Mix:
     """Shares of all records: the `late` are overtaken by others, unreadable ones are added until so many are `refused`.
 
-    Every tenth is repeated in any mix.
+    Every tenth is repeated in any mix. `overdue`: the workers' deadline is so short that it passes before the end.
     """
 
     late: float = 0.0
     refused: float = 0.0
+    overdue: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def make_traffic(seed: int, batches: int, largest: int = LARGEST, mix: Mix | Non
     sent: list[Sent] = []
     promises: list[Promise] = []
     for number in range(batches):
-        class_set = _class_set(dice, number, largest)
+        class_set = _class_set(dice, number, largest, overdue=mix.overdue)
         promises.append(class_set.tell())
         sent += [_later(one, number * _PACE) for one in class_set.sent]
     end = batches * _PACE + 1
@@ -70,10 +71,10 @@ def make_traffic(seed: int, batches: int, largest: int = LARGEST, mix: Mix | Non
     )
 
 
-def _class_set(dice: Dice, number: int, largest: int) -> ClassSet:
+def _class_set(dice: Dice, number: int, largest: int, *, overdue: bool) -> ClassSet:
     story = STORIES[number % len(STORIES)]
     size = min(_SIZES[number], largest) if number < len(_SIZES) else dice.randint(SMALLEST, largest)
-    return ClassSet(dice, story, f"batch-{number + 1:03}", max(size, story.least))
+    return ClassSet(dice, story, f"batch-{number + 1:03}", max(size, story.least), overdue)
 
 
 def _later(sent: Sent, by: float) -> Sent:

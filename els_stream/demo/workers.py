@@ -72,6 +72,8 @@ async def _start(settings: Settings, port: int, log: Path) -> Worker:
         "ELS_CONSUMER_GROUP": settings.consumer_group,
         "ELS_TOPIC_PREFIX": settings.topic_prefix,
         "ELS_STATE_DIR": str(settings.state_dir),
+        "ELS_BATCH_DEADLINE_HOURS": str(settings.batch_deadline_hours),
+        "ELS_EXPIRY_INTERVAL_SECONDS": str(settings.expiry_interval_seconds),
         "ELS_WEB_HOST": LOOPBACK,
     }
     with log.open("wb") as out:

@@ -49,6 +49,13 @@ class Finding:
     violated: int
     shown: Sequence[str]
 
+    def __str__(self) -> str:
+        """A line, and one more per violation that is shown."""
+        verdict = f"{self.violated} VIOLATED" if self.violated else "holds"
+        more = [f"and {self.violated - len(self.shown)} more"] if self.violated > len(self.shown) else []
+        told = "".join(f"\n          - {violation}" for violation in [*self.shown, *more])
+        return f"{self.invariant:<9} {self.checked:>10} checked  {verdict:<12}  {self.meaning}{told}"
+
 
 CHECKS: Final = (
     Check(

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
 import pytest
 
-from els_stream.contracts import topics
+from els_stream.contracts import topics, writing
 from els_stream.contracts.event_ids import event_id
 from els_stream.contracts.records import RawRecord
+from els_stream.contracts.sealing import Occasion
 from els_stream.demo.check import differences
 from els_stream.demo.dice import Dice
 from els_stream.demo.promises import Between, Traffic, exactly
 from els_stream.demo.stories import STORIES
-from els_stream.demo.traffic import make_traffic
+from els_stream.demo.traffic import Mix, make_traffic
 from els_stream.demo.transcript import Transcript
 from tests.demo_reference import outputs
 
@@ -204,3 +206,46 @@ def test_bounds_read_well() -> None:
     assert (str(exactly(3)), str(Between(3, 5))) == ("3", "3 to 5")
     assert 4 in Between(3, 5)
     assert 6 not in Between(3, 5)
+
+
+def timeout(ready: dict[str, str], missing: list[str], expected: int, batch_id: str) -> RawRecord:
+    event = writing.readiness_timeout(
+        Occasion(batch_id=batch_id, correlation_id=Dice(1).uuid(), now=datetime(2026, 1, 31, tzinfo=UTC)),
+        essays=ready.items(),
+        missing_essay_ids=missing,
+        expected_count=expected,
+        timeout_duration_seconds=15,
+    )
+    return RawRecord(event.topic, 0, 0, 0, event.key, event.value, event.headers)
+
+
+def of_timeouts(lines: list[str]) -> list[str]:
+    return [line for line in lines if "timeout" in line]
+
+
+def test_batches_that_never_fill_time_out_once_where_the_deadline_is_short() -> None:
+    overdue = make_traffic(SEED, batches=len(STORIES), largest=9, mix=Mix(overdue=True))
+    late = [promise for promise in overdue.promises if promise.registered and not promise.full]
+    assert late
+    told = [timeout({}, sorted(promise.essay_ids), promise.slots, promise.batch_id) for promise in overdue.promises]
+
+    assert len(of_timeouts(judged([], overdue))) == len(late)
+    assert of_timeouts(judged([timeout({}, ["no such slot"], 1, late[0].batch_id)], overdue))
+    unregistered = [promise for promise in overdue.promises if not promise.registered]
+    assert len(of_timeouts(judged(told, overdue))) == len(unregistered)
+    assert len(of_timeouts(judged(told))) >= len(late)
+
+
+@pytest.mark.parametrize(
+    ("ready", "missing", "expected"),
+    [({"essay": "a text that nobody sent"}, [], 1), ({}, ["a slot of somebody else"], 3), ({}, [], 3)],
+)
+def test_a_timeout_that_tells_of_what_is_not_is_a_difference(
+    ready: dict[str, str], missing: list[str], expected: int
+) -> None:
+    overdue = make_traffic(SEED, batches=len(STORIES), largest=9, mix=Mix(overdue=True))
+    late = next(promise for promise in overdue.promises if promise.registered and not promise.full)
+
+    lines = of_timeouts(judged([timeout(ready, missing, expected, late.batch_id)], overdue))
+
+    assert any(late.batch_id in line and "events of" not in line for line in lines)
