@@ -77,6 +77,7 @@ OVERRIDDEN: Final = (
         _THREAD + "_create_worker_consumer",
         "(self, transport: 'Transport') -> aiokafka.consumer.consumer.AIOKafkaConsumer",
     ),
+    Internal(_THREAD + "on_start", "(self) -> None"),
     Internal(_THREAD + "on_thread_stop", "(self) -> None"),
     Internal(_APP + "_new_transport", "(self) -> faust.types.transports.TransportT"),
     Internal("faust.web.drivers.aiohttp:Web.start_server", "(self) -> None"),

@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast
 
 import aiokafka
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import IllegalStateError, KafkaConnectionError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as KafkaPartition
 from faust.exceptions import ConsumerNotStarted
@@ -23,7 +23,7 @@ from faust.transport.drivers.aiokafka import (
 from faust.types import TP
 from typing_extensions import override
 
-from els_stream.intake.internals import fetch_context, partition_state
+from els_stream.intake.internals import fetch_context, partition_state, stopped
 from els_stream.intake.parts import FetchedRecord
 from els_stream.intake.positioning import LogState
 from els_stream.positions import Partition
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 # What Kafka raises while it is away or moving; AssertionError: aiokafka's own, for an assignment that changed.
 KAFKA_ERRORS: tuple[type[Exception], ...] = (KafkaError, IllegalStateError, AssertionError, OSError, ConsumerNotStarted)
 
+START_SECONDS = 0.5
 STOP_SECONDS = 2.0
 OFFSETS_SECONDS = 5.0
 # In the thread and around it: its queue has two workers only, and a broker that is away answers never.
@@ -47,6 +48,7 @@ class KafkaConsumer(Protocol):
 
     def assignment(self) -> AbstractSet[tuple[str, int]]: ...
     def seek(self, partition: object, offset: int) -> None: ...
+    async def stop(self) -> None: ...
     async def commit(self, offsets: Mapping[Any, object]) -> None: ...
     async def committed(self, partition: object) -> int | None: ...
     async def end_offsets(self, partitions: Sequence[object]) -> Mapping[Any, int]: ...
@@ -81,6 +83,19 @@ class LaneThread(AIOKafkaConsumerThread):
             connections_max_idle_ms=conf.consumer_connections_max_idle_ms,
             **credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context),
         )
+
+    @override
+    async def on_start(self) -> None:
+        """Waits for a broker that is away, as every worker waits for its database."""
+        while not stopped(self):
+            try:
+                await super().on_start()
+            except KafkaConnectionError as error:
+                log.warning("Kafka can't be reached yet: %s", error)
+                await self.kafka.stop()
+                await asyncio.sleep(START_SECONDS)
+            else:
+                return
 
     @override
     async def on_thread_stop(self) -> None:

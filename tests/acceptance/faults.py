@@ -56,8 +56,6 @@ class Faults:
         crew.wake(victim)
 
     async def _restart_kafka(self) -> None:
-        """A worker that is only starting then ends, for whoever runs it to start again: so all have joined before."""
-        await self._scene.members(len(self._scene.crew.workers))
         kafka = self._servers.kafka
         await self._dice.choice((kafka.kill, kafka.stop))()
         await kafka.start()
