@@ -59,9 +59,9 @@ def _expected(batch: ModelBatch) -> Findings:
         "counts": (batch.essays, batch.free, filled, failed, len(batch.parked)),
         "confirmed": batch.confirmed,
         "conflicts": batch.conflicts,
-        "slots": batch.slots,
-        "excess": batch.excess,
-        "failures": batch.failures,
+        "slots": {} if batch.purged else batch.slots,
+        "excess": {} if batch.purged else batch.excess,
+        "failures": set() if batch.purged else batch.failures,
         "parked": [letter.source for letter in batch.parked.values()],
         "told": [(number, *told) for number, told in enumerate(batch.told, start=1)][batch.sent :],
     }

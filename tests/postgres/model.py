@@ -5,7 +5,7 @@ It knows nothing of transactions or SQL. Letters are given to it in the order in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -53,6 +53,7 @@ class ModelBatch:
     conflicts: int = 0
     told: list[tuple[str, str]] = field(default_factory=list)
     sent: int = 0  # so many of the told have left the outbox
+    purged: bool = False
 
     @property
     def free(self) -> int:
@@ -63,7 +64,13 @@ class ModelBatch:
         return {text: upload for upload, text in self.slots.items() if text is not None}
 
     @property
+    def may_be_purged(self) -> bool:
+        return self.state == "completed" and self.class_id is None and self.sent == len(self.told)
+
+    @property
     def state(self) -> str:
+        if self.purged:
+            return "purged"
         if not self.registered:
             return "unregistered"
         if self.free:
@@ -135,11 +142,19 @@ class Model:
         for batch in self.batches.values():
             batch.sent = len(batch.told)
 
+    def purge(self, busy: Collection[str]) -> None:
+        """All that is done and told of goes, but what another worker is at."""
+        for batch_id, batch in self.batches.items():
+            if batch.may_be_purged and batch_id not in busy:
+                batch.purged = True
+
     def handle(self, letter: Letter) -> str:
         """What becomes of it: the label of its outcome, `dead_letter` for whatever is refused."""
         if letter.kind == "poison":
             return self._bury(letter, "not_json")
         batch = self.batches.setdefault(letter.batch_id, ModelBatch())
+        if batch.purged:
+            return self._bury(letter, "batch_purged")
         if letter.kind == "registration":
             return self._register(batch, letter)
         return self._admit(batch, letter) if batch.registered else self._park(batch, letter)

@@ -26,6 +26,7 @@ from els_stream.database import Limits, create_engine
 from els_stream.dev.databases import create_database, drop_database
 from els_stream.dev.servers import Addresses
 from els_stream.handlers.handler import Handler
+from els_stream.handlers.purging import PurgePlan, purge_guests
 from els_stream.strategies import Strategy
 from tests.postgres import letters as write
 from tests.postgres.findings import expected_findings, read_findings
@@ -40,9 +41,10 @@ BATCHES = ["9b", "7a", "night-school"]
 PATIENT = Limits(statement=60, lock=60, idle_in_transaction=60)
 EMPTY = """
     TRUNCATE batch_essay_trackers, essay_states, batch_excess_content, batch_validation_failures, batch_pending_events,
-             event_outbox, dead_letters CASCADE
+             event_outbox, dead_letters, purge_log CASCADE
 """
 
+AT_ONCE = PurgePlan(older_than_days=0, pause_seconds=0)
 ENDS = ["commit"] * 6 + ["stay open"] * 4 + ["crash", "be killed"]
 Way = tuple[Strategy, bool]
 WAYS: list[Way] = [(strategy, locks) for strategy in Strategy for locks in (False, True)]
@@ -110,12 +112,19 @@ class Domain(RuleBasedStateMachine):
         self.shapes = shapes
 
     # One rule: Hypothesis leaves out a rule or two of many in most of its runs, and each of these is needed in all.
-    @rule(then=st.sampled_from(["deliver"] * 5 + ["let go"] * 3 + ["relay"]), delivery=deliveries, later=st.booleans())
+    @rule(
+        then=st.sampled_from(["deliver"] * 5 + ["let go"] * 3 + ["relay", "purge"]),
+        delivery=deliveries,
+        later=st.booleans(),
+    )
     def something_happens(self, then: str, delivery: Delivery, *, later: bool) -> None:
         ready = [desk for desk in self.desks if desk.may_finish]
         if then == "relay":
             self.runner.run(self.school.execute("DELETE FROM event_outbox"))
             self.model.relay()
+        elif then == "purge":
+            self.runner.run(purge_guests(self.school.engine, AT_ONCE, stopping=lambda: False, progress=lambda _: None))
+            self.model.purge({batch_id for desk in self.desks if desk.worker for batch_id in self.locked_by(desk)})
         elif ready and (then == "let go" or all(desk.worker for desk in self.desks)):
             self.finish(ready[-1 if later else 0], "commit" if delivery.end == "stay open" else delivery.end)
         else:
