@@ -1,4 +1,5 @@
 # The worker, and every other command of els: `docker run IMAGE verify`, `docker run IMAGE migrate`.
+# It listens beyond loopback, so a worker wants ELS_WEB_TOKEN; every command wants ELS_BROKER_URL and ELS_DATABASE_URL.
 FROM python:3.13-slim
 
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONPATH=/app
