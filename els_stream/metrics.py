@@ -123,7 +123,7 @@ class Metrics:
         self._timers = Closed(
             registry,
             "els_timer_done",
-            "Batches timed out, parked events given up, heals, and dead letters removed, by this worker's timers.",
+            "Batches timed out or purged, events given up, heals, dead letters removed, by this worker's timers.",
             timer=list(TimerName),
         )
         self._timer_failures = Closed(

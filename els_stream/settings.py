@@ -146,6 +146,24 @@ class Settings(BaseSettings):
         90, ge=1, le=3650, description="Dead letters are kept for this long."
     )
 
+    purge_enabled: bool = Field(default=True, description="Purge finished GUEST batches from this worker, when due.")
+    purge_interval_hours: kinds.Hours = Field(
+        24, ge=0.0001, le=8760, description="Pause between two purges, over all workers."
+    )
+    purge_retention_days: kinds.Days = Field(
+        14, ge=1, le=3650, description="Finished GUEST batches are kept for this long."
+    )
+    purge_abandoned_after_days: kinds.Days = Field(
+        0, ge=0, le=3650, description="GUEST batches that never completed go after this long; 0: never."
+    )
+    tombstone_retention_days: kinds.Days = Field(
+        365, ge=7, le=3650, description="What comes late for a purged batch is known for this long."
+    )
+    purge_chunk_batches: kinds.Number = Field(100, ge=1, le=10_000, description="Most batches purged in a transaction.")
+    purge_pause_seconds: kinds.Seconds = Field(
+        0.02, ge=0, le=60, description="Pause between two transactions of a purge."
+    )
+
     web_host: kinds.Host = Field(
         "127.0.0.1", pattern=r"^[A-Za-z0-9.:_-]{1,253}$", description="Address the web port is bound to."
     )

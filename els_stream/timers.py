@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -18,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from els_stream.handlers.expiring import ExpiryPolicy
 from els_stream.handlers.healing import Sweep
+from els_stream.handlers.purging import Retention
 from els_stream.handlers.recounting import Heals
 from els_stream.intake.failures import classify
 from els_stream.intake.transaction import FORESEEN
@@ -29,6 +31,8 @@ log = logging.getLogger(__name__)
 
 # Workers that started together do not all come at once.
 SPREAD: Final = 0.2
+# Whether a purge is due is in its log, so that restarts neither skip nor repeat one; this long between two looks.
+RETENTION_LOOK_SECONDS: Final = 60.0
 
 
 class TimerName(StrEnum):
@@ -38,6 +42,7 @@ class TimerName(StrEnum):
     GIVE_UP_PARKED = "give_up_parked"
     HEAL_BATCHES = "heal_batches"
     FORGET_DEAD_LETTERS = "forget_dead_letters"
+    PURGE_GUESTS = "purge_guests"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,8 @@ class TimerPolicy:
     sweep: Sweep
     sweep_seconds: float
     dead_letter_retention: timedelta
+    retention: Retention
+    retention_seconds: float
 
 
 def timer_policy(settings: Settings, heals: Heals, partitions: Callable[[], Collection[Partition]]) -> TimerPolicy:
@@ -78,6 +85,20 @@ def timer_policy(settings: Settings, heals: Heals, partitions: Callable[[], Coll
         sweep=Sweep(settings.strategy, heals),
         sweep_seconds=settings.sweep_interval_seconds,
         dead_letter_retention=timedelta(days=settings.dead_letter_retention_days),
+        retention=retention(settings),
+        retention_seconds=min(RETENTION_LOOK_SECONDS, settings.purge_interval_hours * 3600),
+    )
+
+
+def retention(settings: Settings) -> Retention:
+    return Retention(
+        enabled=settings.purge_enabled,
+        guest_days=settings.purge_retention_days,
+        abandoned_days=settings.purge_abandoned_after_days,
+        tombstone_days=settings.tombstone_retention_days,
+        every=timedelta(hours=settings.purge_interval_hours),
+        chunk=settings.purge_chunk_batches,
+        pause_seconds=settings.purge_pause_seconds,
     )
 
 
@@ -97,10 +118,23 @@ class Timers:
     async def round(self, timer: TimerName, step: Step) -> int:
         """Steps while there is more, as long as no other worker is at it. What fails is told and left for later."""
         total = 0
-        try:
+        with self._failures_told(timer):
             while (progress := await self._once(timer, step)).more:
                 total += progress.done
             total += progress.done
+        return total
+
+    async def run_whole(self, timer: TimerName, seconds: float, act: Callable[[AsyncEngine], Awaitable[int]]) -> None:
+        """As `run`, for what has transactions of its own and sees to it that only one worker is at it."""
+        while True:
+            with self._failures_told(timer):
+                self._tell(timer, await act(self._engine))
+            await asyncio.sleep(seconds * self._spread.uniform(1 - SPREAD, 1 + SPREAD))
+
+    @contextmanager
+    def _failures_told(self, timer: TimerName) -> Iterator[None]:
+        try:
+            yield
         except FORESEEN as error:
             self._reports.timer_failed(timer)
             failure = classify(error)
@@ -108,17 +142,19 @@ class Timers:
         except Exception:  # a bug must not end the worker; it is told at each round
             self._reports.timer_failed(timer)
             log.exception("%s: unforeseen", timer)
-        return total
 
     async def _once(self, timer: TimerName, step: Step) -> Progress:
         async with self._engine.begin() as conn:
             if not await take_turn(conn, timer):
                 return Progress(0, more=False)
             progress = await step(conn)
-        if progress.done:
-            self._reports.timer_done(timer, progress.done)
-            log.info("%s: %d", timer, progress.done)
+        self._tell(timer, progress.done)
         return progress
+
+    def _tell(self, timer: TimerName, done: int) -> None:
+        if done:
+            self._reports.timer_done(timer, done)
+            log.info("%s: %d", timer, done)
 
 
 def bounded(act: Callable[[AsyncConnection], Awaitable[int]]) -> Step:

@@ -18,7 +18,7 @@ from els_stream.decisions.purging import AnotherPurgeRuns, Purged, PurgeResult, 
 from els_stream.statements import purge
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -29,13 +29,19 @@ _LOCK_TIMEOUT = "55P03"
 class PurgePlan:
     """GUEST batches that completed `older_than_days` ago, in chunks of at most `chunk` with a pause (s) between.
 
-    `abandoned`: instead those that were registered that long ago and never completed.
+    `abandoned`: instead those that were registered that long ago and never completed. `every`: only if no such run
+    began within that time.
     """
 
     older_than_days: int
     chunk: int = 100
     pause_seconds: float = 0.02
     abandoned: bool = False
+    every: timedelta | None = None
+
+    @property
+    def action(self) -> str:
+        return "purge_abandoned" if self.abandoned else "purge"
 
     @property
     def age(self) -> timedelta:
@@ -63,14 +69,49 @@ async def purge_guests(
         if not alone:
             return AnotherPurgeRuns()
         async with engine.begin() as conn:
-            action = "purge_abandoned" if plan.abandoned else "purge"
-            run = _Run(await purge.begin_log(conn, action, "GUEST", plan.older_than_days), plan.chunk)
+            if plan.every is not None and await purge.ran_within(conn, plan.action, plan.every):
+                return Purged(Removed())
+            run = _Run(await purge.begin_log(conn, plan.action, "GUEST", plan.older_than_days), plan.chunk)
         while not stopping():
             if not await _chunk(engine, plan, run):
                 return Purged(run.removed)
             progress(run.removed)
             await asyncio.sleep(plan.pause_seconds)
         return Purged(run.removed, finished=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """What the timer keeps to: see the settings of the same names. `abandoned_days` of 0 means never."""
+
+    enabled: bool
+    guest_days: int
+    abandoned_days: int
+    tombstone_days: int
+    every: timedelta
+    chunk: int
+    pause_seconds: float
+
+    def plans(self) -> Iterator[PurgePlan]:
+        yield PurgePlan(self.guest_days, self.chunk, self.pause_seconds, every=self.every)
+        if self.abandoned_days:
+            yield PurgePlan(self.abandoned_days, self.chunk, self.pause_seconds, abandoned=True, every=self.every)
+
+
+async def keep_retention(engine: AsyncEngine, retention: Retention) -> int:
+    """Purge what is due and drop tombstones that are old enough; how many batches were purged."""
+    if not retention.enabled:
+        return 0
+    batches = 0
+    for plan in retention.plans():
+        result = await purge_guests(engine, plan, stopping=lambda: False, progress=lambda _: None)
+        if isinstance(result, Purged):
+            batches += result.removed.batches
+    dropped = retention.chunk
+    while dropped == retention.chunk:
+        async with engine.begin() as conn:
+            dropped = await purge.drop_tombstones(conn, timedelta(days=retention.tombstone_days), retention.chunk)
+    return batches
 
 
 async def count_guests(conn: AsyncConnection, older_than_days: int) -> Removed:

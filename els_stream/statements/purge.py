@@ -92,6 +92,10 @@ _BEGIN_LOG = text("""
     INSERT INTO purge_log (action, class_type, older_than_days, batches, removed)
     VALUES (:action, :class_type, :days, 0, '{}') RETURNING id
 """)
+_RECENT = text("""
+    SELECT EXISTS (SELECT FROM purge_log
+                   WHERE action = :action AND started_at > clock_timestamp() - CAST(:every AS interval))
+""")
 _ADD_TO_LOG = text("""
     UPDATE purge_log SET batches = :batches, removed = CAST(:removed AS jsonb), finished_at = clock_timestamp()
     WHERE id = :id
@@ -161,6 +165,11 @@ async def count(conn: AsyncConnection, batch_ids: Collection[str]) -> Removed:
 async def old(conn: AsyncConnection, age: timedelta) -> list[str]:
     """The batches that a purge would take now; locks nothing."""
     return list((await conn.execute(_OLD, {"age": age})).scalars())
+
+
+async def ran_within(conn: AsyncConnection, action: str, every: timedelta) -> bool:
+    """Whether such a run began less than `every` ago."""
+    return bool((await conn.execute(_RECENT, {"action": action, "every": every})).scalar_one())
 
 
 async def begin_log(conn: AsyncConnection, action: str, class_type: str | None, days: int | None) -> int:

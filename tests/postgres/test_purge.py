@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from els_stream import timers
 from els_stream.decisions.purging import AnotherPurgeRuns, Purged, PurgeResult, Removed
 from els_stream.handlers import purging
-from els_stream.handlers.purging import Erased, NothingToErase, PurgePlan, StillPublishing
+from els_stream.handlers.purging import Erased, NothingToErase, PurgePlan, Retention, StillPublishing
+from els_stream.settings import Settings
 from els_stream.verify.invariants import check_invariants
 from tables import batch_essay_trackers, batch_excess_content, batch_validation_failures, dead_letters, essay_states
 from tests import factories as make
@@ -224,3 +226,43 @@ async def test_a_student_is_forgotten_everywhere_and_the_record_names_nobody(sch
     (record,) = await school.rows("SELECT * FROM purge_log")
     assert (record.action, record.removed) == ("erase_student", {"associations": cleared})
     assert make.BATCH not in str(record)
+
+
+def retention(**settings: object) -> Retention:
+    return timers.retention(Settings.model_validate(settings))
+
+
+async def test_the_timer_purges_what_is_due_once_in_its_interval_whoever_looks(school: School) -> None:
+    await complete(school, GUESTS)
+    await age(school, GUESTS, 15)
+
+    assert await purging.keep_retention(school.engine, retention()) == 1
+    await complete(school, f"{GUESTS}-2")
+    await age(school, f"{GUESTS}-2", 15)
+    assert await purging.keep_retention(school.engine, retention()) == 0
+    await school.execute("UPDATE purge_log SET started_at = started_at - interval '25 hours'")
+    assert await purging.keep_retention(school.engine, retention()) == 1
+
+
+async def test_the_timer_can_be_off_and_takes_abandoned_batches_only_when_told(school: School) -> None:
+    await school.together(school.registration(GUESTS, essays=2))
+    await school.execute("UPDATE batch_essay_trackers SET registered_at = now() - interval '31 days'")
+
+    assert await purging.keep_retention(school.engine, retention()) == 0
+    assert await purging.keep_retention(school.engine, retention(purge_enabled=False)) == 0
+    assert await purging.keep_retention(school.engine, retention(purge_abandoned_after_days=30)) == 1
+
+
+async def test_tombstones_go_after_their_own_time(school: School) -> None:
+    for number in range(3):
+        await complete(school, f"{GUESTS}-{number}")
+        await age(school, f"{GUESTS}-{number}", 15)
+    await purge(school, PurgePlan(14))
+    await school.execute(
+        "UPDATE batch_essay_trackers SET purged_at = purged_at - interval '366 days' WHERE batch_id <> :young",
+        young=f"{GUESTS}-2",
+    )
+
+    await purging.keep_retention(school.engine, retention(purge_chunk_batches=1))
+
+    assert [row.batch_id for row in await school.rows("SELECT batch_id FROM batch_essay_trackers")] == [f"{GUESTS}-2"]

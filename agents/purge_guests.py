@@ -1,0 +1,14 @@
+"""Finished GUEST batches whose retention is over."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from els_stream.handlers.purging import keep_retention
+from els_stream.timers import TimerName, Timers
+
+
+async def purge_guests(timers: Timers) -> None:
+    """The function of `els purge`, when its log says that it is due. What fails is tried again at the next round."""
+    act = partial(keep_retention, retention=timers.policy.retention)
+    await timers.run_whole(TimerName.PURGE_GUESTS, timers.policy.retention_seconds, act)
