@@ -121,6 +121,7 @@ async def test_a_header_that_no_client_can_write_holds_back_its_batch_only(
 
     async with relaying(engine, addresses.broker, topic_prefix):
         await until_left(engine, 2)
+        await until_held(engine, 1)
         [told] = await errors(engine)
 
     assert "can't be written" in told
