@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from els_stream.contracts.records import RawRecord
 from els_stream.database import Limits, create_engine
+from els_stream.handlers.purging import PurgePlan, purge_guests
 from tests import factories as make
 from tests.postgres.school import School, handlers_by_topic
 from tests.postgres.staging import worker
@@ -133,6 +134,21 @@ async def test_every_essay_costs_a_walk_to_the_database_and_back_fifty_times(sch
 
     assert few <= 8
     assert many <= few + 2
+
+
+async def test_years_after_the_course_my_essays_were_still_in_the_database(school: School) -> None:
+    """Batches were purged, and every essay row stayed behind without one."""
+    await school.together(school.registration(essays=2))
+    await school.together(*school.contents([0, 1]))
+    async with school.all_sent():
+        plan = PurgePlan(older_than_days=0)
+        await purge_guests(school.engine, plan, stopping=lambda: False, progress=lambda _: None)
+
+        assert (await school.tracker()).state == "purged"
+        assert await school.slots() == []
+        assert make.BATCH not in str(await school.rows("SELECT batch_id FROM essay_states"))
+    await school.execute("DELETE FROM event_outbox")
+    await school.execute("DELETE FROM batch_essay_trackers")
 
 
 async def test_the_same_news_came_under_three_different_ids(school: School) -> None:
