@@ -116,5 +116,6 @@ def _poison(delivered: Iterable[Sent]) -> Iterator[Poison]:
 def with_a_lie(traffic: Traffic) -> Traffic:
     """The same records, and one promise of an essay that nobody sends: the demo must notice."""
     first, *others = traffic.promises
-    lie = replace(first, essay_ids=first.essay_ids | {"the-essay-that-the-dog-ate"})
+    # No time-out is waited for: the batch is full, but for the lie.
+    lie = replace(first, essay_ids=first.essay_ids | {"the-essay-that-the-dog-ate"}, overdue=False)
     return replace(traffic, promises=(lie, *others))

@@ -20,7 +20,7 @@ from els_stream.dev.servers import Addresses
 
 SMALL = ("--batches", "16", "--largest", "12")
 LONG = ("--batches", "400")
-LAST_STEP_BEFORE_TRAFFIC = "/metrics"
+LAST_STEP_BEFORE_TRAFFIC = "is its page"
 
 
 @pytest.fixture
