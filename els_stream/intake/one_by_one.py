@@ -38,7 +38,7 @@ class OneByOne:
             suspects[:] = [suspect for suspect in suspects if suspect.run.part.live]
             together = (*(suspect.run for suspect in suspects), run)
             started = time.monotonic()
-            result = await self._attempts.attempt((run,), suspects, behind=behind.open)
+            result = await self._attempts.attempt((run,), suspects, behind=behind)
             if isinstance(result, Done):
                 self._aftermath.buried(suspects)
                 self._aftermath.done((run,), result.outcomes, started)
@@ -81,7 +81,7 @@ class OneByOne:
         """Alone in its transaction; held if not even that works."""
         times = 0
         while self._aftermath.going((suspect.run,)):
-            result = await self._attempts.attempt((), (suspect,), behind=behind.open)
+            result = await self._attempts.attempt((), (suspect,), behind=behind)
             if isinstance(result, Done):
                 self._aftermath.buried((suspect,))
                 return

@@ -39,12 +39,14 @@ class Runner:
         lane = self._around.lane
         slots = asyncio.Semaphore(self._limits.in_flight)
         previous: asyncio.Task[None] | None = None
+        behind = Behind()
         while not lane.stopping:
             await slots.acquire()
             batch = await lane.take(self._topic, self._limits.records, self._limits.bytes)
             if not batch:
                 return
-            previous = asyncio.create_task(self._settle(batch, Behind(previous)), name=f"{self._agent} micro-batch")
+            behind = Behind(previous, behind.has_worked)
+            previous = asyncio.create_task(self._settle(batch, behind), name=f"{self._agent} micro-batch")
             lane.in_flight.add(previous)
             previous.add_done_callback(lane.in_flight.discard)
             previous.add_done_callback(lambda _: slots.release())
@@ -57,5 +59,6 @@ class Runner:
             log.exception("%s: a bug of the intake; its partitions are read again", self._agent)
             self._aftermath.hold({run.part for run in batch}, "intake")
         finally:
+            behind.worked()
             await behind.wait()
             self._around.retries.over(self._agent)

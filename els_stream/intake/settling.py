@@ -26,7 +26,7 @@ class Settler:
         seen: Counter[Verdict] = Counter()
         while batch := self._aftermath.going(batch):
             started = time.monotonic()
-            result = await self._attempts.attempt(batch, behind=behind.open)
+            result = await self._attempts.attempt(batch, behind=behind)
             if isinstance(result, Done):
                 self._aftermath.done(batch, result.outcomes, started)
                 return

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from els_stream.contracts.reasons import DeadLetterReason
 from els_stream.contracts.records import RawRecord
 from els_stream.crash_points import CrashPoint, reach
+from els_stream.intake.behind import Behind
 from els_stream.intake.failures import Failure, LedgerMoved, Verdict, classify
 from els_stream.intake.handling import Bury, Handler, Labelled, Reading
 from els_stream.intake.parts import MicroBatch, Run, records_of, spans_of
@@ -66,8 +67,8 @@ Result: TypeAlias = Done | Failed
 
 
 class Attempts(Protocol):
-    async def attempt(self, batch: MicroBatch, suspects: Sequence[Suspect] = (), *, behind: bool) -> Result:
-        """Tries once. `behind`: an earlier micro-batch may still be about to move the same rows of the ledger."""
+    async def attempt(self, batch: MicroBatch, suspects: Sequence[Suspect] = (), *, behind: Behind) -> Result:
+        """Tries once, when its turn has come behind an earlier micro-batch, which moves the ledger before it."""
         ...
 
 
@@ -81,14 +82,16 @@ class Transactions(Generic[Reading]):
     def prepare(self, batch: MicroBatch) -> Sequence[Reading]:
         return self._handler.prepare(records_of(batch))
 
-    async def attempt(self, batch: MicroBatch, suspects: Sequence[Suspect] = (), *, behind: bool) -> Result:
+    async def attempt(self, batch: MicroBatch, suspects: Sequence[Suspect] = (), *, behind: Behind) -> Result:
         """See Attempts."""
         try:
             readings = self.prepare(batch)
+            await behind.turn()
             async with self._engine.begin() as conn:
                 outcomes = await self._handler.apply(conn, readings) if readings else ()
                 await self._bury_all(conn, suspects)
-                await self._advance(conn, (*(suspect.run for suspect in suspects), *batch), behind=behind)
+                behind.worked()
+                await self._advance(conn, (*(suspect.run for suspect in suspects), *batch), behind=behind.open)
                 reach(CrashPoint.BEFORE_COMMIT)
             reach(CrashPoint.AFTER_COMMIT)
             return Done(outcomes)

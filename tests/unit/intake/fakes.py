@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from els_stream.contracts.records import RawRecord
 from els_stream.intake.aftermath import Aftermath, Surroundings
 from els_stream.intake.backoff import Backoff
+from els_stream.intake.behind import Behind
 from els_stream.intake.failures import Failure, Verdict
 from els_stream.intake.lane import Lane, LaneLimits
 from els_stream.intake.parts import MicroBatch, Part, records_of, spans_of, take
@@ -127,7 +128,7 @@ class Stage:
         part.receive([Fetched(row.next_offset + n, value.encode()) for n, value in enumerate(values)], "alpha")
         return take([part], 1000, 1_000_000)
 
-    async def attempt(self, batch: MicroBatch, suspects: Sequence[Suspect] = (), *, behind: bool) -> Result:
+    async def attempt(self, batch: MicroBatch, suspects: Sequence[Suspect] = (), *, behind: Behind) -> Result:
         del behind
         values = [_text(record) for record in records_of(batch)]
         self.tried.append(values)
