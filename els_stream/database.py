@@ -50,8 +50,8 @@ def limits_of(settings: Settings) -> Limits:
 def create_engine(url: str, limits: Limits, *, pool_size: int = 10, name: str = "els") -> AsyncEngine:
     """An engine for the hot path. A connection that the pool hands out may be dead: the failure policy tries again.
 
-    Its sessions plan for index probes only. A plan that was made while a table was small is kept by the connection's
-    prepared statements, and a scan or a hash in it would be paid for on millions of rows.
+    Its sessions plan for index probes only, and anew each time. A generic plan does not know how many rows come in by
+    an array, and is kept: one that was made while a table was small may join the wrong way round when it is not.
     """
     server_settings = {
         "application_name": name,
@@ -65,6 +65,7 @@ def create_engine(url: str, limits: Limits, *, pool_size: int = 10, name: str = 
         "enable_seqscan": "off",
         "enable_hashjoin": "off",
         "enable_mergejoin": "off",
+        "plan_cache_mode": "force_custom_plan",
     }
     engine = create_async_engine(
         url,
