@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.errors import KafkaError
 
 from els_stream.positions import Partition
 from els_stream.web.health import Code, Reason
@@ -14,16 +17,9 @@ from els_stream.web.health import Code, Reason
 LOOK_SECONDS: Final = 3.0
 CLOSE_SECONDS: Final = 0.5
 NAMED: Final = 5
+# uvloop refuses to write to a connection that was just lost with a RuntimeError.
+AWAY: Final = (KafkaError, OSError, RuntimeError)
 REBALANCES: Final = frozenset({"PreparingRebalance", "CompletingRebalance"})
-
-
-class Admin(Protocol):
-    """The part of aiokafka's admin client that is used here; it ships no types."""
-
-    async def start(self) -> None: ...
-    async def close(self) -> None: ...
-    async def describe_topics(self, topics: Sequence[str]) -> list[dict[str, Any]]: ...
-    async def describe_consumer_groups(self, group_ids: list[str]) -> list[Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +52,7 @@ class Group:
         self._broker = broker
         self._group = group
         self._topics = list(topics)
-        self._admin: Admin | None = None
+        self._admin: AIOKafkaAdminClient | None = None
         self.partitions: frozenset[Partition] = frozenset()
 
     async def look(self) -> list[Reason]:
@@ -64,7 +60,7 @@ class Group:
         try:
             async with asyncio.timeout(LOOK_SECONDS):
                 ownership = await self._ask()
-        except (importlib.import_module("aiokafka.errors").KafkaError, OSError) as error:
+        except AWAY as error:
             self.partitions = frozenset()
             await self.close()
             return [Reason(Code.BROKER, type(error).__name__)]
@@ -77,12 +73,12 @@ class Group:
             try:
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await admin.close()
-            except (importlib.import_module("aiokafka.errors").KafkaError, OSError):
+            except AWAY:
                 return
 
     async def _ask(self) -> Ownership:
         if self._admin is None:
-            self._admin = importlib.import_module("aiokafka.admin").AIOKafkaAdminClient(bootstrap_servers=self._broker)
+            self._admin = AIOKafkaAdminClient(bootstrap_servers=self._broker)
             await self._admin.start()
         topics = await self._admin.describe_topics(self._topics)
         (answer,) = await self._admin.describe_consumer_groups([self._group])
@@ -100,5 +96,5 @@ class Group:
 def _assigned(assignment: bytes) -> list[Partition]:
     if not assignment:
         return []
-    protocol = importlib.import_module("aiokafka.coordinator.protocol").ConsumerProtocolMemberAssignment
-    return [Partition(*partition) for partition in protocol.decode(assignment).partitions()]
+    decoded = ConsumerProtocolMemberAssignment.decode(assignment)
+    return [Partition(*partition) for partition in decoded.partitions()]
