@@ -92,8 +92,9 @@ class Positioner:
 
         Raises what Kafka and the database raise: nothing was lost, ask again.
         """
-        states = await self._positions.states(partitions)
+        # The ledger first: another owner may move it meanwhile, and then an end that was read before it lies below it.
         rows = await self._ledger.read(partitions)
+        states = await self._positions.states(partitions)
         decided = {tp: decide(states[tp], rows.get(tp), self._other_log_at.get(tp)) for tp in partitions}
         await self._settle(decided)
         resumes = {tp: position for tp, position in decided.items() if isinstance(position, Resume)}

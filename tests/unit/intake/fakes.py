@@ -76,6 +76,7 @@ class FakeLog:
     positions: dict[Partition, int] = field(default_factory=dict)
     touched: int = 0
     on_fetch: Callable[[], None] = lambda: None
+    on_states: Callable[[], None] = lambda: None
 
     def assignment(self) -> AbstractSet[Partition]:
         return set(self.state)
@@ -84,7 +85,9 @@ class FakeLog:
         return True
 
     async def states(self, partitions: AbstractSet[Partition]) -> Mapping[Partition, LogState]:
-        return {tp: self.state[tp] for tp in partitions}
+        states = {tp: self.state[tp] for tp in partitions}
+        self.on_states()
+        return states
 
     async def seek(self, where: Mapping[Partition, int]) -> None:
         self.seeks.append(where)

@@ -50,3 +50,14 @@ async def test_a_topic_made_anew_moves_the_ledger_once_and_is_read_from_its_begi
     assert ledger.rows == {TP: LedgerRow(0, None)}
     (part,) = await positioner.position({TP})
     assert part.expected == 0
+
+
+async def test_another_owner_that_gets_on_meanwhile_does_not_make_the_topic_look_anew() -> None:
+    log, ledger = FakeLog({TP: LogState(0, 50, None)}), FakeLedger({TP: ROW})
+
+    def handled_by_the_other() -> None:
+        ledger.rows[TP] = LedgerRow(60, Mark(3, 4))
+
+    log.on_states = handled_by_the_other
+    await Positioner(log, ledger, Silent()).position({TP})
+    assert ledger.rows == {TP: LedgerRow(60, Mark(3, 4))}
