@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from els_stream.decisions.batch import Payload
     from els_stream.decisions.outcomes import Outcome
+    from els_stream.handlers.handler import Locked
     from els_stream.handlers.reading import Incoming
     from els_stream.statements.trackers import LockedBatches
     from els_stream.strategies import Strategy
@@ -79,14 +80,17 @@ def associations_arrival(incoming: Incoming[StudentAssociationsConfirmedV1]) -> 
     )
 
 
-async def admit(conn: AsyncConnection, arrivals: Sequence[Arrival], policy: ArrivalPolicy) -> list[Outcome]:
-    """Lock the batches of these arrivals and give each its fate, in order.
+async def admit(
+    conn: AsyncConnection, arrivals: Sequence[Arrival], policy: ArrivalPolicy, locked: Locked
+) -> list[Outcome]:
+    """Lock the batches of these arrivals, say so, and give each its fate, in order.
 
     InventoryMismatch casts doubt on its batches: the next try recounts them first.
     """
     if policy.advisory_locks:
         await lock_contents(conn, [(a.batch_id, a.parkable.subject) for a in arrivals])
     batches = await trackers.lock(conn, {arrival.batch_id for arrival in arrivals})
+    locked()
     await policy.doubts.resolve(conn, batches, policy.strategy)
     try:
         return await _admit(conn, batches, arrivals, policy)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from els_stream.decisions.outcomes import Refused
 from els_stream.handlers.burial import Burial, bury_each
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 EventT = TypeVar("EventT", bound=AnyEvent)
 Reading = Incoming[AnyEvent] | Rejected
+Locked: TypeAlias = "Callable[[], None]"
+
+
+def unheard() -> None:
+    """For callers whom nobody follows."""
 
 
 class Handler(Protocol):
@@ -37,8 +42,13 @@ class Handler(Protocol):
         """One reading per record, in order. Pure; what breaks its contract is a `Rejected`, never an exception."""
         ...
 
-    async def apply(self, conn: AsyncConnection, readings: Sequence[Reading]) -> Sequence[Outcome]:
-        """One outcome per reading, in order; effects, outbox rows and dead letters are written and not committed."""
+    async def apply(
+        self, conn: AsyncConnection, readings: Sequence[Reading], locked: Locked = unheard
+    ) -> Sequence[Outcome]:
+        """One outcome per reading, in order; effects, outbox rows and dead letters are written and not committed.
+
+        `locked` is called once every lock is taken that these readings need.
+        """
         ...
 
 
@@ -49,15 +59,17 @@ class EventHandler(Generic[EventT]):
     name: str
     topic: str
     read: Callable[[bytes | None], Envelope[EventT]]
-    admit: Callable[[AsyncConnection, Sequence[Incoming[EventT]]], Awaitable[Sequence[Outcome]]]
+    admit: Callable[[AsyncConnection, Sequence[Incoming[EventT]], Locked], Awaitable[Sequence[Outcome]]]
 
     def prepare(self, records: Sequence[RawRecord]) -> Sequence[Reading]:
         return [read_record(self.read, record) for record in records]
 
-    async def apply(self, conn: AsyncConnection, readings: Sequence[Reading]) -> Sequence[Outcome]:
+    async def apply(
+        self, conn: AsyncConnection, readings: Sequence[Reading], locked: Locked = unheard
+    ) -> Sequence[Outcome]:
         good = [reading for reading in readings if isinstance(reading, Incoming)]
         # They come from `prepare` of this handler, so they are of its event.
-        admitted = iter(await self.admit(conn, cast("list[Incoming[EventT]]", good)) if good else ())
+        admitted = iter(await self.admit(conn, cast("list[Incoming[EventT]]", good), locked) if good else ())
         outcomes = [reading.refusal if isinstance(reading, Rejected) else next(admitted) for reading in readings]
         await bury_each(
             conn,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from els_stream.decisions.batch import Batch
     from els_stream.decisions.outcomes import Outcome
     from els_stream.handlers.arrivals import Arrival
+    from els_stream.handlers.handler import Locked
     from els_stream.handlers.reading import Rejected
     from els_stream.statements.pending import PendingEvent
     from els_stream.statements.trackers import LockedBatches
@@ -50,10 +51,14 @@ class RegistrationPolicy:
 
 
 async def register(
-    conn: AsyncConnection, registrations: Sequence[Incoming[BatchEssaysRegistered]], policy: RegistrationPolicy
+    conn: AsyncConnection,
+    registrations: Sequence[Incoming[BatchEssaysRegistered]],
+    policy: RegistrationPolicy,
+    locked: Locked,
 ) -> list[Outcome]:
     """Open each batch once; an equal registration is acknowledged, a different one refused and flagged."""
     batches = await trackers.lock(conn, {incoming.event.batch_id for incoming in registrations})
+    locked()
     outcomes: list[Outcome] = []
     openings: list[Opening] = []
     conflicts: Counter[str] = Counter()

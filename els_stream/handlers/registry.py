@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         StudentAssociationsConfirmedV1,
     )
     from els_stream.decisions.outcomes import Outcome
-    from els_stream.handlers.handler import Handler
+    from els_stream.handlers.handler import Handler, Locked
     from els_stream.handlers.reading import Incoming
     from els_stream.settings import Settings
 
@@ -54,24 +54,24 @@ def make_handlers(policy: HandlerPolicy) -> dict[str, Handler]:
     """The handlers by name."""
 
     async def register_batch(
-        conn: AsyncConnection, incoming: Sequence[Incoming[BatchEssaysRegistered]]
+        conn: AsyncConnection, incoming: Sequence[Incoming[BatchEssaysRegistered]], locked: Locked
     ) -> list[Outcome]:
-        return await register(conn, incoming, policy.registration)
+        return await register(conn, incoming, policy.registration, locked)
 
     async def assign_content(
-        conn: AsyncConnection, incoming: Sequence[Incoming[EssayContentProvisionedV1]]
+        conn: AsyncConnection, incoming: Sequence[Incoming[EssayContentProvisionedV1]], locked: Locked
     ) -> list[Outcome]:
-        return await admit(conn, [content_arrival(i) for i in incoming], policy.arrivals)
+        return await admit(conn, [content_arrival(i) for i in incoming], policy.arrivals, locked)
 
     async def fail_content(
-        conn: AsyncConnection, incoming: Sequence[Incoming[EssayValidationFailedV1]]
+        conn: AsyncConnection, incoming: Sequence[Incoming[EssayValidationFailedV1]], locked: Locked
     ) -> list[Outcome]:
-        return await admit(conn, [failure_arrival(i) for i in incoming], policy.arrivals)
+        return await admit(conn, [failure_arrival(i) for i in incoming], policy.arrivals, locked)
 
     async def confirm_associations(
-        conn: AsyncConnection, incoming: Sequence[Incoming[StudentAssociationsConfirmedV1]]
+        conn: AsyncConnection, incoming: Sequence[Incoming[StudentAssociationsConfirmedV1]], locked: Locked
     ) -> list[Outcome]:
-        return await admit(conn, [associations_arrival(i) for i in incoming], policy.arrivals)
+        return await admit(conn, [associations_arrival(i) for i in incoming], policy.arrivals, locked)
 
     handlers: list[Handler] = [
         EventHandler("register_batch", topics.BATCH_REGISTERED, reading.read_registration, register_batch),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -28,8 +28,13 @@ class Handler(Protocol[Reading]):
     def prepare(self, records: Sequence[RawRecord]) -> Sequence[Reading]:
         """Pure, one per record; bad input is a reading, not an exception."""
 
-    async def apply(self, conn: AsyncConnection, readings: Sequence[Reading]) -> Sequence[Labelled]:
-        """All effects of the readings, in order, in the caller's transaction; one outcome per reading."""
+    async def apply(
+        self, conn: AsyncConnection, readings: Sequence[Reading], locked: Callable[[], None]
+    ) -> Sequence[Labelled]:
+        """All effects of the readings, in order, in the caller's transaction; one outcome per reading.
+
+        `locked` is to be called, if at all, once the transaction holds every lock that it will want.
+        """
 
 
 class Bury(Protocol):

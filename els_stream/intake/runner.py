@@ -45,7 +45,7 @@ class Runner:
             batch = await lane.take(self._topic, self._limits.records, self._limits.bytes)
             if not batch:
                 return
-            behind = Behind(previous, behind.has_worked)
+            behind = Behind(previous, behind.progress)
             previous = asyncio.create_task(self._settle(batch, behind), name=f"{self._agent} micro-batch")
             lane.in_flight.add(previous)
             previous.add_done_callback(lane.in_flight.discard)
@@ -59,6 +59,6 @@ class Runner:
             log.exception("%s: a bug of the intake; its partitions are read again", self._agent)
             self._aftermath.hold({run.part for run in batch}, "intake")
         finally:
-            behind.worked()
+            behind.progress.has_failed()
             await behind.wait()
             self._around.retries.over(self._agent)

@@ -88,16 +88,17 @@ class Transactions(Generic[Reading]):
             readings = self.prepare(batch)
             await behind.turn()
             async with self._engine.begin() as conn:
-                outcomes = await self._handler.apply(conn, readings) if readings else ()
+                outcomes = await self._handler.apply(conn, readings, behind.locked) if readings else ()
                 await self._bury_all(conn, suspects)
-                behind.worked()
-                await self._advance(conn, (*(suspect.run for suspect in suspects), *batch), behind=behind.open)
+                await self._advance(conn, (*(suspect.run for suspect in suspects), *batch), behind)
                 reach(CrashPoint.BEFORE_COMMIT)
             reach(CrashPoint.AFTER_COMMIT)
             return Done(outcomes)
         except FORESEEN as error:
+            behind.progress.has_failed()
             return Failed(classify(error))
         except Exception as error:
+            behind.progress.has_failed()
             # With suspects its like was told in full just before.
             log.exception("%s: unforeseen: %s", self._handler.name, type(error).__name__, exc_info=not suspects)
             return Failed(Failure(Verdict.BUG, type(error).__name__))
@@ -110,9 +111,13 @@ class Transactions(Generic[Reading]):
         for (reason, message), records in alike.items():
             await self._bury(conn, records, reason, message)
 
-    async def _advance(self, conn: AsyncConnection, runs: MicroBatch, *, behind: bool) -> None:
+    async def _advance(self, conn: AsyncConnection, runs: MicroBatch, behind: Behind) -> None:
+        behind.locked()
         spans = spans_of(runs)
-        if behind:
+        if behind.open:
+            if not await behind.ledger_turn():
+                raise LedgerMoved
             await ledger.lock(conn, self._consumer_group, spans)
         if await ledger.advance(conn, self._consumer_group, spans) != len(spans):
             raise LedgerMoved
+        behind.progress.has_moved()

@@ -59,7 +59,10 @@ class NoteEffects:
     def prepare(self, records: Sequence[RawRecord]) -> Sequence[RawRecord]:
         return records
 
-    async def apply(self, conn: AsyncConnection, readings: Sequence[RawRecord]) -> Sequence[Noted]:
+    async def apply(
+        self, conn: AsyncConnection, readings: Sequence[RawRecord], locked: Callable[[], None] = lambda: None
+    ) -> Sequence[Noted]:
+        locked()
         await self._misbehave(conn, [record.value or b"" for record in readings])
         await conn.execute(
             NOTE,
