@@ -17,7 +17,7 @@ done; \
 echo "make: needs Python 3.11 or newer, with venv: install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1
 endef
 
-.PHONY: help setup browser screenshots demo run test unit integration typecheck lint format migrate-upgrade lock readme clean
+.PHONY: help setup browser screenshots demo run test unit integration bench bench-quick bench-growth typecheck lint format migrate-upgrade lock readme clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -50,6 +50,15 @@ unit: setup ## the tests that need no server
 
 integration: browser ## the tests that need PostgreSQL or Kafka, which they start themselves
 	$(BIN)/pytest -m "integration and not long and not nightly"
+
+bench: setup ## what it does in how much time, as ratios of one run: less than 15 minutes
+	@exec $(BIN)/python -m tests.benchmarks
+
+bench-quick: setup ## the same on small sizes: less than 3 minutes
+	@exec $(BIN)/python -m tests.benchmarks --quick
+
+bench-growth: setup ## what an essay costs beside up to 10 million others: about an hour
+	@exec $(BIN)/python -m tests.benchmarks --growth
 
 typecheck: setup ## mypy, strict
 	$(BIN)/mypy

@@ -1,0 +1,33 @@
+"""The benchmarks by their names, in the order in which they run."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Final, cast
+
+from tests.benchmarks.report import Measure, Scale
+
+USUAL: Final = (Scale.QUICK, Scale.FULL)
+GROWTH: Final = (Scale.GROWTH,)
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """Its module `tests.benchmarks.<module>` defines `measure`."""
+
+    name: str
+    module: str
+    scales: tuple[Scale, ...] = USUAL
+
+    @property
+    def measure(self) -> Measure:
+        return cast("Measure", importlib.import_module(f"tests.benchmarks.{self.module}").measure)
+
+
+BENCHMARKS: Final = (Benchmark("e2e", "end_to_end"),)
+
+
+def chosen(scale: Scale, only: tuple[str, ...] = ()) -> list[Benchmark]:
+    """Those of this scale, or of these names, in the registry's order."""
+    return [one for one in BENCHMARKS if scale in one.scales and (not only or one.name in only)]
