@@ -28,6 +28,8 @@ POLL_SECONDS: Final = 0.1
 PROBE_SECONDS: Final = 2.0
 TAIL_LINES: Final = 15
 READY: Final = 200
+# Given to Python, with the web port behind it.
+SERVICE: Final = ("-m", "els_stream", "worker", "--web-port")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +46,14 @@ class Worker:
 
 
 @contextlib.asynccontextmanager
-async def workers(settings: Settings, count: int) -> AsyncIterator[Sequence[Worker]]:
+async def workers(settings: Settings, count: int, program: Sequence[str] = SERVICE) -> AsyncIterator[Sequence[Worker]]:
     """Running and ready; ended with the block, however that ends. After an error their logs stay."""
     started: list[Worker] = []
     try:
         for number, port in enumerate(new_ports(count), start=1):
             log = settings.state_dir / f"{settings.consumer_group}-worker-{number}.log"
             # Between the start of a process and its place in the list no cancellation may come.
-            started.append(await undisturbed(_start(settings, port, log)))
+            started.append(await undisturbed(_start(settings, port, log, program)))
         await _until_ready(started)
         yield started
         for worker in started:
@@ -63,7 +65,7 @@ async def workers(settings: Settings, count: int) -> AsyncIterator[Sequence[Work
                 worker.log.unlink()
 
 
-async def _start(settings: Settings, port: int, log: Path) -> Worker:
+async def _start(settings: Settings, port: int, log: Path, program: Sequence[str]) -> Worker:
     """In a session of its own: Ctrl-C in a terminal reaches the demo only, which stops its workers in order."""
     env = {
         **os.environ,
@@ -78,7 +80,7 @@ async def _start(settings: Settings, port: int, log: Path) -> Worker:
     }
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "els_stream", "worker", "--web-port", str(port)),
+            *(sys.executable, *program, str(port)),
             env=env,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=out,

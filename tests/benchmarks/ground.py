@@ -81,6 +81,10 @@ def for_sqlalchemy(url: str) -> str:
     return make_url(url).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
 
 
+def for_asyncpg(url: str) -> str:
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
 @asynccontextmanager
 async def ground() -> AsyncIterator[Ground]:
     """Starts the servers; the block ends with them and their data gone, however it ends."""

@@ -1,0 +1,45 @@
+"""CPU time of whole process trees, the children that have ended included."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from els_stream.dev.processes import PROC, children
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Seconds of CPU since the start of each tree, by the name it was given."""
+
+    seconds: Mapping[str, float]
+
+    def since(self, before: Clock) -> dict[str, float]:
+        return {name: now - before.seconds[name] for name, now in self.seconds.items()}
+
+
+def read_clock(trees: Mapping[str, Iterable[int]]) -> Clock:
+    """`trees` gives the first processes of each name."""
+    return Clock({name: sum(map(_of_tree, roots)) for name, roots in trees.items()})
+
+
+def _of_tree(root: int) -> float:
+    return sum(map(_of_process, _tree(root)))
+
+
+def _tree(root: int) -> Iterator[int]:
+    yield root
+    for child in children(root):
+        yield from _tree(child.pid)
+
+
+def _of_process(pid: int) -> float:
+    """User and system, and that of children that were waited for; 0 if it ended meanwhile."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11:15])) / TICKS
+    return 0.0

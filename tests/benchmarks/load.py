@@ -1,0 +1,93 @@
+"""What is sent in: registrations, and contents of about 830 bytes with the fields that the file service fills."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Final, TypeAlias
+from uuid import UUID
+
+from els_stream.contracts.records import RawRecord
+from els_stream.contracts.topics import BATCH_REGISTERED, CONTENT_PROVISIONED
+from tests import factories as make
+
+Content: TypeAlias = tuple[bytes | None, bytes]
+
+# Class sets that are uploaded at the same time, so that one batch's contents lie among those of others.
+AT_ONCE: Final = 40
+
+
+def _template() -> bytes:
+    """A content with places for what differs, since a JSON encoder would cost more than what is measured."""
+    places = make.content_data(
+        "%(batch)b",
+        file_upload_id="%(upload)b",
+        original_file_name="%(file)b",
+        raw_file_storage_id="raw-%(upload)b",
+        text_storage_id="text-%(text)b",
+        correlation_id="%(correlation)b",
+    )
+    return make.envelope(CONTENT_PROVISIONED, places, event_id="%(event)b", correlation_id="%(correlation)b")
+
+
+TEMPLATE: Final = _template()
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Of `repeat_every` contents one is sent twice; 0: none is."""
+
+    batches: int
+    essays_per_batch: int = 30
+    keyed: bool = True
+    repeat_every: int = 0
+
+    @property
+    def essays(self) -> int:
+        return self.batches * self.essays_per_batch
+
+    @property
+    def contents(self) -> int:
+        return self.essays + (self.essays // self.repeat_every if self.repeat_every else 0)
+
+    def registrations(self) -> Iterator[RawRecord]:
+        for number, batch_id in enumerate(map(_batch_id, range(self.batches))):
+            value = make.registration(batch_id, essays=self.essays_per_batch)
+            yield make.record(BATCH_REGISTERED, value, offset=number, key=batch_id.encode())
+
+    def sent(self) -> Iterator[Content]:
+        """Key and value of each content, in the order in which they come."""
+        dice = Random(42)  # noqa: S311 - the same load in every run
+        sent = 0
+        for start in range(0, self.batches, AT_ONCE):
+            here = [_batch_id(number).encode() for number in range(start, min(start + AT_ONCE, self.batches))]
+            for number in range(self.essays_per_batch):
+                for batch_id in here:
+                    essay = _uuid(dice)
+                    yield self._content(dice, batch_id, number, essay)
+                    sent += 1
+                    if self.repeat_every and sent % self.repeat_every == 0:
+                        yield self._content(dice, batch_id, number, essay)
+
+    def _content(self, dice: Random, batch_id: bytes, number: int, essay: bytes) -> Content:
+        value = TEMPLATE % {
+            b"batch": batch_id,
+            b"upload": essay,
+            b"text": essay,
+            b"file": _FILES[number % len(_FILES)],
+            b"correlation": essay,
+            b"event": _uuid(dice),
+        }
+        return batch_id if self.keyed else None, value
+
+
+def _batch_id(number: int) -> str:
+    return make.told_id("bench", number)
+
+
+def _uuid(dice: Random) -> bytes:
+    return str(UUID(int=dice.getrandbits(128), version=4)).encode()
+
+
+_FILES: Final = [make.file_name(number).encode() for number in range(120)]

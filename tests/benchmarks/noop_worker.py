@@ -1,0 +1,58 @@
+"""A worker of ours whose handler does nothing: Faust's worker, our intake, and a transaction that moves the ledger.
+
+`python -m tests.benchmarks.noop_worker WEB_PORT`; all else is told by the environment, as to any worker.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from els_stream.app import Work, build, choose_event_loop, run_worker
+from els_stream.contracts.records import RawRecord
+from els_stream.contracts.topics import CONTENT_PROVISIONED
+from els_stream.handlers.handler import Handler
+from els_stream.intake.service import Intake
+from els_stream.logs import configure_logging
+from els_stream.settings import load_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    label: str = "nothing"
+
+
+NOTHING = Nothing()
+
+
+@dataclass(frozen=True, slots=True)
+class DoNothing:
+    name: str = "do_nothing"
+    topic: str = CONTENT_PROVISIONED
+
+    def prepare(self, records: Sequence[RawRecord]) -> Sequence[RawRecord]:
+        return records
+
+    async def apply(self, conn: AsyncConnection, readings: Sequence[RawRecord]) -> Sequence[Nothing]:
+        del conn
+        return [NOTHING] * len(readings)
+
+
+async def run(intake: Intake, handlers: Mapping[str, Handler]) -> None:
+    await intake.run(handlers["do_nothing"])
+
+
+def main(web_port: str) -> None:
+    settings = load_settings(web_port=int(web_port))
+    configure_logging(settings.log_level, settings.log_format)
+    choose_event_loop()
+    handlers: dict[str, Any] = {"do_nothing": DoNothing()}
+    run_worker(build(settings, Work(handlers, {"do_nothing": run}), announce=lambda _: None))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

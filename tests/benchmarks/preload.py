@@ -1,0 +1,58 @@
+"""Contents that lie in Kafka before anybody may read them: written in a transaction that is committed later.
+
+So workers can be up, have shared the partitions among them and be warm when their work appears, all of it at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from typing import TypeAlias
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import murmur2
+from aiokafka.structs import RecordMetadata
+
+from tests.benchmarks.ground import PARTITIONS
+from tests.benchmarks.load import Content
+
+BATCH_BYTES = 512 * 1024
+PATIENCE_MS = 600_000
+
+Release: TypeAlias = Callable[[], Awaitable[None]]
+
+
+@asynccontextmanager
+async def preloaded(broker: str, topic: str, contents: Iterable[Content]) -> AsyncIterator[Release]:
+    """What it gives makes the contents visible to all who read what is committed; stock Faust reads them before."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=broker,
+        transactional_id=f"bench-{uuid.uuid4().hex[:8]}",
+        transaction_timeout_ms=PATIENCE_MS,
+        max_batch_size=BATCH_BYTES,
+        acks="all",
+    )
+    async with producer:
+        await producer.begin_transaction()
+        await write(producer, topic, contents)
+        yield producer.commit_transaction
+
+
+async def write(producer: AIOKafkaProducer, topic: str, contents: Iterable[Content]) -> None:
+    """Returns when the broker has all; a content without key goes to the partitions in turn."""
+    hashed = lru_cache(maxsize=65_536)(murmur2)
+    open_batches = {number: producer.create_batch() for number in range(PARTITIONS)}
+    acks: list[asyncio.Future[RecordMetadata]] = []
+    for number, (key, value) in enumerate(contents):
+        partition = (number if key is None else hashed(key) & 0x7FFFFFFF) % PARTITIONS
+        if open_batches[partition].append(timestamp=None, key=key, value=value) is None:
+            acks.append(await producer.send_batch(open_batches[partition], topic, partition=partition))
+            open_batches[partition] = producer.create_batch()
+            open_batches[partition].append(timestamp=None, key=key, value=value)
+    for partition, batch in open_batches.items():
+        if batch.record_count():
+            acks.append(await producer.send_batch(batch, topic, partition=partition))
+    await asyncio.gather(*acks)

@@ -1,0 +1,58 @@
+"""What we compare with: Faust as it comes, with an agent that does nothing.
+
+`python -m tests.benchmarks.stock_faust BROKER TOPIC RECORDS`, in a process of its own, prints the seconds from the
+first record to the last one, and ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+import uuid
+
+import faust
+from faust.types import StreamT
+
+
+def stock_app(broker: str, topic_name: str, records: int) -> faust.App:
+    app = faust.App(
+        f"stock-{uuid.uuid4().hex[:8]}",
+        broker=f"kafka://{broker}",
+        datadir=tempfile.gettempdir(),
+        store="memory://",
+        broker_commit_interval=1.0,
+        topic_disable_leader=True,
+        web_enabled=False,
+    )
+    topic = app.topic(topic_name, key_serializer="raw", value_serializer="raw", key_type=bytes, value_type=bytes)
+
+    async def do_nothing(stream: StreamT[bytes]) -> None:
+        seen, started = 0, 0.0
+        async for _ in stream:
+            seen += 1
+            if seen == 1:
+                started = time.monotonic()
+            if seen == records:
+                _tell(time.monotonic() - started)
+
+    app.agent(topic)(do_nothing)
+    return app
+
+
+def _tell(seconds: float) -> None:
+    """Ends the process too: to leave the group in order would take longer than the measurement."""
+    sys.stdout.write(json.dumps({"seconds": seconds}) + "\n")
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def main(broker: str, topic: str, records: str) -> None:
+    app = stock_app(broker, topic, int(records))
+    faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False).execute_from_commandline()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
