@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import time
 from pathlib import Path
 
 import click
+import uvloop
 from rich.console import Console
 
-from tests.benchmarks.ground import ground
+from tests.benchmarks.ground import Ground, ground
 from tests.benchmarks.machine import machine, versions
 from tests.benchmarks.output import as_table, write_json
 from tests.benchmarks.registry import BENCHMARKS, Benchmark, chosen
@@ -28,20 +30,23 @@ RESULT = Path(__file__).parents[2] / "bench.json"
 def main(scale: str, only: tuple[str, ...], path: Path) -> None:
     """Measure ratios that mean something also on a machine that is not quiet."""
     started = time.monotonic()
-    sections = asyncio.run(_run(chosen(Scale(scale), only), Scale(scale)))
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells of every try on a topic that is quite new
+    # The loop of a worker, also for what is measured in this process.
+    with ground() as here, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        sections = runner.run(_run(here, chosen(Scale(scale), only), Scale(scale)))
     seconds = time.monotonic() - started
     Console().print(as_table(sections))
     write_json(path, sections, scale=scale, seconds=seconds, machine=machine(), versions=versions())
     click.echo(f"{seconds:.0f} s; written to {path.name}")
 
 
-async def _run(benchmarks: list[Benchmark], scale: Scale) -> list[Section]:
+async def _run(here: Ground, benchmarks: list[Benchmark], scale: Scale) -> list[Section]:
     sections: list[Section] = []
-    async with ground() as here:
-        for benchmark in benchmarks:
-            async for section in benchmark.measure(here, scale):
-                sys.stderr.write(f"{benchmark.name}: {section.title}\n")
-                sections.append(section)
+    for benchmark in benchmarks:
+        started = time.monotonic()
+        async for section in benchmark.measure(here, scale):
+            sys.stderr.write(f"{time.monotonic() - started:6.1f} s  {benchmark.name}: {section.title}\n")
+            sections.append(section)
     return sections
 
 

@@ -6,6 +6,9 @@ Stock Faust is measured before each run of ours, on the same topic, and each rat
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Final
 
 from els_stream.contracts.topics import CONTENT_PROVISIONED
 from tests.benchmarks import runs
@@ -15,49 +18,75 @@ from tests.benchmarks.preload import preloaded
 from tests.benchmarks.report import Figure, Scale, Section, paired_ratio
 from tests.benchmarks.runs import Run
 
-STOCK_RECORDS = {Scale.QUICK: 15_000, Scale.FULL: 30_000}
-NOOP_BATCHES = {Scale.QUICK: 3000, Scale.FULL: 6000}
-ROUNDS = {Scale.QUICK: 2, Scale.FULL: 3}
-RATE = "contents/s"
+STOCK_RECORDS: Final = {Scale.QUICK: 15_000, Scale.FULL: 30_000}
+NOOP: Final = {Scale.QUICK: Load(2000), Scale.FULL: Load(6000)}
+RATE: Final = "contents/s"
+EACH: Final = "µs CPU/content"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`suffix` is put behind the names of its ratios."""
+
+    title: str
+    suffix: str
+    load: Load
+    teams: tuple[int, ...] = (1,)
+    rounds: int = 1
+
+
+QUICK: Final = (Case("1,000 batches of 30", "", Load(1000), (1, 2)),)
+FULL: Final = (
+    Case("1,000 batches of 30", "", Load(1000), (1, 2), rounds=3),
+    Case("10,000 batches of 30", "_10000_batches", Load(10_000), (1, 2)),
+    Case("1,000 batches of 30, without keys", "_unkeyed", Load(1000, keyed=False)),
+    Case("1,000 batches of 30, every tenth twice", "_repeats", Load(1000, repeat_every=10)),
+    Case("250 batches of 120", "_batches_of_120", Load(250, 120)),
+    Case("one batch of 10,000", "_hot_batch", Load(1, 10_000)),
+)
 
 
 async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
-    yield await _intake(ground, scale)
-    yield await _whole(ground, scale)
+    yield await _lane(ground, scale)
+    for case in QUICK if scale is Scale.QUICK else FULL:
+        yield await _whole(ground, scale, case)
 
 
-async def _intake(ground: Ground, scale: Scale) -> Section:
-    load = Load(NOOP_BATCHES[scale])
-    pairs = [await _pair(ground, scale, load, workers=0) for _ in range(ROUNDS[scale])]
+async def _lane(ground: Ground, scale: Scale) -> Section:
+    rounds = 1 if scale is Scale.QUICK else 3
+    pairs = [await _pair(ground, scale, NOOP[scale], workers=0) for _ in range(rounds)]
     stock, ours = _rates(pairs)
     return Section(
-        f"Intake alone, {load.contents:,} contents",
+        f"Intake alone, {NOOP[scale].contents:,} contents",
         [Figure("stock Faust doing nothing", max(stock), RATE), Figure("our lane doing nothing", max(ours), RATE)],
         {"intake_noop_vs_stock_faust_noop": paired_ratio(ours, stock)},
     )
 
 
-async def _whole(ground: Ground, scale: Scale) -> Section:
-    load = Load(1000)
-    one: list[tuple[Run, Run]] = []
-    two: list[tuple[Run, Run]] = []
-    for _ in range(ROUNDS[scale]):
-        one.append(await _pair(ground, scale, load, workers=1))
-        two.append(await _pair(ground, scale, load, workers=2))
-    stock, ours = _rates(one)
-    stock_beside_two, ours_of_two = _rates(two)
-    return Section(
-        f"End to end, {load.batches:,} batches of {load.essays_per_batch}",
-        [
-            Figure("stock Faust doing nothing", max(stock + stock_beside_two), RATE),
-            Figure("the whole service, one worker", max(ours), RATE),
-            Figure("the whole service, two workers", max(ours_of_two), RATE),
-        ],
-        {
-            "end_to_end_vs_stock_faust_noop": paired_ratio(ours, stock),
-            "end_to_end_2_workers_vs_stock_faust_noop": paired_ratio(ours_of_two, stock_beside_two),
-        },
-    )
+async def _whole(ground: Ground, scale: Scale, case: Case) -> Section:
+    pairs: dict[int, list[tuple[Run, Run]]] = {workers: [] for workers in case.teams}
+    for _ in range(case.rounds):
+        for workers in case.teams:
+            pairs[workers].append(await _pair(ground, scale, case.load, workers=workers))
+    stock = [run for of_team in pairs.values() for run, _ in of_team]
+    figures = [
+        Figure("stock Faust doing nothing", max(run.rate for run in stock), RATE),
+        Figure("stock Faust doing nothing", fmean(run.cpu_each("stock") for run in stock), EACH),
+    ]
+    ratios: dict[str, float] = {}
+    for workers, of_team in pairs.items():
+        several = f"_{workers}_workers" if workers > 1 else ""
+        ratios[f"end_to_end{several}_vs_stock_faust_noop{case.suffix}"] = paired_ratio(*reversed(_rates(of_team)))
+        figures += _figures(workers, [ours for _, ours in of_team])
+    return Section(f"End to end, {case.title}", figures, ratios)
+
+
+def _figures(workers: int, ours: Sequence[Run]) -> list[Figure]:
+    team = "one worker" if workers == 1 else f"{workers} workers"
+    return [
+        Figure(f"the whole service, {team}", max(run.rate for run in ours), RATE),
+        *(Figure(f"{team}: {name}", fmean(run.cpu_each(name) for run in ours), EACH) for name in ours[0].cpu),
+    ]
 
 
 async def _pair(ground: Ground, scale: Scale, load: Load, *, workers: int) -> tuple[Run, Run]:

@@ -5,9 +5,10 @@ PostgreSQL syncs to disk as it does for a user. Nothing of it is left when the r
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,16 +86,19 @@ def for_asyncpg(url: str) -> str:
     return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
 
-@asynccontextmanager
-async def ground() -> AsyncIterator[Ground]:
-    """Starts the servers; the block ends with them and their data gone, however it ends."""
+@contextmanager
+def ground() -> Iterator[Ground]:
+    """Starts the servers; the block ends with them and their data gone, however it ends.
+
+    Not in a coroutine, since the loop of a worker, in which we measure, can't start a server as another account.
+    """
     with reachable_folder() as folder:
         servers = EmbeddedServers(folder)
-        await servers.start()
+        asyncio.run(servers.start())
         try:
             yield Ground(servers, folder)
         finally:
-            await undisturbed(servers.stop())
+            asyncio.run(servers.stop())
 
 
 def _pid(process: ProcessId | None) -> int:

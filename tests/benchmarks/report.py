@@ -34,11 +34,15 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """`ratios` are named as the project's aims name them; a name is given by one section of a run only."""
+    """`ratios` are named as the project's aims name them; a name is given by one section of a run only.
+
+    `series` are for plots: they stand in bench.json and not in the table.
+    """
 
     title: str
     figures: Sequence[Figure]
     ratios: Mapping[str, float] = field(default_factory=dict)
+    series: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
 # What the module of a benchmark defines as `measure`: its sections, each as soon as it is known.

@@ -58,6 +58,10 @@ class Run:
     def rate(self) -> float:
         return self.contents / self.seconds
 
+    def cpu_each(self, name: str) -> float:
+        """Microseconds for each content."""
+        return self.cpu[name] * 1e6 / self.contents
+
 
 async def stock_faust(broker: str, topic: str, records: int) -> Run:
     """Its agent does nothing; timed from its first record to its last."""
@@ -71,7 +75,8 @@ async def stock_faust(broker: str, topic: str, records: int) -> Run:
             process.kill()
             await process.wait()
     # Faust writes to a terminal's cursor before it, terminal or not.
-    return Run(records, json.loads(answer[answer.index(b"{") :])["seconds"])
+    told = json.loads(answer[answer.index(b"{") :])
+    return Run(records, told["seconds"], {"stock": told["cpu"]})
 
 
 async def register(settings: Settings, load: Load) -> None:
