@@ -25,7 +25,11 @@ class Benchmark:
         return cast("Measure", importlib.import_module(f"tests.benchmarks.{self.module}").measure)
 
 
-BENCHMARKS: Final = (Benchmark("e2e", "end_to_end"),)
+BENCHMARKS: Final = (
+    Benchmark("e2e", "end_to_end"),
+    Benchmark("relay", "relay"),
+    Benchmark("latency", "latency"),
+)
 
 
 def chosen(scale: Scale, only: tuple[str, ...] = ()) -> list[Benchmark]:

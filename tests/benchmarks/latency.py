@@ -1,0 +1,124 @@
+"""How long an essay takes from the producer's timestamp until an ordinary consumer sees its slot, at a steady rate."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from els_stream.contracts.topics import CONTENT_PROVISIONED, SLOT_ASSIGNED
+from els_stream.demo.workers import workers
+from els_stream.settings import Settings
+from tests.benchmarks import runs
+from tests.benchmarks.ground import PARTITIONS, Ground
+from tests.benchmarks.load import Content, Load
+from tests.benchmarks.preload import preloaded
+from tests.benchmarks.report import Figure, Scale, Section, percentile
+
+SECONDS: Final = {Scale.QUICK: 8.0, Scale.FULL: 20.0}
+# At the start connections are made and plans are cold.
+WARM_UP_SECONDS: Final = 2.0
+PEAK: Final = {Scale.QUICK: Load(600), Scale.FULL: Load(1000)}
+STEADY: Final = 100.0
+TICK_SECONDS: Final = 0.005
+SHARES: Final = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+PLOTTED: Final = 200
+
+
+@dataclass(slots=True)
+class Notes:
+    """When each content was sent, and when its slot was seen, by its correlation id.
+
+    `late` is by how many seconds the sender itself woke too late: what a machine does that others use.
+    """
+
+    sent: dict[str, float] = field(default_factory=dict)
+    seen: dict[str, float] = field(default_factory=dict)
+    late: list[float] = field(default_factory=list)
+
+    def milliseconds(self, warm_up: float) -> list[float]:
+        """Of what was sent after the warm-up, from first to last."""
+        begin = min(self.sent.values()) + warm_up
+        return [(self.seen[it] - at) * 1000 for it, at in self.sent.items() if at >= begin]
+
+
+async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
+    yield await _at(ground, scale, STEADY, "100/s", "latency_at_100")
+    peak = await _peak(ground, scale)
+    yield await _at(ground, scale, peak / 2, f"half of the peak, {peak / 2:,.0f}/s", "latency_at_half_peak")
+
+
+async def _at(ground: Ground, scale: Scale, rate: float, title: str, name: str) -> Section:
+    load = Load(round(rate * SECONDS[scale] / 30))
+    async with ground.place() as settings:
+        await runs.register(settings, load)
+        async with workers(settings, 1):
+            notes = await _send_and_see(settings, load, rate)
+    took = notes.milliseconds(WARM_UP_SECONDS)
+    figures = [
+        *(Figure(percent, percentile(took, share), "ms") for percent, share in SHARES.items()),
+        Figure("p99 of how late the sender itself woke", percentile(notes.late, 0.99) * 1000, "ms"),
+    ]
+    curve = [percentile(took, number / PLOTTED) for number in range(1, PLOTTED + 1)]
+    return Section(f"Latency in to out at {title}, {len(took):,} essays", figures, series={name: curve})
+
+
+async def _peak(ground: Ground, scale: Scale) -> float:
+    """Contents a second that one worker gets done, here and now."""
+    load = PEAK[scale]
+    async with ground.place() as settings:
+        topic = settings.topic_prefix + CONTENT_PROVISIONED
+        async with preloaded(ground.broker, topic, load.sent()) as release:
+            await runs.register(settings, load)
+            return (await runs.service(ground, settings, load, release)).rate
+
+
+async def _send_and_see(settings: Settings, load: Load, rate: float) -> Notes:
+    notes = Notes()
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.broker)
+    consumer.assign([TopicPartition(settings.topic_prefix + SLOT_ASSIGNED, number) for number in range(PARTITIONS)])
+    producer = AIOKafkaProducer(bootstrap_servers=settings.broker)
+    async with consumer, producer:
+        await consumer.seek_to_beginning()
+        async with asyncio.timeout(runs.PATIENCE_SECONDS), asyncio.TaskGroup() as together:
+            together.create_task(_send(producer, settings.topic_prefix + CONTENT_PROVISIONED, load.sent(), rate, notes))
+            together.create_task(_see(consumer, load.contents, notes))
+    return notes
+
+
+async def _send(producer: AIOKafkaProducer, topic: str, contents: Iterator[Content], rate: float, notes: Notes) -> None:
+    """As many as are due by the clock, whatever became of those before."""
+    started, sent = time.monotonic(), 0
+    while True:
+        due = round((time.monotonic() - started) * rate) - sent
+        batch = list(islice(contents, max(0, due)))
+        if due > 0 and not batch:
+            return
+        for key, value in batch:
+            now = time.time()
+            notes.sent[_correlation(value)] = now
+            await producer.send(topic, value, key, timestamp_ms=int(now * 1000))
+        sent += len(batch)
+        asleep = time.monotonic()
+        await asyncio.sleep(TICK_SECONDS)
+        notes.late.append(time.monotonic() - asleep - TICK_SECONDS)
+
+
+async def _see(consumer: AIOKafkaConsumer, count: int, notes: Notes) -> None:
+    while len(notes.seen) < count:
+        records = await consumer.getmany(timeout_ms=1000)
+        now = time.time()
+        for of_partition in records.values():
+            for record in of_partition:
+                notes.seen.setdefault(_correlation(record.value or b""), now)
+
+
+def _correlation(value: bytes) -> str:
+    envelope: Mapping[str, object] = json.loads(value)
+    return str(envelope["correlation_id"])

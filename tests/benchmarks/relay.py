@@ -1,0 +1,128 @@
+"""Our relay, which empties a full outbox, against a producer that is given the same records from memory.
+
+Both send with acks=all and idempotence, in batches of the same size, in this process's loop; ours also reads the rows
+and deletes what was acked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from statistics import fmean
+from typing import Final
+
+from aiokafka import AIOKafkaProducer
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from els_stream.app import relay_options
+from els_stream.contracts.headers import decode_headers
+from els_stream.contracts.topics import CONTENT_PROVISIONED
+from els_stream.database import create_engine, limits_of
+from els_stream.dev.processes import eventually
+from els_stream.handlers.registry import make_handlers, policy_of
+from els_stream.relay import Relay
+from els_stream.settings import Settings
+from els_stream.statements.outbox import SHARES
+from tests import factories as make
+from tests.benchmarks import runs
+from tests.benchmarks.ground import Ground
+from tests.benchmarks.load import Load
+from tests.benchmarks.report import Figure, Scale, Section, paired_ratio
+
+LOAD: Final = {Scale.QUICK: Load(500), Scale.FULL: Load(2000)}
+ROUNDS: Final = {Scale.QUICK: 1, Scale.FULL: 3}
+AT_ONCE: Final = 1000
+RATE: Final = "records/s"
+
+KEEP: Final = text("CREATE TABLE kept AS SELECT * FROM event_outbox WHERE topic = 'huleedu.els.essay.slot.assigned.v1'")
+EMPTY: Final = text("TRUNCATE event_outbox")
+FILL: Final = text("INSERT INTO event_outbox OVERRIDING SYSTEM VALUE TABLE kept")
+ROWS: Final = text("SELECT topic, key, value, headers FROM kept ORDER BY share, position")
+
+Sent = tuple[str, bytes, bytes, list[tuple[str, bytes]]]
+
+
+async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
+    load = LOAD[scale]
+    ours: list[float] = []
+    theirs: list[float] = []
+    async with ground.place() as settings:
+        engine = create_engine(settings.database, limits_of(settings), pool_size=settings.pool_size)
+        await runs.register(settings, load)
+        await _fill_outbox(engine, settings, load)
+        rows = await _keep(engine, settings.topic_prefix)
+        await _producer_alone(settings, rows)  # the broker has made these topics a moment ago
+        for _ in range(ROUNDS[scale]):
+            theirs.append(await _producer_alone(settings, rows))
+            ours.append(await _relay(engine, settings, len(rows)))
+        await engine.dispose()
+    size = fmean(len(value) for _, _, value, _ in rows)
+    yield Section(
+        f"Relay, {len(rows):,} records of {size:.0f} bytes",
+        [
+            Figure("a producer that sends from memory", max(theirs), RATE),
+            Figure("the relay, from a full outbox", max(ours), RATE),
+        ],
+        {"relay_vs_producer_alone": paired_ratio(ours, theirs)},
+    )
+
+
+async def _fill_outbox(engine: AsyncEngine, settings: Settings, load: Load) -> None:
+    """As the service does, and with nobody to send it."""
+    handler = make_handlers(policy_of(settings))["assign_content"]
+    records = [
+        make.record(CONTENT_PROVISIONED, value, offset=number, key=key)
+        for number, (key, value) in enumerate(load.sent())
+    ]
+    for start in range(0, len(records), AT_ONCE):
+        async with engine.begin() as conn:
+            await handler.apply(conn, handler.prepare(records[start : start + AT_ONCE]))
+
+
+async def _keep(engine: AsyncEngine, prefix: str) -> list[Sent]:
+    """Empties the outbox; keeps the slots in it, to fill it again, and gives them as a producer takes them."""
+    async with engine.begin() as conn:
+        await conn.execute(KEEP)
+        await conn.execute(EMPTY)
+        rows = (await conn.execute(ROWS)).all()
+    return [(prefix + row.topic, row.key, row.value, list(decode_headers(row.headers))) for row in rows]
+
+
+async def _producer_alone(settings: Settings, rows: Sequence[Sent]) -> float:
+    """With its own default of small batches it would be slower by far, and the comparison worth nothing."""
+    producer = AIOKafkaProducer(
+        bootstrap_servers=settings.broker,
+        acks="all",
+        enable_idempotence=True,
+        max_batch_size=relay_options(settings).batch_bytes,
+        max_request_size=relay_options(settings).request_bytes,
+    )
+    async with producer:
+        await producer.partitions_for(rows[0][0])
+        started = time.monotonic()
+        acks = [await producer.send(topic, value, key, headers=headers) for topic, key, value, headers in rows]
+        await asyncio.gather(*acks)
+        return len(rows) / (time.monotonic() - started)
+
+
+async def _relay(engine: AsyncEngine, settings: Settings, count: int) -> float:
+    """From the commit that fills the outbox of a relay that is up, until the last ack."""
+    relay = Relay(engine, broker=settings.broker, topic_prefix=settings.topic_prefix, options=relay_options(settings))
+    await relay.start()
+    try:
+        await _until(lambda: relay.status().shares == SHARES)
+        async with engine.begin() as conn:
+            await conn.execute(FILL)
+        started = time.monotonic()
+        relay.wake()
+        await _until(lambda: relay.status().acked >= count)
+        return count / (time.monotonic() - started)
+    finally:
+        await relay.stop()
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(runs.PATIENCE_SECONDS):
+        await eventually(condition)
