@@ -17,7 +17,7 @@ done; \
 echo "make: needs Python 3.11 or newer, with venv: install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1
 endef
 
-.PHONY: help setup browser screenshots demo run test unit integration bench bench-quick bench-growth typecheck lint format migrate-upgrade lock readme clean
+.PHONY: help setup browser screenshots demo run test unit integration bench bench-quick bench-growth bench-plots typecheck lint format migrate-upgrade lock readme clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -59,6 +59,9 @@ bench-quick: setup ## the same on small sizes: less than 3 minutes
 
 bench-growth: setup ## what an essay costs beside up to 10 million others: about an hour
 	@exec $(BIN)/python -m tests.benchmarks --growth
+
+bench-plots: setup ## bench.json as pictures in docs/ and a table in the README
+	@exec $(BIN)/python -m tests.benchmarks.plots
 
 typecheck: setup ## mypy, strict
 	$(BIN)/mypy

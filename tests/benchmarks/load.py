@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from random import Random
 from typing import Final, TypeAlias
-from uuid import UUID
 
 from els_stream.contracts.records import RawRecord
 from els_stream.contracts.topics import BATCH_REGISTERED, CONTENT_PROVISIONED
+from els_stream.demo.dice import Dice
 from tests import factories as make
 
 Content: TypeAlias = tuple[bytes | None, bytes]
@@ -58,7 +57,7 @@ class Load:
 
     def sent(self) -> Iterator[Content]:
         """Key and value of each content, in the order in which they come."""
-        dice = Random(42)  # noqa: S311 - the same load in every run
+        dice = Dice(42)
         sent = 0
         for start in range(0, self.batches, AT_ONCE):
             here = [_batch_id(number).encode() for number in range(start, min(start + AT_ONCE, self.batches))]
@@ -70,7 +69,7 @@ class Load:
                     if self.repeat_every and sent % self.repeat_every == 0:
                         yield self._content(dice, batch_id, number, essay)
 
-    def _content(self, dice: Random, batch_id: bytes, number: int, essay: bytes) -> Content:
+    def _content(self, dice: Dice, batch_id: bytes, number: int, essay: bytes) -> Content:
         value = TEMPLATE % {
             b"batch": batch_id,
             b"upload": essay,
@@ -86,8 +85,8 @@ def _batch_id(number: int) -> str:
     return make.told_id("bench", number)
 
 
-def _uuid(dice: Random) -> bytes:
-    return str(UUID(int=dice.getrandbits(128), version=4)).encode()
+def _uuid(dice: Dice) -> bytes:
+    return str(dice.uuid()).encode()
 
 
 _FILES: Final = [make.file_name(number).encode() for number in range(120)]

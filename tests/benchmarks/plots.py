@@ -1,0 +1,95 @@
+"""`python -m tests.benchmarks.plots [bench.json]`: what was measured, as pictures in docs/ and in the README."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+from els_stream.settings_types import CHECKOUT
+from tests.benchmarks import svg
+from tests.readme import README, table
+
+RESULT: Final = CHECKOUT / "bench.json"
+BARS: Final = CHECKOUT / "docs" / "speed-ratios.svg"
+CURVES: Final = CHECKOUT / "docs" / "speed-latency.svg"
+BEGIN: Final = "<!-- speed: written by `make bench-plots` -->"
+END: Final = "<!-- end of speed -->"
+
+NOOP: Final = "vs_stock_faust_noop"
+RUNS: Final = {
+    f"end_to_end_{NOOP}": "1,000 batches of 30",
+    f"end_to_end_2_workers_{NOOP}": "… with two workers",
+    f"end_to_end_{NOOP}_10000_batches": "10,000 batches of 30",
+    f"end_to_end_2_workers_{NOOP}_10000_batches": "… with two workers",
+    f"end_to_end_{NOOP}_unkeyed": "without keys",
+    f"end_to_end_{NOOP}_repeats": "every tenth content twice",
+    f"end_to_end_{NOOP}_batches_of_120": "250 batches of 120",
+    f"end_to_end_{NOOP}_hot_batch": "one batch of 10,000",
+}
+LATENCIES: Final = {"latency_at_100": "at 100/s", "latency_at_half_peak": "at half of the peak rate"}
+AIMS: Final = {
+    f"intake_{NOOP}": 5.0,
+    f"end_to_end_{NOOP}": 2.0,
+    f"end_to_end_2_workers_{NOOP}": 2.5,
+    "relay_vs_producer_alone": 0.4,
+    "claims_vs_raw_sql": 0.8,
+}
+
+Result: TypeAlias = Mapping[str, Any]
+Picture: TypeAlias = Callable[[Result], str]
+
+
+def bars(result: Result) -> str:
+    ratios = result["ratios"]
+    shown = [(label, ratios[name]) for name, label in RUNS.items() if name in ratios]
+    return svg.bars("The whole service, in contents a second", "stock Faust doing nothing", shown)
+
+
+def curves(result: Result) -> str:
+    found = {name: values for section in result["sections"] for name, values in section["series"].items()}
+    shown = [(label, found[name]) for name, label in LATENCIES.items() if name in found]
+    return svg.curves("From a content's timestamp until a consumer sees its slot", shown)
+
+
+def summary(result: Result) -> str:
+    """Where and what was measured, for the README."""
+    machine = result["machine"]
+    where = f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']:.0f} GiB; {result['date'][:10]}"
+    ratios = table(("ratio", "measured", "aim"), map(_ratio, result["ratios"].items()))
+    figures = table(("", "", ""), _figures(result["sections"]))
+    return f"Measured by `make bench` on: {where}.\n\n{ratios}\n\n{figures}"
+
+
+def rewritten(readme: str, result: Result) -> str:
+    found = re.search(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", readme, re.DOTALL)
+    if found is None:
+        raise ValueError("the README has no place for what was measured")
+    return readme.replace(found[0], f"{BEGIN}\n{summary(result)}\n{END}")
+
+
+def _ratio(item: tuple[str, float]) -> Sequence[str]:
+    name, value = item
+    return f"`{name}`", f"{value:.2f}", f"{AIMS[name]:.1f}" if name in AIMS else ""
+
+
+def _figures(sections: Iterable[Mapping[str, Any]]) -> Iterable[Sequence[str]]:
+    """Of the latency, which is no ratio, and of the first whole run, to give an idea."""
+    for section in sections:
+        if section["title"].startswith(("Latency", "End to end, 1,000 batches of 30")) and "," in section["title"]:
+            for figure in section["figures"]:
+                yield section["title"], figure["name"], f"{figure['value']:,.0f} {figure['unit']}"
+
+
+def main(path: Path) -> None:
+    result = json.loads(path.read_text())
+    BARS.write_text(bars(result))
+    CURVES.write_text(curves(result))
+    README.write_text(rewritten(README.read_text(), result))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else RESULT)

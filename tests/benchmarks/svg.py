@@ -1,0 +1,105 @@
+"""Pictures of figures, written by hand: no library, readable on a light page and on a dark one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+from typing import Final
+
+WIDTH: Final = 720
+LEFT: Final = 210
+RIGHT: Final = 60
+TOP: Final = 56
+ROW: Final = 28
+PLOT_HEIGHT: Final = 220
+TICKS_MS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
+TICKS_SHARE: Final = (0, 25, 50, 75, 100)
+STYLE: Final = """<style>
+text { font: 13px system-ui, sans-serif; fill: #24292f }
+.title { font-size: 15px; font-weight: 600 }
+.quiet { fill: #6e7781; font-size: 12px }
+.line { stroke: #d0d7de; stroke-width: 1 }
+.one { stroke: #24292f; stroke-width: 1.5; stroke-dasharray: 4 3 }
+.a { fill: #2f6f4f; stroke: #2f6f4f } .b { fill: #b4541a; stroke: #b4541a }
+.curve { fill: none; stroke-width: 2 }
+@media (prefers-color-scheme: dark) {
+  text { fill: #e6edf3 } .quiet { fill: #9198a1 } .line { stroke: #3d444d } .one { stroke: #e6edf3 }
+  .a { fill: #57ab7f; stroke: #57ab7f } .b { fill: #e08a4f; stroke: #e08a4f }
+}
+</style>"""
+
+
+def bars(title: str, unit: str, rows: Sequence[tuple[str, float]]) -> str:
+    """A bar for each value; a dashed line where the value is 1, which is called `unit`."""
+    longest = max([1.0, *(value for _, value in rows)])
+    scale = (WIDTH - LEFT - RIGHT) / longest
+    bottom = TOP + ROW * len(rows)
+    return _picture(title, bottom + 34, _bars(rows, scale, unit, bottom))
+
+
+def curves(title: str, lines: Sequence[tuple[str, Sequence[float]]]) -> str:
+    """Of each line's ascending values, the share that does not exceed so many milliseconds, on a logarithmic axis."""
+    low = min((values[0] for _, values in lines), default=1.0)
+    high = max((values[-1] for _, values in lines), default=10.0)
+    first = max((tick for tick in TICKS_MS if tick <= low), default=TICKS_MS[0])
+    last = min((tick for tick in TICKS_MS if tick >= high), default=TICKS_MS[-1])
+    axis = _Axis(first, max(last, first * 2))
+    return _picture(title, TOP + PLOT_HEIGHT + 34 + 20 * len(lines), _curves(lines, axis))
+
+
+class _Axis:
+    def __init__(self, first: float, last: float) -> None:
+        self.first, self.last = first, last
+
+    def x(self, milliseconds: float) -> float:
+        inside = min(max(milliseconds, self.first), self.last)
+        return RIGHT + (WIDTH - 2 * RIGHT) * math.log(inside / self.first) / math.log(self.last / self.first)
+
+    def ticks(self) -> Iterator[int]:
+        return (tick for tick in TICKS_MS if self.first <= tick <= self.last)
+
+
+def _picture(title: str, height: float, parts: Iterable[str]) -> str:
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" role="img">',
+        f"<title>{escape(title)}</title>",
+        STYLE,
+        _text(16, 26, title, "title"),
+        *parts,
+        "</svg>",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _bars(rows: Sequence[tuple[str, float]], scale: float, unit: str, bottom: float) -> Iterator[str]:
+    for number, (label, value) in enumerate(rows):
+        y = TOP + ROW * number
+        yield _text(LEFT - 10, y + 16, label, anchor="end")
+        yield f'<rect class="a" x="{LEFT}" y="{y + 3}" width="{value * scale:.1f}" height="{ROW - 10}" rx="2"/>'
+        yield _text(WIDTH - 16, y + 16, f"{value:.2f}", anchor="end")
+    one = LEFT + scale
+    yield f'<line class="one" x1="{one:.1f}" y1="{TOP - 8}" x2="{one:.1f}" y2="{bottom + 6:.0f}"/>'
+    yield _text(one, bottom + 22, f"1 = {unit}", "quiet", anchor="middle")
+
+
+def _curves(lines: Sequence[tuple[str, Sequence[float]]], axis: _Axis) -> Iterator[str]:
+    bottom = TOP + PLOT_HEIGHT
+    for tick in axis.ticks():
+        x = axis.x(tick)
+        yield f'<line class="line" x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{bottom}"/>'
+        yield _text(x, bottom + 18, f"{tick} ms", "quiet", anchor="middle")
+    for share in TICKS_SHARE:
+        y = bottom - PLOT_HEIGHT * share / 100
+        yield f'<line class="line" x1="{RIGHT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}"/>'
+        yield _text(RIGHT - 8, y + 4, f"{share} %", "quiet", anchor="end")
+    for number, ((label, values), colour) in enumerate(zip(lines, "ab", strict=False)):
+        steps = enumerate(values, start=1)
+        points = " ".join(f"{axis.x(at):.1f},{bottom - PLOT_HEIGHT * n / len(values):.1f}" for n, at in steps)
+        yield f'<polyline class="curve {colour}" style="fill: none" points="{points}"/>'
+        yield f'<rect class="{colour}" x="{RIGHT}" y="{bottom + 32 + 20 * number}" width="12" height="12"/>'
+        yield _text(RIGHT + 20, bottom + 43 + 20 * number, label)
+
+
+def _text(x: float, y: float, text: str, kind: str = "", *, anchor: str = "start") -> str:
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
