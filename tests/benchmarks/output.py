@@ -49,15 +49,13 @@ def write_json(
     path: Path,
     sections: Sequence[Section],
     *,
-    scale: str,
-    seconds: float,
+    about: Mapping[str, object],
     machine: Mapping[str, object],
     versions: Mapping[str, str],
 ) -> None:
     whole = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "scale": scale,
-        "seconds": round(seconds, 1),
+        **about,
         "machine": machine,
         "versions": versions,
         "ratios": all_ratios(sections),

@@ -52,7 +52,7 @@ def test_figures_are_written_with_digits_that_mean_something(value: float, text:
 def test_result_names_machine_versions_and_ratios(tmp_path: Path) -> None:
     path = tmp_path / "bench.json"
 
-    write_json(path, [TOO_FAST], scale="quick", seconds=1.0, machine={"cpu": "abacus"}, versions={"beads": "10"})
+    write_json(path, [TOO_FAST], about={"scale": "quick"}, machine={"cpu": "abacus"}, versions={"beads": "10"})
 
     result = json.loads(path.read_text())
     assert result["ratios"] == {"light_vs_sound": 874_030.0}
