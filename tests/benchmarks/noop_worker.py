@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +37,11 @@ class DoNothing:
     def prepare(self, records: Sequence[RawRecord]) -> Sequence[RawRecord]:
         return records
 
-    async def apply(self, conn: AsyncConnection, readings: Sequence[RawRecord]) -> Sequence[Nothing]:
+    async def apply(
+        self, conn: AsyncConnection, readings: Sequence[RawRecord], locked: Callable[[], None] = lambda: None
+    ) -> Sequence[Nothing]:
         del conn
+        locked()
         return [NOTHING] * len(readings)
 
 
