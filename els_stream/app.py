@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import importlib
 import sys
@@ -17,15 +16,12 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeAlias
 
-import asyncpg
 import faust
 from mode import loop
 from prometheus_client import CollectorRegistry
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine
 from yarl import URL
 
-from els_stream import schema, web
+from els_stream import web
 from els_stream.database import create_engine, limits_of
 from els_stream.dev.servers import register_web
 from els_stream.errors import ElsError
@@ -35,17 +31,16 @@ from els_stream.handlers.recounting import Heals
 from els_stream.handlers.registry import make_handlers, policy_of
 from els_stream.intake.application import Companion, ElsApp, ElsWorker
 from els_stream.intake.backoff import Backoff
-from els_stream.intake.failures import Verdict, classify
 from els_stream.intake.lane import LaneLimits
 from els_stream.intake.runner import RunLimits
 from els_stream.intake.service import Intake, IntakeOptions
 from els_stream.logs import configure_logging, logging_config
 from els_stream.metrics import Metrics
-from els_stream.relay.options import RelayOptions
-from els_stream.relay.service import Relay
+from els_stream.relay.making import create_relay_engine, make_relay
 from els_stream.replays import Replays
 from els_stream.resolve import resolve
 from els_stream.settings import Settings, load_settings
+from els_stream.starting import wait_for_database
 from els_stream.timers import TimerName, Timers, timer_policy
 from els_stream.web.group import Group
 
@@ -57,8 +52,6 @@ AGENTS: Final = ("register_batch", "assign_content", "fail_content", "confirm_as
 # Beyond what a broker may take to answer a member of a rebalancing group.
 REQUEST_MARGIN_SECONDS: Final = 5.0
 FAUST_WEB_PORT: Final = 6066
-# A worker that starts before its database waits for it, this long between two looks.
-WAIT_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +81,8 @@ def build(settings: Settings, work: Work, *, announce: Callable[[str], None]) ->
     topics = {handler.name: handler.topic for handler in work.handlers.values()}
     metrics = Metrics(CollectorRegistry(), topics)
     intake = Intake(engine, intake_options(settings), bury, metrics)
-    relay = Relay(engine, broker=settings.broker, topic_prefix=settings.topic_prefix, options=relay_options(settings))
+    relay_engine = create_relay_engine(settings)
+    relay = make_relay(settings, relay_engine)
     names = [settings.topic_prefix + topic for topic in topics.values()]
     group = Group(settings.broker, settings.consumer_group, names)
     watch = web.Watch(engine, group, metrics)
@@ -96,10 +90,10 @@ def build(settings: Settings, work: Work, *, announce: Callable[[str], None]) ->
 
     app = ElsApp(**faust_options(settings))
     app.intake = intake
-    app.prepare = partial(prepare, engine)
+    app.prepare = partial(wait_for_database, engine)
     app.announce = announce
     app.any_web_port = settings.web_port == 0
-    app.around = [Companion(tasks=(), stop=engine.dispose)]
+    app.around = [Companion(tasks=(), stop=each.dispose) for each in (engine, relay_engine)]
     app.beside = [
         Companion(tasks=(intake.keep_noting_what_is_caught_up,), stop=nothing),
         Companion(tasks=(watch.start,), stop=watch.stop),
@@ -145,20 +139,6 @@ async def nothing() -> None:
     return
 
 
-async def prepare(engine: AsyncEngine) -> None:
-    """Waits for the database, and raises SchemaOutdated if it is older than the code."""
-    while True:
-        try:
-            async with engine.connect() as conn:
-                await schema.require(conn)
-        except (SQLAlchemyError, asyncpg.PostgresError, OSError) as error:
-            if classify(error).verdict is not Verdict.TRANSIENT:
-                raise
-            await asyncio.sleep(WAIT_SECONDS)
-        else:
-            return
-
-
 def intake_options(settings: Settings) -> IntakeOptions:
     return IntakeOptions(
         consumer_group=settings.consumer_group,
@@ -168,15 +148,6 @@ def intake_options(settings: Settings) -> IntakeOptions:
             settings.micro_batch_records, settings.micro_batch_bytes, settings.transactions_in_flight
         ),
         backoff=Backoff(settings.retry_initial_seconds, settings.retry_max_seconds),
-    )
-
-
-def relay_options(settings: Settings) -> RelayOptions:
-    return RelayOptions(
-        poll_seconds=settings.relay_poll_seconds,
-        fetch_rows=settings.relay_fetch_rows,
-        retry_initial_seconds=settings.retry_initial_seconds,
-        retry_max_seconds=settings.retry_max_seconds,
     )
 
 

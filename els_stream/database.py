@@ -47,11 +47,14 @@ def limits_of(settings: Settings) -> Limits:
     )
 
 
-def create_engine(url: str, limits: Limits, *, pool_size: int = 10, name: str = "els") -> AsyncEngine:
+def create_engine(
+    url: str, limits: Limits, *, pool_size: int = 10, name: str = "els", bitmaps: bool = True
+) -> AsyncEngine:
     """An engine for the hot path. A connection that the pool hands out may be dead: the failure policy tries again.
 
     Its sessions plan for index probes only, and anew each time. A generic plan does not know how many rows come in by
     an array, and is kept: one that was made while a table was small may join the wrong way round when it is not.
+    Without `bitmaps` a statement that asks for an index's order is read in it, and no further than its limit.
     """
     server_settings = {
         "application_name": name,
@@ -63,6 +66,7 @@ def create_engine(url: str, limits: Limits, *, pool_size: int = 10, name: str = 
         "tcp_keepalives_count": "3",
         "jit": "off",
         "enable_seqscan": "off",
+        "enable_bitmapscan": "on" if bitmaps else "off",
         "enable_hashjoin": "off",
         "enable_mergejoin": "off",
         "plan_cache_mode": "force_custom_plan",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
@@ -50,28 +50,21 @@ _FETCH = text("""
         -- The sizes are added up before the values are read: 16 MiB times the row limit would not fit into memory.
         SELECT o.*, sum(o.size) OVER (ROWS UNBOUNDED PRECEDING) - o.size AS bytes_before
         FROM (
-            SELECT walked.*, coalesce(octet_length(walked.value), 0) + octet_length(walked.headers) AS size
+            SELECT waiting.*, coalesce(octet_length(waiting.value), 0) + octet_length(waiting.headers) AS size
             FROM unnest(CAST(:shares AS smallint[])) AS s (share)
             CROSS JOIN LATERAL (
-                -- One step of the index per row, for as long as the limits ask for more. A plain ORDER BY with LIMIT
-                -- reads and sorts the whole share where statistics are of a time when it was empty: 50 000 rows for a
-                -- thousand. It begins at the first row each time: one that commits late must not be passed by.
-                WITH RECURSIVE walk AS (
-                    (SELECT e.* FROM event_outbox e WHERE e.share = s.share ORDER BY e.position LIMIT 1)
-                    UNION ALL
-                    SELECT next.*
-                    FROM walk
-                    CROSS JOIN LATERAL (SELECT e.* FROM event_outbox e
-                                        WHERE e.share = walk.share AND e.position > walk.position
-                                        ORDER BY e.position LIMIT 1) next
-                )
-                SELECT walk.* FROM walk
+                -- It begins at the first row each time: one that commits late must not be passed by. The engine of the
+                -- relay reads without bitmaps: from one, all of the share would be read and sorted where statistics
+                -- are of a time when it was empty, 50 000 rows for a thousand.
+                SELECT e.* FROM event_outbox e
+                WHERE e.share = s.share
                 -- A held row holds back its key. As a scalar sub-select it stays one probe of the partial index per
                 -- row; an anti-join, planned while no row was held, would scan all held rows for each.
-                WHERE (SELECT true FROM event_outbox h
-                       WHERE h.order_key = walk.order_key AND h.held_until > now() LIMIT 1) IS NULL
+                AND (SELECT true FROM event_outbox h
+                     WHERE h.order_key = e.order_key AND h.held_until > now() LIMIT 1) IS NULL
+                ORDER BY e.position
                 LIMIT :rows
-            ) walked
+            ) waiting
             LIMIT :rows
         ) o
     ) sized
@@ -120,9 +113,11 @@ class OutboxRow:
     event: OutboundEvent
 
 
-@dataclass(frozen=True, slots=True)
-class WaitingRow:
-    """A row as the relay sends it; `topic` is the logical name, `headers` are as stored."""
+class WaitingRow(NamedTuple):
+    """A row as the relay sends it; `topic` is the logical name, `headers` are as stored.
+
+    A tuple, since one is made for every event that leaves.
+    """
 
     share: int
     position: int
@@ -191,7 +186,7 @@ async def fetch(conn: AsyncConnection, shares: Sequence[int], *, rows: int, size
     then it is the first of its key again. One row comes whatever its size.
     """
     found = await conn.execute(_FETCH, {"shares": list(shares), "rows": rows, "bytes": size})
-    return [WaitingRow(*row) for row in found]
+    return [WaitingRow._make(row) for row in found.all()]
 
 
 async def delete(conn: AsyncConnection, rows: Iterable[WaitingRow]) -> None:

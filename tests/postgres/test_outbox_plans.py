@@ -4,13 +4,16 @@ PostgreSQL counts the rows that the transaction's scans read. Each statement run
 turn to a plan that knows no parameters.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from els_stream.dev.servers import Addresses
+from els_stream.relay.making import create_relay_engine
+from els_stream.settings import load_settings
 from els_stream.statements import outbox
 from els_stream.statements.outbox import SHARES, HeldRow, WaitingRow
 
@@ -28,6 +31,14 @@ FILL = """
 TOUCHED = """
     SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables WHERE relname = 'event_outbox'
 """
+
+
+@pytest.fixture
+async def engine(addresses: Addresses, database: str) -> AsyncIterator[AsyncEngine]:
+    """That of the relay: what a fetch touches rests on how its sessions plan."""
+    engine = create_relay_engine(load_settings(broker_url=addresses.broker, database_url=database))
+    yield engine
+    await engine.dispose()
 
 
 async def fill(engine: AsyncEngine, keys: int) -> None:
