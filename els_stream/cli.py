@@ -27,6 +27,7 @@ ENTRIES = {
     "migrate": Entry("els_stream.commands.database:migrate", "Bring the database to the newest schema."),
     "topics": Entry("els_stream.commands.topics:topics", "Create the topics that are missing."),
     "worker": Entry("els_stream.commands.worker:worker", "Run one worker until it is told to stop."),
+    "relay": Entry("els_stream.commands.relay:relay", "Run only a relay, until it is told to stop."),
     "run": Entry("els_stream.commands.run:run", "Servers, schema, topics and one worker, until Ctrl-C."),
     "demo": Entry("els_stream.commands.demo:demo", "Send class sets through two workers and check the result."),
     "batch": Entry("els_stream.commands.batch:batch", "Tell where a batch is, and what it waits for."),
@@ -73,7 +74,7 @@ class Commands(click.Group):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="els")
 def main() -> None:
-    """Gives every uploaded essay one slot. Its settings are those of `els settings`."""
+    """Gives every uploaded essay one slot. `els settings` prints its settings."""
 
 
 def db_purge_guest() -> None:

@@ -107,7 +107,12 @@ class Settings(BaseSettings):
         description="Take an advisory lock on (batch, content) before a claim.",
     )
 
-    pool_size: kinds.Number = Field(10, ge=4, le=200, description="Most database connections of one worker.")
+    pool_size: kinds.Number = Field(
+        10,
+        ge=4,
+        le=200,
+        description="Most database connections of one worker, besides those of its relay and its page.",
+    )
     database_connect_timeout_seconds: kinds.Seconds = Field(
         5, ge=0.1, le=60, description="A database that accepts no connection for this long counts as away."
     )
@@ -121,7 +126,7 @@ class Settings(BaseSettings):
         3, ge=0.1, le=60, description="A stopped worker keeps its locks for this long; below the rebalance timeout."
     )
 
-    relay_enabled: bool = Field(default=True, description="Send the outbox from this worker.")
+    relay_enabled: bool = Field(default=True, description="Send the outbox from this worker; if not, by `els relay`.")
     relay_poll_seconds: kinds.Seconds = Field(
         1, ge=0.01, le=60, description="Pause between looks at the outbox when no commit wakes the relay."
     )
