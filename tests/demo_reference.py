@@ -16,7 +16,7 @@ from uuid import UUID
 
 from els_stream.contracts import outbound, reading, topics
 from els_stream.contracts.outbound import FailedSlot, Occasion, OutboundEvent
-from els_stream.contracts.parts import ErrorDetail
+from els_stream.contracts.parts import ERROR_DETAIL
 from els_stream.contracts.reasons import DeadLetterReason as R
 from els_stream.contracts.records import RawRecord
 from els_stream.demo.dice import Dice
@@ -161,7 +161,7 @@ class Reference:
             essay_id=essay,
             file_name=data["original_file_name"],
             error_code=data["validation_error_code"],
-            error_detail=ErrorDetail.model_validate_json(json.dumps(data["validation_error_detail"])),
+            error_detail=ERROR_DETAIL.validate_json(json.dumps(data["validation_error_detail"])),
             failed_at=START,
         )
 

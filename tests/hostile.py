@@ -23,7 +23,7 @@ class HostileCase:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class Kind:
     """One of the four events, good, to be spoilt: its `data` and a string field in it."""
 
     topic: str
@@ -45,10 +45,10 @@ class _Kind:
         return make.envelope(self.topic, {name: told for name, told in self.data.items() if name != field})
 
 
-REGISTRATION: Final = _Kind(topics.BATCH_REGISTERED, make.registration_data(BATCH), "user_id")
-CONTENT: Final = _Kind(topics.CONTENT_PROVISIONED, make.content_data(BATCH), "original_file_name")
-FAILURE: Final = _Kind(topics.VALIDATION_FAILED, make.failure_data(BATCH), "original_file_name")
-ASSOCIATIONS: Final = _Kind(topics.ASSOCIATIONS_CONFIRMED, make.associations_data(BATCH), "class_id")
+REGISTRATION: Final = Kind(topics.BATCH_REGISTERED, make.registration_data(BATCH), "user_id")
+CONTENT: Final = Kind(topics.CONTENT_PROVISIONED, make.content_data(BATCH), "original_file_name")
+FAILURE: Final = Kind(topics.VALIDATION_FAILED, make.failure_data(BATCH), "original_file_name")
+ASSOCIATIONS: Final = Kind(topics.ASSOCIATIONS_CONFIRMED, make.associations_data(BATCH), "class_id")
 KINDS: Final = (REGISTRATION, CONTENT, FAILURE, ASSOCIATIONS)
 
 R = DeadLetterReason
@@ -56,7 +56,7 @@ _NEST: Final = 10_000
 _Told = Iterator[tuple[str, bytes | None, DeadLetterReason]]
 
 
-def _not_even_json(kind: _Kind) -> _Told:
+def _not_even_json(kind: Kind) -> _Told:
     yield "null value", None, R.VALUE_MISSING
     yield "no bytes", b"", R.NOT_JSON
     yield "not JSON", b"Dear Sir or Madam,", R.NOT_JSON
@@ -70,7 +70,7 @@ def _not_even_json(kind: _Kind) -> _Told:
     yield "Infinity", kind.with_raw("one_more", b"[-Infinity]"), R.NOT_JSON
 
 
-def _poison(kind: _Kind) -> _Told:
+def _poison(kind: Kind) -> _Told:
     yield "NUL escaped", kind.with_raw(kind.text_field, rb'"a\u0000b"'), R.BAD_TEXT
     yield "NUL in a key", make.envelope(kind.topic, kind.data, metadata={"a\x00b": 1}), R.BAD_TEXT
     yield "lone surrogate escaped", kind.with_raw(kind.text_field, rb'"\ud800"'), R.BAD_TEXT
@@ -89,7 +89,7 @@ def _poison(kind: _Kind) -> _Told:
     yield "deep and never closed", b"[" * 1_000_000, R.TOO_DEEP
 
 
-def _not_an_envelope(kind: _Kind) -> _Told:
+def _not_an_envelope(kind: Kind) -> _Told:
     yield "a list", b"[" + kind.good + b"]", R.CONTRACT_VIOLATION
     yield "a string", b'"hello"', R.CONTRACT_VIOLATION
     yield "JSON's null", b"null", R.CONTRACT_VIOLATION
@@ -114,7 +114,7 @@ def _not_an_envelope(kind: _Kind) -> _Told:
     yield "metadata is a list", _enveloped(kind, metadata=[]), R.CONTRACT_VIOLATION
 
 
-def _wrong_fields(kind: _Kind) -> _Told:
+def _wrong_fields(kind: Kind) -> _Told:
     event = "event_name" if "event_name" in kind.data else "event"
     yield "event of another name", kind.spoilt(**{event: "essay.eaten.by.dog"}), R.CONTRACT_VIOLATION
     for field in (kind.text_field, "batch_id" if kind is ASSOCIATIONS else "entity_id"):
@@ -182,11 +182,11 @@ def _bad_associations() -> _Told:
     yield "associations are an object", ASSOCIATIONS.spoilt(associations={}), R.CONTRACT_VIOLATION
 
 
-def _with_metadata(kind: _Kind, raw: bytes) -> bytes:
+def _with_metadata(kind: Kind, raw: bytes) -> bytes:
     return make.envelope(kind.topic, kind.data, metadata="@@@").replace(b'"@@@"', raw)
 
 
-def _enveloped(kind: _Kind, **fields: object) -> bytes:
+def _enveloped(kind: Kind, **fields: object) -> bytes:
     return make.envelope(kind.topic, kind.data, **fields)
 
 

@@ -1,5 +1,6 @@
 """Words for a refused shape: which field and which rule, never what was sent, since it may be a student's text."""
 
+from dataclasses import fields
 from typing import Final
 
 from pydantic import ValidationError
@@ -10,7 +11,7 @@ from els_stream.contracts.envelope import Envelope
 
 _TOLD_AT_MOST: Final = 3
 
-_MODELS: Final[tuple[type[parts.Contract], ...]] = (
+_CONTRACTS: Final = (
     Envelope,
     inbound.BatchEssaysRegistered,
     inbound.EssayContentProvisionedV1,
@@ -23,12 +24,13 @@ _MODELS: Final[tuple[type[parts.Contract], ...]] = (
     parts.ErrorDetail,
 )
 # Names that may be told: a key of a free object or a map is the sender's text as much as a value is.
-_FIELDS: Final = frozenset(name for model in _MODELS for name in model.model_fields)
+_FIELDS: Final = frozenset(field.name for contract in _CONTRACTS for field in fields(contract))
 
 # Rules whose own message names only the rule. The others quote what they found, if only a character of it.
 _PLAIN: Final = frozenset({
     "bool_type",
     "count_mismatch",
+    "dataclass_type",
     "dict_type",
     "enum",
     "finite_number",
@@ -38,7 +40,6 @@ _PLAIN: Final = frozenset({
     "less_than_equal",
     "literal_error",
     "missing",
-    "model_type",
     "repeated_id",
     "string_pattern_mismatch",
     "string_too_long",

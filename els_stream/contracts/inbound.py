@@ -1,9 +1,11 @@
 """The four events that come in, field by field as the contract has them; what contradicts itself is refused too."""
 
-from typing import Annotated, Literal, Self
+from dataclasses import dataclass
+from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import FailFast, Field, model_validator
+from msgspec import Meta
+from pydantic import FailFast, Field
 from pydantic_core import PydanticCustomError
 
 from els_stream.contracts.parts import (
@@ -23,11 +25,17 @@ from els_stream.contracts.parts import (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchEssaysRegistered(Contract):
     event: Literal["batch.essays.registered"] | None = None
     entity_id: Identifier
-    expected_essay_count: Annotated[int, Field(ge=1, le=MAX_ESSAYS)]
-    essay_ids: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=MAX_ESSAYS), FailFast()]
+    expected_essay_count: Annotated[int, Field(ge=1, le=MAX_ESSAYS), Meta(ge=1, le=MAX_ESSAYS)]
+    essay_ids: Annotated[
+        tuple[Identifier, ...],
+        Field(min_length=1, max_length=MAX_ESSAYS),
+        FailFast(),
+        Meta(min_length=1, max_length=MAX_ESSAYS),
+    ]
     metadata: SystemProcessingMetadata
     course_code: CourseCode
     student_prompt_ref: StorageReferenceMetadata | None = None
@@ -39,15 +47,14 @@ class BatchEssaysRegistered(Contract):
     def batch_id(self) -> str:
         return self.entity_id
 
-    @model_validator(mode="after")
-    def _count_and_ids_agree(self) -> Self:
+    def __post_init__(self) -> None:
         if len(self.essay_ids) != self.expected_essay_count:
             raise PydanticCustomError("count_mismatch", "expected_essay_count differs from the number of essay_ids")
         if len(set(self.essay_ids)) != len(self.essay_ids):
             raise PydanticCustomError("repeated_id", "essay_ids repeats an id")
-        return self
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EssayContentProvisionedV1(Contract):
     event: Literal["essay.content.provisioned"] | None = None
     entity_id: Identifier
@@ -65,6 +72,7 @@ class EssayContentProvisionedV1(Contract):
         return self.entity_id
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EssayValidationFailedV1(Contract):
     event: Literal["essay.validation.failed"] | None = None
     entity_id: Identifier
@@ -82,6 +90,7 @@ class EssayValidationFailedV1(Contract):
         return self.entity_id
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudentAssociation(Contract):
     """`student_id` is null where no student matched the essay."""
 
@@ -93,6 +102,7 @@ class StudentAssociation(Contract):
     validated_at: UtcTime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StudentAssociationsConfirmedV1(Contract):
     event_name: Literal["student.associations.confirmed"]
     entity_id: Identifier | None = None
@@ -101,8 +111,12 @@ class StudentAssociationsConfirmedV1(Contract):
     batch_id: Identifier
     class_id: Identifier
     course_code: CourseCode
-    associations: Annotated[tuple[StudentAssociation, ...], Field(max_length=MAX_ESSAYS), FailFast()]
+    associations: Annotated[
+        tuple[StudentAssociation, ...], Field(max_length=MAX_ESSAYS), FailFast(), Meta(max_length=MAX_ESSAYS)
+    ]
     timeout_triggered: bool | None = None
-    validation_summary: Annotated[dict[Identifier, Count], Field(max_length=MAX_ENTRIES), FailFast()]
+    validation_summary: Annotated[
+        dict[Identifier, Count], Field(max_length=MAX_ENTRIES), FailFast(), Meta(max_length=MAX_ENTRIES)
+    ]
     timestamp: UtcTime | None = None
     system_metadata: SystemProcessingMetadata | None = None

@@ -1,7 +1,7 @@
 """What makes a value poison whatever its shape: judged over the whole value, fields that we ignore included.
 
-`looks_suspect` is cheap, runs for every event and may cry wolf; `inspect` is exact, slow, and linear in the size.
-A reader is right if it hands to `inspect` all that it refuses and all that looks suspect.
+`inspect` is exact, slow, and linear in the size. A reader is right if it hands to it all that it refuses and all that
+`looks_suspect` (see `suspicion`).
 """
 
 import json
@@ -18,26 +18,11 @@ MAX_DEPTH: Final = 100
 
 _LARGEST: Final = 2**63 - 1
 _SMALLEST: Final = -(2**63)
-_LONGEST_INTEGER: Final = len(str(_SMALLEST))
-
-# Folds all digits into one, and all that may stand before a number into a colon: a fixed string finds a long integer.
-_FOLDED: Final = bytes.maketrans(b"123456789.E,[ \t\r\n", b"0000000000e::::::")
-_LONG_NUMBER: Final = b"0" * (_LONGEST_INTEGER - 1)
-_NUMBER_WITH_EXPONENT: Final = re.compile(rb":-?0+e")
+LONGEST_INTEGER: Final = len(str(_SMALLEST))
 
 # The closing quote is optional and nothing backtracks: else a string that never ends costs the square of its length.
 _STRING_OR_BRACKET: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _BAD_CHARACTER: Final = re.compile(r"[\x00\ud800-\udfff]")
-
-
-def looks_suspect(value: bytes) -> bool:
-    """Whether JSON that a reader accepted may still hold poison; false means that it holds none."""
-    if b"\\" in value and (b"\\u0000" in value or b"\\ud" in value or b"\\uD" in value):
-        return True
-    if b"NaN" in value or b"Infinity" in value or value.count(b"[") + value.count(b"{") > MAX_DEPTH:
-        return True
-    folded = value.translate(_FOLDED)
-    return _LONG_NUMBER in folded or _NUMBER_WITH_EXPONENT.search(folded) is not None
 
 
 def inspect(value: bytes | None) -> JsonValue:
@@ -114,7 +99,7 @@ def _bad_text() -> ContractViolation:
 
 def _integer(literal: str) -> int:
     # The length first: to parse a number of a million digits takes minutes, and Python refuses it with another error.
-    if len(literal) > _LONGEST_INTEGER or not _SMALLEST <= (number := int(literal)) <= _LARGEST:
+    if len(literal) > LONGEST_INTEGER or not _SMALLEST <= (number := int(literal)) <= _LARGEST:
         raise ContractViolation(DeadLetterReason.NUMBER_OUT_OF_RANGE, "an integer needs more than 64 bits")
     return number
 

@@ -3,11 +3,14 @@
 Nothing may be in them that the contract does not name: a stray field is a bug of ours, so it raises.
 """
 
-from typing import Final, Generic, Literal, TypeVar
+from dataclasses import dataclass
+from typing import ClassVar, Final, Generic, Literal, TypeVar
 from uuid import UUID
 
+from pydantic import BaseModel, ConfigDict
+
 from els_stream.contracts.parts import (
-    Contract,
+    STRICT,
     Count,
     CourseCode,
     ErrorDetail,
@@ -21,29 +24,45 @@ from els_stream.contracts.parts import (
 SOURCE_SERVICE: Final = "essay-lifecycle-service"
 
 
-class ToldErrorDetail(ErrorDetail, extra="forbid"):
+_ONLY_WHAT_IS_NAMED: Final = ConfigDict(**STRICT | {"extra": "forbid"})
+
+
+class Outgoing(BaseModel):
+    """What we send."""
+
+    model_config = _ONLY_WHAT_IS_NAMED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToldErrorDetail(ErrorDetail):
     """An error detail as it goes out, its free text cut."""
 
+    __pydantic_config__: ClassVar = _ONLY_WHAT_IS_NAMED
 
-class ToldMetadata(SystemProcessingMetadata, extra="forbid"):
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToldMetadata(SystemProcessingMetadata):
+    __pydantic_config__: ClassVar = _ONLY_WHAT_IS_NAMED
+
     error_info: FreeObject
 
 
-class ToldStorageReference(StorageReference, extra="forbid"):
-    pass
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToldStorageReference(StorageReference):
+    __pydantic_config__: ClassVar = _ONLY_WHAT_IS_NAMED
 
 
-class ToldStorageReferences(Contract, extra="forbid"):
+class ToldStorageReferences(Outgoing):
     references: dict[str, ToldStorageReference]
 
 
-class EssayProcessingInputRefV1(Contract, extra="forbid"):
+class EssayProcessingInputRefV1(Outgoing):
     essay_id: Identifier
     text_storage_id: Identifier
     spellcheck_metrics: None = None
 
 
-class EssaySlotAssignedV1(Contract, extra="forbid"):
+class EssaySlotAssignedV1(Outgoing):
     event: Literal["essay.slot.assigned"] = "essay.slot.assigned"
     batch_id: Identifier
     essay_id: Identifier
@@ -54,7 +73,7 @@ class EssaySlotAssignedV1(Contract, extra="forbid"):
     timestamp: UtcTime
 
 
-class BatchContentProvisioningCompletedV1(Contract, extra="forbid"):
+class BatchContentProvisioningCompletedV1(Outgoing):
     event: Literal["batch.content.provisioning.completed"] = "batch.content.provisioning.completed"
     batch_id: Identifier
     provisioned_count: Count
@@ -66,7 +85,7 @@ class BatchContentProvisioningCompletedV1(Contract, extra="forbid"):
     timestamp: UtcTime
 
 
-class BatchEssaysReady(Contract, extra="forbid"):
+class BatchEssaysReady(Outgoing):
     event: Literal["batch.essays.ready"] = "batch.essays.ready"
     batch_id: Identifier
     ready_essays: tuple[EssayProcessingInputRefV1, ...]
@@ -77,7 +96,7 @@ class BatchEssaysReady(Contract, extra="forbid"):
     class_type: Literal["REGULAR"] = "REGULAR"
 
 
-class ExcessContentProvisionedV1(Contract, extra="forbid"):
+class ExcessContentProvisionedV1(Outgoing):
     event: Literal["excess.content.provisioned"] = "excess.content.provisioned"
     batch_id: Identifier
     original_file_name: Identifier
@@ -87,20 +106,20 @@ class ExcessContentProvisionedV1(Contract, extra="forbid"):
     timestamp: UtcTime
 
 
-class FailedEssay(Contract, extra="forbid"):
+class FailedEssay(Outgoing):
     essay_id: Identifier
     file_name: Identifier
     error_detail: ToldErrorDetail
     failed_at: UtcTime
 
 
-class ErrorSummary(Contract, extra="forbid"):
+class ErrorSummary(Outgoing):
     total_errors: Count
     error_categories: dict[str, Count]
     critical_failure: bool
 
 
-class BatchValidationErrorsV1(Contract, extra="forbid"):
+class BatchValidationErrorsV1(Outgoing):
     event: Literal["batch.validation.errors.v1"] = "batch.validation.errors.v1"
     batch_id: Identifier
     failed_essays: tuple[FailedEssay, ...]
@@ -109,7 +128,7 @@ class BatchValidationErrorsV1(Contract, extra="forbid"):
     metadata: ToldMetadata
 
 
-class BatchReadinessTimeout(Contract, extra="forbid"):
+class BatchReadinessTimeout(Outgoing):
     event: Literal["batch.readiness.timeout"] = "batch.readiness.timeout"
     batch_id: Identifier
     ready_essays: tuple[EssayProcessingInputRefV1, ...]
@@ -120,10 +139,10 @@ class BatchReadinessTimeout(Contract, extra="forbid"):
     metadata: ToldMetadata
 
 
-DataT_co = TypeVar("DataT_co", bound=Contract, covariant=True)
+DataT_co = TypeVar("DataT_co", bound=Outgoing, covariant=True)
 
 
-class OutgoingEnvelope(Contract, Generic[DataT_co], extra="forbid"):
+class OutgoingEnvelope(Outgoing, Generic[DataT_co]):
     """`metadata` holds the trace context where there is one, and is null where there is none."""
 
     event_id: UUID

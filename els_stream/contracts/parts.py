@@ -1,15 +1,18 @@
 """Pieces that several events share: bounded strings and numbers, times, the platform's enums and its small objects.
 
 Numbers and booleans are strict, times come from strings; all that may be null may also be absent, and the reverse.
+Two readers share these definitions (see `reading`): a `Field` is pydantic's, the `Meta` beside it says it to msgspec.
 """
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, TypeAlias
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, JsonValue, PlainSerializer, PlainValidator
+from msgspec import Meta
+from pydantic import ConfigDict, FailFast, Field, JsonValue, PlainSerializer, PlainValidator, TypeAdapter
 from pydantic_core import PydanticCustomError
 
 MAX_ESSAYS: Final = 10_000
@@ -35,22 +38,26 @@ def format_time(moment: datetime) -> str:
 def parse_time(given: object) -> datetime:
     """For models: a string as RFC 3339 writes it, or a datetime where the event is built from Python."""
     try:
-        if isinstance(given, datetime):
-            return in_utc(given)
         if isinstance(given, str) and _TIME.fullmatch(given):
             return in_utc(datetime.fromisoformat(given.upper()))
+        if isinstance(given, datetime):
+            return in_utc(given)
     except (ValueError, OverflowError):
         pass
     raise PydanticCustomError("time", "Input should be a time as RFC 3339 writes it")
 
 
-UtcTime = Annotated[datetime, PlainValidator(parse_time), PlainSerializer(format_time, when_used="json")]
-Identifier = Annotated[str, Field(min_length=1, max_length=255)]
-Count = Annotated[int, Field(ge=0, le=LARGEST_INTEGER)]
-Share = Annotated[float, Field(ge=0, le=1)]
-ContentType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,254}$")]
-StoragePath = Annotated[str, Field(max_length=1024)]
-FreeObject = dict[str, JsonValue]
+UtcTime = Annotated[datetime, PlainValidator(parse_time), PlainSerializer(format_time, when_used="json"), Meta(tz=True)]
+Identifier = Annotated[str, Field(min_length=1, max_length=255), Meta(min_length=1, max_length=255)]
+Count = Annotated[int, Field(ge=0, le=LARGEST_INTEGER), Meta(ge=0, le=LARGEST_INTEGER)]
+Share = Annotated[float, Field(ge=0, le=1), Meta(ge=0, le=1)]
+ContentType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,254}$"), Meta(pattern=r"\A[a-z][a-z0-9_.-]{0,254}\Z")]
+StoragePath = Annotated[str, Field(max_length=1024), Meta(max_length=1024)]
+
+if TYPE_CHECKING:
+    FreeObject: TypeAlias = dict[str, JsonValue]
+else:
+    FreeObject = dict[str, Any]  # the same from JSON, and readers take it as it is
 
 
 class CourseCode(StrEnum):
@@ -91,19 +98,24 @@ class ProcessingStage(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Contract(BaseModel):
+STRICT: Final = ConfigDict(
+    frozen=True,
+    strict=True,
+    extra="ignore",
+    allow_inf_nan=False,
+    hide_input_in_errors=True,
+    ser_json_inf_nan="null",
+)
+
+
+class Contract:
     """What we read: other teams add fields first, so fields that we don't know are ignored."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        strict=True,
-        extra="ignore",
-        allow_inf_nan=False,
-        hide_input_in_errors=True,
-        ser_json_inf_nan="null",
-    )
+    __slots__ = ()
+    __pydantic_config__: ClassVar = STRICT
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SystemProcessingMetadata(Contract):
     entity_id: Identifier
     entity_type: Identifier
@@ -116,15 +128,20 @@ class SystemProcessingMetadata(Contract):
     error_info: FreeObject | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StorageReference(Contract):
     storage_id: Identifier
     path: StoragePath
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StorageReferenceMetadata(Contract):
-    references: Annotated[dict[ContentType, StorageReference], Field(max_length=MAX_ENTRIES), FailFast()]
+    references: Annotated[
+        dict[ContentType, StorageReference], Field(max_length=MAX_ENTRIES), FailFast(), Meta(max_length=MAX_ENTRIES)
+    ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorDetail(Contract):
     error_code: Identifier
     message: str
@@ -136,3 +153,8 @@ class ErrorDetail(Contract):
     stack_trace: str | None = None
     trace_id: str | None = None
     span_id: str | None = None
+
+
+# For what we stored of an event, and read again from the database.
+ERROR_DETAIL: Final = TypeAdapter(ErrorDetail)
+STORAGE_REFERENCES: Final = TypeAdapter(StorageReferenceMetadata)

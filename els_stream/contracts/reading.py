@@ -1,22 +1,28 @@
-"""Bytes from Kafka to a typed envelope, or one ContractViolation whose message holds nothing of what was sent."""
+"""Bytes from Kafka to a typed envelope, or one ContractViolation whose message holds nothing of what was sent.
 
-from collections.abc import Callable, Mapping
-from typing import Final, TypeVar
+Two readers of one contract: msgspec's is fast and takes what it is certain of; all else goes to pydantic's, which is
+exact, and alone refuses.
+"""
 
-from pydantic import JsonValue, ValidationError
+from collections.abc import Mapping
+from typing import Final, Generic, TypeVar
+
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from els_stream.contracts import topics
 from els_stream.contracts.complaints import told
 from els_stream.contracts.envelope import Envelope
+from els_stream.contracts.fast_reading import FastReader
 from els_stream.contracts.inbound import (
     BatchEssaysRegistered,
     EssayContentProvisionedV1,
     EssayValidationFailedV1,
     StudentAssociationsConfirmedV1,
 )
-from els_stream.contracts.inspection import inspect, looks_suspect, of_legal_size
+from els_stream.contracts.inspection import inspect, of_legal_size
 from els_stream.contracts.parts import Contract
 from els_stream.contracts.reasons import DeadLetterReason
+from els_stream.contracts.suspicion import looks_suspect
 from els_stream.errors import ContractViolation
 
 DataT = TypeVar("DataT", bound=Contract)
@@ -28,23 +34,44 @@ Associations = Envelope[StudentAssociationsConfirmedV1]
 Inbound = Registration | Content | Failure | Associations
 
 
-def read_registration(value: bytes | None) -> Registration:
-    return _read(Registration, topics.BATCH_REGISTERED, value)
+class Reader(Generic[DataT]):
+    """Reads the events of one topic."""
+
+    def __init__(self, topic: str, contract: type[Envelope[DataT]]) -> None:
+        self.topic = topic
+        self.fast: Final = FastReader(contract)
+        self._exact: Final = TypeAdapter(contract)
+
+    def __call__(self, value: bytes | None) -> Envelope[DataT]:
+        given = of_legal_size(value)
+        envelope = self.fast.read(given) or self.exactly(given)
+        if envelope.event_type != self.topic:
+            raise ContractViolation(DeadLetterReason.CONTRACT_VIOLATION, f"event_type is not {self.topic}")
+        return envelope
+
+    def exactly(self, given: bytes) -> Envelope[DataT]:
+        """Only what is refused, or looks suspect, pays for the inspection."""
+        try:
+            envelope = self._exact.validate_json(given)
+        except ValidationError as error:
+            raise _violation(inspect(given), error) from None
+        if looks_suspect(given):
+            inspect(given)
+        return envelope
 
 
-def read_content(value: bytes | None) -> Content:
-    return _read(Content, topics.CONTENT_PROVISIONED, value)
+read_registration: Final = Reader(topics.BATCH_REGISTERED, Registration)
+read_content: Final = Reader(topics.CONTENT_PROVISIONED, Content)
+read_failure: Final = Reader(topics.VALIDATION_FAILED, Failure)
+read_associations: Final = Reader(topics.ASSOCIATIONS_CONFIRMED, Associations)
 
-
-def read_failure(value: bytes | None) -> Failure:
-    return _read(Failure, topics.VALIDATION_FAILED, value)
-
-
-def read_associations(value: bytes | None) -> Associations:
-    return _read(Associations, topics.ASSOCIATIONS_CONFIRMED, value)
-
-
-_READERS: Final[Mapping[str, Callable[[bytes | None], Inbound]]] = {
+AnyReader = (
+    Reader[BatchEssaysRegistered]
+    | Reader[EssayContentProvisionedV1]
+    | Reader[EssayValidationFailedV1]
+    | Reader[StudentAssociationsConfirmedV1]
+)
+READERS: Final[Mapping[str, AnyReader]] = {
     topics.BATCH_REGISTERED: read_registration,
     topics.CONTENT_PROVISIONED: read_content,
     topics.VALIDATION_FAILED: read_failure,
@@ -54,21 +81,7 @@ _READERS: Final[Mapping[str, Callable[[bytes | None], Inbound]]] = {
 
 def read(topic: str, value: bytes | None) -> Inbound:
     """The event that lay on this input topic; a topic that is none of ours is a KeyError, since it is a bug."""
-    return _READERS[topic](value)
-
-
-def _read(model: type[Envelope[DataT]], topic: str, value: bytes | None) -> Envelope[DataT]:
-    """One pass for what is good and plain; only what was refused, or looks suspect, pays for the exact inspection."""
-    given = of_legal_size(value)
-    try:
-        envelope = model.model_validate_json(given)
-    except ValidationError as error:
-        raise _violation(inspect(given), error) from None
-    if looks_suspect(given):
-        inspect(given)
-    if envelope.event_type != topic:
-        raise ContractViolation(DeadLetterReason.CONTRACT_VIOLATION, f"event_type is not {topic}")
-    return envelope
+    return READERS[topic](value)
 
 
 def _violation(tree: JsonValue, error: ValidationError) -> ContractViolation:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -187,6 +187,6 @@ def _failed_essay(failure: FailedSlot, details_bytes: int, text_bytes: int) -> F
     return FailedEssay(
         essay_id=failure.essay_id,
         file_name=cut_text(failure.file_name, text_bytes),
-        error_detail=detail if detail.timestamp else detail.model_copy(update={"timestamp": failure.failed_at}),
+        error_detail=detail if detail.timestamp else replace(detail, timestamp=failure.failed_at),
         failed_at=failure.failed_at,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 def registration_digest(event: BatchEssaysRegistered) -> bytes:
     """SHA-256 over what must be equal; envelope, correlation id, metadata and the order of ids are left out."""
-    prompt = event.student_prompt_ref and event.student_prompt_ref.model_dump(mode="json")
+    prompt = event.student_prompt_ref and asdict(event.student_prompt_ref)
     parts = [
         sorted(event.essay_ids),
         event.expected_essay_count,

@@ -23,10 +23,10 @@ from els_stream.contracts.outgoing import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from els_stream.contracts.parts import Contract
+    from els_stream.contracts.outgoing import Outgoing
     from els_stream.contracts.records import RawRecord
 
-DataT = TypeVar("DataT", bound="Contract")
+DataT = TypeVar("DataT", bound="Outgoing")
 
 Envelopes = (
     OutgoingEnvelope[EssaySlotAssignedV1]
@@ -67,7 +67,7 @@ class Tale:
     errors: list[Told[BatchValidationErrorsV1]] = field(default_factory=list)
     timeouts: list[Told[BatchReadinessTimeout]] = field(default_factory=list)
 
-    def add(self, data: Contract, correlation_id: UUID, at: int) -> None:
+    def add(self, data: Outgoing, correlation_id: UUID, at: int) -> None:
         match data:
             case EssaySlotAssignedV1():
                 self.assigned.append(Told(data, correlation_id, at))

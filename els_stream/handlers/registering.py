@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from els_stream.contracts.reading import read_associations, read_content, read_failure
@@ -149,5 +149,5 @@ def _open(batch: Batch, incoming: Incoming[BatchEssaysRegistered], digest: bytes
     batch.class_id = event.class_id
     batch.correlation_id = incoming.correlation_id
     prompt = event.student_prompt_ref
-    batch.student_prompt_ref = None if prompt is None else prompt.model_dump(mode="json")
+    batch.student_prompt_ref = None if prompt is None else asdict(prompt)
     batch.registration_digest = digest

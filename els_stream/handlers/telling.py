@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, assert_never
 
 from els_stream.contracts import writing
-from els_stream.contracts.parts import LARGEST_INTEGER, ErrorDetail, StorageReferenceMetadata
+from els_stream.contracts.parts import ERROR_DETAIL, LARGEST_INTEGER, STORAGE_REFERENCES, StorageReferenceMetadata
 from els_stream.contracts.sealing import Occasion, OutboundEvent
 from els_stream.contracts.writing import FailedSlot
 from els_stream.decisions.batch import BatchBecameReady, ContentBecameComplete, ContentWasExcess, SlotWasAssigned
@@ -97,7 +97,7 @@ def _failed_slot(failure: FailedEssay) -> FailedSlot:
         essay_id=failure.essay_id,
         file_name=failure.file_name,
         error_code=failure.error_code,
-        error_detail=ErrorDetail.model_validate_json(_as_it_came(failure.error_detail)),
+        error_detail=ERROR_DETAIL.validate_json(_as_it_came(failure.error_detail)),
         failed_at=failure.failed_at,
     )
 
@@ -113,7 +113,7 @@ def _number(digits: str) -> int | float:
 
 
 def _prompt(stored: dict[str, object] | None) -> StorageReferenceMetadata | None:
-    return None if stored is None else StorageReferenceMetadata.model_validate(stored)
+    return None if stored is None else STORAGE_REFERENCES.validate_python(stored)
 
 
 def _of_the_batch(inventory: Inventory) -> Occasion:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
+
+from els_stream.contracts.parts import ERROR_DETAIL
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -108,7 +109,7 @@ async def add_failures(conn: AsyncConnection, failures: Sequence[tuple[str, Fail
             "file_names": [e.original_file_name for e in events],
             "raw_ids": [e.raw_file_storage_id for e in events],
             "error_codes": [e.validation_error_code.value for e in events],
-            "error_details": [json.dumps(e.validation_error_detail.model_dump(mode="json")) for e in events],
+            "error_details": [ERROR_DETAIL.dump_json(e.validation_error_detail).decode() for e in events],
             "sizes": [e.file_size_bytes for e in events],
             "correlation_ids": [failure.correlation_id for _, failure in failures],
             "failed_at": [e.timestamp or now for e in events],

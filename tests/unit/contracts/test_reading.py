@@ -9,9 +9,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from els_stream.contracts import topics
-from els_stream.contracts.inspection import MAX_DEPTH, MAX_VALUE_BYTES, inspect, looks_suspect
+from els_stream.contracts.inspection import MAX_DEPTH, MAX_VALUE_BYTES, inspect
 from els_stream.contracts.reading import read, read_associations, read_content, read_failure, read_registration
 from els_stream.contracts.reasons import DeadLetterReason
+from els_stream.contracts.suspicion import looks_plain, looks_suspect
 from els_stream.errors import ContractViolation
 from tests import factories as make
 from tests.hostile import CASES, HostileCase
@@ -105,6 +106,7 @@ def test_no_poison_escapes_the_cheap_look(tree: object, separators: tuple[str, s
         inspect(value)
     except ContractViolation:
         assert looks_suspect(value)
+        assert b"NaN" in value or b"Infinity" in value or not looks_plain(value)
 
 
 @pytest.mark.parametrize(
@@ -122,8 +124,9 @@ def test_no_poison_escapes_the_cheap_look(tree: object, separators: tuple[str, s
     ],
 )
 @pytest.mark.parametrize("before", [b"[", b"[0,", b'{"a":', b"[ ", b"[\n", b"[\t", b"[\r"])
-def test_poison_looks_suspect_wherever_it_stands(before: bytes, poison: bytes) -> None:
-    assert looks_suspect(before + poison)
+@pytest.mark.parametrize("after", [b"]", b"}", b",0]", b" ]", b"\n]", b"\t]", b"\r]"])
+def test_poison_looks_suspect_wherever_it_stands(before: bytes, poison: bytes, after: bytes) -> None:
+    assert looks_suspect(before + poison + after)
 
 
 def test_an_ordinary_event_does_not_look_suspect() -> None:

@@ -16,7 +16,7 @@ from els_stream.contracts.cutting import cut_object, cut_text
 from els_stream.contracts.event_ids import event_id, slot_subject
 from els_stream.contracts.outbound import FailedSlot, Occasion, OutboundEvent
 from els_stream.contracts.outgoing import EssaySlotAssignedV1, OutgoingEnvelope
-from els_stream.contracts.parts import CourseCode, ErrorDetail, FreeObject, format_time
+from els_stream.contracts.parts import ERROR_DETAIL, CourseCode, ErrorDetail, FreeObject, format_time
 from els_stream.contracts.topics import SLOT_ASSIGNED
 from tests import factories as make
 
@@ -41,7 +41,7 @@ def told(event: OutboundEvent) -> dict[str, JsonValue]:
 
 
 def detail(**fields: JsonValue) -> ErrorDetail:
-    return ErrorDetail.model_validate_json(json.dumps(make.error_detail(**fields)))
+    return ERROR_DETAIL.validate_json(json.dumps(make.error_detail(**fields)))
 
 
 def failed_slot(essay_id: str = "essay-1", **fields: JsonValue) -> FailedSlot:
