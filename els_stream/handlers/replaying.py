@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from els_stream.contracts.reasons import DeadLetterReason
 from els_stream.decisions.outcomes import Refused
 from els_stream.handlers.burial import Burial, bury_each
-from els_stream.statements import letters
+from els_stream.statements import letters, trackers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from els_stream.handlers.handler import Handler
+    from els_stream.statements.letters import WholeLetter
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +50,44 @@ Replayed: TypeAlias = Accepted | FailedAgain | NotReplayable
 
 async def replay(conn: AsyncConnection, handlers: Mapping[str, Handler], letter_id: int) -> Replayed:
     """Hand the record to the handler of its topic, in the caller's transaction. `handlers` are by logical topic."""
-    whole = await letters.take(conn, letter_id)
-    if whole is None or whole.letter.state != "open":
-        return NotReplayable("there is no such dead letter" if whole is None else f"it is {whole.letter.state}")
-    if whole.value_is_gone:
-        return NotReplayable("its payload was removed")
+    whole = _replayable(await letters.read(conn, letter_id))
+    if isinstance(whole, NotReplayable):
+        return whole
     if (handler := handlers.get(whole.letter.topic)) is None:
         return NotReplayable(f"nothing handles {whole.letter.topic}")
-    await letters.mark_replayed(conn, letter_id)
-    (outcome,) = await handler.apply(conn, handler.prepare([whole.record]))
-    return FailedAgain(outcome.reason, outcome.message) if isinstance(outcome, Refused) else Accepted(outcome.label)
+    async with conn.begin_nested() as attempt:
+        # An open letter is the last of its record, so a refusal buries nothing here.
+        (outcome,) = await handler.apply(conn, handler.prepare([whole.record]))
+        refusal = outcome if isinstance(outcome, Refused) else None
+        if (settled := await _settle(conn, whole, refusal)) is not None:
+            await attempt.rollback()
+            return settled
+    return Accepted(outcome.label) if refusal is None else FailedAgain(refusal.reason, refusal.message)
 
 
 async def give_up_replay(conn: AsyncConnection, letter_id: int, reason: DeadLetterReason, cause: str) -> Replayed:
     """After the handler failed on it without a verdict of its own: another letter says why."""
-    whole = await letters.take(conn, letter_id)
-    if whole is None or whole.letter.state != "open":
-        return NotReplayable("somebody else settled it meanwhile")
-    await letters.mark_replayed(conn, letter_id)
+    whole = _replayable(await letters.read(conn, letter_id))
+    if isinstance(whole, NotReplayable):
+        return whole
     refusal = Refused(reason, f"its replay failed: {cause}")
-    await bury_each(conn, [Burial(whole.record, whole.letter.batch_id, refusal)])
-    return FailedAgain(refusal.reason, refusal.message)
+    return await _settle(conn, whole, refusal) or FailedAgain(refusal.reason, refusal.message)
+
+
+async def _settle(conn: AsyncConnection, whole: WholeLetter, refusal: Refused | None) -> NotReplayable | None:
+    """Mark the letter, after its batch is locked: a purge that has the batch goes on to its letters."""
+    batch_id = whole.letter.batch_id
+    if batch_id is not None:
+        await trackers.hold(conn, batch_id)
+    if not await letters.mark_replayed(conn, whole):
+        now = _replayable(await letters.read(conn, whole.letter.id))
+        return now if isinstance(now, NotReplayable) else NotReplayable("somebody else settled it meanwhile")
+    if refusal is not None:
+        await bury_each(conn, [Burial(whole.record, batch_id, refusal)])
+    return None
+
+
+def _replayable(whole: WholeLetter | None) -> WholeLetter | NotReplayable:
+    if whole is None or whole.letter.state != "open":
+        return NotReplayable("there is no such dead letter" if whole is None else f"it is {whole.letter.state}")
+    return NotReplayable("its payload was removed") if whole.value_is_gone else whole

@@ -23,11 +23,13 @@ Source = tuple[str, int, int, int]
 # The place in Kafka is the identity: a record that is buried already, by whichever way it came again, stays as it is.
 # That is the first letter of a record. When it was replayed and fails again, now or after it was parked in between, it
 # gets another letter, linked to the first: exactly one of a record's letters is open until it is replayed or dropped.
+#
+# The time is that of the burial: a transaction that waited for a purge began before it.
 _ADD = text("""
     INSERT INTO dead_letters
         (batch_id, reason, message, source_topic, source_partition, source_offset, source_timestamp, key, value,
-         value_size, value_sha256, headers)
-    SELECT i.*
+         value_size, value_sha256, headers, created_at)
+    SELECT i.*, clock_timestamp()
     FROM unnest(CAST(:batch_ids AS text[]), CAST(:reasons AS text[]), CAST(:messages AS text[]),
                 CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]),
                 CAST(:timestamps AS bigint[]), CAST(:keys AS bytea[]), CAST(:values AS bytea[]),
@@ -39,8 +41,8 @@ _ADD = text("""
 _ADD_AGAIN = text("""
     INSERT INTO dead_letters
         (batch_id, reason, message, source_topic, source_partition, source_offset, source_timestamp, key, value,
-         value_size, value_sha256, headers, replay_of)
-    SELECT i.*, first.id
+         value_size, value_sha256, headers, created_at, replay_of)
+    SELECT i.*, clock_timestamp(), first.id
     FROM unnest(CAST(:batch_ids AS text[]), CAST(:reasons AS text[]), CAST(:messages AS text[]),
                 CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]),
                 CAST(:timestamps AS bigint[]), CAST(:keys AS bytea[]), CAST(:values AS bytea[]),
@@ -76,8 +78,11 @@ class DeadLetter:
 async def add(conn: AsyncConnection, letters: Sequence[DeadLetter]) -> set[Source]:
     """Keep these, one per place; returns the places of those that were never buried before, which are to be told.
 
-    A record that was replayed gets a letter linked to its first. NUL is legal in bytes, not in a batch id.
+    A record that was replayed gets a letter linked to its first. NUL is legal in bytes, not in a batch id. The rows of
+    their batches are locked.
     """
+    # In one order for all: two who bury the same records would wait for each other.
+    letters = sorted(letters, key=lambda letter: letter.source)
     rows = await conn.execute(_ADD, _columns(letters))
     new = {(row[0], row[1], row[2], row[3]) for row in rows}
     if again := [letter for letter in letters if letter.source not in new]:

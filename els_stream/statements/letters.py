@@ -47,10 +47,12 @@ _ONE = """
     FROM dead_letters WHERE id = :id
 """
 _READ = text(_ONE)
-# NO KEY: the next letter of the same record may refer to the first one meanwhile.
-_TAKE = text(_ONE + " FOR NO KEY UPDATE")
 
-_REPLAYED = text("UPDATE dead_letters SET state = 'replayed', settled_at = now() WHERE id = :id")
+# Also a comparison with what was read: somebody may have settled it since, or a purge taken its payload.
+_REPLAYED = text("""
+    UPDATE dead_letters SET state = 'replayed', settled_at = clock_timestamp()
+    WHERE id = :id AND state = 'open' AND (value IS NULL) = :without_value
+""")
 
 # What is left tells what was dropped, by its size and hash, and why; nothing of a person.
 _DROP = text("""
@@ -148,13 +150,10 @@ async def read(conn: AsyncConnection, letter_id: int) -> WholeLetter | None:
     return _whole((await conn.execute(_READ, {"id": letter_id})).one_or_none())
 
 
-async def take(conn: AsyncConnection, letter_id: int) -> WholeLetter | None:
-    """As `read`, and nobody else settles it until the transaction ends."""
-    return _whole((await conn.execute(_TAKE, {"id": letter_id})).one_or_none())
-
-
-async def mark_replayed(conn: AsyncConnection, letter_id: int) -> None:
-    await conn.execute(_REPLAYED, {"id": letter_id})
+async def mark_replayed(conn: AsyncConnection, whole: WholeLetter) -> bool:
+    """Whether the letter is still as it was read; then nobody else settles it. Its batch's tracker row is locked."""
+    known = {"id": whole.letter.id, "without_value": whole.record.value is None}
+    return (await conn.execute(_REPLAYED, known)).rowcount == 1
 
 
 async def drop(conn: AsyncConnection, letter_ids: Sequence[int], note: str) -> list[int]:

@@ -107,6 +107,11 @@ _DROP_TOMBSTONES = text("""
         LIMIT :limit FOR UPDATE SKIP LOCKED
     )
 """)
+_LOCK_BATCHES_OF = text("""
+    SELECT FROM batch_essay_trackers
+    WHERE batch_id = ANY(ARRAY(SELECT DISTINCT batch_id FROM essay_states WHERE student_id = :student_id))
+    ORDER BY batch_id FOR UPDATE
+""")
 _FORGET_STUDENT = text("""
     UPDATE essay_states
     SET student_id = NULL, association_method = NULL, association_confidence = NULL, associated_by = NULL,
@@ -188,5 +193,6 @@ async def drop_tombstones(conn: AsyncConnection, age: timedelta, limit: int) -> 
 
 
 async def forget_student(conn: AsyncConnection, student_id: str) -> int:
-    """Clear the associations with a student; how many essays had one."""
+    """Clear the associations with a student, with their batches locked as by everybody; how many essays had one."""
+    await conn.execute(_LOCK_BATCHES_OF, {"student_id": student_id})
     return (await conn.execute(_FORGET_STUDENT, {"student_id": student_id})).rowcount

@@ -48,6 +48,8 @@ _LOCK = text("""
     ) locked
 """)
 
+_HOLD = text("SELECT FROM batch_essay_trackers WHERE batch_id = :batch_id FOR UPDATE")
+
 _SAVE = text("""
     UPDATE batch_essay_trackers t
     SET state = v.state, free_count = v.free, filled_count = v.filled, failed_count = v.failed,
@@ -119,6 +121,11 @@ async def lock(conn: AsyncConnection, batch_ids: Collection[str]) -> LockedBatch
     locked = LockedBatches((row.batch_id, _batch(row)) for row in rows)
     locked.now = rows[-1].now
     return locked
+
+
+async def hold(conn: AsyncConnection, batch_id: str) -> None:
+    """Lock the row of this batch if there is one, for what changes nothing on it."""
+    await conn.execute(_HOLD, {"batch_id": batch_id})
 
 
 @dataclass(frozen=True, slots=True)
