@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 import signal
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
 from els_stream import schema
 from els_stream.database import Limits, create_engine
@@ -23,6 +24,7 @@ from els_stream.dev.databases import create_database, drop_database
 from els_stream.dev.servers import Addresses, EmbeddedServers, down, up
 from els_stream.settings import Settings
 from els_stream.topics import TOPICS, delete_topics, ensure_topics
+from tables import Base
 from tests.folders import reachable_folder
 
 TESTS = Path(__file__).parent
@@ -69,10 +71,15 @@ async def servers(server_settings: Settings) -> AsyncIterator[EmbeddedServers]:
 @pytest.fixture(scope="session")
 def template(addresses: Addresses) -> Iterator[str]:
     """The name of a database that the migrations made, once for the run."""
-    name = _unused_name("template")
-    asyncio.run(_migrated(addresses.database_url, name))
-    yield name
-    asyncio.run(drop_database(addresses.database_url, name))
+    with _template(addresses.database_url, schema.upgrade) as name:
+        yield name
+
+
+@pytest.fixture(scope="session")
+def created_template(addresses: Addresses) -> Iterator[str]:
+    """The name of one that `Base.metadata.create_all` made."""
+    with _template(addresses.database_url, _create_all) as name:
+        yield name
 
 
 @pytest.fixture
@@ -125,8 +132,22 @@ async def _database(addresses: Addresses, template: str | None = None) -> AsyncI
     await drop_database(addresses.database_url, name)
 
 
-async def _migrated(server: str, name: str) -> None:
-    await schema.upgrade(await create_database(server, name))
+@contextlib.contextmanager
+def _template(server: str, make: Callable[[str], Awaitable[None]]) -> Iterator[str]:
+    async def made(name: str) -> None:
+        await make(await create_database(server, name))
+
+    name = _unused_name("template")
+    asyncio.run(made(name))
+    yield name
+    asyncio.run(drop_database(server, name))
+
+
+async def _create_all(url: str) -> None:
+    engine = create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"), poolclass=NullPool)
+    async with engine.begin() as conn:
+        await conn.run_sync(Base.metadata.create_all)
+    await engine.dispose()
 
 
 def _unused_name(kind: str) -> str:

@@ -30,6 +30,7 @@ class Assigned:
     """The content took a free slot. The claim names `slot.essay_id`."""
 
     label: ClassVar[str] = "assigned"
+    created: ClassVar[bool] = True
     slot: Slot
 
 
@@ -38,12 +39,14 @@ class AlreadyAssigned:
     """A repeat: this text holds a slot. A second upload with the same text is deduplicated, and counted apart."""
 
     label: ClassVar[str] = "already_assigned"
+    created: ClassVar[bool] = False
     slot: Slot
 
 
 @dataclass(frozen=True, slots=True)
 class AlreadyAssignedByOtherUpload:
     label: ClassVar[str] = "already_assigned_by_other_upload"
+    created: ClassVar[bool] = False
     slot: Slot
 
 
@@ -52,6 +55,7 @@ class TookOverFailedSlot:
     """The upload's validation failure held the slot; its content holds it now."""
 
     label: ClassVar[str] = "took_over_failed_slot"
+    created: ClassVar[bool] = True
     slot: Slot
 
 
@@ -140,5 +144,8 @@ Outcome = (
     | AlreadyParked
     | Refused
 )
+
+# Of a content: `slot.essay_id` names its essay, `created` says whether it took it just now or had it before.
+HoldsSlot = Assigned | TookOverFailedSlot | AlreadyAssigned | AlreadyAssignedByOtherUpload
 
 OUTCOME_LABELS: frozenset[str] = frozenset(member.label for member in get_args(Outcome))

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import IntegrityError
+
 from els_stream.contracts.reasons import DeadLetterReason
 from els_stream.crash_points import CrashPoint, reach
 from els_stream.decisions.batch import BatchState, Confirmation, Content, Failure
 from els_stream.decisions.outcomes import AlreadyParked, Parked, Refused
 from els_stream.errors import InventoryMismatch
+from els_stream.handlers.handler import unheard
 from els_stream.handlers.recounting import Doubts, Heals
 from els_stream.handlers.settling import settle
 from els_stream.statements import pending, trackers
@@ -80,12 +83,26 @@ def associations_arrival(incoming: Incoming[StudentAssociationsConfirmedV1]) -> 
     )
 
 
+async def assign_contents(
+    conn: AsyncConnection,
+    contents: Sequence[Incoming[EssayContentProvisionedV1]],
+    policy: ArrivalPolicy,
+    locked: Locked = unheard,
+) -> list[Outcome]:
+    """Give each content its fate, in order, of any number of batches.
+
+    One that holds a slot is a `HoldsSlot`: its essay id, and whether the assignment was created or reused.
+    """
+    return await admit(conn, [content_arrival(content) for content in contents], policy, locked)
+
+
 async def admit(
     conn: AsyncConnection, arrivals: Sequence[Arrival], policy: ArrivalPolicy, locked: Locked
 ) -> list[Outcome]:
     """Lock the batches of these arrivals, say so, and give each its fate, in order.
 
-    InventoryMismatch casts doubt on its batches: the next try recounts them first.
+    InventoryMismatch casts doubt on its batches, and a slot that a unique index refuses on all of these: their rows may
+    know what their counters do not. The next try recounts them first.
     """
     if policy.advisory_locks:
         await lock_contents(conn, [(a.batch_id, a.parkable.subject) for a in arrivals])
@@ -96,6 +113,9 @@ async def admit(
         return await _admit(conn, batches, arrivals, policy)
     except InventoryMismatch as mismatch:
         policy.doubts.note(mismatch.batch_ids)
+        raise
+    except IntegrityError:
+        policy.doubts.note(batches)
         raise
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from els_stream.contracts import reading, topics
-from els_stream.handlers.arrivals import ArrivalPolicy, admit, associations_arrival, content_arrival, failure_arrival
+from els_stream.handlers.arrivals import ArrivalPolicy, admit, assign_contents, associations_arrival, failure_arrival
 from els_stream.handlers.handler import EventHandler
 from els_stream.handlers.recounting import Doubts, Heals
 from els_stream.handlers.registering import RegistrationPolicy, register
@@ -61,7 +61,7 @@ def make_handlers(policy: HandlerPolicy) -> dict[str, Handler]:
     async def assign_content(
         conn: AsyncConnection, incoming: Sequence[Incoming[EssayContentProvisionedV1]], locked: Locked
     ) -> list[Outcome]:
-        return await admit(conn, [content_arrival(i) for i in incoming], policy.arrivals, locked)
+        return await assign_contents(conn, incoming, policy.arrivals, locked)
 
     async def fail_content(
         conn: AsyncConnection, incoming: Sequence[Incoming[EssayValidationFailedV1]], locked: Locked

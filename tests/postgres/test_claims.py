@@ -8,8 +8,11 @@ from els_stream.strategies import Strategy
 from tests import factories as make
 from tests.postgres.school import School, handlers_by_topic
 
-HOT_BATCH = 10_000
-MICRO_BATCH = 1_000
+
+async def test_the_suite_runs_on_a_schema_of_either_making(school: School, schema_by: str) -> None:
+    (row,) = await school.rows("SELECT to_regclass('alembic_version') IS NULL AS created")
+
+    assert row.created == (schema_by == "create_all")
 
 
 async def test_contents_take_the_free_slots_in_the_order_of_their_ids(school: School) -> None:
@@ -127,19 +130,6 @@ async def test_equal_uploads_and_texts_of_two_batches_are_two_contents(school: S
     told = {"file_upload_id": "hamlet.docx", "text_storage_id": "to-text-or-not-to-text"}
 
     assert await school.together(school.content(0, "9a", **told), school.content(0, "9b", **told)) == ["assigned"] * 2
-
-
-async def test_a_hot_batch_of_ten_thousand_is_filled_to_the_last_slot(school: School) -> None:
-    await school.together(school.registration(essays=HOT_BATCH))
-    labels: list[str] = []
-    for start in range(0, HOT_BATCH + MICRO_BATCH, MICRO_BATCH):
-        labels += await school.together(*school.contents(range(start, start + MICRO_BATCH)))
-
-    assert labels == ["assigned"] * HOT_BATCH + ["excess"] * MICRO_BATCH
-    assert await school.counts() == ("completed", 0, HOT_BATCH, 0, 0)
-    completed = (await school.told())[HOT_BATCH]
-    assert completed.kind == "completed"
-    assert completed.data["provisioned_count"] == len(completed.data["essays_for_processing"]) == HOT_BATCH
 
 
 async def test_a_slot_that_moved_on_to_a_later_phase_is_neither_free_nor_lost(school: School) -> None:

@@ -86,6 +86,20 @@ def test_wrong_setting_ends_with_2_and_one_line(command: str, monkeypatch: pytes
     assert ended.stderr == "els: ELS_WEB_PORT='6O66': must be a whole number from 0 to 65535\n"
 
 
+@pytest.mark.parametrize("command", ["worker", "migrate", "settings"])
+def test_two_strategies_at_once_end_with_2_and_what_to_do(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELS_USE_CTE_UPSERT_ASSIGNMENT", "true")
+    monkeypatch.setenv("ELS_USE_ESSAY_STATES_AS_INVENTORY", "true")
+
+    ended = els(command)
+
+    assert (ended.exit_code, ended.stdout) == (2, "")
+    assert ended.stderr == (
+        "els: ELS_USE_CTE_UPSERT_ASSIGNMENT=true and ELS_USE_ESSAY_STATES_AS_INVENTORY=true contradict each other: "
+        "leave one unset, or set it to false\n"
+    )
+
+
 @pytest.mark.parametrize("command", ["servers", "migrate", "topics"])
 def test_no_servers_end_with_2_and_the_command_that_helps(command: str) -> None:
     ended = els(command)
