@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from els_stream.handlers.recounting import Heal
-from els_stream.statements.gauges import Figures
+from els_stream.statements.gauges import Figures, PurgeFigures
 
 if TYPE_CHECKING:
     from els_stream.metrics import PartitionLag, RelayCounts
@@ -91,6 +91,20 @@ class FiguresCollector(Collector):
             ("els_figures_age_seconds", "How long ago these figures were read.", monotonic() - self._read_at),
         ):
             yield GaugeMetricFamily(name, meaning, value=value)
+        yield from of_purge(figures.purge)
+
+
+def of_purge(purge: PurgeFigures) -> Iterator[Metric]:
+    yield GaugeMetricFamily("els_purge_running", "1 while a purge is at work, in whatever process.", purge.running)
+    if purge.batches is None or purge.started_at is None:
+        return
+    yield GaugeMetricFamily("els_purge_last_batches", "Batches that the last purge removed, so far.", purge.batches)
+    yield GaugeMetricFamily(
+        "els_purge_last_started_timestamp_seconds", "When the last purge began, since the epoch.", purge.started_at
+    )
+    yield GaugeMetricFamily(
+        "els_purge_last_finished", "0 if nothing that the last purge did was committed, else 1.", purge.finished
+    )
 
 
 def labelled(name: str, meaning: str, label: str, counts: Mapping[str, int]) -> GaugeMetricFamily:

@@ -43,6 +43,7 @@ class TimerName(StrEnum):
     HEAL_BATCHES = "heal_batches"
     FORGET_DEAD_LETTERS = "forget_dead_letters"
     PURGE_GUESTS = "purge_guests"
+    FOLD_COUNTS = "fold_counts"
 
 
 @dataclass(frozen=True, slots=True)

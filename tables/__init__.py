@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tables.counts import batch_counts
 from tables.essays import essay_states, slot_assignments
 from tables.events import consumed_offsets, dead_letters, event_outbox, purge_log
 from tables.facts import batch_excess_content, batch_pending_events, batch_validation_failures
@@ -10,6 +11,7 @@ from tables.trackers import batch_essay_trackers
 
 __all__ = [
     "Base",
+    "batch_counts",
     "batch_essay_trackers",
     "batch_excess_content",
     "batch_pending_events",

@@ -38,6 +38,11 @@ event_outbox = Table(
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("held_until", DateTime(timezone=True), comment="cannot be sent as it is; it holds back its order_key"),
     Column("last_error", Text),
+    Column(
+        "input_ms",
+        Integer,
+        comment="low 31 bits of the input record's timestamp in milliseconds; null where the clock was the cause",
+    ),
     CheckConstraint("share BETWEEN 0 AND 63", name="share"),
     Index("uq_event_outbox_position", "share", "position", unique=True),
     Index("ix_event_outbox_held", "order_key", postgresql_where=text("held_until IS NOT NULL")),

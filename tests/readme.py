@@ -16,7 +16,7 @@ from els_stream.relay import RelayStatus
 from els_stream.settings import Settings
 from els_stream.settings_reference import rows
 from els_stream.settings_types import CHECKOUT
-from els_stream.statements.gauges import CLASS_TYPES, PARKED_KINDS, Figures
+from els_stream.statements.gauges import CLASS_TYPES, PARKED_KINDS, Figures, PurgeFigures
 from els_stream.topics import MIB, TOPICS
 
 README: Final = CHECKOUT / "README.md"
@@ -98,6 +98,7 @@ def full_registry() -> CollectorRegistry:
             outbox_rows=0,
             outbox_held=0,
             outbox_oldest_seconds=0,
+            purge=PurgeFigures(running=False, batches=0, started_at=0, finished=True),
         )
     )
     return registry

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import text
+from sqlalchemy import CursorResult, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from els_stream.contracts.reasons import DeadLetterReason
+from els_stream.statements.purge import LOCK_KEY
 
 CLASS_TYPES: Final = ("GUEST", "REGULAR")
 PARKED_KINDS: Final = ("content_provisioned", "validation_failed", "associations_confirmed")
 
-# Every column is in the index on (class_type, state): no row is read.
-BATCHES: Final = text("""
-    SELECT class_type, state, count(*) AS batches
+# Both columns are in one index, and no row is read. What completed is not counted here: there is no end to it.
+ACTIVE: Final = text("""
+    SELECT class_type, count(*) AS batches
     FROM batch_essay_trackers
-    WHERE class_type IS NOT NULL AND state <> 'purged'
-    GROUP BY class_type, state
+    WHERE class_type = ANY(CAST(:class_types AS text[])) AND state IN ('open', 'content_complete')
+    GROUP BY class_type
+""")
+COMPLETED: Final = text("""
+    SELECT class_type, CAST(sum(completed) AS bigint) AS batches FROM batch_counts GROUP BY class_type
 """)
 # From the log and not from the tombstones, which go one day.
 PURGED: Final = text("""
@@ -46,6 +50,31 @@ OUTBOX: Final = text("""
 DEAD_LETTERS: Final = text("""
     SELECT reason, count(*) AS letters FROM dead_letters WHERE state = 'open' GROUP BY reason
 """)
+# Whoever purges holds the lock, in whatever process.
+PURGE: Final = text("""
+    SELECT EXISTS (
+               SELECT FROM pg_locks
+               WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND CAST(objid AS bigint) = :lock_key
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+           ) AS running,
+           last.batches, CAST(EXTRACT(EPOCH FROM last.started_at) AS float8) AS started_at,
+           last.finished_at IS NOT NULL AS finished
+    FROM (VALUES (1)) AS one
+    LEFT JOIN LATERAL (
+        SELECT batches, started_at, finished_at FROM purge_log
+        WHERE action IN ('purge', 'purge_abandoned') ORDER BY id DESC LIMIT 1
+    ) AS last ON true
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeFigures:
+    """Of the last purge, which may be the one that is running; `batches` and `started_at` are None before the first."""
+
+    running: bool
+    batches: int | None
+    started_at: float | None
+    finished: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +90,30 @@ class Figures:
     outbox_rows: int
     outbox_held: int
     outbox_oldest_seconds: float
+    purge: PurgeFigures
 
 
 async def read_figures(conn: AsyncConnection) -> Figures:
-    active = dict.fromkeys(CLASS_TYPES, 0)
-    completed = dict.fromkeys(CLASS_TYPES, 0)
-    for class_type, state, batches in await conn.execute(BATCHES):
-        counts = completed if state == "completed" else active
-        counts[class_type] += batches
-    purged = dict.fromkeys(CLASS_TYPES, 0)
-    purged.update({row.class_type: row.batches for row in await conn.execute(PURGED)})
+    active = await conn.execute(ACTIVE, {"class_types": CLASS_TYPES})
+    completed = await conn.execute(COMPLETED)
+    purged = await conn.execute(PURGED)
     parked = (await conn.execute(PARKED)).all()
     letters = (await conn.execute(DEAD_LETTERS)).all()
     outbox = (await conn.execute(OUTBOX)).one()
+    purge = (await conn.execute(PURGE, {"lock_key": LOCK_KEY})).one()
     return Figures(
-        active=active,
-        completed=completed,
-        purged=purged,
+        active=_by_class_type(active),
+        completed=_by_class_type(completed),
+        purged=_by_class_type(purged),
         dead_letters=dict.fromkeys(DeadLetterReason, 0) | {row.reason: row.letters for row in letters},
         parked=dict.fromkeys(PARKED_KINDS, 0) | {row.kind: row.events for row in parked},
         parked_oldest_seconds=max((row.oldest for row in parked), default=0.0),
         outbox_rows=outbox.waiting,
         outbox_held=outbox.held,
         outbox_oldest_seconds=outbox.oldest or 0.0,
+        purge=PurgeFigures(*purge),
     )
+
+
+def _by_class_type(rows: CursorResult[Any]) -> dict[str, int]:
+    return dict.fromkeys(CLASS_TYPES, 0) | {row.class_type: row.batches for row in rows}

@@ -37,8 +37,9 @@ QUERIES: Final = {
     "others": """
         SELECT 'type', typname FROM pg_type
         WHERE typnamespace = CAST('public' AS regnamespace) AND typtype <> 'c' AND typcategory <> 'A'
-        UNION ALL SELECT 'function', proname FROM pg_proc WHERE pronamespace = CAST('public' AS regnamespace)
-        UNION ALL SELECT 'trigger', tgname FROM pg_trigger WHERE NOT tgisinternal
+        UNION ALL SELECT 'function', regexp_replace(pg_get_functiondef(oid), '[[:space:]]+', ' ', 'g') FROM pg_proc
+        WHERE pronamespace = CAST('public' AS regnamespace)
+        UNION ALL SELECT 'trigger', pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
     """,
 }
 

@@ -7,7 +7,17 @@ import pytest
 from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from els_stream.statements.gauges import BATCHES, OUTBOX, PARKED_KINDS, Figures, read_figures
+from els_stream.statements import purge
+from els_stream.statements.counts import fold
+from els_stream.statements.gauges import (
+    ACTIVE,
+    CLASS_TYPES,
+    OUTBOX,
+    PARKED_KINDS,
+    Figures,
+    PurgeFigures,
+    read_figures,
+)
 from tables import batch_essay_trackers, batch_pending_events, dead_letters, purge_log
 
 EMPTY: Final = {"GUEST": 0, "REGULAR": 0}
@@ -147,17 +157,88 @@ async def test_open_dead_letters_are_counted_by_reason_and_settled_ones_are_not(
     assert (figures.dead_letters["not_json"], figures.dead_letters["too_deep"]) == (2, 0)
 
 
-async def test_counting_batches_reads_no_row_of_the_table(engine: AsyncEngine) -> None:
+async def test_counting_active_batches_reads_no_row_of_the_table_and_no_entry_of_a_completed_one(
+    engine: AsyncEngine,
+) -> None:
     """Wide rows, and many: a sequential scan of them would cost what the workers' claims need."""
     async with engine.begin() as conn:
         await add_batches(conn, 20_000, "GUEST", "completed")
+        await add_batches(conn, 500, "GUEST", "open")
     async with engine.connect() as conn:
         await (await conn.execution_options(isolation_level="AUTOCOMMIT")).execute(
             text("VACUUM ANALYZE batch_essay_trackers")
         )
-        plan = "\n".join(await conn.scalars(text(f"EXPLAIN {BATCHES.text}")))
+        plan = "\n".join(
+            await conn.scalars(
+                text(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {ACTIVE.text}"), {"class_types": CLASS_TYPES}
+            )
+        )
 
     assert "Index Only Scan using ix_batch_essay_trackers_class_type_state" in plan
+    assert "rows=500.00" in plan, plan
+    assert "Heap Fetches: 0" in plan, plan
+
+
+async def test_folded_or_not_the_count_of_completed_batches_is_the_same(engine: AsyncEngine) -> None:
+    async with engine.begin() as conn:
+        await add_batches(conn, 150, "GUEST", "completed")
+        await add_batches(conn, 7, "REGULAR", "completed")
+    before = (await read(engine)).completed
+
+    async with engine.begin() as conn:
+        await fold(conn)
+        rows = await conn.scalar(text("SELECT count(*) FROM batch_counts"))
+
+    assert before == (await read(engine)).completed == {"GUEST": 150, "REGULAR": 7}
+    assert rows == 2
+
+
+async def test_a_change_that_commits_while_another_folds_is_neither_lost_nor_counted_twice(engine: AsyncEngine) -> None:
+    async with engine.begin() as conn:
+        await add_batches(conn, 150, "GUEST", "completed")
+    async with engine.connect() as late, engine.connect() as folding:
+        await add_batches(late, 1, "REGULAR", "completed")
+        await fold(folding)
+        await late.commit()
+        await folding.commit()
+
+    async with engine.begin() as conn:
+        await fold(conn)
+
+    assert (await read(engine)).completed == {"GUEST": 150, "REGULAR": 1}
+
+
+async def test_a_completed_batch_is_counted_until_it_is_purged_or_gone_whoever_did_it(engine: AsyncEngine) -> None:
+    async with engine.begin() as conn:
+        await add_batches(conn, 3, "GUEST", "completed")
+        await conn.execute(text("DELETE FROM batch_essay_trackers WHERE batch_id = 'GUEST-completed-1'"))
+        await conn.execute(
+            text("UPDATE batch_essay_trackers SET state = 'purged', purged_at = now() WHERE batch_id LIKE '%2'")
+        )
+
+    assert (await read(engine)).completed == {"GUEST": 1, "REGULAR": 0}
+
+
+async def test_a_rollback_counts_nothing(engine: AsyncEngine) -> None:
+    async with engine.connect() as conn:
+        await add_batches(conn, 3, "GUEST", "completed")
+        await conn.rollback()
+
+    assert (await read(engine)).completed == EMPTY
+
+
+async def test_a_purge_at_work_shows_in_every_process(engine: AsyncEngine) -> None:
+    assert (await read(engine)).purge == PurgeFigures(running=False, batches=None, started_at=None, finished=False)
+    async with engine.begin() as conn:
+        await conn.execute(insert(purge_log).values(action="purge", class_type="GUEST", batches=4, removed={}))
+
+    async with engine.connect() as purging:
+        assert await purge.try_lock(purging)
+        at_work = (await read(engine)).purge
+        await purge.unlock(purging)
+
+    assert (at_work.running, at_work.batches, at_work.finished) == (True, 4, False)
+    assert not (await read(engine)).purge.running
 
 
 async def test_the_age_of_the_outbox_costs_one_row_for_each_share(engine: AsyncEngine) -> None:

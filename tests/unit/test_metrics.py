@@ -12,7 +12,7 @@ from els_stream.contracts.topics import BATCH_REGISTERED, CONTENT_PROVISIONED
 from els_stream.intake.reports import Occurrence, Reports
 from els_stream.metrics import Metrics, PartitionLag
 from els_stream.relay import RelayStatus
-from els_stream.statements.gauges import Figures
+from els_stream.statements.gauges import Figures, PurgeFigures
 
 FIGURES = Figures(
     active={"GUEST": 3, "REGULAR": 4},
@@ -24,6 +24,7 @@ FIGURES = Figures(
     outbox_rows=8,
     outbox_held=1,
     outbox_oldest_seconds=2.5,
+    purge=PurgeFigures(running=True, batches=12, started_at=1.7e9, finished=False),
 )
 # Each label may take these values and `other`; a partition is bounded by its topic, a version by what is installed.
 CLOSED = {

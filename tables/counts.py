@@ -1,0 +1,55 @@
+"""`batch_counts`: how many batches are completed, kept by the database itself, whoever completes or removes them.
+
+A change adds a row, so no two transactions wait for one counter; a timer folds the rows into one for each class type.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import BigInteger, Column, Connection, Table, Text, event, text
+
+from tables.metadata import metadata
+from tables.trackers import batch_essay_trackers
+
+batch_counts = Table(
+    "batch_counts",
+    metadata,
+    Column("class_type", Text, nullable=False),
+    Column(
+        "completed",
+        BigInteger,
+        nullable=False,
+        comment="to be added up: each row is a change, or the sum of earlier ones",
+    ),
+)
+
+_COUNT: Final = """
+    CREATE FUNCTION count_completed_batch() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF TG_OP <> 'INSERT' AND OLD.state = 'completed' THEN
+            INSERT INTO batch_counts VALUES (OLD.class_type, -1);
+        END IF;
+        IF TG_OP <> 'DELETE' AND NEW.state = 'completed' THEN
+            INSERT INTO batch_counts VALUES (NEW.class_type, 1);
+        END IF;
+        RETURN NULL;
+    END $$
+"""
+# Rows whose standing stays pay for the comparison only.
+_TRIGGER: Final = """
+    CREATE TRIGGER count_completed_on_{when} AFTER {when} ON batch_essay_trackers FOR EACH ROW
+    WHEN ({condition}) EXECUTE FUNCTION count_completed_batch()
+"""
+_WHEN: Final = {
+    "update": "(OLD.state = 'completed') <> (NEW.state = 'completed')",
+    "insert": "NEW.state = 'completed'",
+    "delete": "OLD.state = 'completed'",
+}
+
+
+@event.listens_for(batch_essay_trackers, "after_create")
+def count_completed_batches(_: Table, conn: Connection, **_options: object) -> None:
+    conn.execute(text(_COUNT))
+    for when, condition in _WHEN.items():
+        conn.execute(text(_TRIGGER.format(when=when, condition=condition)))
