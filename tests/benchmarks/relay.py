@@ -16,13 +16,12 @@ from aiokafka import AIOKafkaProducer
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from els_stream.app import relay_options
 from els_stream.contracts.headers import decode_headers
 from els_stream.contracts.topics import CONTENT_PROVISIONED
 from els_stream.database import create_engine, limits_of
 from els_stream.dev.processes import eventually
 from els_stream.handlers.registry import make_handlers, policy_of
-from els_stream.relay import Relay
+from els_stream.relay.making import create_relay_engine, make_relay, relay_options
 from els_stream.settings import Settings
 from els_stream.statements.outbox import SHARES
 from tests import factories as make
@@ -109,7 +108,8 @@ async def _producer_alone(settings: Settings, rows: Sequence[Sent]) -> float:
 
 async def _relay(engine: AsyncEngine, settings: Settings, count: int) -> float:
     """From the commit that fills the outbox of a relay that is up, until the last ack."""
-    relay = Relay(engine, broker=settings.broker, topic_prefix=settings.topic_prefix, options=relay_options(settings))
+    relay_engine = create_relay_engine(settings)
+    relay = make_relay(settings, relay_engine)
     await relay.start()
     try:
         await _until(lambda: relay.status().shares == SHARES)
@@ -121,6 +121,7 @@ async def _relay(engine: AsyncEngine, settings: Settings, count: int) -> float:
         return count / (time.monotonic() - started)
     finally:
         await relay.stop()
+        await relay_engine.dispose()
 
 
 async def _until(condition: Callable[[], bool]) -> None:
