@@ -34,7 +34,7 @@ HANDLED: Final = """
 """
 # The way of the relay, which has passed by the dead rows before us.
 WAITING: Final = "SELECT 1 FROM event_outbox ORDER BY share, position LIMIT 1"
-# `now()` of the first transaction: when it began.
+# When the first micro-batch had the locks of its batches.
 BEGAN: Final = "SELECT extract(epoch FROM min(filled_at))::float8 FROM essay_states"
 DONE: Final = """
     SELECT (SELECT count(*) FROM essay_states WHERE filled_at IS NOT NULL),

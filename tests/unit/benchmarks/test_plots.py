@@ -8,6 +8,7 @@ from tests.readme import README
 
 RESULT = {
     "date": "2026-01-31T12:00:00+00:00",
+    "scale": "quick",
     "machine": {"cpu": "Abacus <with beads>", "cores": 2, "memory_gib": 0.5},
     "ratios": {"end_to_end_vs_stock_faust_noop": 2.5, "abacus_vs_fingers": 10.0},
     "sections": [
@@ -24,6 +25,7 @@ def test_readme_has_a_place_for_what_was_measured() -> None:
     readme = plots.rewritten(README.read_text(), RESULT)
 
     assert "| `end_to_end_vs_stock_faust_noop` | 2.50 | 2.0 |" in readme
+    assert "`make bench-quick` on: Abacus" in readme
     assert "| `abacus_vs_fingers` | 10.00 |  |" in readme
     assert plots.rewritten(readme, RESULT) == readme
 
