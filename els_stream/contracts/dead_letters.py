@@ -5,9 +5,10 @@ import hashlib
 from els_stream.contracts import topics
 from els_stream.contracts.cutting import cut_text
 from els_stream.contracts.event_ids import dead_letter_subject, event_id
+from els_stream.contracts.headers import Headers
 from els_stream.contracts.reasons import DeadLetterReason
 from els_stream.contracts.records import RawRecord
-from els_stream.contracts.sealing import MAX_RECORD_BYTES, Headers, OutboundEvent
+from els_stream.contracts.sealing import MAX_RECORD_BYTES, OutboundEvent
 
 
 def dead_letter(record: RawRecord, reason: DeadLetterReason, message: str, *, batch_id: str = "") -> OutboundEvent:

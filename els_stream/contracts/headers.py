@@ -1,21 +1,65 @@
-"""Record headers in one bytea column: UTF-8 JSON, `[[name, value as Latin-1], ...]`, in their order, repeats kept."""
+"""Record headers in one bytea column: UTF-8 JSON, `[[name, value as Latin-1], ...]`, in their order, repeats kept.
+
+The headers of our own events repeat each other and the contract. They are stored as what they are made of, `[event id,
+topic, correlation id, batch id, time]` and a `traceparent` where there is one: 230 bytes less for each essay, in the
+outbox and in its WAL.
+"""
 
 import json
 from collections.abc import Iterable
+from typing import Final
+
+from els_stream.contracts.outgoing import SOURCE_SERVICE
 
 Headers = tuple[tuple[str, bytes], ...]
 
-# Of every event that leaves: what `json.loads` does before it takes as long as the decoding.
+_SOURCE: Final = SOURCE_SERVICE.encode()
+_OWN: Final = 9  # headers of an event of ours, without a traceparent
+
+# Of every event that leaves: what `json.dumps` and `json.loads` do before they begin takes as long as they do.
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _decode = json.JSONDecoder().raw_decode
+
+
+def own_headers(
+    event_id: bytes, topic: bytes, correlation_id: bytes, batch_id: bytes, time: bytes, traceparent: bytes | None = None
+) -> Headers:
+    """Those of the contract, for an event of ours."""
+    return (
+        ("event_id", event_id),
+        ("event_type", topic),
+        ("correlation_id", correlation_id),
+        *(() if traceparent is None else (("traceparent", traceparent),)),
+        ("ce_id", event_id),
+        ("ce_type", topic),
+        ("ce_source", _SOURCE),
+        ("ce_subject", batch_id),
+        ("ce_time", time),
+        ("ce_specversion", b"1.0"),
+    )
 
 
 def encode_headers(headers: Iterable[tuple[str, bytes]]) -> bytes:
     """Latin-1 maps every byte to one character, so any header value survives, a NUL or broken UTF-8 too."""
+    headers = tuple(headers)
+    if parts := _parts_of_own(headers):
+        return _encode([part.decode("latin-1") for part in parts]).encode()
     # A name may hold a lone surrogate: aiokafka never yields one, but JSON's escapes keep even that writable.
-    return json.dumps([[name, value.decode("latin-1")] for name, value in headers], separators=(",", ":")).encode()
+    return _encode([[name, value.decode("latin-1")] for name, value in headers]).encode()
 
 
 def decode_headers(stored: bytes) -> Headers:
     """The inverse of `encode_headers`, byte for byte."""
-    headers, _ = _decode(stored.decode())
-    return tuple([(name, value.encode("latin-1")) for name, value in headers])
+    whole, _ = _decode(stored.decode())
+    if whole and isinstance(whole[0], str):
+        return own_headers(*[part.encode("latin-1") for part in whole])
+    return tuple([(name, value.encode("latin-1")) for name, value in whole])
+
+
+def _parts_of_own(headers: Headers) -> list[bytes] | None:
+    """None unless `own_headers` makes exactly these of them."""
+    if len(headers) not in {_OWN, _OWN + 1}:
+        return None
+    values = [value for _, value in headers]
+    parts = [*values[:3], *values[-3:-1], *values[3 : len(headers) - _OWN + 3]]
+    return parts if own_headers(*parts) == headers else None

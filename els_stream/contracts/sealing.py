@@ -7,15 +7,12 @@ from typing import Final
 from uuid import UUID
 
 from els_stream.contracts.event_ids import event_id
+from els_stream.contracts.headers import Headers, own_headers
 from els_stream.contracts.outgoing import SOURCE_SERVICE
 from els_stream.contracts.parts import format_time
 
 # Brokers and our producer take 16 MiB; the rest is for what Kafka puts around a record.
 MAX_RECORD_BYTES: Final = 16 * 1024 * 1024 - 64 * 1024
-
-Headers = tuple[tuple[str, bytes], ...]
-
-_SOURCE: Final = SOURCE_SERVICE.encode()
 
 quoted: Final = JSONEncoder(ensure_ascii=False).encode
 
@@ -60,18 +57,12 @@ def seal(topic: str, subject: str, occasion: Occasion, data: str) -> OutboundEve
         f'"schema_version":1,"correlation_id":"{correlation}","data_schema_uri":null,"data":{data},"metadata":{metadata}}}'
     )
     key = occasion.batch_id.encode()
-    name = topic.encode()
-    id_bytes = told_id.encode()
-    headers: Headers = (
-        ("event_id", id_bytes),
-        ("event_type", name),
-        ("correlation_id", correlation.encode()),
-        *(() if trace is None else (("traceparent", trace.encode()),)),
-        ("ce_id", id_bytes),
-        ("ce_type", name),
-        ("ce_source", _SOURCE),
-        ("ce_subject", key),
-        ("ce_time", time.encode()),
-        ("ce_specversion", b"1.0"),
+    headers = own_headers(
+        told_id.encode(),
+        topic.encode(),
+        correlation.encode(),
+        key,
+        time.encode(),
+        None if trace is None else trace.encode(),
     )
     return OutboundEvent(identity, topic, key, value.encode(), headers)
