@@ -33,8 +33,9 @@ _ADD_MISSING = text("""
     ON CONFLICT DO NOTHING
 """)
 
-# A statement of its own: its snapshot is taken before it waits, so facts are read by later statements only. The clock
-# is read outside of what locks: the time of a row is that after the wait for it.
+# A statement of its own: its snapshot is taken before it waits, so facts are read by later statements only. All rows or
+# none: who holds some of them must not wait for another's insert. The clock is read outside of what locks: the time of
+# a row is that after the wait for it.
 _LOCK = text("""
     SELECT locked.*, clock_timestamp() AS now
     FROM (
@@ -43,6 +44,8 @@ _LOCK = text("""
                registration_digest, associations_confirmed_at, content_completed_at, completed_at
         FROM batch_essay_trackers
         WHERE batch_id = ANY(CAST(:batch_ids AS text[]))
+          AND (SELECT count(*) FROM batch_essay_trackers there WHERE there.batch_id = ANY(CAST(:batch_ids AS text[])))
+              = cardinality(CAST(:batch_ids AS text[]))
         ORDER BY batch_id
         FOR UPDATE
     ) locked
@@ -113,7 +116,7 @@ async def lock(conn: AsyncConnection, batch_ids: Collection[str]) -> LockedBatch
     Waits as long as `lock_timeout`. Read nothing about these batches before.
     """
     wanted = sorted(set(batch_ids))
-    rows: Sequence[Row[Any]] = []
+    rows = (await conn.execute(_LOCK, {"batch_ids": wanted})).all()
     # A row that a purge of tombstones removed between the two statements is made anew.
     while len(rows) < len(wanted):
         await conn.execute(_ADD_MISSING, {"batch_ids": wanted})
