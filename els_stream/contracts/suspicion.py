@@ -3,49 +3,44 @@
 It may cry wolf, and costs a few microseconds; `inspection` then says what is true.
 """
 
+import re
 from typing import Final
 
 from els_stream.contracts.inspection import LONGEST_INTEGER, MAX_DEPTH
 
-# All digits as one, so that a fixed string finds a long number.
-_DIGITS_AS_ONE: Final = bytes.maketrans(b"123456789.", b"0000000000")
+# All digits as one, and all brackets: a fixed string then finds a long number.
+_FOLDED: Final = bytes.maketrans(b"123456789{", b"000000000[")
 _LONG_NUMBER: Final = b"0" * (LONGEST_INTEGER - 1)
-_LONG_FRACTION_OF_SECONDS: Final = b":00:0000000000"
-_SHORTER_THAN_BOTH: Final = b"0" * 10
 
 # Digits and signs away, and all that may stand around a number as one: an exponent stands alone then.
-_AROUND_NUMBERS: Final = bytes.maketrans(b"E,[]{} \t\r\n", b"e         ")
+_BARE: Final = bytes.maketrans(b"E:,[]{}\t\r\n", b"e         ")
 _IN_NUMBERS: Final = b"0123456789+-."
+_EXPONENT: Final = re.compile(rb" e ")  # found sooner than by `in`
+
+# What RFC 3339 writes of UTC, up to microseconds. Any other time may be read in two ways, or not at all.
+_ODD_TIME: Final = re.compile(rb':00:00(?!(?:\.0{1,6})?(?:Z|\+00:00)")')
+_NO_OFFSET: Final = b'+00:00"'
 
 
 def looks_suspect(value: bytes) -> bool:
     """Whether JSON that a reader accepted may still hold poison; false means that it holds none."""
-    return (
-        b"NaN" in value
-        or b"Infinity" in value
-        or (b"\\" in value and _holds_bad_escape(value))
-        or _is_deep(value)
-        or _LONG_NUMBER in value.translate(_DIGITS_AS_ONE)
-        or _holds_exponent(_without_digits(value))
-    )
+    if b"NaN" in value or b"Infinity" in value or (b"\\" in value and _holds_bad_escape(value)):
+        return True
+    return _holds_bad_number_or_is_deep(value, value.translate(_FOLDED))
 
 
 def looks_plain(value: bytes) -> bool:
-    """Whether JSON without NaN and Infinity holds no poison, and no time that a reader may take for another.
-
-    Such are times without zone, with an offset other than `+00:00`, and with more than six digits of a second.
-    """
+    """Whether JSON without NaN and Infinity holds no poison, nor a time that is not written as UTC ordinarily is."""
     if b"\\" in value and (_holds_bad_escape(value) or _holds_escaped_digit(value)):
         return False
-    digits = value.translate(_DIGITS_AS_ONE)
-    if _SHORTER_THAN_BOTH in digits and (_LONG_NUMBER in digits or _LONG_FRACTION_OF_SECONDS in digits):
-        return False
-    bare = _without_digits(value)
-    return not (_is_deep(value) or _holds_exponent(bare) or _holds_odd_time(value, bare))
+    folded = value.translate(_FOLDED)
+    return not (_holds_odd_time(value, folded) or _holds_bad_number_or_is_deep(value, folded))
 
 
-def _without_digits(value: bytes) -> bytes:
-    return value.translate(_AROUND_NUMBERS, _IN_NUMBERS)
+def _holds_bad_number_or_is_deep(value: bytes, folded: bytes) -> bool:
+    if folded.count(b"[") > MAX_DEPTH or _LONG_NUMBER in folded:
+        return True
+    return _EXPONENT.search(value.translate(_BARE, _IN_NUMBERS)) is not None
 
 
 def _holds_bad_escape(value: bytes) -> bool:
@@ -58,14 +53,8 @@ def _holds_escaped_digit(value: bytes) -> bool:
     return b"\\u002" in value or b"\\u003" in value
 
 
-def _is_deep(value: bytes) -> bool:
-    return value.count(b"[") + value.count(b"{") > MAX_DEPTH
-
-
-def _holds_exponent(bare: bytes) -> bool:
-    return b":e " in bare or b" e " in bare
-
-
-def _holds_odd_time(value: bytes, bare: bytes) -> bool:
-    """Without its digits, a time that does not end in Z ends in colons; those of the offset `+00:00` are no matter."""
-    return b'::"' in bare and bare.count(b'::"') != value.count(b'+00:00"')
+def _holds_odd_time(value: bytes, folded: bytes) -> bool:
+    """Folded, any offset looks like none."""
+    return _ODD_TIME.search(folded) is not None or (
+        b"+" in value and folded.count(_NO_OFFSET) != value.count(_NO_OFFSET)
+    )

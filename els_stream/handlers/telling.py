@@ -113,7 +113,7 @@ def _number(digits: str) -> int | float:
 
 
 def _prompt(stored: dict[str, object] | None) -> StorageReferenceMetadata | None:
-    return None if stored is None else STORAGE_REFERENCES.validate_python(stored)
+    return None if stored is None else STORAGE_REFERENCES.validate_python(stored, strict=False)
 
 
 def _of_the_batch(inventory: Inventory) -> Occasion:
