@@ -6,7 +6,9 @@ from json import JSONEncoder
 from typing import Final
 from uuid import UUID
 
-from els_stream.contracts.event_ids import event_id
+from msgspec import convert
+
+from els_stream.contracts.event_ids import written_event_id
 from els_stream.contracts.headers import Headers, own_headers
 from els_stream.contracts.outgoing import SOURCE_SERVICE
 from els_stream.contracts.parts import format_time
@@ -46,8 +48,8 @@ class OutboundEvent:
 
 def seal(topic: str, subject: str, occasion: Occasion, data: str) -> OutboundEvent:
     """`data` is compact JSON; `subject` tells this fact from others of its kind in the batch."""
-    identity = event_id(topic, occasion.batch_id, subject)
-    told_id = str(identity)
+    told_id = written_event_id(topic, occasion.batch_id, subject)
+    identity = convert(told_id, UUID)  # a third of what its constructor costs
     time = format_time(occasion.now)
     correlation = str(occasion.correlation_id)
     trace = occasion.traceparent
