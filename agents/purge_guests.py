@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from els_stream.handlers.purging import keep_retention
+from els_stream.handlers.retention import keep_retention
 from els_stream.timers import TimerName, Timers
 
 

@@ -34,7 +34,7 @@ ENTRIES = {
     "status": Entry("els_stream.commands.status:status", "Count everything, and how far the input was handled."),
     "dlq": Entry("els_stream.commands.dlq:dlq", "List, show, replay and drop dead letters."),
     "purge": Entry("els_stream.commands.purge:purge", "Remove finished GUEST batches that are old enough."),
-    "erase": Entry("els_stream.commands.purge:erase", "Remove one batch, or one student's associations, on request."),
+    "erase": Entry("els_stream.commands.erase:erase", "Remove one batch, or one student's associations, on request."),
     "verify": Entry("els_stream.commands.verify:verify", "Check every invariant on the live database."),
     "settings": Entry("els_stream.commands.settings:settings", "Print the effective settings, secrets masked."),
 }

@@ -162,7 +162,10 @@ class Settings(BaseSettings):
         0, ge=0, le=3650, description="GUEST batches that never completed go after this long; 0: never."
     )
     tombstone_retention_days: kinds.Days = Field(
-        365, ge=7, le=3650, description="What comes late for a purged batch is known for this long."
+        365,
+        ge=7,
+        le=3650,
+        description="Late events of a purged batch are known as such for this long; at least the input topics' retention.",
     )
     purge_chunk_batches: kinds.Number = Field(100, ge=1, le=10_000, description="Most batches purged in a transaction.")
     purge_pause_seconds: kinds.Seconds = Field(

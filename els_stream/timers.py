@@ -19,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from els_stream.handlers.expiring import ExpiryPolicy
 from els_stream.handlers.healing import Sweep
-from els_stream.handlers.purging import Retention
 from els_stream.handlers.recounting import Heals
+from els_stream.handlers.retention import Retention
 from els_stream.intake.failures import classify
 from els_stream.intake.transaction import FORESEEN
 from els_stream.positions import Partition

@@ -96,6 +96,13 @@ batch_essay_trackers = Table(
     ),
     Index("ix_batch_essay_trackers_unregistered", "created_at", postgresql_where=text("state = 'unregistered'")),
     Index("ix_batch_essay_trackers_completed", "completed_at", postgresql_where=text("state = 'completed'")),
+    Index(
+        "ix_batch_essay_trackers_finished_guests",
+        "completed_at",
+        "batch_id",
+        postgresql_where=text("state = 'completed' AND class_type = 'GUEST'"),
+    ),
+    Index("ix_batch_essay_trackers_purged", "purged_at", postgresql_where=text("state = 'purged'")),
     # Room for the counters' updates on the same page: no index holds a counter, so they stay heap-only.
     postgresql_with={"fillfactor": 70},
 )

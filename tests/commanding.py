@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Mapping
 
 from click.testing import CliRunner, Result
@@ -17,3 +20,12 @@ async def els(environment: Mapping[str, str], *arguments: str) -> Result:
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
+
+
+async def els_process(environment: Mapping[str, str], *arguments: str) -> tuple[int | None, str, str]:
+    """The same as a process of its own, for what has to do with signals; exit code, stdout and stderr."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "els_stream", *arguments), env=os.environ | environment, stdout=PIPE, stderr=PIPE
+    )
+    said, complaint = await process.communicate()
+    return process.returncode, said.decode(), complaint.decode()

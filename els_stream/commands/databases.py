@@ -32,9 +32,9 @@ async def snapshot(settings: Settings) -> AsyncIterator[AsyncConnection]:
 
 
 @asynccontextmanager
-async def writing(settings: Settings) -> AsyncIterator[AsyncEngine]:
-    """An engine with a worker's limits, one connection."""
-    engine = create_engine(settings.database, limits_of(settings), pool_size=1, name="els command")
+async def writing(settings: Settings, connections: int = 1) -> AsyncIterator[AsyncEngine]:
+    """An engine with a worker's limits."""
+    engine = create_engine(settings.database, limits_of(settings), pool_size=connections, name="els command")
     async with _answering(settings, engine):
         async with engine.connect() as conn:
             await schema.require(conn)

@@ -1,4 +1,4 @@
-"""What a purge removed, and how it ended."""
+"""What a purge or an erasure removed, and how it ended."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ class Removed:
     slot_assignments: int = 0
     validation_failures: int = 0
     excess_content: int = 0
+    pending_events: int = 0
     dead_letters: int = 0
 
     def __add__(self, other: Removed) -> Removed:
@@ -38,4 +39,30 @@ class AnotherPurgeRuns:
     """Another worker or command is at it; nothing was done."""
 
 
-PurgeResult = Purged | AnotherPurgeRuns
+@dataclass(frozen=True, slots=True)
+class NotDue:
+    """A run to its end was begun not long ago; nothing was done."""
+
+
+PurgeResult = Purged | AnotherPurgeRuns | NotDue
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """`class_type` is None where the batch was not registered, or only dead letters were left of it."""
+
+    removed: Removed
+    class_type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StillPublishing:
+    """The batch has events to send: erase it once they are gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class NothingToErase:
+    """Nothing of a person is here: the batch never was, or is a tombstone."""
+
+
+ErasureResult = Erased | StillPublishing | NothingToErase

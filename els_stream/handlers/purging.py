@@ -1,4 +1,4 @@
-"""Retention: finished GUEST batches leave after their time, in chunks, oldest first; and erasure on request.
+"""Retention: finished GUEST batches leave after their time, in chunks, oldest first.
 
 A chunk is a transaction: a kill leaves each batch whole or gone. Claims go on meanwhile, since a purge never waits for
 a tracker row and holds few at a time.
@@ -7,22 +7,28 @@ a tracker row and holds few at a time.
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy.exc import DBAPIError
 
-from els_stream.decisions.purging import AnotherPurgeRuns, Purged, PurgeResult, Removed
-from els_stream.statements import purge
+from els_stream.decisions.purging import AnotherPurgeRuns, NotDue, Purged, PurgeResult, Removed
+from els_stream.statements import purge, purge_log
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-_LOCK_TIMEOUT = "55P03"
+    from els_stream.statements.purge import Place
+
+# Lock timeout, statement timeout, deadlock.
+_TOO_MUCH_AT_ONCE: Final = frozenset({"55P03", "57014", "40P01"})
+# After a chunk that went well, the next is larger by this share of what is asked for.
+_GROWTH: Final = 0.1
+_STOP_GRACE_SECONDS: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +36,7 @@ class PurgePlan:
     """GUEST batches that completed `older_than_days` ago, in chunks of at most `chunk` with a pause (s) between.
 
     `abandoned`: instead those that were registered that long ago and never completed. `every`: only if no such run
-    began within that time.
+    began within that time and came to its end.
     """
 
     older_than_days: int
@@ -50,135 +56,93 @@ class PurgePlan:
 
 @dataclass(slots=True)
 class _Run:
-    """How far a run is. `passed` are batches that it may not touch now, so that it does not meet them again."""
+    """How far a run is: the last batch that it had in hand, and how many it dares to take at once."""
 
     log_id: int
     chunk: int
+    after: Place = purge.BEFORE_ALL
     removed: Removed = field(default_factory=Removed)
-    passed: set[str] = field(default_factory=set)
 
 
 async def purge_guests(
-    engine: AsyncEngine, plan: PurgePlan, *, stopping: Callable[[], bool], progress: Callable[[Removed], None]
+    engine: AsyncEngine, plan: PurgePlan, *, stop: asyncio.Event, progress: Callable[[Removed], None]
 ) -> PurgeResult:
-    """Purge until nothing old is left or `stopping` says so; `progress` is told after each chunk.
+    """Purge until nothing old is left, or soon after `stop` is set; `progress` is told after each chunk.
 
-    Only one purge runs at a time, over all workers and commands.
+    Only one purge runs at a time, over all workers and commands. A chunk that takes longer than a stop may is undone.
     """
     async with _only_one(engine) as alone:
         if not alone:
             return AnotherPurgeRuns()
         async with engine.begin() as conn:
-            if plan.every is not None and await purge.ran_within(conn, plan.action, plan.every):
-                return Purged(Removed())
-            run = _Run(await purge.begin_log(conn, plan.action, "GUEST", plan.older_than_days), plan.chunk)
-        while not stopping():
-            if not await _chunk(engine, plan, run):
-                return Purged(run.removed)
+            if plan.every is not None and await _is_done(conn, plan, plan.every):
+                return NotDue()
+            run = _Run(await purge_log.begin(conn, plan.action, "GUEST", plan.older_than_days), plan.chunk)
+        while not stop.is_set():
+            if not await _until(stop, _chunk(engine, plan, run)):
+                break
             progress(run.removed)
-            await asyncio.sleep(plan.pause_seconds)
-        return Purged(run.removed, finished=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retention:
-    """What the timer keeps to: see the settings of the same names. `abandoned_days` of 0 means never."""
-
-    enabled: bool
-    guest_days: int
-    abandoned_days: int
-    tombstone_days: int
-    every: timedelta
-    chunk: int
-    pause_seconds: float
-
-    def plans(self) -> Iterator[PurgePlan]:
-        yield PurgePlan(self.guest_days, self.chunk, self.pause_seconds, every=self.every)
-        if self.abandoned_days:
-            yield PurgePlan(self.abandoned_days, self.chunk, self.pause_seconds, abandoned=True, every=self.every)
-
-
-async def keep_retention(engine: AsyncEngine, retention: Retention) -> int:
-    """Purge what is due and drop tombstones that are old enough; how many batches were purged."""
-    if not retention.enabled:
-        return 0
-    batches = 0
-    for plan in retention.plans():
-        result = await purge_guests(engine, plan, stopping=lambda: False, progress=lambda _: None)
-        if isinstance(result, Purged):
-            batches += result.removed.batches
-    dropped = retention.chunk
-    while dropped == retention.chunk:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), plan.pause_seconds)
+        if stop.is_set():
+            return Purged(run.removed, finished=False)
         async with engine.begin() as conn:
-            dropped = await purge.drop_tombstones(conn, timedelta(days=retention.tombstone_days), retention.chunk)
-    return batches
+            await purge_log.finish(conn, run.log_id)
+        return Purged(run.removed)
 
 
 async def count_guests(conn: AsyncConnection, older_than_days: int) -> Removed:
     """What `purge_guests` would remove now; changes nothing."""
-    return await purge.count(conn, await purge.old(conn, timedelta(days=older_than_days)))
+    return await purge.count_old(conn, timedelta(days=older_than_days))
+
+
+async def _is_done(conn: AsyncConnection, plan: PurgePlan, every: timedelta) -> bool:
+    return await purge_log.finished_within(conn, plan.action, plan.older_than_days, every)
 
 
 async def _chunk(engine: AsyncEngine, plan: PurgePlan, run: _Run) -> bool:
-    """One transaction; false when nothing old is left. A lock timeout halves the chunks to come."""
-    lock = purge.lock_abandoned if plan.abandoned else purge.lock_old
+    """One transaction; false when nothing old is left.
+
+    What is too much at once is tried again as half as much; one batch that is too much alone is left for another run.
+    """
+    oldest: list[Place] = []
     try:
         async with engine.begin() as conn:
-            locked = await lock(conn, plan.age, run.chunk, run.passed)
-            unpublished = await purge.unpublished(conn, locked)
-            run.passed |= unpublished
-            going = [batch_id for batch_id in locked if batch_id not in unpublished]
-            removed = run.removed + await purge.remove(conn, going) if going else run.removed
-            await purge.write_log(conn, run.log_id, removed.batches, removed.rows)
+            oldest = await purge.lock_oldest(conn, plan.age, after=run.after, limit=run.chunk, abandoned=plan.abandoned)
+            if not oldest:
+                return False
+            removed = run.removed + await _remove(conn, [place.batch_id for place in oldest])
+            await purge_log.write(conn, run.log_id, removed.batches, removed.rows)
     except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) != _LOCK_TIMEOUT or run.chunk == 1:
+        if not oldest or getattr(error.orig, "sqlstate", None) not in _TOO_MUCH_AT_ONCE:
             raise
-        run.chunk //= 2
+        if run.chunk == 1:
+            run.after = oldest[-1]
+        run.chunk = max(1, run.chunk // 2)
         return True
-    run.removed = removed
-    return bool(locked)
+    run.after, run.removed = oldest[-1], removed
+    run.chunk = min(plan.chunk, run.chunk + max(1, round(plan.chunk * _GROWTH)))
+    return True
 
 
-@dataclass(frozen=True, slots=True)
-class Erased:
-    removed: Removed
+async def _remove(conn: AsyncConnection, locked: list[str]) -> Removed:
+    """Those of them whose events are all sent."""
+    waiting = await purge.unpublished(conn, locked)
+    going = [batch_id for batch_id in locked if batch_id not in waiting]
+    return await purge.remove(conn, going) if going else Removed()
 
 
-@dataclass(frozen=True, slots=True)
-class StillPublishing:
-    """The batch has events to send: erase it once they are gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class NothingToErase:
-    """No such batch, or it is a tombstone already."""
-
-
-ErasureResult = Erased | StillPublishing | NothingToErase
-
-
-async def erase_batch(conn: AsyncConnection, batch_id: str, *, dry_run: bool) -> ErasureResult:
-    """Remove one batch of any class and age; leaves an audit row without personal data."""
-    class_type = await purge.lock_one(conn, batch_id)
-    if class_type is None:
-        return NothingToErase()
-    if await purge.unpublished(conn, [batch_id]):
-        return StillPublishing()
-    if dry_run:
-        return Erased(await purge.count(conn, [batch_id]))
-    removed = await purge.remove(conn, [batch_id])
-    await purge.write_log(
-        conn, await purge.begin_log(conn, "erase_batch", class_type, None), removed.batches, removed.rows
-    )
-    return Erased(removed)
-
-
-async def forget_student(conn: AsyncConnection, student_id: str) -> int:
-    """Clear one student's associations; the audit row says how many, and not whose."""
-    essays = await purge.forget_student(conn, student_id)
-    log_id = await purge.begin_log(conn, "erase_student", None, None)
-    await purge.write_log(conn, log_id, 0, {"associations": essays})
-    return essays
+async def _until(stop: asyncio.Event, chunk: Coroutine[None, None, bool]) -> bool:
+    """What the chunk says. After a stop it has a moment to end; then it is rolled back, which says false."""
+    work, stopped = asyncio.ensure_future(chunk), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({work}, timeout=_STOP_GRACE_SECONDS)
+        return work.done() and work.result()
+    finally:
+        for task in (work, stopped):
+            task.cancel()
+        await asyncio.gather(work, stopped, return_exceptions=True)
 
 
 @asynccontextmanager

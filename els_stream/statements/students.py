@@ -36,6 +36,21 @@ _ASSOCIATE = text("""
     WHERE e.batch_id = v.batch_id AND e.essay_id = v.essay_id
 """)
 
+_BATCHES_OF = text(
+    "SELECT batch_id, count(*) AS essays FROM essay_states WHERE student_id = :student_id GROUP BY batch_id"
+)
+# Whatever happens to a batch happens under this lock, in this order.
+_LOCK_THEIRS = text("""
+    SELECT batch_id FROM batch_essay_trackers WHERE batch_id = ANY(CAST(:batch_ids AS text[]))
+    ORDER BY batch_id FOR UPDATE
+""")
+_FORGET = text("""
+    UPDATE essay_states
+    SET student_id = NULL, association_method = NULL, association_confidence = NULL, associated_by = NULL,
+        associated_at = NULL, version = version + 1, updated_at = clock_timestamp()
+    WHERE batch_id = ANY(CAST(:batch_ids AS text[])) AND student_id = :student_id
+""")
+
 
 async def standings(conn: AsyncConnection, essays: Collection[tuple[str, str]]) -> dict[tuple[str, str], Standing]:
     """How each of these (batch id, essay id) is associated at present; an essay that does not exist is left out."""
@@ -66,3 +81,15 @@ async def associate(
             "validated_at": [a.validated_at for a in chosen],
         },
     )
+
+
+async def batches_of(conn: AsyncConnection, student_id: str) -> dict[str, int]:
+    """In which batches essays are associated with a student, and how many. Reads the whole table: for rare requests."""
+    return {row.batch_id: row.essays for row in await conn.execute(_BATCHES_OF, {"student_id": student_id})}
+
+
+async def forget(conn: AsyncConnection, student_id: str, batch_ids: Collection[str]) -> int:
+    """Lock these batches, then clear the associations with a student in them; how many essays had one."""
+    asked = {"batch_ids": sorted(batch_ids)}
+    await conn.execute(_LOCK_THEIRS, asked)
+    return (await conn.execute(_FORGET, {**asked, "student_id": student_id})).rowcount

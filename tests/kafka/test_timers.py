@@ -15,12 +15,14 @@ import aiohttp
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.contracts import topics
 from els_stream.dev.ports import new_ports
 from els_stream.dev.servers import Addresses
 from tests import factories as make
+from tests.postgres.finished import old_batches
 from tests.postgres.school import School
 from tests.postgres.staging import eventually
 
@@ -120,3 +122,28 @@ async def test_two_workers_time_a_batch_out_once_and_only_after_its_content_that
     finally:
         await consumer.stop()
     assert await school.rows("SELECT 1 FROM batch_essay_trackers WHERE timed_out_at IS NULL") == []
+
+
+async def test_sigterm_ends_a_worker_whose_purge_waits_for_a_lock_and_the_batch_stays_whole(
+    engine: AsyncEngine, environment: Mapping[str, str], kafka_topics: dict[str, str], tmp_path: Path
+) -> None:
+    assert kafka_topics
+    school = School(engine=engine)
+    (batch_id,) = await old_batches(school, 1)
+    (port,) = new_ports(1)
+    patient = {"ELS_LOCK_TIMEOUT_SECONDS": "25", "ELS_STATEMENT_TIMEOUT_SECONDS": "28"}
+    async with engine.connect() as other:
+        await other.execute(text("SELECT 1 FROM essay_states FOR UPDATE"))
+
+        async def waits() -> bool:
+            await other.execute(text("SELECT 1"))  # an idle transaction is ended after a while
+            return bool(await school.rows("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+
+        async with worker({**environment, **patient}, tmp_path / "worker.log", port):
+            async with asyncio.timeout(PATIENCE):
+                while not await waits():
+                    pass
+
+    assert (await school.tracker(batch_id)).state == "completed"
+    assert len(await school.slots(batch_id)) == 1
+    assert [row.finished_at for row in await school.rows("SELECT finished_at FROM purge_log")] == [None]

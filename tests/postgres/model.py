@@ -53,6 +53,7 @@ class ModelBatch:
     conflicts: int = 0
     told: list[tuple[str, str]] = field(default_factory=list)
     sent: int = 0  # so many of the told have left the outbox
+    letters_waiting: int = 0  # dead letters of it that have not
     purged: bool = False
 
     @property
@@ -65,7 +66,8 @@ class ModelBatch:
 
     @property
     def may_be_purged(self) -> bool:
-        return self.state == "completed" and self.class_id is None and self.sent == len(self.told)
+        all_told = self.sent == len(self.told) and not self.letters_waiting
+        return self.state == "completed" and self.class_id is None and all_told
 
     @property
     def state(self) -> str:
@@ -140,7 +142,7 @@ class Model:
     def relay(self) -> None:
         """All that was told so far has left the outbox."""
         for batch in self.batches.values():
-            batch.sent = len(batch.told)
+            batch.sent, batch.letters_waiting = len(batch.told), 0
 
     def purge(self, busy: Collection[str]) -> None:
         """All that is done and told of goes, but what another worker is at."""
@@ -190,5 +192,7 @@ class Model:
         return self._bury(letter, fate) if fate in refused else fate
 
     def _bury(self, letter: Letter, reason: str) -> str:
+        if letter.source not in self.buried and letter.kind != "poison":
+            self.batches[letter.batch_id].letters_waiting += 1
         self.buried.setdefault(letter.source, reason)
         return "dead_letter"

@@ -142,7 +142,7 @@ async def test_years_after_the_course_my_essays_were_still_in_the_database(schoo
     await school.together(*school.contents([0, 1]))
     async with school.all_sent():
         plan = PurgePlan(older_than_days=0)
-        await purge_guests(school.engine, plan, stopping=lambda: False, progress=lambda _: None)
+        await purge_guests(school.engine, plan, stop=asyncio.Event(), progress=lambda _: None)
 
         assert (await school.tracker()).state == "purged"
         assert await school.slots() == []

@@ -123,7 +123,7 @@ class Domain(RuleBasedStateMachine):
             self.runner.run(self.school.execute("DELETE FROM event_outbox"))
             self.model.relay()
         elif then == "purge":
-            self.runner.run(purge_guests(self.school.engine, AT_ONCE, stopping=lambda: False, progress=lambda _: None))
+            self.runner.run(purge_guests(self.school.engine, AT_ONCE, stop=asyncio.Event(), progress=lambda _: None))
             self.model.purge({batch_id for desk in self.desks if desk.worker for batch_id in self.locked_by(desk)})
         elif ready and (then == "let go" or all(desk.worker for desk in self.desks)):
             self.finish(ready[-1 if later else 0], "commit" if delivery.end == "stay open" else delivery.end)

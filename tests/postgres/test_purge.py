@@ -2,64 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
+from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream import timers
+from els_stream.database import Limits, create_engine
 from els_stream.decisions.purging import AnotherPurgeRuns, Purged, PurgeResult, Removed
 from els_stream.handlers import purging
-from els_stream.handlers.purging import Erased, NothingToErase, PurgePlan, Retention, StillPublishing
+from els_stream.handlers.purging import PurgePlan
+from els_stream.handlers.retention import Retention, keep_retention
 from els_stream.settings import Settings
-from els_stream.verify.invariants import check_invariants
-from tables import batch_essay_trackers, batch_excess_content, batch_validation_failures, dead_letters, essay_states
-from tests import factories as make
+from els_stream.statements.purge import BEFORE_ALL, lock_oldest
+from tests.postgres.finished import age, complete, everything, found_wrong, old_batches
 from tests.postgres.school import School
 
 GUESTS = "a-guest-batch"
 CLASS = "a-class-of-9b"
-EVERY_TABLE = (batch_essay_trackers, essay_states, batch_excess_content, batch_validation_failures, dead_letters)
+PURGED = "SELECT batch_id FROM batch_essay_trackers WHERE state = 'purged' ORDER BY batch_id"
+TOUCHED = """
+    SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables
+    WHERE relname = 'batch_essay_trackers'
+"""
 
 
 @pytest.fixture
 async def school(engine: AsyncEngine) -> AsyncIterator[School]:
-    """One whose relay has sent everything, so the checks are those of the service, which know that it does."""
     yield School(engine=engine)
-    async with engine.connect() as conn:
-        findings = await check_invariants(conn, consumer_group="nobody", prefix="")
-    assert [finding.shown for finding in findings if finding.violated] == []
-
-
-async def complete(school: School, batch_id: str, *, class_id: str | None = None) -> None:
-    """Two essays, one surplus, one failure that came too late, one dead letter; all told."""
-    await school.together(school.registration(batch_id, essays=2, class_id=class_id))
-    await school.together(*school.contents([0, 1, 2], batch_id))
-    await school.together(school.content(3, batch_id, file_upload_id=f"upload-{batch_id}-00000"))
-    await school.together(school.failure(9, batch_id))
-    if class_id is not None:
-        await school.together(school.associations(2, batch_id, class_id=class_id))
-    await school.execute("DELETE FROM event_outbox")
-
-
-async def age(school: School, batch_id: str, days: int) -> None:
-    await school.execute(
-        """
-        UPDATE batch_essay_trackers SET completed_at = completed_at - make_interval(days => :days)
-        WHERE batch_id = :b
-        """,
-        days=days,
-        b=batch_id,
-    )
+    assert await found_wrong(engine) == []
 
 
 async def purge(school: School, plan: PurgePlan) -> PurgeResult:
-    return await purging.purge_guests(school.engine, plan, stopping=lambda: False, progress=lambda _: None)
-
-
-async def everything(school: School) -> str:
-    async with school.engine.connect() as conn:
-        return str([sorted(map(str, await conn.execute(table.select()))) for table in EVERY_TABLE])
+    return await purging.purge_guests(school.engine, plan, stop=asyncio.Event(), progress=lambda _: None)
 
 
 async def test_an_old_guest_batch_leaves_its_tombstone_and_nothing_of_a_person(school: School) -> None:
@@ -136,24 +114,87 @@ async def test_a_dry_run_says_the_same_and_changes_nothing(school: School) -> No
 
 
 async def test_many_batches_go_in_chunks_and_a_stop_leaves_the_rest_for_the_next_run(school: School) -> None:
-    batches = [f"{GUESTS}-{number}" for number in range(7)]
-    for batch_id in batches:
-        await complete(school, batch_id)
-        await age(school, batch_id, 15)
+    await old_batches(school, 7, GUESTS)
+    stop = asyncio.Event()
     chunks: list[int] = []
 
-    stopped = await purging.purge_guests(
-        school.engine,
-        PurgePlan(14, chunk=2),
-        stopping=lambda: len(chunks) == 2,
-        progress=lambda removed: chunks.append(removed.batches),
-    )
+    def progress(removed: Removed) -> None:
+        chunks.append(removed.batches)
+        if len(chunks) == 2:
+            stop.set()
 
-    assert (chunks, stopped) == ([2, 4], Purged(stopped.removed, finished=False) if isinstance(stopped, Purged) else 0)
+    stopped = await purging.purge_guests(school.engine, PurgePlan(14, chunk=2), stop=stop, progress=progress)
+
+    assert isinstance(stopped, Purged)
+    assert (chunks, stopped.finished) == ([2, 4], False)
+    assert [row.batch_id for row in await school.rows(PURGED)] == [f"{GUESTS}-{number}" for number in range(4)]
     rest = await purge(school, PurgePlan(14, chunk=2))
     assert isinstance(rest, Purged)
     assert rest.removed.batches == 3
-    assert [row.batches for row in await school.rows("SELECT batches FROM purge_log ORDER BY id")] == [4, 3]
+    log = await school.rows("SELECT batches, finished_at IS NOT NULL FROM purge_log ORDER BY id")
+    assert [tuple(row) for row in log] == [(4, False), (3, True)]
+
+
+async def test_a_chunk_that_waits_for_a_lock_shrinks_to_nothing_but_that_batch_and_grows_again(
+    school: School, database: str
+) -> None:
+    await old_batches(school, 12, GUESTS)
+    engine = create_engine(
+        make_url(database).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False), Limits(lock=0.05)
+    )
+    totals: list[int] = []
+
+    async with school.engine.begin() as other:
+        await other.execute(text("SELECT 1 FROM essay_states WHERE batch_id = :b FOR UPDATE"), {"b": f"{GUESTS}-2"})
+        await purging.purge_guests(
+            engine,
+            PurgePlan(14, chunk=4),
+            stop=asyncio.Event(),
+            progress=lambda removed: totals.append(removed.batches),
+        )
+
+    await engine.dispose()
+    assert totals == [0, 2, 2, 2, 3, 5, 8, 11]
+    assert (await school.tracker(f"{GUESTS}-2")).state == "completed"
+    assert await purge(school, PurgePlan(14)) == Purged(Removed(batches=1, essay_states=1))
+
+
+async def test_the_oldest_are_found_without_a_look_at_batches_that_stay(school: School) -> None:
+    await school.execute(
+        """
+        INSERT INTO batch_essay_trackers
+            (batch_id, state, inventory, class_type, expected_count, filled_count, registration_digest, course_code,
+             user_id, correlation_id, deadline_at, registered_at, content_completed_at, completed_at)
+        SELECT 'batch ' || n, 'completed', 'essay_states', kind, 1, 1, 'x', 'ENG5', 'ms-frizzle', gen_random_uuid(),
+               now(), now(), now(), now() - make_interval(days => CASE kind WHEN 'GUEST' THEN 1 ELSE 99 END, secs => n)
+        FROM generate_series(1, 4000) AS n,
+             LATERAL (SELECT CASE n % 2 WHEN 0 THEN 'GUEST' ELSE 'REGULAR' END) AS k (kind)
+        """
+    )
+    await old_batches(school, 3, GUESTS)
+
+    async with school.engine.connect() as conn:
+        found = await lock_oldest(conn, timedelta(days=14), after=BEFORE_ALL, limit=100, abandoned=False)
+        touched = await conn.scalar(text(TOUCHED))
+        await conn.rollback()
+
+    await school.execute("DELETE FROM batch_essay_trackers WHERE batch_id LIKE 'batch %'")
+    assert [place.batch_id for place in found] == [f"{GUESTS}-{number}" for number in range(3)]
+    assert touched is not None
+    assert touched < 40
+
+
+async def test_a_batch_stays_while_the_event_of_one_of_its_dead_letters_waits(school: School) -> None:
+    await complete(school, GUESTS)
+    await age(school, GUESTS, 15)
+    await school.together(school.content(4, GUESTS, file_upload_id=f"upload-{GUESTS}-00000"))
+    assert await purge(school, PurgePlan(14)) == Purged(Removed())
+
+    await school.execute("DELETE FROM event_outbox")
+
+    result = await purge(school, PurgePlan(14))
+    assert isinstance(result, Purged)
+    assert (result.removed.batches, result.removed.dead_letters) == (1, 2)
 
 
 async def test_a_second_purge_says_that_another_runs(school: School) -> None:
@@ -190,44 +231,6 @@ async def test_abandoned_guest_batches_go_only_when_asked_for(school: School) ->
     assert (first.action, second.action) == ("purge", "purge_abandoned")
 
 
-@pytest.mark.parametrize("dry_run", [True, False])
-async def test_erasure_takes_a_batch_of_any_class_whatever_its_age(school: School, *, dry_run: bool) -> None:
-    await complete(school, CLASS, class_id="9b")
-
-    async with school.engine.begin() as conn:
-        result = await purging.erase_batch(conn, CLASS, dry_run=dry_run)
-
-    assert result == Erased(Removed(batches=1, essay_states=2, validation_failures=1, excess_content=1, dead_letters=1))
-    assert (await school.tracker(CLASS)).state == ("completed" if dry_run else "purged")
-    log = await school.rows("SELECT action, class_type FROM purge_log")
-    assert [tuple(row) for row in log] == ([] if dry_run else [("erase_batch", "REGULAR")])
-
-
-async def test_nothing_lifts_the_rule_that_events_are_sent_first(school: School) -> None:
-    await school.together(school.registration(GUESTS, essays=1))
-    await school.together(school.content(0, GUESTS))
-
-    async with school.engine.begin() as conn:
-        assert await purging.erase_batch(conn, GUESTS, dry_run=False) == StillPublishing()
-        assert await purging.erase_batch(conn, "nobody's batch", dry_run=False) == NothingToErase()
-
-
-async def test_a_student_is_forgotten_everywhere_and_the_record_names_nobody(school: School) -> None:
-    await complete(school, CLASS, class_id="9b")
-    (student,) = {
-        row.student_id for row in await school.rows("SELECT student_id FROM essay_states ORDER BY essay_id LIMIT 1")
-    }
-
-    async with school.engine.begin() as conn:
-        cleared = await purging.forget_student(conn, student)
-
-    assert cleared == len([1 for slot in [*await school.slots(CLASS)] if slot.associated_at is None])
-    assert student not in str(await school.rows("SELECT student_id FROM essay_states"))
-    (record,) = await school.rows("SELECT * FROM purge_log")
-    assert (record.action, record.removed) == ("erase_student", {"associations": cleared})
-    assert make.BATCH not in str(record)
-
-
 def retention(**settings: object) -> Retention:
     return timers.retention(Settings.model_validate(settings))
 
@@ -236,21 +239,38 @@ async def test_the_timer_purges_what_is_due_once_in_its_interval_whoever_looks(s
     await complete(school, GUESTS)
     await age(school, GUESTS, 15)
 
-    assert await purging.keep_retention(school.engine, retention()) == 1
+    assert await keep_retention(school.engine, retention()) == 1
     await complete(school, f"{GUESTS}-2")
     await age(school, f"{GUESTS}-2", 15)
-    assert await purging.keep_retention(school.engine, retention()) == 0
+    assert await keep_retention(school.engine, retention()) == 0
     await school.execute("UPDATE purge_log SET started_at = started_at - interval '25 hours'")
-    assert await purging.keep_retention(school.engine, retention()) == 1
+    assert await keep_retention(school.engine, retention()) == 1
+
+
+async def test_the_timer_goes_on_with_a_run_that_was_stopped(school: School) -> None:
+    await old_batches(school, 3, GUESTS)
+    stop = asyncio.Event()
+    plan = next(retention(purge_chunk_batches=1).plans())
+    await purging.purge_guests(school.engine, plan, stop=stop, progress=lambda _: stop.set())
+
+    assert await keep_retention(school.engine, retention()) == 2
+
+
+async def test_a_command_that_asked_for_older_batches_only_is_not_the_timers_run(school: School) -> None:
+    await complete(school, GUESTS)
+    await age(school, GUESTS, 15)
+    assert await purge(school, PurgePlan(365)) == Purged(Removed())
+
+    assert await keep_retention(school.engine, retention()) == 1
 
 
 async def test_the_timer_can_be_off_and_takes_abandoned_batches_only_when_told(school: School) -> None:
     await school.together(school.registration(GUESTS, essays=2))
     await school.execute("UPDATE batch_essay_trackers SET registered_at = now() - interval '31 days'")
 
-    assert await purging.keep_retention(school.engine, retention()) == 0
-    assert await purging.keep_retention(school.engine, retention(purge_enabled=False)) == 0
-    assert await purging.keep_retention(school.engine, retention(purge_abandoned_after_days=30)) == 1
+    assert await keep_retention(school.engine, retention()) == 0
+    assert await keep_retention(school.engine, retention(purge_enabled=False)) == 0
+    assert await keep_retention(school.engine, retention(purge_abandoned_after_days=30)) == 1
 
 
 async def test_tombstones_go_after_their_own_time(school: School) -> None:
@@ -263,6 +283,6 @@ async def test_tombstones_go_after_their_own_time(school: School) -> None:
         young=f"{GUESTS}-2",
     )
 
-    await purging.keep_retention(school.engine, retention(purge_chunk_batches=1))
+    await keep_retention(school.engine, retention(purge_chunk_batches=1))
 
     assert [row.batch_id for row in await school.rows("SELECT batch_id FROM batch_essay_trackers")] == [f"{GUESTS}-2"]

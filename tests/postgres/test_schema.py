@@ -21,7 +21,7 @@ from tests.postgres.catalogue import catalogue
 
 pytestmark = pytest.mark.integration
 
-HEAD = "0003"
+HEAD = "0004"
 WAITERS = text("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'els migrate'")
 IN_TRANSACTION = text("""
     SELECT count(*) FROM pg_stat_activity WHERE application_name = 'els migrate' AND xact_start IS NOT NULL
@@ -101,11 +101,11 @@ async def test_a_revision_that_the_code_does_not_know_is_newer_and_accepted_with
 
 async def test_a_revision_before_the_head_is_outdated(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     await schema.upgrade(empty_database)
-    monkeypatch.setattr(schema, "revisions", lambda: ("0004", frozenset({HEAD, "0004"})))
+    monkeypatch.setattr(schema, "revisions", lambda: ("9999", frozenset({HEAD, "9999"})))
 
     async with connected(empty_database) as conn:
-        assert await schema.check(conn) == Outdated(HEAD, "0004")
-        with pytest.raises(SchemaOutdated, match="is at revision 0003, this code needs 0004"):
+        assert await schema.check(conn) == Outdated(HEAD, "9999")
+        with pytest.raises(SchemaOutdated, match=f"is at revision {HEAD}, this code needs 9999"):
             await schema.require(conn)
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from els_stream.contracts.topics import INPUT_TOPICS
 from els_stream.errors import ConfigurationError, ServersMissing
 from els_stream.settings import Settings, load_settings
 from els_stream.settings_reference import SettingRow, rows
 from els_stream.settings_types import CHECKOUT
 from els_stream.strategies import Inventory, Strategy
+from els_stream.topics import TOPICS
 
 DATABASE = "postgresql://ada:s3cr3t@db.school:5432/essays"
 RANGES = [row for row in rows(Settings) if " from " in row.allowed and row.allowed.startswith(("a whole", "a number"))]
@@ -254,3 +257,11 @@ def test_misspelt_variable_is_told_with_the_name_that_is_near(
 def test_every_field_has_a_meaning_and_every_number_a_unit() -> None:
     assert [row.variable for row in rows(Settings) if not row.meaning.endswith(".")] == []
     assert [row.variable for row in RANGES if not row.unit] == []
+
+
+def test_tombstones_are_never_kept_for_less_than_the_input_topics_keep_their_records() -> None:
+    longest = max(plan.retention_days for plan in TOPICS if plan.topic in INPUT_TOPICS)
+
+    Settings.model_validate({"tombstone_retention_days": longest})
+    with pytest.raises(ValidationError):
+        Settings.model_validate({"tombstone_retention_days": longest - 1})

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Final, assert_never
+
+import click
+
+from els_stream.commands.databases import snapshot, writing
+from els_stream.commands.exit_codes import exit_codes
+from els_stream.commands.removal import by_class, print_removal
+from els_stream.decisions.purging import Erased, ErasureResult, NothingToErase, StillPublishing
+from els_stream.handlers.erasing import erase_batch, forget_student
+from els_stream.resolve import resolve
+from els_stream.settings import load_settings
+from els_stream.statements.students import batches_of
+
+if TYPE_CHECKING:
+    from els_stream.settings import Settings
+
+_REFUSED: Final = 1
+_NOT_FOUND: Final = 3
+
+
+@click.command(
+    epilog=exit_codes(
+        {
+            _REFUSED: "it still has events to send: try again",
+            _NOT_FOUND: "a server does not answer, or there is nothing to erase",
+        }
+    )
+)
+@click.argument("batch_id", required=False)
+@click.option("--student", "student_id", metavar="ID", help="Clear this student's associations instead.")
+@click.option("--dry-run", is_flag=True, help="Print what would go, and change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+def erase(*, batch_id: str | None, student_id: str | None, dry_run: bool, as_json: bool) -> None:
+    """Remove one batch of any class and age, or one student's associations, on request.
+
+    An audit row without personal data stays, as does the batch's tombstone.
+
+    Example: els erase 7d3c --dry-run
+    """
+    match (batch_id, student_id):
+        case (str(batch), None):
+            result = asyncio.run(_erase(resolve(load_settings()), batch, dry_run=dry_run))
+            click.get_current_context().exit(_told(result, dry_run=dry_run, as_json=as_json))
+        case (None, str(student)):
+            essays = asyncio.run(_forget(resolve(load_settings()), student, dry_run=dry_run))
+            _told_of_student(essays, dry_run=dry_run, as_json=as_json)
+        case _:
+            raise click.UsageError("name a batch, or a student with --student")
+
+
+async def _erase(settings: Settings, batch_id: str, *, dry_run: bool) -> ErasureResult:
+    async with writing(settings) as engine, engine.begin() as conn:
+        return await erase_batch(conn, batch_id, dry_run=dry_run)
+
+
+async def _forget(settings: Settings, student_id: str, *, dry_run: bool) -> int:
+    async with snapshot(settings) as conn:
+        found = await batches_of(conn, student_id)
+    if dry_run:
+        return sum(found.values())
+    async with writing(settings) as engine, engine.begin() as conn:
+        return await forget_student(conn, student_id, found)
+
+
+def _told_of_student(essays: int, *, dry_run: bool, as_json: bool) -> None:
+    verb = "would clear" if dry_run else "cleared"
+    click.echo(json.dumps({"outcome": verb, "associations": essays}) if as_json else f"{verb} {essays} associations")
+
+
+def _told(result: ErasureResult, *, dry_run: bool, as_json: bool) -> int:
+    match result:
+        case Erased(removed, class_type):
+            verb = "would remove" if dry_run else "removed"
+            if as_json:
+                click.echo(json.dumps({"outcome": verb, "rows": by_class(removed, class_type)}))
+            else:
+                print_removal(verb, removed, class_type)
+            return 0
+        case StillPublishing():
+            click.echo("els: the batch still has events to send: try again when the relay has sent them", err=True)
+            return _REFUSED
+        case NothingToErase():
+            click.echo("els: there is no such batch, or nothing of it is left", err=True)
+            return _NOT_FOUND
+        case _:
+            assert_never(result)
