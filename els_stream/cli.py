@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 
 import click
+from click.shell_completion import CompletionItem
 
 from els_stream.errors import ElsError
 from els_stream.version import VERSION
@@ -20,6 +21,13 @@ class Entry:
     help: str
 
 
+HELP = """\
+Usage: els COMMAND [OPTIONS]     `els COMMAND --help` has more, with an example.
+
+Gives every uploaded essay one slot. Settings: `els settings --explain`.
+Exit codes: 0 done; 1 not all is well; 2 wrong setting or option; 3 no server.
+"""
+
 ENTRIES = {
     "up": Entry("els_stream.commands.servers:up", "Start PostgreSQL and Kafka here, and leave them running."),
     "down": Entry("els_stream.commands.servers:down", "Stop what `els up` started."),
@@ -32,11 +40,13 @@ ENTRIES = {
     "demo": Entry("els_stream.commands.demo:demo", "Send class sets through two workers and check the result."),
     "batch": Entry("els_stream.commands.batch:batch", "Tell where a batch is, and what it waits for."),
     "status": Entry("els_stream.commands.status:status", "Count everything, and how far the input was handled."),
+    "watch": Entry("els_stream.commands.watch:watch", "The page's main figures, live in this terminal."),
     "dlq": Entry("els_stream.commands.dlq:dlq", "List, show, replay and drop dead letters."),
     "purge": Entry("els_stream.commands.purge:purge", "Remove finished GUEST batches that are old enough."),
     "erase": Entry("els_stream.commands.erase:erase", "Remove one batch, or one student's associations, on request."),
     "verify": Entry("els_stream.commands.verify:verify", "Check every invariant on the live database."),
     "settings": Entry("els_stream.commands.settings:settings", "Print the effective settings, secrets masked."),
+    "completion": Entry("els_stream.commands.completion:completion", "Print what completes commands in bash or zsh."),
 }
 
 
@@ -58,8 +68,16 @@ class Commands(click.Group):
             raise TypeError(f"{entry.target} is not a command")
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """From the list above: nothing is imported to complete a name."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [CompletionItem(name, help=ENTRIES[name].help) for name in ENTRIES if name.startswith(incomplete)]
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Short: with all commands it has to fit a screen of 24 lines."""
         del ctx
+        formatter.write(HELP)
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.help) for name, entry in ENTRIES.items()])
 

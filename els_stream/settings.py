@@ -165,7 +165,7 @@ class Settings(BaseSettings):
         365,
         ge=7,
         le=3650,
-        description="Late events of a purged batch are known as such for this long; at least the input topics' retention.",
+        description="Late events of a purged batch are known for so long; at least the input topics' retention.",
     )
     purge_chunk_batches: kinds.Number = Field(100, ge=1, le=10_000, description="Most batches purged in a transaction.")
     purge_pause_seconds: kinds.Seconds = Field(

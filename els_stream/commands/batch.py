@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from els_stream.commands.databases import snapshot
+from els_stream.commands.exit_codes import exit_codes
 from els_stream.decisions.told import Sending, told_events
 from els_stream.decisions.waiting import is_stuck, waits_for
 from els_stream.errors import ServersUnavailable
@@ -29,13 +30,21 @@ STUCK: Final = 4
 PLAIN_WIDTH: Final = 200
 
 
-@click.command()
+@click.command(
+    epilog=exit_codes(
+        {
+            0: "found, and fine",
+            NOT_ASKED: "the database could not be asked",
+            NOT_FOUND: "nothing ever came for it",
+            STUCK: "found, and stuck",
+        }
+    )
+)
 @click.argument("batch_id")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 def batch(*, batch_id: str, as_json: bool) -> None:
     """Tell where a batch is, and what it waits for.
 
-    Exit code 0: found and fine, 3: not found, 4: found and stuck; 1: the database could not be asked.
     Example: els batch 7d3c --json
     """
     context = click.get_current_context()

@@ -5,16 +5,19 @@ import asyncio
 import click
 
 from els_stream import schema
+from els_stream.commands.exit_codes import exit_codes
 from els_stream.logs import configure_logging
 from els_stream.resolve import resolve
 from els_stream.settings import load_settings
 
 
-@click.command()
+@click.command(epilog=exit_codes())
 def migrate() -> None:
     """Bring the database to the newest schema.
 
     Safe while workers run, and from several places at once: one migrates, the others wait.
+
+    Example: els migrate
     """
     settings = resolve(load_settings())
     configure_logging(settings.log_level, settings.log_format)

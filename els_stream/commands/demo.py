@@ -4,6 +4,7 @@ import asyncio
 
 import click
 
+from els_stream.commands.exit_codes import exit_codes
 from els_stream.demo.run import demo as perform
 from els_stream.demo.screen import Screen
 from els_stream.demo.traffic import LARGEST, Mix, make_traffic, with_a_lie
@@ -12,7 +13,7 @@ from els_stream.settings import load_settings
 BATCHES = 48
 
 
-@click.command()
+@click.command(epilog=exit_codes({1: "something came out otherwise than it must"}))
 @click.option("--seed", default=1, show_default=True, help="Another seed, another demo; the same one, the same demo.")
 @click.option("--batches", type=click.IntRange(1, 10_000), default=BATCHES, show_default=True, help="How many.")
 @click.option(
@@ -27,7 +28,8 @@ def demo(*, seed: int, batches: int, largest: int, lie: bool) -> None:
     """Send class sets through two workers and check the result.
 
     On servers of its own, or on those of `els up`; a database, topics and a consumer group are made for it and removed.
-    Exit code 1 if anything came out otherwise than it must.
+
+    Example: els demo --batches 400 --seed 7
     """
     traffic = make_traffic(seed, batches, largest, Mix(overdue=True))
     asyncio.run(perform(load_settings(), with_a_lie(traffic) if lie else traffic, Screen()))

@@ -13,6 +13,7 @@ from rich.progress import Progress
 
 from els_stream.commands.choosing import filters
 from els_stream.commands.databases import snapshot, writing
+from els_stream.commands.exit_codes import exit_codes
 from els_stream.commands.letter_shown import as_json as shown_as_json
 from els_stream.commands.letter_shown import print_whole, table
 from els_stream.handlers.registry import make_handlers, policy_of
@@ -35,12 +36,15 @@ PAGE: Final = 500
 STATES: Final = ("open", "replayed", "dropped", "all")
 
 
-@click.group()
+@click.group(epilog=exit_codes({FAILED: "not all was done"}))
 def dlq() -> None:
-    """List, show, replay and drop dead letters: events that could not be applied."""
+    """List, show, replay and drop dead letters: events that could not be applied.
+
+    Example: els dlq list --younger-than 1d
+    """
 
 
-@dlq.command("list")
+@dlq.command("list", epilog=exit_codes())
 @filters
 @click.option("--state", type=click.Choice(STATES), default="open", show_default=True)
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
@@ -62,13 +66,13 @@ def list_letters(*, state: str, limit: int, before: int | None, as_json: bool, c
         click.echo(f"There may be more: --before {found[-1].id}", err=True)
 
 
-@dlq.command()
+@dlq.command(epilog=exit_codes({NOT_FOUND: "a server does not answer, or there is none of this id"}))
 @click.argument("letter_id", type=int)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object; bytes are base64.")
 def show(*, letter_id: int, as_json: bool) -> None:
     """One dead letter with its record.
 
-    Exit code 3: there is none of this id. Example: els dlq show 42
+    Example: els dlq show 42
     """
     whole = asyncio.run(_read(resolve(load_settings()), letter_id))
     if whole is None:
@@ -80,7 +84,7 @@ def show(*, letter_id: int, as_json: bool) -> None:
         print_whole(whole)
 
 
-@dlq.command("replay")
+@dlq.command("replay", epilog=exit_codes({FAILED: "some failed again, or can not be replayed"}))
 @click.argument("letter_ids", type=int, nargs=-1)
 @filters
 @click.option("--all", "everything", is_flag=True, help="All that are open.")
@@ -89,7 +93,8 @@ def replay_letters(*, letter_ids: tuple[int, ...], everything: bool, as_json: bo
     """Hand records to their handlers again, in the order of their burial.
 
     Nothing is sent to the input topics. A record that fails again has another dead letter, linked to its first.
-    Exit code 1: some failed again. Example: els dlq replay --reason never_registered
+
+    Example: els dlq replay --reason never_registered
     """
     _need_a_choice(letter_ids, chosen, everything=everything)
     outcomes = asyncio.run(
@@ -102,26 +107,34 @@ def replay_letters(*, letter_ids: tuple[int, ...], everything: bool, as_json: bo
         click.get_current_context().exit(FAILED)
 
 
-@dlq.command()
+@dlq.command(epilog=exit_codes({FAILED: "nothing was done without --yes"}))
 @click.argument("letter_ids", type=int, nargs=-1)
 @filters
 @click.option("--all", "everything", is_flag=True, help="All that are open.")
 @click.option("--because", default="", help="Kept with the row.")
 @click.option("--yes", is_flag=True, help="Really: their payload is removed for good.")
-def drop(*, letter_ids: tuple[int, ...], everything: bool, because: str, yes: bool, chosen: Choice) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+def drop(  # one value per option
+    *, letter_ids: tuple[int, ...], everything: bool, because: str, yes: bool, as_json: bool, chosen: Choice
+) -> None:
     """Give dead letters up: the payload goes, a row with its size, hash and who dropped it stays.
 
-    Without --yes it says how many there are and ends with 1. Example: els dlq drop 42 --because spam --yes
+    Without --yes it says how many there are.
+
+    Example: els dlq drop 42 --because spam --yes
     """
     _need_a_choice(letter_ids, chosen, everything=everything)
     note = plain(f"dropped by {getpass.getuser()}" + (f": {because}" if because else ""))[:500]
     count = asyncio.run(
         _drop(resolve(load_settings()), letter_ids, replace(chosen, state="open"), note=note, really=yes)
     )
+    if as_json:
+        click.echo(json.dumps({"outcome": "dropped" if yes else "would drop", "dead_letters": count}))
     if not yes:
         click.echo(f"els: {count} dead letters would lose their payload for good: say --yes", err=True)
         click.get_current_context().exit(FAILED)
-    click.echo(f"{count} dead letters dropped")
+    elif not as_json:
+        click.echo(f"{count} dead letters dropped")
 
 
 def _need_a_choice(letter_ids: Sequence[int], chosen: Choice, *, everything: bool) -> None:

@@ -6,6 +6,7 @@ import sys
 import click
 
 from els_stream import schema
+from els_stream.commands.exit_codes import exit_codes
 from els_stream.commands.topics import ensure
 from els_stream.dev.processes import undisturbed
 from els_stream.dev.servers import running
@@ -13,12 +14,14 @@ from els_stream.errors import ServersUnavailable
 from els_stream.settings import Settings, load_settings
 
 
-@click.command()
+@click.command(epilog=exit_codes())
 @click.option("--web-port", type=click.IntRange(1, 65_535), help="Instead of ELS_WEB_PORT.")
 def run(*, web_port: int | None) -> None:
     """Servers, schema, topics and one worker, until Ctrl-C.
 
     Servers that this command started end with it; what they hold stays for the next time.
+
+    Example: els run --web-port 6070
     """
     asyncio.run(_run(load_settings(**({} if web_port is None else {"web_port": web_port}))))
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import click
 
+from els_stream.commands.exit_codes import exit_codes
 from els_stream.dev import servers as dev
 from els_stream.errors import ServersMissing
 from els_stream.settings import load_settings
@@ -13,27 +14,36 @@ from els_stream.settings import load_settings
 SERVERS = click.Choice(["embedded", "containers"])
 
 
-@click.command()
+@click.command(epilog=exit_codes())
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 @click.option("--servers", "kind", type=SERVERS, help="What starts them: binaries in the venv, or Docker.")
-def up(*, kind: str | None) -> None:
-    """Start PostgreSQL and Kafka here, and leave them running."""
+def up(*, kind: str | None, as_json: bool) -> None:
+    """Start PostgreSQL and Kafka here, and leave them running.
+
+    Example: els up --servers containers
+    """
     settings = load_settings(**({} if kind is None else {"servers": kind}))
-    _print(asyncio.run(dev.up(settings)), as_json=False)
+    _print(asyncio.run(dev.up(settings)), as_json=as_json)
 
 
-@click.command()
+@click.command(epilog=exit_codes())
 @click.option("--remove-data", is_flag=True, help="Also forget everything they hold.")
 def down(*, remove_data: bool) -> None:
-    """Stop what `els up` started."""
+    """Stop what `els up` started.
+
+    Example: els down --remove-data
+    """
     asyncio.run(dev.down(load_settings(), remove_data=remove_data))
 
 
-@click.command()
+@click.command(epilog=exit_codes())
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 def servers(*, as_json: bool) -> None:
     """Print the addresses of the running servers.
 
     The password of the database is part of its address: this output is for programs that connect.
+
+    Example: els servers --json
     """
     found = dev.addresses(load_settings())
     if found is None:

@@ -4,15 +4,19 @@ import json
 
 import click
 
+from els_stream.commands.exit_codes import exit_codes
 from els_stream.settings import Settings, load_settings
 from els_stream.settings_reference import rows
 
 
-@click.command()
+@click.command(epilog=exit_codes())
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 @click.option("--explain", is_flag=True, help="Also what each one means and what it takes.")
 def settings(*, as_json: bool, explain: bool) -> None:
-    """Print the effective settings, secrets masked."""
+    """Print the effective settings, secrets masked.
+
+    Example: els settings --explain
+    """
     effective = load_settings().masked()
     if as_json:
         click.echo(json.dumps(effective, indent=2))

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from els_stream.commands.databases import snapshot
+from els_stream.commands.exit_codes import exit_codes
 from els_stream.contracts.topics import INPUT_TOPICS
 from els_stream.errors import ServersUnavailable
 from els_stream.log_ends import read_logs, unread
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 
-@click.command()
+@click.command(epilog=exit_codes())
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 def status(*, as_json: bool) -> None:
     """Count everything: batches, slots, what is parked, unsent or refused, and how far the input was handled.
 
-    The lag needs the broker; without it the rest is told. Example: els status --json
+    The lag needs the broker; without it the rest is told.
+
+    Example: els status --json
     """
     settings = resolve(load_settings())
     overview, trouble = asyncio.run(_ask(settings))

@@ -1,23 +1,30 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from dataclasses import asdict
 from typing import assert_never
 
 import click
 
+from els_stream.commands.exit_codes import exit_codes
 from els_stream.resolve import resolve
 from els_stream.settings import Settings, load_settings
 from els_stream.topics import Created, Different, Present, TopicState, ensure_topics
 
 
-@click.command()
-def topics() -> None:
+@click.command(epilog=exit_codes())
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for scripts.")
+def topics(*, as_json: bool) -> None:
     """Create the topics that are missing.
 
     One that exists is left as it is: what differs from our table is printed.
+
+    Example: els topics
     """
     for state in asyncio.run(ensure(resolve(load_settings()))):
-        click.echo(_line(state))
+        told = {"state": type(state).__name__.lower(), **asdict(state)}
+        click.echo(json.dumps(told) if as_json else _line(state))
 
 
 async def ensure(settings: Settings) -> list[TopicState]:

@@ -15,7 +15,6 @@ import aiohttp
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.contracts import topics
@@ -24,7 +23,7 @@ from els_stream.dev.servers import Addresses
 from tests import factories as make
 from tests.postgres.finished import old_batches
 from tests.postgres.school import School
-from tests.postgres.staging import eventually
+from tests.postgres.staging import essays_held, eventually
 
 PATIENCE = 45
 
@@ -132,17 +131,12 @@ async def test_sigterm_ends_a_worker_whose_purge_waits_for_a_lock_and_the_batch_
     (batch_id,) = await old_batches(school, 1)
     (port,) = new_ports(1)
     patient = {"ELS_LOCK_TIMEOUT_SECONDS": "25", "ELS_STATEMENT_TIMEOUT_SECONDS": "28"}
-    async with engine.connect() as other:
-        await other.execute(text("SELECT 1 FROM essay_states FOR UPDATE"))
 
-        async def waits() -> bool:
-            await other.execute(text("SELECT 1"))  # an idle transaction is ended after a while
-            return bool(await school.rows("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+    async def waits() -> bool:
+        return bool(await school.rows("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
 
-        async with worker({**environment, **patient}, tmp_path / "worker.log", port):
-            async with asyncio.timeout(PATIENCE):
-                while not await waits():
-                    pass
+    async with essays_held(school, batch_id), worker({**environment, **patient}, tmp_path / "worker.log", port):
+        await eventually(waits, PATIENCE)
 
     assert (await school.tracker(batch_id)).state == "completed"
     assert len(await school.slots(batch_id)) == 1

@@ -20,9 +20,9 @@ _WAITS = text("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid =
 _PID = text("SELECT pg_backend_pid()")
 
 
-async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+async def eventually(condition: Callable[[], Awaitable[bool]], patience: float = PATIENCE) -> None:
     """Each look is a round trip to the database, so there is nothing to wait for in between."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(patience):
         while not await condition():
             pass
 
@@ -72,3 +72,18 @@ async def worker(school: School) -> AsyncIterator[Worker]:
         pid = await conn.scalar(_PID)
         assert isinstance(pid, int)
         yield Worker(school, conn, pid)
+
+
+_UNHURRIED = text("""
+    SELECT set_config('idle_in_transaction_session_timeout', '0', true), set_config('transaction_timeout', '0', true)
+""")
+_HOLD = text("SELECT 1 FROM essay_states WHERE batch_id = :batch_id FOR UPDATE")
+
+
+@asynccontextmanager
+async def essays_held(school: School, batch_id: str) -> AsyncIterator[None]:
+    """Somebody holds the essays of a batch, for as long as the block lasts."""
+    async with school.engine.connect() as other:
+        await other.execute(_UNHURRIED)
+        await other.execute(_HOLD, {"batch_id": batch_id})
+        yield

@@ -13,17 +13,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.handlers import purging
 from tests.commanding import els, els_process
 from tests.postgres.finished import age, complete, everything, found_wrong, old_batches
 from tests.postgres.school import School
-from tests.postgres.staging import eventually
+from tests.postgres.staging import essays_held, eventually
 
 OLD = ("purge", "--older-than-days", "14")
-ENDS_WITHIN = 5
+STARTS_WITHIN = 30
+ENDS_WITHIN = 10
 STATES = "SELECT batch_id, state FROM batch_essay_trackers ORDER BY completed_at"
 WAITS = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'els command' AND wait_event_type = 'Lock'"
 IS_THERE = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'els command'"
@@ -154,8 +154,7 @@ async def whole_or_gone(school: School) -> list[str]:
 @asynccontextmanager
 async def in_the_middle(school: School, environment: Mapping[str, str], batch_id: str) -> AsyncIterator[Process]:
     """A purge that waits, in its second chunk, for an essay that somebody holds for as long as the block lasts."""
-    async with school.engine.connect() as other:
-        await other.execute(text("SELECT 1 FROM essay_states WHERE batch_id = :b FOR UPDATE"), {"b": batch_id})
+    async with essays_held(school, batch_id):
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "els_stream", *OLD, "--json"),
             env=os.environ | environment,
@@ -164,11 +163,10 @@ async def in_the_middle(school: School, environment: Mapping[str, str], batch_id
         )
 
         async def waits() -> bool:
-            await other.execute(text("SELECT 1"))  # an idle transaction is ended after a while
             return bool(await school.rows(WAITS))
 
         try:
-            await eventually(waits)
+            await eventually(waits, STARTS_WITHIN)
             yield process
         finally:
             if process.returncode is None:

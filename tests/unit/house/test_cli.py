@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click import Context, Group
 from click.testing import CliRunner, Result
 
 from els_stream.cli import ENTRIES, main
@@ -27,12 +29,58 @@ def els(*arguments: str) -> Result:
     return CliRunner().invoke(main, list(arguments), prog_name="els")
 
 
+def every_command() -> Iterator[tuple[str, ...]]:
+    for name in ENTRIES:
+        command = main.get_command(Context(main), name)
+        if isinstance(command, Group):
+            yield from ((name, inner) for inner in command.commands)
+        yield (name,)
+
+
 def test_help_fits_a_screen_and_names_every_command() -> None:
     lines = els("--help").stdout.splitlines()
 
     assert len(lines) <= 30
     assert max(map(len, lines)) <= 80
     assert {line.split()[0] for line in lines[lines.index("Commands:") + 1 :]} == set(ENTRIES)
+    assert "Exit codes: 0" in els("-h").stdout
+
+
+@pytest.mark.parametrize("command", list(every_command()), ids=" ".join)
+def test_each_command_has_an_example_and_says_its_exit_codes(command: tuple[str, ...]) -> None:
+    shown = els(*command, "--help")
+
+    assert shown.exit_code == 0
+    assert f"Example: els {' '.join(command)}" in shown.stdout or f"$(els {' '.join(command)}" in shown.stdout
+    assert "Exit codes: 0 " in " ".join(shown.stdout.split())
+
+
+def completed_by(shell: str, words: str) -> list[str]:
+    """As a shell asks, after a Tab at the end of these words."""
+    asked = {"_ELS_COMPLETE": f"{shell}_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    script = Path(sys.executable).with_name("els")
+    return subprocess.run([script], check=True, capture_output=True, env=asked, text=True).stdout.split("\n")
+
+
+def test_bash_completes_with_what_els_prints_for_it() -> None:
+    script = Path(sys.executable).with_name("els")
+    ask = """
+        eval "$("$0" completion bash)"
+        complete -p els
+        COMP_WORDS=("$0" pu) COMP_CWORD=1; _els_completion "$0"; printf '%s\n' "${COMPREPLY[@]}"
+        COMP_WORDS=("$0" purge --dry) COMP_CWORD=2 COMPREPLY=(); _els_completion "$0"; printf '%s\n' "${COMPREPLY[@]}"
+    """
+    shell = subprocess.run(["/bin/bash", "-c", ask, script], check=True, capture_output=True, text=True)
+    said = shell.stdout.splitlines()
+
+    assert "-F _els_completion els" in said[0]
+    assert said[1:] == ["purge", "--dry-run"]
+
+
+def test_zsh_completes_with_what_each_command_is_for() -> None:
+    assert els("completion", "zsh").stdout.lstrip().startswith("#compdef els")
+    assert completed_by("zsh", "els pu")[:3] == ["plain", "purge", ENTRIES["purge"].help]
+    assert els("completion", "fish").exit_code == 2
 
 
 def test_help_imports_no_command() -> None:

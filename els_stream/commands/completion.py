@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+from els_stream.commands.exit_codes import exit_codes
+
+SHELLS = ("bash", "zsh")
+
+
+@click.command(epilog=exit_codes())
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(*, shell: str) -> None:
+    """Print what makes bash or zsh complete commands and options; for the shell's own start file.
+
+    Example: eval "$(els completion bash)"
+    """
+    root = click.get_current_context().find_root()
+    found = get_completion_class(shell)
+    if found is None:
+        raise click.UsageError(f"nothing is known of {shell}")
+    click.echo(found(root.command, {}, "els", "_ELS_COMPLETE").source())
