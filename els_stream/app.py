@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry
 from yarl import URL
 
 from els_stream import web
-from els_stream.database import create_engine, limits_of
+from els_stream.database import create_engine, limits_of, use_of
 from els_stream.dev.servers import register_web
 from els_stream.errors import ElsError
 from els_stream.handlers.burial import bury
@@ -82,7 +82,7 @@ def build(settings: Settings, work: Work, *, announce: Callable[[str], None]) ->
     metrics = Metrics(CollectorRegistry(), topics)
     intake = Intake(engine, intake_options(settings), bury, metrics)
     relay_engine = create_relay_engine(settings)
-    relay = make_relay(settings, relay_engine)
+    relay = make_relay(settings, relay_engine, metrics.acked)
     names = [settings.topic_prefix + topic for topic in topics.values()]
     group = Group(settings.broker, settings.consumer_group, names)
     watch = web.Watch(engine, group, metrics)
@@ -105,6 +105,7 @@ def build(settings: Settings, work: Work, *, announce: Callable[[str], None]) ->
     subscribe(app, work, settings.topic_prefix)
 
     metrics.watch_lag(intake.state.lag)
+    metrics.watch_pool(partial(use_of, engine))
     metrics.watch_heals(work.heals.counts)
     health = web.Health(intake.state, watch, lambda: relay.status().troubles)
     sources = web.Sources(health, watch, intake.state, lambda: relay.status() if settings.relay_enabled else None)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
+from els_stream.database import PoolUse
 from els_stream.handlers.recounting import Heal
 from els_stream.statements.gauges import Figures, PurgeFigures
 
@@ -60,6 +64,38 @@ class RelayCollector(Collector):
         yield GaugeMetricFamily("els_relay_troubles", "Parts of the relay that are not working.", len(now.troubles))
         yield CounterMetricFamily("els_relay_acked", "Events that the broker acknowledged.", now.acked)
         yield CounterMetricFamily("els_relay_refused", "Events that can't be sent as they are.", now.refused)
+
+
+class LatencyCollector(Collector):
+    """A histogram that takes many observations at once, since there is one for every event that leaves."""
+
+    def __init__(self, name: str, meaning: str, bounds: Sequence[float]) -> None:
+        self._name, self._meaning, self._bounds = name, meaning, bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum = 0.0
+
+    def observe(self, seconds: float, times: int) -> None:
+        self._counts[bisect_left(self._bounds, seconds)] += times
+        self._sum += seconds * times
+
+    def collect(self) -> Iterator[Metric]:
+        names = [*map(floatToGoString, self._bounds), "+Inf"]
+        buckets = list(zip(names, accumulate(self._counts), strict=True))
+        yield HistogramMetricFamily(self._name, self._meaning, buckets=buckets, sum_value=self._sum)
+
+
+class PoolCollector(Collector):
+    def __init__(self) -> None:
+        self.source: Callable[[], PoolUse] | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        if self.source is None:
+            return
+        use = self.source()
+        yield GaugeMetricFamily("els_pool_size", "Most connections of this worker's pool.", use.size)
+        yield GaugeMetricFamily("els_pool_connections", "Connections that are open.", use.open)
+        yield GaugeMetricFamily("els_pool_checked_out", "Connections at work.", use.checked_out)
+        yield GaugeMetricFamily("els_pool_waiting", "Who waits for a connection, or for one to open.", use.waiting)
 
 
 class FiguresCollector(Collector):

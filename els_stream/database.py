@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import event
+from sqlalchemy import AsyncAdaptedQueuePool, event
 from sqlalchemy.ext.asyncio import create_async_engine
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import AdaptedConnection
     from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.pool import PoolProxiedConnection
 
     from els_stream.settings import Settings
 
@@ -36,6 +37,38 @@ class Limits:
         Far above what a transaction takes: one that is only slow is for the statements' limit.
         """
         return 2 * self.statement
+
+
+@dataclass(frozen=True, slots=True)
+class PoolUse:
+    """`waiting` are those who asked for a connection and have none yet."""
+
+    size: int
+    open: int
+    checked_out: int
+    waiting: int
+
+
+class CountingPool(AsyncAdaptedQueuePool):
+    """SQLAlchemy's own, which also knows how many wait."""
+
+    waiting = 0
+
+    def connect(self) -> PoolProxiedConnection:
+        self.waiting += 1
+        try:
+            return super().connect()
+        finally:
+            self.waiting -= 1
+
+
+def use_of(engine: AsyncEngine) -> PoolUse:
+    """Of an engine that `create_engine` made."""
+    pool = engine.pool
+    if not isinstance(pool, CountingPool):
+        raise TypeError("the engine's pool does not count")
+    out = pool.checkedout()
+    return PoolUse(size=pool.size(), open=pool.checkedin() + out, checked_out=out, waiting=pool.waiting)
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -73,6 +106,7 @@ def create_engine(
     }
     engine = create_async_engine(
         url,
+        poolclass=CountingPool,
         pool_size=pool_size,
         max_overflow=0,
         pool_timeout=limits.connect,

@@ -8,20 +8,31 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+import time
+from collections import Counter as Tally
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from els_stream.collectors import FiguresCollector, HealsCollector, LagCollector, RelayCollector
+from els_stream.collectors import (
+    FiguresCollector,
+    HealsCollector,
+    LagCollector,
+    LatencyCollector,
+    PoolCollector,
+    RelayCollector,
+)
 from els_stream.contracts.reasons import DeadLetterReason
 from els_stream.contracts.topics import INPUT_TOPICS
+from els_stream.database import PoolUse
 from els_stream.decisions.outcomes import OUTCOME_LABELS
 from els_stream.handlers.recounting import Heal
+from els_stream.input_age import age_seconds
 from els_stream.intake.failures import Verdict
-from els_stream.intake.reports import Occurrence
+from els_stream.intake.reports import Occurrence, Took
 from els_stream.statements.gauges import Figures
 from els_stream.timers import TimerName
 from els_stream.version import VERSION
@@ -59,6 +70,13 @@ class PartitionLag:
     records: int
 
 
+class Stamped(Protocol):
+    """The part of an outbox row that is observed."""
+
+    @property
+    def input_ms(self) -> int | None: ...
+
+
 class RelayCounts(Protocol):
     """The part of RelayStatus that is shown."""
 
@@ -90,6 +108,14 @@ class Metrics:
         registry.register(self._lag)
         registry.register(self._relay)
         registry.register(self._heals)
+        self._pool = PoolCollector()
+        registry.register(self._pool)
+        self._latency = LatencyCollector(
+            "els_end_to_end_seconds",
+            "From the timestamp of the record that caused an event to the broker's ack of that event.",
+            SECONDS,
+        )
+        registry.register(self._latency)
         self._events = Closed(
             registry,
             "els_events",
@@ -105,7 +131,11 @@ class Metrics:
             verdict=list(Verdict),
         )
         self._causes = Closed(
-            registry, "els_failure_causes", "The same failures, by cause.", cause=[*CAUSES.values(), DRIVER]
+            registry,
+            "els_failure_causes",
+            "The same failures, by cause; those that are transient or timed_out are retries.",
+            verdict=list(Verdict),
+            cause=[*CAUSES.values(), DRIVER],
         )
         self._buried = Closed(
             registry,
@@ -143,19 +173,31 @@ class Metrics:
             buckets=SECONDS,
             registry=registry,
         )
+        self._handler_seconds = Histogram(
+            "els_handler_seconds",
+            "Of it, the handler: reading facts, claiming, writing outbox rows.",
+            ["topic"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._commit_seconds = Histogram(
+            "els_commit_seconds", "Of it, the commit.", ["topic"], buckets=SECONDS, registry=registry
+        )
         build = Gauge("els_build_info", "Always 1; the labels say what runs.", ["version", "python"], registry=registry)
         build.labels(VERSION, platform.python_version()).set(1)
 
-    def handled(self, agent: str, outcomes: Mapping[str, int], records: int, seconds: float) -> None:
+    def handled(self, agent: str, outcomes: Mapping[str, int], records: int, took: Took) -> None:
         topic = self._topics.get(agent, OTHER)
         for label, count in outcomes.items():
             self._events.inc(count, topic, label)
         self._batch_records.labels(topic).observe(records)
-        self._batch_seconds.labels(topic).observe(seconds)
+        self._batch_seconds.labels(topic).observe(took.whole)
+        self._handler_seconds.labels(topic).observe(took.handler)
+        self._commit_seconds.labels(topic).observe(took.commit)
 
     def failed(self, agent: str, verdict: str, cause: str) -> None:
         self._failures.inc(1, self._topics.get(agent, OTHER), verdict)
-        self._causes.inc(1, CAUSES.get(cause[:2], OTHER) if SQLSTATE.fullmatch(cause) else DRIVER)
+        self._causes.inc(1, verdict, CAUSES.get(cause[:2], OTHER) if SQLSTATE.fullmatch(cause) else DRIVER)
 
     def buried(self, agent: str, reason: str) -> None:
         self._buried.inc(1, self._topics.get(agent, OTHER), reason)
@@ -180,6 +222,17 @@ class Metrics:
     def watch_relay(self, source: Callable[[], RelayCounts]) -> None:
         """Also asked at each scrape. A worker without a relay shows none of its metrics."""
         self._relay.source = source
+
+    def watch_pool(self, source: Callable[[], PoolUse]) -> None:
+        """Also asked at each scrape."""
+        self._pool.source = source
+
+    def acked(self, rows: Sequence[Stamped]) -> None:
+        """The broker has these events."""
+        now = round(time.time() * 1000)
+        for stamp, times in Tally(row.input_ms for row in rows).items():
+            if stamp is not None:
+                self._latency.observe(age_seconds(stamp, now), times)
 
     def figures(self, figures: Figures) -> None:
         self._figures.update(figures)

@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry, Metric
 from els_stream.cli import ENTRIES
 from els_stream.contracts.reasons import DeadLetterReason
 from els_stream.contracts.topics import BATCH_REGISTERED, INPUT_TOPICS
+from els_stream.database import PoolUse
+from els_stream.intake.reports import Took
 from els_stream.metrics import Metrics, PartitionLag
 from els_stream.relay import RelayStatus
 from els_stream.settings import Settings
@@ -84,7 +86,8 @@ def full_registry() -> CollectorRegistry:
     """Every family with a series, as of a worker that has seen everything once."""
     registry = CollectorRegistry()
     worker = Metrics(registry, {"register_batch": BATCH_REGISTERED})
-    worker.handled("register_batch", {"registered": 1}, records=1, seconds=0.01)
+    worker.handled("register_batch", {"registered": 1}, records=1, took=Took(0.01, 0.01, 0.0))
+    worker.watch_pool(lambda: PoolUse(10, 1, 1, 0))
     worker.watch_lag(lambda: [PartitionLag(BATCH_REGISTERED, 0, 0)])
     worker.watch_relay(lambda: RelayStatus(0, 1, 0, acked=0, refused=0, troubles={}))
     worker.figures(

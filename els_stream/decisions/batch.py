@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -33,12 +33,25 @@ class ClassType(StrEnum):
     REGULAR = "REGULAR"
 
 
+class Origin(Protocol):
+    """The record that brought an event. What follows from the event belongs to its trace; no decision looks at it."""
+
+    @property
+    def timestamp(self) -> int:
+        """In milliseconds."""
+        ...
+
+    @property
+    def traceparent(self) -> str | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
     """A provisioned content and the correlation id of its chain."""
 
     event: EssayContentProvisionedV1
     correlation_id: UUID
+    origin: Origin | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +60,7 @@ class Failure:
 
     event: EssayValidationFailedV1
     correlation_id: UUID
+    origin: Origin | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +68,7 @@ class Confirmation:
     """Confirmed student associations."""
 
     event: StudentAssociationsConfirmedV1
+    origin: Origin | None = field(default=None, compare=False)
 
 
 Payload = Content | Failure | Confirmation
@@ -109,20 +124,32 @@ class SlotWasAssigned:
     slot: Slot
     content: Content
 
+    @property
+    def origin(self) -> Origin | None:
+        return self.content.origin
+
 
 @dataclass(frozen=True, slots=True)
 class ContentWasExcess:
     content: Content
+
+    @property
+    def origin(self) -> Origin | None:
+        return self.content.origin
 
 
 @dataclass(frozen=True, slots=True)
 class ContentBecameComplete:
     """No slot is free any more."""
 
+    origin: Origin | None = field(default=None, compare=False)
+
 
 @dataclass(frozen=True, slots=True)
 class BatchBecameReady:
     """REGULAR: the content is complete, some slot holds any, and the associations are confirmed."""
+
+    origin: Origin | None = field(default=None, compare=False)
 
 
 Fact = SlotWasAssigned | ContentWasExcess | ContentBecameComplete | BatchBecameReady

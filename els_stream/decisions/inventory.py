@@ -23,6 +23,7 @@ from els_stream.decisions.batch import (
     ContentWasExcess,
     Fact,
     Failure,
+    Origin,
     Payload,
     Slot,
     SlotWasAssigned,
@@ -77,7 +78,7 @@ class Inventory:
         """Take the rows' counts for true, and what follows from them: all that was free may be gone."""
         self.batch.free, self.batch.filled, self.batch.failed = free, filled, failed
         if self.batch.state is BatchState.OPEN:
-            self._complete_if_full()
+            self._complete_if_full(None)
 
     def admit(self, payload: Payload) -> outcomes.Outcome:
         match payload:
@@ -121,7 +122,7 @@ class Inventory:
         self.holds(slot)
         self.batch.free -= 1
         self.batch.failed += 1
-        self._complete_if_full()
+        self._complete_if_full(failure.origin)
         return outcomes.SlotFailed(slot)
 
     def confirm(self, confirmation: Confirmation) -> outcomes.Outcome:
@@ -141,7 +142,7 @@ class Inventory:
             return outcomes.AssociationsUpdated()
         self.batch.associations_confirmed_at = self.now
         self.confirmed = True
-        self._ready_if_all_is_there()
+        self._ready_if_all_is_there(confirmation.origin)
         return outcomes.AssociationsConfirmed()
 
     def _assign(self, content: Content, failed_slot: Slot | None) -> outcomes.Outcome:
@@ -154,7 +155,7 @@ class Inventory:
         if failed_slot is None:
             self.claims.append(slot)
             self.batch.free -= 1
-            self._complete_if_full()
+            self._complete_if_full(content.origin)
             return outcomes.Assigned(slot)
         if slot.essay_id:  # else it is claimed in this very transaction, by its content then
             self.take_overs.append((slot, content))
@@ -167,21 +168,21 @@ class Inventory:
         self.facts.append(ContentWasExcess(content))
         return outcomes.NoFreeSlot()
 
-    def _complete_if_full(self) -> None:
+    def _complete_if_full(self, origin: Origin | None) -> None:
         if self.batch.free > 0:
             return
         self.batch.state = BatchState.CONTENT_COMPLETE
         self.batch.content_completed_at = self.now
-        self.facts.append(ContentBecameComplete())
+        self.facts.append(ContentBecameComplete(origin))
         if self.batch.class_type is ClassType.GUEST or self.batch.filled == 0:
             self._complete()
         else:
-            self._ready_if_all_is_there()
+            self._ready_if_all_is_there(origin)
 
-    def _ready_if_all_is_there(self) -> None:
+    def _ready_if_all_is_there(self, origin: Origin | None) -> None:
         complete = self.batch.state is BatchState.CONTENT_COMPLETE
         if complete and self.batch.associations_confirmed_at is not None:
-            self.facts.append(BatchBecameReady())
+            self.facts.append(BatchBecameReady(origin))
             self._complete()
 
     def _complete(self) -> None:

@@ -63,7 +63,7 @@ def content_arrival(incoming: Incoming[EssayContentProvisionedV1]) -> Arrival:
     event = incoming.event
     return Arrival(
         PendingEvent(event.batch_id, PendingKind.CONTENT, event.text_storage_id, incoming.record),
-        Content(event, incoming.correlation_id),
+        Content(event, incoming.correlation_id, incoming),
     )
 
 
@@ -71,7 +71,7 @@ def failure_arrival(incoming: Incoming[EssayValidationFailedV1]) -> Arrival:
     event = incoming.event
     return Arrival(
         PendingEvent(event.batch_id, PendingKind.FAILURE, event.file_upload_id, incoming.record),
-        Failure(event, incoming.correlation_id),
+        Failure(event, incoming.correlation_id, incoming),
     )
 
 
@@ -79,7 +79,7 @@ def associations_arrival(incoming: Incoming[StudentAssociationsConfirmedV1]) -> 
     subject = str(incoming.event_id)
     return Arrival(
         PendingEvent(incoming.event.batch_id, PendingKind.ASSOCIATIONS, subject, incoming.record),
-        Confirmation(incoming.event),
+        Confirmation(incoming.event, incoming),
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from els_stream.contracts.dead_letters import dead_letter
 from els_stream.crash_points import CrashPoint, reach
 from els_stream.decisions.outcomes import Refused
+from els_stream.input_age import stamp_of
 from els_stream.statements import dead_letters, outbox
 from els_stream.statements.dead_letters import DeadLetter, Source
 from els_stream.statements.outbox import OutboxRow
@@ -59,4 +60,5 @@ def _row(letter: DeadLetter) -> OutboxRow:
         order_key=f"dead-letter:{record.topic}/{record.partition}/{record.offset}/{record.timestamp}",
         sequence=1,
         event=dead_letter(record, letter.reason, letter.message, batch_id=letter.batch_id or ""),
+        input_ms=stamp_of(record.timestamp),
     )

@@ -11,6 +11,7 @@ from els_stream.contracts.inbound import (
     EssayValidationFailedV1,
     StudentAssociationsConfirmedV1,
 )
+from els_stream.contracts.tracing import traceparent_of
 from els_stream.decisions.outcomes import Refused
 from els_stream.errors import ContractViolation
 
@@ -33,10 +34,15 @@ class Incoming(Generic[Event_co]):
     event: Event_co
     correlation_id: UUID
     event_id: UUID
+    traceparent: str | None = None
 
     @property
     def batch_id(self) -> str:
         return self.event.batch_id
+
+    @property
+    def timestamp(self) -> int:
+        return self.record.timestamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,4 +59,6 @@ def read_record(read: Callable[[bytes | None], Envelope[Event_co]], record: RawR
         envelope = read(record.value)
     except ContractViolation as violation:
         return Rejected(record, Refused(violation.reason, violation.message))
-    return Incoming(record, envelope.data, envelope.correlation_id, envelope.event_id)
+    headers, metadata = record.headers, envelope.metadata
+    traceparent = traceparent_of(headers, metadata) if headers or metadata else None
+    return Incoming(record, envelope.data, envelope.correlation_id, envelope.event_id, traceparent)

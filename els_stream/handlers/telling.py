@@ -13,13 +13,14 @@ from els_stream.contracts.sealing import Occasion, OutboundEvent
 from els_stream.contracts.writing import FailedSlot
 from els_stream.decisions.batch import BatchBecameReady, ContentBecameComplete, ContentWasExcess, SlotWasAssigned
 from els_stream.errors import InventoryMismatch
+from els_stream.input_age import stamp_of
 from els_stream.statements.outbox import OutboxRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from uuid import UUID
 
-    from els_stream.decisions.batch import Fact
+    from els_stream.decisions.batch import Fact, Origin
     from els_stream.decisions.inventory import Inventory
     from els_stream.statements.essays import FailedEssay
 
@@ -40,9 +41,11 @@ def tell(inventory: Inventory, lists: Lists) -> list[OutboxRow]:
     """The rows of everything that this transaction made true; the batch's next sequence moves with them."""
     batch = inventory.batch
     rows = []
-    for event in (event for fact in inventory.facts for event in _events(inventory, fact, lists)):
-        rows.append(OutboxRow(batch.batch_id, batch.next_sequence, event))
-        batch.next_sequence += 1
+    for fact in inventory.facts:
+        stamp = None if fact.origin is None else stamp_of(fact.origin.timestamp)
+        for event in _events(inventory, fact, lists):
+            rows.append(OutboxRow(batch.batch_id, batch.next_sequence, event, stamp))
+            batch.next_sequence += 1
     return rows
 
 
@@ -50,7 +53,7 @@ def _events(inventory: Inventory, fact: Fact, lists: Lists) -> Iterator[Outbound
     match fact:
         case SlotWasAssigned(slot, content):
             yield writing.slot_assigned(
-                _occasion(inventory, content.correlation_id),
+                _occasion(inventory, content.correlation_id, fact.origin),
                 essay_id=slot.essay_id,
                 file_upload_id=content.event.file_upload_id,
                 text_storage_id=content.event.text_storage_id,
@@ -58,16 +61,16 @@ def _events(inventory: Inventory, fact: Fact, lists: Lists) -> Iterator[Outbound
             )
         case ContentWasExcess(content):
             yield writing.excess_content(
-                _occasion(inventory, content.correlation_id),
+                _occasion(inventory, content.correlation_id, fact.origin),
                 text_storage_id=content.event.text_storage_id,
                 original_file_name=content.event.original_file_name,
             )
         case ContentBecameComplete():
-            yield from _completion(inventory, lists)
+            yield from _completion(inventory, fact.origin, lists)
         case BatchBecameReady():
             batch = inventory.batch
             yield writing.essays_ready(
-                _of_the_batch(inventory),
+                _of_the_batch(inventory, fact.origin),
                 essays=lists.filled.get(batch.batch_id, ()),
                 course_code=_known(batch.course_code),
                 student_prompt_ref=_prompt(batch.student_prompt_ref),
@@ -76,15 +79,15 @@ def _events(inventory: Inventory, fact: Fact, lists: Lists) -> Iterator[Outbound
             assert_never(fact)
 
 
-def _completion(inventory: Inventory, lists: Lists) -> Iterator[OutboundEvent]:
+def _completion(inventory: Inventory, origin: Origin | None, lists: Lists) -> Iterator[OutboundEvent]:
     batch = inventory.batch
     essays = lists.filled.get(batch.batch_id, ())
     if failed := lists.failed.get(batch.batch_id):
         yield writing.validation_errors(
-            _of_the_batch(inventory), [_failed_slot(f) for f in failed], provisioned_count=len(essays)
+            _of_the_batch(inventory, origin), [_failed_slot(f) for f in failed], provisioned_count=len(essays)
         )
     yield writing.provisioning_completed(
-        _of_the_batch(inventory),
+        _of_the_batch(inventory, origin),
         essays=essays,
         expected_count=batch.expected,
         course_code=_known(batch.course_code),
@@ -116,13 +119,18 @@ def _prompt(stored: dict[str, object] | None) -> StorageReferenceMetadata | None
     return None if stored is None else STORAGE_REFERENCES.validate_python(stored, strict=False)
 
 
-def _of_the_batch(inventory: Inventory) -> Occasion:
-    """Batch-level events carry the correlation id of the batch's registration."""
-    return _occasion(inventory, _known(inventory.batch.correlation_id))
+def _of_the_batch(inventory: Inventory, origin: Origin | None) -> Occasion:
+    """Batch-level events carry the correlation id of the batch's registration, and the trace of what caused them."""
+    return _occasion(inventory, _known(inventory.batch.correlation_id), origin)
 
 
-def _occasion(inventory: Inventory, correlation_id: UUID) -> Occasion:
-    return Occasion(batch_id=inventory.batch.batch_id, correlation_id=correlation_id, now=inventory.now)
+def _occasion(inventory: Inventory, correlation_id: UUID, origin: Origin | None) -> Occasion:
+    return Occasion(
+        batch_id=inventory.batch.batch_id,
+        correlation_id=correlation_id,
+        now=inventory.now,
+        traceparent=None if origin is None else origin.traceparent,
+    )
 
 
 def _known(value: KnownT | None) -> KnownT:

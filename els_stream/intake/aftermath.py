@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from els_stream.intake.backoff import Backoff
 from els_stream.intake.behind import Behind
 from els_stream.intake.failures import Failure, Verdict, classify
-from els_stream.intake.handling import Labelled
 from els_stream.intake.lane import Lane
 from els_stream.intake.parts import MicroBatch, Part, alive, spans_of
-from els_stream.intake.reports import Occurrence, Reports
+from els_stream.intake.reports import Occurrence, Reports, Took
 from els_stream.intake.retries import Retries
 from els_stream.intake.suspicion import Suspicion
-from els_stream.intake.transaction import FORESEEN, Suspect
+from els_stream.intake.transaction import FORESEEN, Done, Suspect
 from els_stream.positions import LedgerRow, Partition
 
 log = logging.getLogger(__name__)
@@ -52,12 +51,14 @@ class Aftermath:
         """What of it is still ours to settle."""
         return () if self._around.lane.stopping else alive(batch)
 
-    def done(self, batch: MicroBatch, outcomes: Sequence[Labelled], started: float) -> None:
+    def done(self, batch: MicroBatch, done: Done, started: float) -> None:
         self._around.retries.over(self._agent)
         self._around.lane.handled(batch)
-        self.suspicion.passed(len(outcomes))
-        labels = Counter(outcome.label for outcome in outcomes)
-        self._around.reports.handled(self._agent, labels, len(outcomes), time.monotonic() - started)
+        records = len(done.outcomes)
+        self.suspicion.passed(records)
+        labels = Counter(outcome.label for outcome in done.outcomes)
+        took = Took(time.monotonic() - started, done.handler_seconds, done.commit_seconds)
+        self._around.reports.handled(self._agent, labels, records, took)
 
     def buried(self, suspects: Iterable[Suspect]) -> None:
         for suspect in suspects:

@@ -41,7 +41,7 @@ class OneByOne:
             result = await self._attempts.attempt((run,), suspects, behind=behind)
             if isinstance(result, Done):
                 self._aftermath.buried(suspects)
-                self._aftermath.done((run,), result.outcomes, started)
+                self._aftermath.done((run,), result, started)
                 suspects.clear()
                 return
             failure = result.failure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
@@ -23,8 +24,17 @@ class Occurrence(StrEnum):
     REBALANCED = "rebalanced"
 
 
+@dataclass(frozen=True, slots=True)
+class Took:
+    """Seconds of one micro-batch: all of it, its handler's work, and its commit."""
+
+    whole: float
+    handler: float
+    commit: float
+
+
 class Reports(Protocol):
-    def handled(self, agent: str, outcomes: Mapping[str, int], records: int, seconds: float) -> None:
+    def handled(self, agent: str, outcomes: Mapping[str, int], records: int, took: Took) -> None:
         """A micro-batch is committed; `outcomes` counts the handler's outcomes by their labels."""
 
     def failed(self, agent: str, verdict: str, cause: str) -> None: ...
@@ -35,7 +45,7 @@ class Reports(Protocol):
 class Silent:
     """Counts nothing."""
 
-    def handled(self, agent: str, outcomes: Mapping[str, int], records: int, seconds: float) -> None: ...
+    def handled(self, agent: str, outcomes: Mapping[str, int], records: int, took: Took) -> None: ...
     def failed(self, agent: str, verdict: str, cause: str) -> None: ...
     def buried(self, agent: str, reason: str) -> None: ...
     def occurred(self, occurrence: Occurrence, count: int = 1) -> None: ...

@@ -28,7 +28,7 @@ class Settler:
             started = time.monotonic()
             result = await self._attempts.attempt(batch, behind=behind)
             if isinstance(result, Done):
-                self._aftermath.done(batch, result.outcomes, started)
+                self._aftermath.done(batch, result, started)
                 return
             failure = result.failure
             seen[failure.verdict] += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeAlias
@@ -54,6 +55,8 @@ class Done:
     """Committed."""
 
     outcomes: Sequence[Labelled]
+    handler_seconds: float
+    commit_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +91,16 @@ class Transactions(Generic[Reading]):
             readings = self.prepare(batch)
             await behind.turn()
             async with self._engine.begin() as conn:
+                began = time.monotonic()
                 outcomes = await self._handler.apply(conn, readings, behind.locked) if readings else ()
+                applied = time.monotonic()
                 await self._bury_all(conn, suspects)
                 await self._advance(conn, (*(suspect.run for suspect in suspects), *batch), behind)
                 reach(CrashPoint.BEFORE_COMMIT)
+                worked = time.monotonic()
+            committed = time.monotonic()
             reach(CrashPoint.AFTER_COMMIT)
-            return Done(outcomes)
+            return Done(outcomes, applied - began, committed - worked)
         except FORESEEN as error:
             behind.progress.has_failed()
             return Failed(classify(error))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from els_stream.relay.desk import Desk, Work
     from els_stream.relay.health import Health
+    from els_stream.relay.options import OnAck
     from els_stream.relay.shares import Shares
 
 
@@ -21,11 +22,14 @@ SENDING: Final = "sending"
 
 
 class Lane:
-    def __init__(self, *, desk: Desk, shares: Shares, health: Health, sender: Callable[[], Sender]) -> None:
+    def __init__(
+        self, *, desk: Desk, shares: Shares, health: Health, sender: Callable[[], Sender], on_ack: OnAck
+    ) -> None:
         self._desk = desk
         self._shares = shares
         self._health = health
         self._sender = sender
+        self._on_ack = on_ack
         self._stopping = False
 
     def finish(self) -> None:
@@ -62,6 +66,7 @@ class Lane:
         held = [*waves.refused, *(waves.unanswered if waves.acked else ())]
         if waves.acked or held:
             if waves.acked:
+                self._on_ack(waves.acked)
                 reach(CrashPoint.AFTER_SEND)
             await self._desk.write_back(waves.acked, held)
         self._health.acked += len(waves.acked)

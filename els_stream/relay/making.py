@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from els_stream.database import create_engine, limits_of
-from els_stream.relay.options import RelayOptions
+from els_stream.relay.options import OnAck, RelayOptions, nobody
 from els_stream.relay.service import Relay
 
 if TYPE_CHECKING:
@@ -32,5 +32,11 @@ def create_relay_engine(settings: Settings) -> AsyncEngine:
     return create_engine(settings.database, limits_of(settings), pool_size=size, name="els relay", bitmaps=False)
 
 
-def make_relay(settings: Settings, engine: AsyncEngine) -> Relay:
-    return Relay(engine, broker=settings.broker, topic_prefix=settings.topic_prefix, options=relay_options(settings))
+def make_relay(settings: Settings, engine: AsyncEngine, on_ack: OnAck = nobody) -> Relay:
+    return Relay(
+        engine,
+        broker=settings.broker,
+        topic_prefix=settings.topic_prefix,
+        options=relay_options(settings),
+        on_ack=on_ack,
+    )

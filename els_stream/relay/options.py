@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
+
+from els_stream.statements.outbox import WaitingRow
 
 MEBIBYTE: Final = 2**20
+
+OnAck: TypeAlias = Callable[[Sequence[WaitingRow]], None]
+"""Told of rows that the broker has, before they are deleted; it must be quick, and not raise."""
+
+
+def nobody(_rows: Sequence[WaitingRow]) -> None:
+    """Is told."""
+
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ from els_stream.relay.connections import own_connection
 from els_stream.relay.desk import Desk
 from els_stream.relay.health import Health
 from els_stream.relay.lane import SENDING, Lane
-from els_stream.relay.options import RelayOptions
+from els_stream.relay.options import OnAck, RelayOptions, nobody
 from els_stream.relay.sender import Sender
 from els_stream.relay.shares import Shares
 from els_stream.relay.supervision import supervise
@@ -59,7 +59,13 @@ class Relay:
     """
 
     def __init__(
-        self, engine: AsyncEngine, *, broker: str, topic_prefix: str = "", options: RelayOptions | None = None
+        self,
+        engine: AsyncEngine,
+        *,
+        broker: str,
+        topic_prefix: str = "",
+        options: RelayOptions | None = None,
+        on_ack: OnAck = nobody,
     ) -> None:
         self._options = options or RelayOptions()
         self._engine = engine
@@ -72,6 +78,7 @@ class Relay:
                 shares=self._shares,
                 health=self._health,
                 sender=partial(Sender, broker, topic_prefix, self._options),
+                on_ack=on_ack,
             )
             for _ in range(self._options.passes_in_flight)
         ]

@@ -33,19 +33,19 @@ CHANNEL: Final = "els_outbox"
 # One NOTIFY per statement; PostgreSQL folds equal ones of a transaction and sends them after the commit only.
 _PUT = text("""
     WITH written AS (
-        INSERT INTO event_outbox (order_key, event_id, share, sequence, topic, key, value, headers)
-        SELECT i.order_key, i.event_id, i.share, i.sequence, i.topic, i.key, i.value, i.headers
+        INSERT INTO event_outbox (order_key, event_id, share, sequence, topic, key, value, headers, input_ms)
+        SELECT i.order_key, i.event_id, i.share, i.sequence, i.topic, i.key, i.value, i.headers, i.input_ms
         FROM unnest(CAST(:order_keys AS text[]), CAST(:event_ids AS uuid[]), CAST(:shares AS smallint[]),
                     CAST(:sequences AS bigint[]), CAST(:topics AS text[]), CAST(:keys AS bytea[]),
-                    CAST(:values AS bytea[]), CAST(:headers AS bytea[]))
-             AS i (order_key, event_id, share, sequence, topic, key, value, headers)
+                    CAST(:values AS bytea[]), CAST(:headers AS bytea[]), CAST(:input_ms AS int[]))
+             AS i (order_key, event_id, share, sequence, topic, key, value, headers, input_ms)
         ORDER BY i.sequence
     )
     SELECT pg_notify(:channel, '')
 """)
 
 _FETCH = text("""
-    SELECT share, position, order_key, event_id, topic, key, value, headers, attempts
+    SELECT share, position, order_key, event_id, topic, key, value, headers, attempts, input_ms
     FROM (
         -- The sizes are added up before the values are read: 16 MiB times the row limit would not fit into memory.
         SELECT o.*, sum(o.size) OVER (ROWS UNBOUNDED PRECEDING) - o.size AS bytes_before
@@ -106,11 +106,15 @@ _ERROR_CHARACTERS: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """`sequence` ascends per order key and is drawn under the lock that orders the key's facts."""
+    """`sequence` ascends per order key and is drawn under the lock that orders the key's facts.
+
+    `input_ms` is the stamp of the record that caused the event (see `input_age`), None where the clock did.
+    """
 
     order_key: str
     sequence: int
     event: OutboundEvent
+    input_ms: int | None = None
 
 
 class WaitingRow(NamedTuple):
@@ -128,6 +132,7 @@ class WaitingRow(NamedTuple):
     value: bytes | None
     headers: bytes
     attempts: int
+    input_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +174,7 @@ async def put(conn: AsyncConnection, rows: Sequence[OutboxRow]) -> None:
         "keys": [event.key for event in events],
         "values": [event.value for event in events],
         "headers": [encode_headers(event.headers) for event in events],
+        "input_ms": [row.input_ms for row in rows],
     }
     try:
         await conn.execute(_PUT, parameters)

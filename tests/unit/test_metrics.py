@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import ast
+import time
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -9,10 +11,12 @@ from prometheus_client import CollectorRegistry, generate_latest
 import els_stream.collectors
 import els_stream.metrics
 from els_stream.contracts.topics import BATCH_REGISTERED, CONTENT_PROVISIONED
-from els_stream.intake.reports import Occurrence, Reports
+from els_stream.input_age import stamp_of
+from els_stream.intake.reports import Occurrence, Reports, Took
 from els_stream.metrics import Metrics, PartitionLag
 from els_stream.relay import RelayStatus
 from els_stream.statements.gauges import Figures, PurgeFigures
+from els_stream.statements.outbox import WaitingRow
 
 FIGURES = Figures(
     active={"GUEST": 3, "REGULAR": 4},
@@ -55,18 +59,54 @@ def show_everything(metrics: Metrics) -> None:
     metrics.watch_lag(lambda: [PartitionLag(CONTENT_PROVISIONED, 0, 0)])
 
 
+def waiting(stamp: int | None) -> WaitingRow:
+    return WaitingRow(0, 1, "batch", UUID(int=1), "topic", None, None, b"[]", 0, stamp)
+
+
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(name, labels)
 
 
 def test_outcomes_are_counted_by_topic(metrics: Metrics) -> None:
-    metrics.handled("assign_content", {"assigned": 3, "excess": 1}, records=4, seconds=0.02)
+    metrics.handled("assign_content", {"assigned": 3, "excess": 1}, records=4, took=Took(0.02, 0.015, 0.002))
 
     assert value(metrics, "els_events_total", topic=CONTENT_PROVISIONED, outcome="assigned") == 3
     assert value(metrics, "els_events_total", topic=CONTENT_PROVISIONED, outcome="excess") == 1
     assert value(metrics, "els_micro_batch_records_sum", topic=CONTENT_PROVISIONED) == 4
     assert value(metrics, "els_micro_batch_seconds_bucket", topic=CONTENT_PROVISIONED, le="0.025") == 1
     assert value(metrics, "els_micro_batch_seconds_bucket", topic=CONTENT_PROVISIONED, le="0.01") == 0
+    assert value(metrics, "els_handler_seconds_sum", topic=CONTENT_PROVISIONED) == 0.015
+    assert value(metrics, "els_commit_seconds_sum", topic=CONTENT_PROVISIONED) == 0.002
+
+
+def test_the_way_of_an_event_is_measured_from_its_record_to_the_ack(
+    metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_764_000_000_000
+    monkeypatch.setattr(time, "time", lambda: now / 1000)
+    by_the_clock = None
+
+    metrics.acked([waiting(stamp_of(now - 40)), waiting(stamp_of(now - 40)), waiting(stamp_of(now - 90_000))])
+    metrics.acked([waiting(by_the_clock)])
+
+    assert value(metrics, "els_end_to_end_seconds_bucket", le="0.025") == 0
+    assert value(metrics, "els_end_to_end_seconds_bucket", le="0.05") == 2
+    assert value(metrics, "els_end_to_end_seconds_bucket", le="60.0") == 2
+    assert value(metrics, "els_end_to_end_seconds_count") == 3
+    assert value(metrics, "els_end_to_end_seconds_sum") == pytest.approx(90.08)
+
+
+def test_every_latency_is_told_apart_from_a_millisecond_to_a_minute(metrics: Metrics) -> None:
+    metrics.handled("assign_content", {"assigned": 1}, records=1, took=Took(0.02, 0.015, 0.002))
+    bounds = {
+        family.name: [sample.labels["le"] for sample in family.samples if "le" in sample.labels]
+        for family in metrics.registry.collect()
+        if family.type == "histogram" and family.name.endswith("_seconds")
+    }
+
+    assert {names[0] for names in bounds.values()} == {"0.001"}
+    assert {names[-2] for names in bounds.values()} == {"60.0"}
+    assert bounds.keys() >= {"els_handler_seconds", "els_commit_seconds", "els_end_to_end_seconds"}
 
 
 def test_series_exist_before_their_first_event(metrics: Metrics) -> None:
@@ -76,7 +116,7 @@ def test_series_exist_before_their_first_event(metrics: Metrics) -> None:
 
 def test_a_value_outside_its_set_makes_no_series_of_its_own(metrics: Metrics) -> None:
     for number in range(100):
-        metrics.handled(f"agent-{number}", {f"batch-{number}": 1}, records=1, seconds=0.1)
+        metrics.handled(f"agent-{number}", {f"batch-{number}": 1}, records=1, took=Took(0.1, 0.1, 0.1))
         metrics.failed(f"agent-{number}", f"verdict-{number}", f"Error{number}")
         metrics.buried(f"agent-{number}", f"reason-{number}")
 
@@ -102,7 +142,7 @@ def test_a_value_outside_its_set_makes_no_series_of_its_own(metrics: Metrics) ->
 def test_a_failure_is_counted_under_the_family_of_its_cause(metrics: Metrics, cause: str, family: str) -> None:
     metrics.failed("assign_content", "transient", cause)
 
-    assert value(metrics, "els_failure_causes_total", cause=family) == 1
+    assert value(metrics, "els_failure_causes_total", verdict="transient", cause=family) == 1
     assert value(metrics, "els_failures_total", topic=CONTENT_PROVISIONED, verdict="transient") == 1
 
 
@@ -150,6 +190,10 @@ def test_figures_show_nothing_before_the_first_reading_rather_than_zero(metrics:
     assert value(metrics, "els_outbox_rows") == 8
     assert value(metrics, "els_outbox_held_rows") == 1
     assert value(metrics, "els_outbox_oldest_seconds") == 2.5
+    assert value(metrics, "els_purge_running") == 1
+    assert value(metrics, "els_purge_last_batches") == 12
+    assert value(metrics, "els_purge_last_started_timestamp_seconds") == 1.7e9
+    assert value(metrics, "els_purge_last_finished") == 0
 
 
 def test_the_age_of_the_figures_grows_until_they_are_read_again(

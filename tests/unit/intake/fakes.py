@@ -158,7 +158,7 @@ class Stage:
         if self.commit_then_fail:
             self.commit_then_fail = False
             return Failed(Failure(Verdict.TRANSIENT, "ConnectionDoesNotExistError"))
-        return Done([Outcome()] * len(values))
+        return Done([Outcome()] * len(values), 0.0, 0.0)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         for _ in range(100_000):
