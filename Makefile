@@ -80,7 +80,7 @@ migrate-upgrade: setup ## bring the database to the newest schema
 
 # --upgrade only when asked for: make lock UPGRADE=--upgrade
 lock: setup ## write the lock files from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml $(LOCK) -o requirements.txt
+	$(BIN)/uv pip compile pyproject.toml --extra tracing $(LOCK) -o requirements.txt
 	$(BIN)/uv pip compile pyproject.toml --group dev $(LOCK) -o requirements-dev.txt
 LOCK = --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header $(UPGRADE)
 

@@ -11,7 +11,7 @@ import importlib
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeAlias
@@ -42,6 +42,7 @@ from els_stream.resolve import resolve
 from els_stream.settings import Settings, load_settings
 from els_stream.starting import wait_for_database
 from els_stream.timers import TimerName, Timers, timer_policy
+from els_stream.tracing import Tracing
 from els_stream.web.group import Group
 
 Agent: TypeAlias = Callable[[Intake, Mapping[str, Handler]], Awaitable[None]]
@@ -80,9 +81,11 @@ def build(settings: Settings, work: Work, *, announce: Callable[[str], None]) ->
     engine = create_engine(settings.database, limits_of(settings), pool_size=settings.pool_size, name="els worker")
     topics = {handler.name: handler.topic for handler in work.handlers.values()}
     metrics = Metrics(CollectorRegistry(), topics)
+    tracing = Tracing.of(settings)
+    work = replace(work, handlers={name: tracing.of_handler(handler) for name, handler in work.handlers.items()})
     intake = Intake(engine, intake_options(settings), bury, metrics)
     relay_engine = create_relay_engine(settings)
-    relay = make_relay(settings, relay_engine, metrics.acked)
+    relay = make_relay(settings, relay_engine, tracing.of_acks(metrics.acked))
     names = [settings.topic_prefix + topic for topic in topics.values()]
     group = Group(settings.broker, settings.consumer_group, names)
     watch = web.Watch(engine, group, metrics)
@@ -93,7 +96,7 @@ def build(settings: Settings, work: Work, *, announce: Callable[[str], None]) ->
     app.prepare = partial(wait_for_database, engine)
     app.announce = announce
     app.any_web_port = settings.web_port == 0
-    app.around = [Companion(tasks=(), stop=each.dispose) for each in (engine, relay_engine)]
+    app.around = [Companion(tasks=(), stop=end) for end in (engine.dispose, relay_engine.dispose, tracing.stop)]
     app.beside = [
         Companion(tasks=(intake.keep_noting_what_is_caught_up,), stop=nothing),
         Companion(tasks=(watch.start,), stop=watch.stop),

@@ -227,7 +227,7 @@ class Metrics:
         """Also asked at each scrape."""
         self._pool.source = source
 
-    def acked(self, rows: Sequence[Stamped]) -> None:
+    def acked(self, rows: Sequence[Stamped], _since: float) -> None:
         """The broker has these events."""
         now = round(time.time() * 1000)
         for stamp, times in Tally(row.input_ms for row in rows).items():

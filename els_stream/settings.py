@@ -182,6 +182,11 @@ class Settings(BaseSettings):
         None, description="Asked of whoever wants more than probes and metrics; needed beyond loopback."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line logged.")
+    tracing_endpoint: kinds.HttpUrl | None = Field(
+        None,
+        pattern=r"^https?://[^\s/]+(/\S*)?$",
+        description="Where spans are sent, by OTLP over HTTP; unset: nothing is traced.",
+    )
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
 
     @model_validator(mode="after")

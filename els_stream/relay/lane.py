@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 from els_stream.crash_points import CrashPoint, reach
@@ -53,20 +54,21 @@ class Lane:
 
     async def _relay(self, sender: Sender, work: Work) -> None:
         waves = Waves(work.rows)
+        began = time.time()
         try:
             while (runs := waves.runs()) and self._may_send(work) and not waves.unanswered:
                 waves.settle(await sender.send(runs))
         finally:
-            await self._write_back(waves)
+            await self._write_back(waves, began)
         if waves.unanswered and not waves.acked:
             raise ServersUnavailable(f"the broker does not answer: {waves.unanswered[0].error}")
 
-    async def _write_back(self, waves: Waves) -> None:
+    async def _write_back(self, waves: Waves, began: float) -> None:
         # While nothing at all is acked it is an outage, and no row's fault.
         held = [*waves.refused, *(waves.unanswered if waves.acked else ())]
         if waves.acked or held:
             if waves.acked:
-                self._on_ack(waves.acked)
+                self._on_ack(waves.acked, began)
                 reach(CrashPoint.AFTER_SEND)
             await self._desk.write_back(waves.acked, held)
         self._health.acked += len(waves.acked)

@@ -10,13 +10,15 @@ from els_stream.statements.outbox import WaitingRow
 
 MEBIBYTE: Final = 2**20
 
-OnAck: TypeAlias = Callable[[Sequence[WaitingRow]], None]
-"""Told of rows that the broker has, before they are deleted; it must be quick, and not raise."""
+OnAck: TypeAlias = Callable[[Sequence[WaitingRow], float], None]
+"""Told of rows that the broker has, before they are deleted, and of when their pass began, by `time.time`.
+
+It must be quick, and not raise.
+"""
 
 
-def nobody(_rows: Sequence[WaitingRow]) -> None:
+def nobody(_rows: Sequence[WaitingRow], _since: float) -> None:
     """Is told."""
-
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -86,8 +86,8 @@ def test_the_way_of_an_event_is_measured_from_its_record_to_the_ack(
     monkeypatch.setattr(time, "time", lambda: now / 1000)
     by_the_clock = None
 
-    metrics.acked([waiting(stamp_of(now - 40)), waiting(stamp_of(now - 40)), waiting(stamp_of(now - 90_000))])
-    metrics.acked([waiting(by_the_clock)])
+    metrics.acked([waiting(stamp_of(now - 40)), waiting(stamp_of(now - 40)), waiting(stamp_of(now - 90_000))], now)
+    metrics.acked([waiting(by_the_clock)], now)
 
     assert value(metrics, "els_end_to_end_seconds_bucket", le="0.025") == 0
     assert value(metrics, "els_end_to_end_seconds_bucket", le="0.05") == 2
