@@ -29,6 +29,7 @@ from els_stream.handlers.burial import bury
 from els_stream.handlers.handler import Handler
 from els_stream.handlers.recounting import Heals
 from els_stream.handlers.registry import make_handlers, policy_of
+from els_stream.handlers.remarks import remark
 from els_stream.intake.application import Companion, ElsApp, ElsWorker
 from els_stream.intake.backoff import Backoff
 from els_stream.intake.lane import LaneLimits
@@ -83,7 +84,7 @@ def build(settings: Settings, work: Work, *, announce: Callable[[str], None]) ->
     metrics = Metrics(CollectorRegistry(), topics)
     tracing = Tracing.of(settings)
     work = replace(work, handlers={name: tracing.of_handler(handler) for name, handler in work.handlers.items()})
-    intake = Intake(engine, intake_options(settings), bury, metrics)
+    intake = Intake(engine, intake_options(settings), bury, metrics, remark)
     relay_engine = create_relay_engine(settings)
     relay = make_relay(settings, relay_engine, tracing.of_acks(metrics.acked))
     names = [settings.topic_prefix + topic for topic in topics.values()]

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import structlog
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
-Style: TypeAlias = Literal["json", "console"]
+Style: TypeAlias = Literal["auto", "json", "console"]
 
 PRIVATE = frozenset(
     {"content", "email", "file_name", "headers", "original_file_name", "payload", "student", "text"}
@@ -84,6 +84,7 @@ def _shared() -> list[Processor]:
 
 def _rendering(style: Style) -> list[Processor]:
     exceptions = structlog.processors.ExceptionRenderer(traceback_without_data)
-    if style == "json":
-        return [exceptions, structlog.processors.JSONRenderer()]
-    return [exceptions, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    terminal = sys.stderr.isatty()
+    if style == "console" or (style == "auto" and terminal):
+        return [exceptions, structlog.dev.ConsoleRenderer(colors=terminal)]
+    return [exceptions, structlog.processors.JSONRenderer()]

@@ -187,7 +187,9 @@ class Settings(BaseSettings):
         pattern=r"^https?://[^\s/]+(/\S*)?$",
         description="Where spans are sent, by OTLP over HTTP; unset: nothing is traced.",
     )
-    log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="One JSON object a line, or text for people; auto: text on a terminal, else JSON."
+    )
 
     @model_validator(mode="after")
     def _refuse_contradictions(self) -> Self:

@@ -1,8 +1,9 @@
-"""The trace context, which travels in headers and in the envelope's metadata."""
+"""What ties an event to others, where it travels outside of the event: trace context and correlation id."""
 
 import re
 from collections.abc import Iterable, Mapping
 from typing import Final
+from uuid import UUID
 
 from pydantic import JsonValue
 
@@ -16,6 +17,17 @@ def traceparent_of(headers: Iterable[tuple[str, bytes]], metadata: Mapping[str, 
             return found
     told = None if metadata is None else metadata.get("traceparent")
     return _legal(told) if isinstance(told, str) else None
+
+
+def correlation_of(headers: Iterable[tuple[str, bytes]]) -> str | None:
+    """By its header: for events that can't be read, and may say so much about themselves all the same."""
+    for name, content in headers:
+        if name == "correlation_id":
+            try:
+                return str(UUID(content.decode()))
+            except ValueError:
+                return None
+    return None
 
 
 def _legal(text: str) -> str | None:

@@ -9,9 +9,13 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import structlog
+
+from els_stream.contracts.tracing import correlation_of
 from els_stream.intake.backoff import Backoff
 from els_stream.intake.behind import Behind
 from els_stream.intake.failures import Failure, Verdict, classify
+from els_stream.intake.handling import Remark
 from els_stream.intake.lane import Lane
 from els_stream.intake.parts import MicroBatch, Part, alive, spans_of
 from els_stream.intake.reports import Occurrence, Reports, Took
@@ -21,6 +25,7 @@ from els_stream.intake.transaction import FORESEEN, Done, Suspect
 from els_stream.positions import LedgerRow, Partition
 
 log = logging.getLogger(__name__)
+lines = structlog.get_logger(__name__)
 
 # A long outage is told of at its first attempt and then at every tenth.
 LOG_EVERY = 10
@@ -39,6 +44,7 @@ class Surroundings:
     backoff: Backoff
     reports: Reports
     retries: Retries
+    remark: Remark
 
 
 class Aftermath:
@@ -59,6 +65,16 @@ class Aftermath:
         labels = Counter(outcome.label for outcome in done.outcomes)
         took = Took(time.monotonic() - started, done.handler_seconds, done.commit_seconds)
         self._around.reports.handled(self._agent, labels, records, took)
+        lines.info(
+            "handled",
+            agent=self._agent,
+            records=records,
+            outcomes=dict(labels),
+            seconds=round(took.whole, 4),
+            commit_seconds=round(took.commit, 4),
+            handled_to={str(run.part.partition): run.hi for run in batch},
+            events=self._around.remark(done.readings, done.outcomes),
+        )
 
     def buried(self, suspects: Iterable[Suspect]) -> None:
         for suspect in suspects:
@@ -66,7 +82,14 @@ class Aftermath:
             self._around.lane.handled((suspect.run,))
             self._around.reports.buried(self._agent, suspect.reason)
             where = suspect.run.part.partition
-            log.error("%s: dead letter %s from %s at %d", self._agent, suspect.reason, where, suspect.run.hi - 1)
+            lines.error(
+                "dead letter",
+                agent=self._agent,
+                reason=suspect.reason.value,
+                cause=suspect.cause,
+                record=f"{where} at {suspect.run.hi - 1}",
+                correlation_id=correlation_of(suspect.run.records[-1].headers),
+            )
 
     async def ask(self, batch: MicroBatch, failure: Failure, behind: Behind) -> None:
         """Asks the ledger, after the predecessors and outside of any transaction; drops what does not stand at `lo`.

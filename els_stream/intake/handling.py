@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeAlias, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -35,6 +35,10 @@ class Handler(Protocol[Reading]):
 
         `locked` is to be called, if at all, once the transaction holds every lock that it will want.
         """
+
+
+Remark: TypeAlias = Callable[[Sequence[object], Sequence[Labelled]], Sequence[Mapping[str, str]]]
+"""What the log says of single records of a committed micro-batch, by readings and outcomes: a few, and ids only."""
 
 
 class Bury(Protocol):

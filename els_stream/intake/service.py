@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -10,7 +11,7 @@ from els_stream.intake.aftermath import Surroundings
 from els_stream.intake.backoff import Backoff
 from els_stream.intake.caught_up import keep_noting
 from els_stream.intake.feeding import Feeder
-from els_stream.intake.handling import Bury, Handler, Reading
+from els_stream.intake.handling import Bury, Handler, Labelled, Reading, Remark
 from els_stream.intake.kafka import KAFKA_ERRORS, KafkaLog
 from els_stream.intake.lane import Lane, LaneLimits
 from els_stream.intake.ledger import Ledger
@@ -23,6 +24,10 @@ from els_stream.intake.transaction import FORESEEN, Transactions
 AWAY: tuple[type[Exception], ...] = (*KAFKA_ERRORS, *FORESEEN)
 
 
+def nothing(_readings: Sequence[object], _outcomes: Sequence[Labelled]) -> list[dict[str, str]]:
+    return []
+
+
 @dataclass(frozen=True, slots=True)
 class IntakeOptions:
     consumer_group: str
@@ -33,7 +38,9 @@ class IntakeOptions:
 
 
 class Intake:
-    def __init__(self, engine: AsyncEngine, options: IntakeOptions, bury: Bury, reports: Reports) -> None:
+    def __init__(
+        self, engine: AsyncEngine, options: IntakeOptions, bury: Bury, reports: Reports, remark: Remark = nothing
+    ) -> None:
         self._engine = engine
         self._options = options
         self._bury = bury
@@ -42,7 +49,7 @@ class Intake:
         self.ledger = Ledger(engine, options.consumer_group)
         retries = Retries()
         self.state = IntakeState(self.lane, retries, self._logical)
-        self._around = Surroundings(self.lane, self.ledger, options.backoff, reports, retries)
+        self._around = Surroundings(self.lane, self.ledger, options.backoff, reports, retries, remark)
         self._kafka: KafkaLog | None = None
         self._feeder: Feeder | None = None
 

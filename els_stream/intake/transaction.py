@@ -54,6 +54,7 @@ class Suspect:
 class Done:
     """Committed."""
 
+    readings: Sequence[object]
     outcomes: Sequence[Labelled]
     handler_seconds: float
     commit_seconds: float
@@ -100,7 +101,7 @@ class Transactions(Generic[Reading]):
                 worked = time.monotonic()
             committed = time.monotonic()
             reach(CrashPoint.AFTER_COMMIT)
-            return Done(outcomes, applied - began, committed - worked)
+            return Done(readings, outcomes, applied - began, committed - worked)
         except FORESEEN as error:
             behind.progress.has_failed()
             return Failed(classify(error))

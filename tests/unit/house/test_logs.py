@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,6 +39,20 @@ def test_line_is_one_json_object_with_its_fields(capsys: pytest.CaptureFixture[s
     assert {"event": "slot assigned", "level": "info", "batch_id": "b-1", "attempt": 2}.items() <= line.items()
     assert line["logger"] == "els_stream.agents"
     assert line["timestamp"].endswith("Z")
+
+
+def test_on_a_terminal_lines_are_for_people_and_elsewhere_for_machines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    for terminal in (True, False):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
+        configure_logging("info", "auto")
+        structlog.get_logger("els_stream").info("handled", records=3)
+        written.append(capsys.readouterr().err)
+
+    assert ["handled" in line for line in written] == [True, True]
+    assert [line.startswith("{") for line in written] == [False, True]
 
 
 def test_libraries_log_in_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,7 +113,7 @@ class Stage:
         self.lane = Lane(LaneLimits(1000, 1_000_000), clock=lambda: self.now)
         self.ledger = FakeLedger()
         self.retries = Retries()
-        around = Surroundings(self.lane, self.ledger, Backoff(0.001, 0.002), Silent(), self.retries)
+        around = Surroundings(self.lane, self.ledger, Backoff(0.001, 0.002), Silent(), self.retries, self._remark)
         self.settler = Settler(self, Aftermath("agent", around))
         self.script: list[Failure] = []
         self.commit_then_fail = False
@@ -158,7 +158,7 @@ class Stage:
         if self.commit_then_fail:
             self.commit_then_fail = False
             return Failed(Failure(Verdict.TRANSIENT, "ConnectionDoesNotExistError"))
-        return Done([Outcome()] * len(values), 0.0, 0.0)
+        return Done(values, [Outcome()] * len(values), 0.0, 0.0)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         for _ in range(100_000):
@@ -166,6 +166,9 @@ class Stage:
                 return
             await asyncio.sleep(0)
         raise AssertionError("never")
+
+    def _remark(self, readings: Sequence[object], _outcomes: Sequence[object]) -> list[dict[str, str]]:
+        return [{"value": str(reading)} for reading in readings]
 
     def next_offset(self, partition: int = 0) -> int:
         return self.ledger.rows[Partition("alpha", partition)].next_offset

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+from structlog.testing import capture_logs
+
 from els_stream.intake.behind import Behind
 from els_stream.intake.failures import Failure, Verdict
 from els_stream.intake.parts import take
 from els_stream.positions import LedgerRow, Partition
-from tests.unit.intake.fakes import Fetched, Stage
+from tests.unit.intake.fakes import Fetched, Outcome, Stage
 
 ALONE = Behind()
 
@@ -16,6 +18,19 @@ ALONE = Behind()
 async def test_what_passes_is_committed_as_a_whole(stage: Stage) -> None:
     await stage.settler.settle(stage.batch("a", "b", "c"), ALONE)
     assert (stage.tried, stage.next_offset()) == ([["a", "b", "c"]], 3)
+
+
+async def test_a_micro_batch_is_one_line_of_the_log(stage: Stage) -> None:
+    stage.script = [Failure(Verdict.TRANSIENT, "08006")]
+
+    with capture_logs() as logged:
+        await stage.settler.settle(stage.batch("a", "b"), ALONE)
+
+    (line,) = [line for line in logged if line["event"] == "handled"]
+    assert (line["log_level"], line["agent"], line["records"]) == ("info", "agent", 2)
+    assert line["outcomes"] == {Outcome.label: 2}
+    assert line["handled_to"] == {"alpha/0": 2}
+    assert line["events"] == [{"value": "a"}, {"value": "b"}]
 
 
 async def test_what_might_work_later_is_tried_again_as_it_is(stage: Stage) -> None:
