@@ -89,7 +89,7 @@ def build(settings: Settings, work: Work, *, announce: Callable[[str], None]) ->
     relay = make_relay(settings, relay_engine, tracing.of_acks(metrics.acked))
     names = [settings.topic_prefix + topic for topic in topics.values()]
     group = Group(settings.broker, settings.consumer_group, names)
-    watch = web.Watch(engine, group, metrics)
+    watch = web.Watch(engine, group, metrics, figures_seconds=settings.figures_interval_seconds)
     timers = Timers(engine, timer_policy(settings, work.heals, lambda: group.partitions), metrics)
 
     app = ElsApp(**faust_options(settings))

@@ -182,6 +182,9 @@ class Settings(BaseSettings):
         None, description="Asked of whoever wants more than probes and metrics; needed beyond loopback."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line logged.")
+    figures_interval_seconds: kinds.Seconds = Field(
+        5, ge=0.1, le=3600, description="Pause between two readings of what metrics and page say of all batches."
+    )
     tracing_endpoint: kinds.HttpUrl | None = Field(
         None,
         pattern=r"^https?://[^\s/]+(/\S*)?$",

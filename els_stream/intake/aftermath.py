@@ -15,7 +15,7 @@ from els_stream.contracts.tracing import correlation_of
 from els_stream.intake.backoff import Backoff
 from els_stream.intake.behind import Behind
 from els_stream.intake.failures import Failure, Verdict, classify
-from els_stream.intake.handling import Remark
+from els_stream.intake.handling import Remark, nothing
 from els_stream.intake.lane import Lane
 from els_stream.intake.parts import MicroBatch, Part, alive, spans_of
 from els_stream.intake.reports import Occurrence, Reports, Took
@@ -44,7 +44,7 @@ class Surroundings:
     backoff: Backoff
     reports: Reports
     retries: Retries
-    remark: Remark
+    remark: Remark = nothing
 
 
 class Aftermath:

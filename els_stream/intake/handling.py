@@ -41,6 +41,11 @@ Remark: TypeAlias = Callable[[Sequence[object], Sequence[Labelled]], Sequence[Ma
 """What the log says of single records of a committed micro-batch, by readings and outcomes: a few, and ids only."""
 
 
+def nothing(_readings: Sequence[object], _outcomes: Sequence[Labelled]) -> list[Mapping[str, str]]:
+    """To be said of them."""
+    return []
+
+
 class Bury(Protocol):
     async def __call__(
         self, conn: AsyncConnection, records: Sequence[RawRecord], reason: DeadLetterReason, message: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -11,7 +10,7 @@ from els_stream.intake.aftermath import Surroundings
 from els_stream.intake.backoff import Backoff
 from els_stream.intake.caught_up import keep_noting
 from els_stream.intake.feeding import Feeder
-from els_stream.intake.handling import Bury, Handler, Labelled, Reading, Remark
+from els_stream.intake.handling import Bury, Handler, Reading, Remark, nothing
 from els_stream.intake.kafka import KAFKA_ERRORS, KafkaLog
 from els_stream.intake.lane import Lane, LaneLimits
 from els_stream.intake.ledger import Ledger
@@ -22,10 +21,6 @@ from els_stream.intake.state import IntakeState
 from els_stream.intake.transaction import FORESEEN, Transactions
 
 AWAY: tuple[type[Exception], ...] = (*KAFKA_ERRORS, *FORESEEN)
-
-
-def nothing(_readings: Sequence[object], _outcomes: Sequence[Labelled]) -> list[dict[str, str]]:
-    return []
 
 
 @dataclass(frozen=True, slots=True)

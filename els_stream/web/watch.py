@@ -19,7 +19,6 @@ from els_stream.statements.gauges import Figures, read_figures
 from els_stream.web.health import Code, Reason
 
 LOOK_EVERY_SECONDS: Final = 1.0
-FIGURES_EVERY_SECONDS: Final = 5.0
 DATABASE_SECONDS: Final = 3.0
 FIGURES_SECONDS: Final = 10.0
 STALE_SECONDS: Final = 10.0
@@ -58,12 +57,19 @@ class Watch:
     """Between `start` and `stop`. One connection of the engine's pool at a time, briefly."""
 
     def __init__(
-        self, engine: AsyncEngine, group: GroupView, metrics: Metrics, clock: Callable[[], float] = monotonic
+        self,
+        engine: AsyncEngine,
+        group: GroupView,
+        metrics: Metrics,
+        *,
+        figures_seconds: float,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._engine = engine
         self._group = group
         self._metrics = metrics
         self._clock = clock
+        self._figures_seconds = figures_seconds
         self._figures: tuple[Figures, float] | None = None
         self._database = Look(Code.DATABASE, clock)
         self._broker = Look(Code.BROKER, clock)
@@ -84,7 +90,7 @@ class Watch:
         self._tasks = [
             asyncio.create_task(_every(LOOK_EVERY_SECONDS, self.look_at_database), name="watch database"),
             asyncio.create_task(_every(LOOK_EVERY_SECONDS, self.look_at_group), name="watch group"),
-            asyncio.create_task(_every(FIGURES_EVERY_SECONDS, self.read_figures), name="watch figures"),
+            asyncio.create_task(_every(self._figures_seconds, self.read_figures), name="watch figures"),
         ]
 
     async def stop(self) -> None:

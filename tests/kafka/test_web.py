@@ -9,12 +9,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from els_stream.contracts.topics import BATCH_REGISTERED, CONTENT_PROVISIONED
 from els_stream.dev.kafka import EmbeddedKafka
 from els_stream.dev.postgres import EmbeddedPostgres
 from els_stream.dev.servers import Addresses, EmbeddedServers
-from tests import factories
-from tests.web_worker import Worker, running_worker, send, until
+from tests.web_worker import Worker, running_worker, until
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -42,46 +40,6 @@ async def test_metrics_come_in_the_format_that_is_asked_for(worker: Worker) -> N
 
     assert modern.partition(";")[0] == "application/openmetrics-text"
     assert shown.endswith("# EOF\n")
-
-
-async def test_a_batch_is_counted_from_its_registration_to_its_completion(
-    worker: Worker, addresses: Addresses, topic_prefix: str
-) -> None:
-    async def batches() -> tuple[float | None, float | None]:
-        return (
-            await worker.metric("huleedu_batches_active", class_type="GUEST"),
-            await worker.metric("huleedu_batches_completed", class_type="GUEST"),
-        )
-
-    async def registered() -> bool:
-        return await batches() == (1, 0)
-
-    async def completed() -> bool:
-        return await batches() == (0, 1)
-
-    await send(addresses, topic_prefix, (BATCH_REGISTERED, factories.registration(essays=2)))
-    await until(registered)
-    contents = [(CONTENT_PROVISIONED, factories.content(number=number)) for number in (0, 1, 1, 2)]
-    await send(addresses, topic_prefix, *contents)
-    await until(completed)
-
-    async def outcome(topic: str, outcome: str) -> float | None:
-        return await worker.metric("els_events_total", topic=topic, outcome=outcome)
-
-    assert await outcome(BATCH_REGISTERED, "registered") == 1
-    assert await outcome(CONTENT_PROVISIONED, "assigned") == 2
-    assert await outcome(CONTENT_PROVISIONED, "already_assigned") == 1
-    assert await outcome(CONTENT_PROVISIONED, "excess") == 1
-    assert await worker.metric("els_lag_records", topic=CONTENT_PROVISIONED, partition="0") == 0
-
-
-async def test_a_dead_letter_is_counted_by_its_reason(worker: Worker, addresses: Addresses, topic_prefix: str) -> None:
-    async def counted() -> bool:
-        return await worker.metric("els_dead_letters", reason="not_json") == 1
-
-    await send(addresses, topic_prefix, (BATCH_REGISTERED, b"Dear batch orchestrator,"))
-
-    await until(counted)
 
 
 async def test_a_schema_that_is_gone_turns_readiness_off_and_restarts_nobody(

@@ -20,7 +20,7 @@ from els_stream.intake.failures import Verdict
 from els_stream.intake.lane import Lane, LaneLimits
 from els_stream.intake.ledger import Ledger
 from els_stream.intake.parts import Part, take
-from els_stream.intake.reports import Silent
+from els_stream.intake.reports import Silent, Took
 from els_stream.intake.retries import Retries
 from els_stream.intake.settling import Settler
 from els_stream.intake.transaction import Transactions
@@ -66,8 +66,8 @@ class Noted(Silent):
         del agent
         self.failures.append((verdict, cause))
 
-    def handled(self, agent: str, outcomes: Mapping[str, int], records: int, seconds: float) -> None:
-        del agent, records, seconds
+    def handled(self, agent: str, outcomes: Mapping[str, int], records: int, took: Took) -> None:
+        del agent, records, took
         self.labels.update(outcomes)
 
 

@@ -35,7 +35,7 @@ def metrics() -> Metrics:
 
 
 def watching(engine: AsyncEngine, metrics: Metrics, clock: Clock | None = None) -> Watch:
-    return Watch(engine, QuietGroup(), metrics, clock or Clock())
+    return Watch(engine, QuietGroup(), metrics, figures_seconds=5, clock=clock or Clock())
 
 
 async def look(watch: Watch) -> list[Code]:
