@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import structlog
 
+from els_stream.commands.exit_codes import exit_codes
 from els_stream.logs import configure_logging
 from els_stream.relay.making import create_relay_engine, make_relay
 from els_stream.resolve import resolve
@@ -33,9 +34,11 @@ GOODBYE_SECONDS: Final = 0.5
 log = structlog.get_logger(__name__)
 
 
-@click.command()
+@click.command(epilog=exit_codes())
 def relay() -> None:
     """Run only a relay, until it is told to stop.
+
+    Example: els relay
 
     For workers that run with ELS_RELAY_ENABLED=false, or beside those that don't: relays divide the outbox, whatever
     process they live in.

@@ -12,7 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.contracts import topics
 from els_stream.contracts.reasons import DeadLetterReason
-from els_stream.handlers.purging import Erased, erase_batch, forget_student
+from els_stream.decisions.purging import Erased
+from els_stream.handlers.erasing import erase_batch, forget_student
 from els_stream.handlers.replaying import NotReplayable, give_up_replay, replay
 from tests import factories as make
 from tests.postgres.invariants import broken
@@ -110,7 +111,7 @@ async def test_forgetting_a_student_waits_for_a_claim_and_is_no_circle(
     async with worker(school) as other:
         await other.execute("SELECT FROM essay_states WHERE essay_id = :first FOR UPDATE", first=make.essay_ids(1)[0])
         assert await operator.apply(school.content(0)) == ["assigned"]
-    forgetting = await eraser.blocked_in(forget_student(eraser.conn, "student-pippi"))
+    forgetting = await eraser.blocked_in(forget_student(eraser.conn, "student-pippi", [make.BATCH]))
 
     assert await operator.apply(school.content(1)) == ["assigned"]
     await operator.commit()

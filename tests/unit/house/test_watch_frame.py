@@ -11,7 +11,7 @@ from rich.console import Console
 from els_stream.commands.watch_frame import LINES_AROUND, duration, frame, spark
 from els_stream.commands.watch_look import Seen
 from els_stream.statements.browsing import BatchLine
-from els_stream.statements.gauges import Figures
+from els_stream.statements.gauges import Figures, PurgeFigures
 from els_stream.statements.glance import Glance, LedgerPlace, PurgeRun
 from els_stream.web.glances import Step
 
@@ -26,6 +26,7 @@ FIGURES = Figures(
     outbox_rows=0,
     outbox_held=0,
     outbox_oldest_seconds=0,
+    purge=PurgeFigures(running=False, batches=None, started_at=None, finished=True),
 )
 GLANCE = Glance(
     ledger=[LedgerPlace("registered", 0, 9, NOON - timedelta(seconds=7), 0.1)],
