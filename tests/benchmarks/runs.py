@@ -26,7 +26,7 @@ from tests.benchmarks.preload import Release
 NOOP: Final = ("-m", "tests.benchmarks.noop_worker")
 STOCK: Final = ("-m", "tests.benchmarks.stock_faust")
 LOOK_SECONDS: Final = 0.05
-PATIENCE_SECONDS: Final = 300.0
+PATIENCE_SECONDS: Final = 900.0
 AT_ONCE: Final = 500
 
 HANDLED: Final = """
