@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from els_stream import schema
 from els_stream.contracts.reading import read_content
 from els_stream.database import Limits, create_engine
 from els_stream.decisions.batch import Content, Slot
@@ -40,15 +41,16 @@ BOTH = pytest.mark.parametrize("crowd", [HOT, MANY], ids=["one hot batch", "many
 
 
 @pytest.fixture(scope="module")
-def crowded(addresses: Addresses, template: str) -> Iterator[str]:
+def crowded(addresses: Addresses) -> Iterator[str]:
     """A database that was empty when its statistics were gathered; no test of this module leaves anything in it."""
     name = f"crowded_{uuid4().hex[:12]}"
-    yield asyncio.run(fill(addresses.database_url, name, template))
+    yield asyncio.run(fill(addresses.database_url, name))
     asyncio.run(drop_database(addresses.database_url, name))
 
 
-async def fill(server: str, name: str, template: str) -> str:
-    url = (await create_database(server, name, template)).replace("postgresql://", "postgresql+asyncpg://")
+async def fill(server: str, name: str) -> str:
+    url = (await create_database(server, name)).replace("postgresql://", "postgresql+asyncpg://")
+    await schema.upgrade(url)
     engine = create_engine(url, Limits(statement=60))
     await with_statistics_of_emptiness(engine)
     async with engine.begin() as conn:

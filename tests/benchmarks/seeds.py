@@ -1,0 +1,174 @@
+"""The seeds' scenario, high concurrency: twice as many contents as essays ask for slots of one batch, all at once.
+
+Three instances share the work, each with an engine and a pool of its own. Two ways to ask:
+
+- as the intake does: an instance takes what has come to it by the time that it is free, and claims for that in one
+  transaction. These figures are held to the aims.
+- one by one: each content in a transaction of its own, and all of them in each other's way; no worker does this. These
+  are held to the limits that were asked for.
+
+The time of an assignment runs from the moment at which all contents are there until its transaction is committed.
+
+`python -m tests.benchmarks.seeds` prints the figures, and ends with 1 where a limit is not kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Final, TypeAlias
+
+import uvloop
+from rich.console import Console
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from els_stream.contracts import topics
+from els_stream.contracts.records import RawRecord
+from els_stream.database import Limits, create_engine
+from els_stream.strategies import Strategy
+from tests import factories as make
+from tests.benchmarks.ground import Ground, for_sqlalchemy, ground
+from tests.benchmarks.output import as_table
+from tests.benchmarks.report import Figure, Scale, Section, percentile
+from tests.postgres.school import handlers_by_topic
+
+INSTANCES: Final = 3
+POOL: Final = 4
+ESSAYS: Final = 20
+ROUNDS: Final = {Scale.QUICK: 10, Scale.FULL: 30}
+WARM_UP: Final = 5
+
+ASKED: Final = {"average": 200.0, "P95": 500.0}
+AIMED: Final = {"average": 10.0, "P95": 25.0}
+
+Latencies = list[float]
+
+
+@dataclass
+class Instance:
+    engine: AsyncEngine
+    strategy: Strategy
+    waiting: list[tuple[RawRecord, asyncio.Future[str]]] = field(default_factory=list)
+    busy: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        self.handlers = handlers_by_topic(strategy=self.strategy)
+
+    async def register(self, batch_id: str) -> None:
+        await self._apply([make.record(topics.BATCH_REGISTERED, make.registration(batch_id, essays=ESSAYS))])
+
+    async def alone(self, record: RawRecord) -> str:
+        return (await self._apply([record]))[0]
+
+    async def with_others(self, record: RawRecord) -> str:
+        """With whatever else has come by the time that this instance is free."""
+        mine: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.waiting.append((record, mine))
+        await asyncio.sleep(0)  # what came at the same moment is there too
+        async with self.busy:
+            taken, self.waiting = self.waiting, []
+            if taken:
+                labels = await self._apply([record for record, _ in taken])
+                for (_, future), label in zip(taken, labels, strict=True):
+                    future.set_result(label)
+        return await mine
+
+    async def _apply(self, records: Sequence[RawRecord]) -> list[str]:
+        handler = self.handlers[records[0].topic]
+        readings = handler.prepare(records)
+        async with self.engine.begin() as conn:
+            return [outcome.label for outcome in await handler.apply(conn, readings)]
+
+
+Ask: TypeAlias = Callable[[Instance, RawRecord], Awaitable[str]]
+WAYS: Final[dict[str, Ask]] = {
+    "as the intake does": Instance.with_others,
+    "one by one": Instance.alone,
+}
+
+
+async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
+    async with ground.database() as url, _instances(url) as instances:
+        for way, ask in WAYS.items():
+            measured: dict[Strategy, Latencies] = {strategy: [] for strategy in Strategy}
+            for number in range(ROUNDS[scale] + WARM_UP):
+                for strategy in Strategy:  # in turns: what else the machine does, it does to all of them
+                    latencies = await _round(instances[strategy], f"{way} {strategy} {number}", ask)
+                    measured[strategy] += latencies if number >= WARM_UP else []
+            figures = [f for strategy in Strategy for f in _figures(strategy, measured[strategy])]
+            title = f"{2 * ESSAYS} contents for {ESSAYS} essays, {INSTANCES} instances, {way}"
+            yield Section(title, figures, dict(_b_against_a(way.replace(" ", "_"), measured)))
+
+
+def complaints(sections: Sequence[Section]) -> Iterator[str]:
+    """Limits that are not kept. `B no slower than A` is a ratio of one run: 5 % is what such a run repeats to."""
+    for section, limits in zip(sections, (AIMED, ASKED), strict=True):
+        for figure in section.figures:
+            strategy, _, what = figure.name.partition(", ")
+            limit = (limits if strategy == Strategy.OPTION_B else ASKED)[what]
+            if figure.value >= limit:
+                yield f"{section.title}: {figure.name} is {figure.value:.1f} ms, not below {limit:.0f}"
+        yield from (f"{name} is {ratio:.2f}" for name, ratio in section.ratios.items() if ratio > 1.05)
+
+
+def _figures(strategy: Strategy, latencies: Latencies) -> Iterator[Figure]:
+    yield Figure(f"{strategy}, average", 1000 * fmean(latencies), "ms")
+    yield Figure(f"{strategy}, P95", 1000 * percentile(latencies, 0.95), "ms")
+
+
+def _b_against_a(way: str, measured: dict[Strategy, Latencies]) -> Iterator[tuple[str, float]]:
+    a, b = measured[Strategy.OPTION_A], measured[Strategy.OPTION_B]
+    yield f"option_b_vs_option_a_average_{way}", fmean(b) / fmean(a)
+    yield f"option_b_vs_option_a_p95_{way}", percentile(b, 0.95) / percentile(a, 0.95)
+
+
+async def _round(instances: Sequence[Instance], batch_id: str, ask: Ask) -> Latencies:
+    await instances[0].register(batch_id)
+    contents = [make.record(topics.CONTENT_PROVISIONED, make.content(batch_id, number=n)) for n in range(2 * ESSAYS)]
+    started = time.perf_counter()
+
+    async def assign(number: int, record: RawRecord) -> tuple[str, float]:
+        label = await ask(instances[number % INSTANCES], record)
+        return label, time.perf_counter() - started
+
+    assigned = await asyncio.gather(*(assign(number, record) for number, record in enumerate(contents)))
+    labels = Counter(label for label, _ in assigned)
+    if labels != {"assigned": ESSAYS, "excess": ESSAYS}:
+        raise RuntimeError(f"{labels}: a figure without its outcome is none")
+    return [latency for _, latency in assigned]
+
+
+@asynccontextmanager
+async def _instances(url: str) -> AsyncIterator[dict[Strategy, list[Instance]]]:
+    engines = [create_engine(for_sqlalchemy(url), Limits(), pool_size=POOL) for _ in range(INSTANCES)]
+    try:
+        yield {strategy: [Instance(engine, strategy) for engine in engines] for strategy in Strategy}
+    finally:
+        for engine in engines:
+            await engine.dispose()
+
+
+async def _sections(here: Ground) -> list[Section]:
+    return [section async for section in measure(here, Scale.FULL)]
+
+
+def main() -> int:
+    with ground() as here, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        sections = runner.run(_sections(here))
+    Console().print(as_table(sections))
+    sys.stderr.write(f"the machine's load average is {os.getloadavg()[0]:.1f} for {os.cpu_count()} cores\n")
+    failed = list(complaints(sections))
+    for complaint in failed:
+        sys.stderr.write(f"{complaint}\n")
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
