@@ -1,11 +1,18 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
 
+from els_stream.dev.databases import create_database, drop_database
+from els_stream.dev.servers import Addresses
 from els_stream.strategies import Strategy
+from tables import Base
 from tests.postgres.invariants import violations
 from tests.postgres.school import School, handlers_by_topic
 
@@ -20,6 +27,8 @@ CLAIMING = {
     "test_concurrent_repeats": WAYS,
     "test_hot_batch": [(strategy, False) for strategy in Strategy],
 }
+# So many tests that a copy of the template for each would cost more than they do: they have one for all, and empty it.
+SHARING = {CLAIMS, "test_failing", "test_parking"}
 UPGRADE, CREATE_ALL = "upgrade head", "create_all"
 
 
@@ -42,6 +51,38 @@ def schema_by() -> str:
 def template(template: str, schema_by: str, request: pytest.FixtureRequest) -> str:
     """The database that the test's own is copied from."""
     return template if schema_by == UPGRADE else str(request.getfixturevalue("created_template"))
+
+
+@pytest.fixture(scope="session")
+def shared_databases(addresses: Addresses) -> Iterator[dict[str, str]]:
+    """The addresses of those that tests share, by their templates; made when they are first wanted."""
+    made: dict[str, str] = {}
+    yield made
+    for url in made.values():
+        asyncio.run(drop_database(addresses.database_url, str(make_url(url).database)))
+
+
+@pytest.fixture
+async def database(
+    addresses: Addresses, template: str, shared_databases: dict[str, str], request: pytest.FixtureRequest
+) -> AsyncIterator[str]:
+    """The address of an empty database for this test alone, or for it first."""
+    shared = shared_databases if request.path.stem in SHARING else {}
+    if template not in shared:
+        shared[template] = await create_database(addresses.database_url, f"test_{uuid.uuid4().hex[:12]}", template)
+    yield shared[template]
+    if shared is shared_databases:
+        await empty(shared[template])
+    else:
+        await drop_database(addresses.database_url, str(make_url(shared[template]).database))
+
+
+async def empty(url: str) -> None:
+    engine = create_async_engine(make_url(url).set(drivername="postgresql+asyncpg"), poolclass=NullPool)
+    async with engine.begin() as conn:
+        for table in reversed(Base.metadata.sorted_tables):
+            await conn.execute(table.delete())
+    await engine.dispose()
 
 
 @pytest.fixture

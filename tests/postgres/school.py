@@ -136,6 +136,7 @@ class School(Mailbag):
         await self.execute("DELETE FROM event_outbox")
         yield
         await self.execute("INSERT INTO event_outbox OVERRIDING SYSTEM VALUE TABLE sent")
+        await self.execute("DROP TABLE sent")
 
     async def tracker(self, batch_id: str = make.BATCH) -> Row[Any]:
         (row,) = await self.rows("SELECT * FROM batch_essay_trackers WHERE batch_id = :batch_id", batch_id=batch_id)
