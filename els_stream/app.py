@@ -99,17 +99,18 @@ def build(settings: Settings, work: Work, *, announce: Callable[[str], None]) ->
     app.any_web_port = settings.web_port == 0
     app.around = [Companion(tasks=(), stop=end) for end in (engine.dispose, relay_engine.dispose, tracing.stop)]
     app.beside = [
-        Companion(tasks=(intake.keep_noting_what_is_caught_up,), stop=nothing),
+        Companion(tasks=(intake.keep_noting_what_is_caught_up, intake.keep_asking_for_ends), stop=nothing),
         Companion(tasks=(watch.start,), stop=watch.stop),
         Companion(tasks=[partial(timer, timers) for timer in work.timers], stop=nothing),
     ]
     if settings.relay_enabled:
         app.beside = [*app.beside, Companion(tasks=(relay.start,), stop=relay.stop)]
         metrics.watch_relay(relay.status)
+        metrics.watch_pool("relay", partial(use_of, relay_engine))
     subscribe(app, work, settings.topic_prefix)
 
     metrics.watch_lag(intake.state.lag)
-    metrics.watch_pool(partial(use_of, engine))
+    metrics.watch_pool("worker", partial(use_of, engine))
     metrics.watch_heals(work.heals.counts)
     health = web.Health(intake.state, watch, lambda: relay.status().troubles)
     sources = web.Sources(health, watch, intake.state, lambda: relay.status() if settings.relay_enabled else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
+from operator import attrgetter
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -86,16 +87,17 @@ class LatencyCollector(Collector):
 
 class PoolCollector(Collector):
     def __init__(self) -> None:
-        self.source: Callable[[], PoolUse] | None = None
+        self.sources: dict[str, Callable[[], PoolUse]] = {}
 
     def collect(self) -> Iterator[Metric]:
-        if self.source is None:
-            return
-        use = self.source()
-        yield GaugeMetricFamily("els_pool_size", "Most connections of this worker's pool.", use.size)
-        yield GaugeMetricFamily("els_pool_connections", "Connections that are open.", use.open)
-        yield GaugeMetricFamily("els_pool_checked_out", "Connections at work.", use.checked_out)
-        yield GaugeMetricFamily("els_pool_waiting", "Who waits for a connection, or for one to open.", use.waiting)
+        uses = {pool: source() for pool, source in self.sources.items()}
+        for name, meaning, part in (
+            ("els_pool_size", "Most connections of a pool of this worker.", attrgetter("size")),
+            ("els_pool_connections", "Connections that are open.", attrgetter("open")),
+            ("els_pool_checked_out", "Connections at work.", attrgetter("checked_out")),
+            ("els_pool_waiting", "Who waits for a connection, or for one to open.", attrgetter("waiting")),
+        ):
+            yield labelled(name, meaning, "pool", {pool: part(use) for pool, use in uses.items()})
 
 
 class FiguresCollector(Collector):

@@ -223,9 +223,9 @@ class Metrics:
         """Also asked at each scrape. A worker without a relay shows none of its metrics."""
         self._relay.source = source
 
-    def watch_pool(self, source: Callable[[], PoolUse]) -> None:
+    def watch_pool(self, pool: str, source: Callable[[], PoolUse]) -> None:
         """Also asked at each scrape."""
-        self._pool.source = source
+        self._pool.sources[pool] = source
 
     def acked(self, rows: Sequence[Stamped], _since: float) -> None:
         """The broker has these events."""

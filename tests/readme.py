@@ -87,7 +87,7 @@ def full_registry() -> CollectorRegistry:
     registry = CollectorRegistry()
     worker = Metrics(registry, {"register_batch": BATCH_REGISTERED})
     worker.handled("register_batch", {"registered": 1}, records=1, took=Took(0.01, 0.01, 0.0))
-    worker.watch_pool(lambda: PoolUse(10, 1, 1, 0))
+    worker.watch_pool("worker", lambda: PoolUse(10, 1, 1, 0))
     worker.watch_lag(lambda: [PartitionLag(BATCH_REGISTERED, 0, 0)])
     worker.watch_relay(lambda: RelayStatus(0, 1, 0, acked=0, refused=0, troubles={}))
     worker.figures(

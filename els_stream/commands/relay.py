@@ -13,9 +13,11 @@ import structlog
 from els_stream.commands.exit_codes import exit_codes
 from els_stream.logs import configure_logging
 from els_stream.relay.making import create_relay_engine, make_relay
+from els_stream.relay.options import nobody
 from els_stream.resolve import resolve
 from els_stream.settings import load_settings
 from els_stream.starting import wait_for_database
+from els_stream.tracing import Tracing
 
 if sys.platform != "win32":
     from uvloop import new_event_loop
@@ -65,7 +67,8 @@ async def _until_told(settings: Settings) -> None:
 
 
 async def _relay(settings: Settings, engine: AsyncEngine, told: asyncio.Event) -> None:
-    relay = make_relay(settings, engine)
+    tracing = Tracing.of(settings)
+    relay = make_relay(settings, engine, tracing.of_acks(nobody))
     await relay.start()
     gc.collect()
     gc.freeze()
@@ -74,6 +77,7 @@ async def _relay(settings: Settings, engine: AsyncEngine, told: asyncio.Event) -
         await told.wait()
     finally:
         await relay.stop()
+        await tracing.stop()
     status = relay.status()
     log.info("relay_stopped", acked=status.acked, refused=status.refused)
 

@@ -181,9 +181,9 @@ class KafkaLog:
         state = partition_state(self._thread.kafka, KafkaPartition(*partition))
         return state.position if state is not None and state.has_valid_position else None
 
-    def unread(self, partition: Partition) -> int | None:
-        """How many offsets lie behind the position, as of the last fetch; None before the first."""
+    def unread(self, partition: Partition, end: int) -> int | None:
+        """How many offsets lie behind the position, by `end` or the last fetch, which knows more; None before it."""
         state = partition_state(self._thread.kafka, KafkaPartition(*partition))
         if state is None or not state.has_valid_position or state.highwater is None:
             return None
-        return max(0, state.highwater - state.position)
+        return max(0, max(state.highwater, end) - state.position)

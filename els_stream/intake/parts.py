@@ -65,6 +65,7 @@ class Part:
         "_gap_at",
         "check",
         "done",
+        "end",
         "expected",
         "fetched_to",
         "live",
@@ -81,6 +82,7 @@ class Part:
         self.live = True
         self.expected = self.tail = self.done = row.next_offset
         self.sent: int | None = None  # what the group was told
+        self.end = 0  # of the log, as the broker said when it was last asked
         self.fetched_to: int | None = None  # where the client stood when all that it had brought was queued
         self.check: Mark | None = row.mark if check else None
         self.queue: deque[RawRecord] = deque()

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from els_stream.intake.aftermath import Surroundings
 from els_stream.intake.backoff import Backoff
 from els_stream.intake.caught_up import keep_noting
+from els_stream.intake.ends import keep_asking
 from els_stream.intake.feeding import Feeder
 from els_stream.intake.handling import Bury, Handler, Reading, Remark, nothing
 from els_stream.intake.kafka import KAFKA_ERRORS, KafkaLog
@@ -65,6 +66,12 @@ class Intake:
         transactions = Transactions(self._engine, self._options.consumer_group, handler, self._bury)
         topic = self._options.topic_prefix + handler.topic
         await Runner(handler.name, topic, transactions, self._around, self._options.micro_batch).run()
+
+    async def keep_asking_for_ends(self) -> None:
+        """Until cancelled."""
+        if self._kafka is None:
+            raise RuntimeError("the intake is not attached to a consumer")
+        await keep_asking(self.lane, self._kafka, AWAY)
 
     async def keep_noting_what_is_caught_up(self) -> None:
         """Until cancelled."""

@@ -16,7 +16,7 @@ from els_stream.positions import Partition
 
 
 class Positions(Protocol):
-    def unread(self, partition: Partition) -> int | None: ...
+    def unread(self, partition: Partition, end: int) -> int | None: ...
 
 
 class IntakeState:
@@ -66,7 +66,9 @@ class IntakeState:
             return []
         return [
             PartitionLag(
-                self._logical(tp.topic), tp.partition, (self._positions.unread(tp) or 0) + part.expected - part.done
+                self._logical(tp.topic),
+                tp.partition,
+                (self._positions.unread(tp, part.end) or 0) + part.expected - part.done,
             )
             for tp, part in sorted(self._lane.parts.items())
         ]

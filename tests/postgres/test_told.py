@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
 from els_stream.contracts import topics
 from els_stream.contracts.event_ids import event_id
+from els_stream.input_age import stamp_of
 from tests import factories as make
 from tests.postgres.school import School, Told
 
@@ -165,3 +167,19 @@ async def test_every_value_is_json_that_names_its_batch(school: School) -> None:
         assert json.loads(event.value)["data"]["batch_id"] == make.BATCH
         assert event.envelope["event_type"] == event.topic
         assert event.headers["ce_subject"] == event.key == make.BATCH.encode()
+
+
+async def test_what_a_record_caused_is_stamped_with_its_time_and_what_the_clock_caused_is_not(school: School) -> None:
+    content = replace(school.content(0), timestamp=1_769_860_812_345)
+    await school.together(school.registration(essays=1))
+    await school.together(content)
+    await school.together(school.record(topics.CONTENT_PROVISIONED, b"Dear file service,"))
+
+    stamps = await school.rows("SELECT topic, input_ms FROM event_outbox ORDER BY position")
+
+    of_content = stamp_of(content.timestamp)
+    assert [tuple(row) for row in stamps] == [
+        (topics.SLOT_ASSIGNED, of_content),
+        (topics.PROVISIONING_COMPLETED, of_content),
+        (topics.DEAD_LETTER, stamp_of(make.record("", b"").timestamp)),
+    ]

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 import els_stream.collectors
 import els_stream.metrics
 from els_stream.contracts.topics import BATCH_REGISTERED, CONTENT_PROVISIONED
+from els_stream.database import PoolUse
 from els_stream.input_age import stamp_of
 from els_stream.intake.reports import Occurrence, Reports, Took
 from els_stream.metrics import Metrics, PartitionLag
@@ -40,6 +41,7 @@ CLOSED = {
     "kind",
     "timer",
     "class_type",
+    "pool",
     "partition",
     "version",
     "python",
@@ -57,6 +59,7 @@ def show_everything(metrics: Metrics) -> None:
     metrics.figures(FIGURES)
     metrics.watch_relay(lambda: RelayStatus(0, 1, 0, acked=0, refused=0, troubles={}))
     metrics.watch_lag(lambda: [PartitionLag(CONTENT_PROVISIONED, 0, 0)])
+    metrics.watch_pool("worker", lambda: PoolUse(10, 4, 3, 2))
 
 
 def waiting(stamp: int | None) -> WaitingRow:
@@ -174,6 +177,15 @@ def test_a_worker_without_a_relay_shows_nothing_of_one(metrics: Metrics) -> None
     assert value(metrics, "els_relay_acked_total") == 100
     assert value(metrics, "els_relay_refused_total") == 1
     assert value(metrics, "els_relay_troubles") == 1
+
+
+def test_each_pool_is_asked_at_each_scrape(metrics: Metrics) -> None:
+    metrics.watch_pool("worker", lambda: PoolUse(size=10, open=4, checked_out=3, waiting=2))
+    metrics.watch_pool("relay", lambda: PoolUse(size=4, open=1, checked_out=0, waiting=0))
+
+    names = ("size", "connections", "checked_out", "waiting")
+    shown = {pool: [value(metrics, f"els_pool_{name}", pool=pool) for name in names] for pool in ("worker", "relay")}
+    assert shown == {"worker": [10, 4, 3, 2], "relay": [4, 1, 0, 0]}
 
 
 def test_figures_show_nothing_before_the_first_reading_rather_than_zero(metrics: Metrics) -> None:
