@@ -44,6 +44,8 @@ def relay() -> None:
 
     For workers that run with ELS_RELAY_ENABLED=false, or beside those that don't: relays divide the outbox, whatever
     process they live in.
+
+    Example: els relay
     """
     settings = resolve(load_settings())
     configure_logging(settings.log_level, settings.log_format)

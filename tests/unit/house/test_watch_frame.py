@@ -26,7 +26,7 @@ FIGURES = Figures(
     outbox_rows=0,
     outbox_held=0,
     outbox_oldest_seconds=0,
-    purge=PurgeFigures(running=False, batches=None, started_at=None, finished=True),
+    purge=PurgeFigures(running=False, batches=3, started_at=0, finished=False),
 )
 GLANCE = Glance(
     ledger=[LedgerPlace("registered", 0, 9, NOON - timedelta(seconds=7), 0.1)],
