@@ -112,7 +112,7 @@ def build(settings: Settings, work: Work, *, announce: Callable[[str], None]) ->
     metrics.watch_lag(intake.state.lag)
     metrics.watch_pool("worker", partial(use_of, engine))
     metrics.watch_heals(work.heals.counts)
-    health = web.Health(intake.state, watch, lambda: relay.status().troubles)
+    health = web.Health(intake.state, watch, lambda: relay.status().troubles, settings.stalled_after_seconds)
     sources = web.Sources(health, watch, intake.state, lambda: relay.status() if settings.relay_enabled else None)
     site = web.Site(settings, sources, partial(Replays.of, settings, work.handlers.values()))
     app.extend_web = site.extend

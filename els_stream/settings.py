@@ -178,6 +178,9 @@ class Settings(BaseSettings):
     web_port: kinds.Port = Field(
         6066, ge=0, le=65_535, description="Port of health, metrics and dashboard; 0: any free one."
     )
+    stalled_after_seconds: kinds.Seconds = Field(
+        60, ge=1, le=3600, description="/livez fails when records wait, none moved for so long and nothing explains it."
+    )
     web_token: Annotated[kinds.Token | None, Allowed(kinds.LONG_AND_PRINTABLE)] = Field(
         None, description="Asked of whoever wants more than probes and metrics; needed beyond loopback."
     )

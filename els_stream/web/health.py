@@ -10,11 +10,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from time import monotonic
-from typing import Final, Protocol
+from typing import Protocol
 
 from els_stream.metrics import PartitionLag
-
-STALLED_SECONDS: Final = 60.0
 
 
 class Code(StrEnum):
@@ -71,18 +69,23 @@ class Outside(Protocol):
 
 
 class Health:
-    """`relay` gives the parts of the relay that are not working; a worker without one gives none."""
+    """`relay` gives the parts of the relay that are not working; a worker without one gives none.
+
+    What stands still for `stalled_after` seconds is not alive.
+    """
 
     def __init__(
         self,
         intake: IntakeState,
         outside: Outside,
         relay: Callable[[], Mapping[str, str]],
+        stalled_after: float,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._intake = intake
         self._outside = outside
         self._relay = relay
+        self._stalled_after = stalled_after
         self._clock = clock
         self._waiting_since: float | None = None
 
@@ -104,7 +107,7 @@ class Health:
         if self._waiting_since is None:
             self._waiting_since = now
         still = now - max(self._intake.progress_at, self._waiting_since)
-        if still < STALLED_SECONDS:
+        if still < self._stalled_after:
             return []
         return [Reason(Code.STALLED, f"{waiting} records wait, and nothing was committed for {still:.0f} s")]
 

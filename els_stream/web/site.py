@@ -57,6 +57,11 @@ class Site:
             figures=sources.watch.figures,
             lag=sources.intake.lag,
             relay=sources.relay,
+            retention={
+                "enabled": settings.purge_enabled,
+                "guest_days": settings.purge_retention_days,
+                "interval_hours": settings.purge_interval_hours,
+            },
         )
         self._api = Api(self._engine, self._glances, status, replays(self._engine).one)
 

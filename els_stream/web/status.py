@@ -27,12 +27,14 @@ class Status:
         figures: Callable[[], tuple[Figures, float] | None],
         lag: Callable[[], Collection[PartitionLag]],
         relay: Callable[[], RelayStatus | None],
+        retention: Mapping[str, object],
     ) -> None:
         self._health = health
         self._glances = glances
         self._figures = figures
         self._lag = lag
         self._relay = relay
+        self._retention = retention
         self._worker = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -53,6 +55,7 @@ class Status:
             "relay": None if relay is None else asdict(relay),
             "ledger": None if glance is None else [asdict(place) for place in glance.ledger],
             "purges": None if glance is None else [asdict(run) for run in glance.purges],
+            "retention": self._retention,
             "glance_age_seconds": self._glances.age_seconds,
         }
 

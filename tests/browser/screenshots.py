@@ -26,7 +26,7 @@ from tests.folders import reachable_folder
 from tests.web_worker import Worker, running_worker
 
 DOCS: Final = CHECKOUT / "docs"
-HEIGHTS: Final = {1280: 900, 390: 844}
+HEIGHTS: Final = {1280: 1040, 390: 844}
 Look: TypeAlias = tuple[int, Literal["light", "dark"]]
 EVERY: Final[tuple[Look, ...]] = ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark"))
 STORY: Final = "9c-hamlet-or-not"

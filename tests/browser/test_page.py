@@ -111,6 +111,24 @@ async def test_a_dead_letter_shows_its_bytes_and_is_replayed(
     await expect(watched.batch(factories.BATCH)).to_contain_text("1 parked", timeout=SLOW)
 
 
+async def test_the_purge_is_told_at_a_glance(watched: Watched, engine: AsyncEngine) -> None:
+    workings = watched.page.locator("#workings")
+    await expect(workings).to_contain_text("finished GUEST batches for 14 days; due every 24 h", timeout=SLOW)
+
+    async with engine.begin() as conn:
+        await conn.execute(text("DELETE FROM purge_log"))
+        await conn.execute(
+            text(
+                "INSERT INTO purge_log (action, class_type, older_than_days, batches, removed)"
+                " VALUES ('purge', 'GUEST', 14, 3, '{}')"
+            )
+        )
+
+    told = "purge, 3 batches, older than 14 days; began"
+    await expect(workings).to_contain_text(told, timeout=SLOW)
+    await expect(workings).to_contain_text("GUEST 3 · REGULAR 0 batches, ever", timeout=SLOW)
+
+
 async def test_a_database_that_is_down_is_said_and_so_is_a_worker_that_is_gone(
     watched: Watched, servers: EmbeddedServers
 ) -> None:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
+from yarl import URL
 
+from els_stream.contracts.topics import CONTENT_PROVISIONED
 from els_stream.dev.kafka import EmbeddedKafka
 from els_stream.dev.postgres import EmbeddedPostgres
 from els_stream.dev.servers import Addresses, EmbeddedServers
-from tests.web_worker import Worker, running_worker, until
+from tests import factories
+from tests.postgres.school import School
+from tests.postgres.staging import batch_held
+from tests.web_worker import Worker, running_worker, send, until
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -29,6 +36,47 @@ async def worker(
 async def test_a_worker_is_ready_and_alive_and_shows_nothing_of_fausts_own_pages(worker: Worker) -> None:
     assert await worker.probe("/livez") == (200, set())
     assert [(await worker.get(path))[0] for path in ("/router/", "/table/", "/graph", "/performance")] == [404] * 4
+
+
+async def test_a_worker_listens_on_loopback_and_nowhere_else_unless_it_is_told_to(worker: Worker) -> None:
+    port = URL(worker.url).port
+    assert port is not None
+    elsewhere = str(IPv4Address("127.0.0.1") + 1)
+
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(elsewhere, port)
+
+
+async def test_a_worker_that_waits_for_nothing_it_declared_is_not_alive_until_it_moves_again(
+    engine: AsyncEngine,
+    addresses: Addresses,
+    database: str,
+    topic_prefix: str,
+    kafka_topics: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    """A lock that is not refused for long: no retry yet, no progress."""
+    assert kafka_topics
+    patient = {
+        "ELS_LOCK_TIMEOUT_SECONDS": "25",
+        "ELS_STATEMENT_TIMEOUT_SECONDS": "28",
+        "ELS_STALLED_AFTER_SECONDS": "1",
+    }
+    school = School(engine=engine)
+    await school.together(school.registration(essays=1))
+
+    async with running_worker(addresses, database, topic_prefix, tmp_path / "worker.log", **patient) as waiting:
+
+        async def stalled() -> bool:
+            return await waiting.probe("/livez") == (503, {"stalled"})
+
+        async def alive() -> bool:
+            return await waiting.probe("/livez") == (200, set())
+
+        async with batch_held(school, factories.BATCH):
+            await send(addresses, topic_prefix, (CONTENT_PROVISIONED, factories.content(number=0)))
+            await until(stalled)
+        await until(alive)
 
 
 async def test_metrics_come_in_the_format_that_is_asked_for(worker: Worker) -> None:

@@ -22,6 +22,7 @@ from yarl import URL
 from els_stream.contracts.topics import BATCH_REGISTERED, CONTENT_PROVISIONED, VALIDATION_FAILED
 from els_stream.dev.servers import Addresses, EmbeddedServers
 from tests import factories
+from tests.commanding import els
 from tests.web_worker import Worker, running_worker, send, until
 
 HOSTILE_IDS = ["a/b", "..//", "50%", "%2F", "?state=open#x", "<script>alert(1)</script>", "ö 😀", "a\nb", "newest"]
@@ -178,7 +179,20 @@ async def test_status_tells_who_answers_and_how_the_service_is(worker: Worker, t
     assert status["relay"]["relays"] in {0, 1}
     assert topic_prefix + CONTENT_PROVISIONED in {place["topic"] for place in status["ledger"]}
     assert status["figures"]["active"] == {"GUEST": 0, "REGULAR": 0}
+    assert status["retention"] == {"enabled": True, "guest_days": 14, "interval_hours": 24}
     assert (await ask(worker, "/api/history"))[1]["step_seconds"] == 5
+
+
+async def test_els_watch_shows_what_a_worker_says_of_itself(
+    worker: Worker, addresses: Addresses, database: str, tmp_path: Path
+) -> None:
+    named = {"ELS_BROKER_URL": addresses.broker, "ELS_DATABASE_URL": database, "ELS_STATE_DIR": str(tmp_path)}
+
+    shown = await els(named, "watch", "--once", "--url", worker.url)
+
+    assert shown.exit_code == 0, shown.output
+    assert f"process {worker.process.pid}" in shown.stdout
+    assert "acknowledged" in shown.stdout
 
 
 async def test_the_page_is_served_whole_and_shielded(worker: Worker) -> None:

@@ -77,7 +77,8 @@ async def worker(school: School) -> AsyncIterator[Worker]:
 _UNHURRIED = text("""
     SELECT set_config('idle_in_transaction_session_timeout', '0', true), set_config('transaction_timeout', '0', true)
 """)
-_HOLD = text("SELECT 1 FROM essay_states WHERE batch_id = :batch_id FOR UPDATE")
+_HOLD_ESSAYS = text("SELECT 1 FROM essay_states WHERE batch_id = :batch_id FOR UPDATE")
+_HOLD_BATCH = text("SELECT 1 FROM batch_essay_trackers WHERE batch_id = :batch_id FOR UPDATE")
 
 
 @asynccontextmanager
@@ -85,5 +86,14 @@ async def essays_held(school: School, batch_id: str) -> AsyncIterator[None]:
     """Somebody holds the essays of a batch, for as long as the block lasts."""
     async with school.engine.connect() as other:
         await other.execute(_UNHURRIED)
-        await other.execute(_HOLD, {"batch_id": batch_id})
+        await other.execute(_HOLD_ESSAYS, {"batch_id": batch_id})
+        yield
+
+
+@asynccontextmanager
+async def batch_held(school: School, batch_id: str) -> AsyncIterator[None]:
+    """The same with its tracker row."""
+    async with school.engine.connect() as other:
+        await other.execute(_UNHURRIED)
+        await other.execute(_HOLD_BATCH, {"batch_id": batch_id})
         yield

@@ -8,9 +8,11 @@ import pytest
 from els_stream.metrics import PartitionLag
 from els_stream.positions import Partition
 from els_stream.web.group import Ownership
-from els_stream.web.health import STALLED_SECONDS, Code, Health, Reason
+from els_stream.web.health import Code, Health, Reason
 
 BACKLOG = [PartitionLag("content", 0, 7), PartitionLag("content", 1, 0)]
+
+STALLED_SECONDS = 60
 
 
 @dataclass
@@ -42,7 +44,7 @@ def worker() -> Worker:
 
 @pytest.fixture
 def health(worker: Worker) -> Health:
-    return Health(worker, worker, lambda: worker.relay, lambda: worker.now)
+    return Health(worker, worker, lambda: worker.relay, STALLED_SECONDS, lambda: worker.now)
 
 
 def codes(reasons: list[Reason]) -> list[Code]:
