@@ -4,6 +4,8 @@ import hashlib
 from typing import Final
 from uuid import UUID
 
+from msgspec import convert
+
 NAMESPACE: Final = UUID("5c1cd87e-28b6-58dd-b9ea-2e9a587a6f16")
 
 # UUIDv5 is SHA-1 over namespace and name; the state after the namespace is the same for every event.
@@ -16,7 +18,7 @@ _VARIANT: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 
 def event_id(topic: str, batch_id: str, subject: str) -> UUID:
     """The id of the fact that `subject` names in this batch; `topic` is the logical one, else environments disagree."""
-    return UUID(written_event_id(topic, batch_id, subject))
+    return convert(written_event_id(topic, batch_id, subject), UUID)
 
 
 def written_event_id(topic: str, batch_id: str, subject: str) -> str:

@@ -11,8 +11,6 @@ from els_stream.errors import InventoryMismatch
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from sqlalchemy import Row
-
     from els_stream.decisions.batch import Batch, Slot
 
 # The input folded into arrays per batch. A claim unnests them beside the free essay ids of the batch, as a positional
@@ -61,7 +59,7 @@ def columns(wanted: Sequence[Wanted]) -> Mapping[str, Sequence[object]]:
     }
 
 
-def name_essays(wanted: Sequence[Wanted], rows: Iterable[Row[Any]]) -> list[Wanted]:
+def name_essays(wanted: Sequence[Wanted], rows: Iterable[Sequence[Any]]) -> list[Wanted]:
     """Give the slots the essay ids that a claim answered, by batch and upload; those it did not answer are returned.
 
     Raises InventoryMismatch where the database had the content in a slot that the facts before did not show.
