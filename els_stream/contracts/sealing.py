@@ -12,6 +12,7 @@ from els_stream.contracts.event_ids import written_event_id
 from els_stream.contracts.headers import Headers, own_headers
 from els_stream.contracts.outgoing import SOURCE_SERVICE
 from els_stream.contracts.parts import format_time
+from els_stream.values import value
 
 # Brokers and our producer take 16 MiB; the rest is for what Kafka puts around a record.
 MAX_RECORD_BYTES: Final = 16 * 1024 * 1024 - 64 * 1024
@@ -29,7 +30,7 @@ class Occasion:
     traceparent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OutboundEvent:
     """The final bytes: whoever sends them changes nothing. Key and value are null only in dead letters."""
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from els_stream.values import value
+
 if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
@@ -45,7 +47,7 @@ class Origin(Protocol):
     def traceparent(self) -> str | None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Content:
     """A provisioned content and the correlation id of its chain."""
 
@@ -119,7 +121,7 @@ class Batch:
 # What became true, in the order in which it did: the batch's outgoing events are made from it.
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SlotWasAssigned:
     slot: Slot
     content: Content

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, get_args
 
+from els_stream.values import value
+
 if TYPE_CHECKING:
     from els_stream.contracts.reasons import DeadLetterReason
     from els_stream.decisions.batch import Slot
@@ -25,7 +27,7 @@ class AlreadyRegistered:
     label: ClassVar[str] = "already_registered"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Assigned:
     """The content took a free slot. The claim names `slot.essay_id`."""
 

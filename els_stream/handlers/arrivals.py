@@ -18,6 +18,7 @@ from els_stream.handlers.settling import settle
 from els_stream.statements import pending, trackers
 from els_stream.statements.claims import lock_contents
 from els_stream.statements.pending import PendingEvent, PendingKind
+from els_stream.values import value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +48,7 @@ class ArrivalPolicy:
     doubts: Doubts = field(default_factory=lambda: Doubts(Heals()))
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Arrival:
     """What came for a batch, and the form in which it parks if it came too early."""
 

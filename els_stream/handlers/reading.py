@@ -14,6 +14,7 @@ from els_stream.contracts.inbound import (
 from els_stream.contracts.tracing import traceparent_of
 from els_stream.decisions.outcomes import Refused
 from els_stream.errors import ContractViolation
+from els_stream.values import value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +27,7 @@ AnyEvent = BatchEssaysRegistered | EssayContentProvisionedV1 | EssayValidationFa
 Event_co = TypeVar("Event_co", bound=AnyEvent, covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Incoming(Generic[Event_co]):
     """A record that keeps its contract."""
 

@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from els_stream.contracts.headers import encode_headers
 from els_stream.errors import OutboxConflict
+from els_stream.values import value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -104,7 +105,7 @@ _COUNTED_AT_MOST: Final = 100_000
 _ERROR_CHARACTERS: Final = 500
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OutboxRow:
     """`sequence` ascends per order key and is drawn under the lock that orders the key's facts.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from sqlalchemy import text
 
 from els_stream.contracts.headers import decode_headers, encode_headers
 from els_stream.contracts.records import RawRecord
+from els_stream.values import value
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -25,7 +25,7 @@ class PendingKind(StrEnum):
     ASSOCIATIONS = "associations_confirmed"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PendingEvent:
     """A parked record. `subject` is what makes a second delivery a repeat: text id, upload id, event id."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from els_stream.decisions.batch import Content
 from els_stream.errors import InventoryMismatch
+from els_stream.values import value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -37,7 +37,7 @@ ZIPPED: Final = """
 """
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Wanted:
     """A slot that a content or a failure is to hold, in a batch that has a free one by its counters."""
 
