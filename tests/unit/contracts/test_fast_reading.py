@@ -155,13 +155,13 @@ def ordinary(draw: st.DrawFn) -> tuple[str, bytes]:
     return kind.topic, text.replace(make.NOON_TEXT, draw(st.sampled_from(ORDINARY_TIMES))).encode()
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(ordinary())
 def test_an_ordinary_event_is_read_fast_and_alike(event: tuple[str, bytes]) -> None:
     assert agree(*event)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(kind=st.sampled_from(KINDS), data=st.data())
 def test_what_is_read_fast_is_read_alike_whatever_one_field_holds(kind: Kind, data: st.DataObject) -> None:
     whole = json.loads(make.envelope(kind.topic, kind.data))
@@ -175,7 +175,7 @@ def test_what_is_read_fast_is_read_alike_whatever_one_field_holds(kind: Kind, da
     agree(kind.topic, json.dumps(whole).encode().replace(b'"@@@"', raw))
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(kind=st.sampled_from(KINDS), data=st.data())
 def test_what_is_read_fast_is_read_alike_whatever_the_bytes(kind: Kind, data: st.DataObject) -> None:
     value = kind.good
