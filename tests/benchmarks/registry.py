@@ -29,6 +29,8 @@ BENCHMARKS: Final = (
     Benchmark("e2e", "end_to_end"),
     Benchmark("relay", "relay"),
     Benchmark("latency", "latency"),
+    Benchmark("claims", "claims"),
+    Benchmark("seeds", "seeds"),
 )
 
 

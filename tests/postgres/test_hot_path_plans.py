@@ -16,6 +16,8 @@ from els_stream.database import Limits, create_engine
 from els_stream.decisions.batch import Content, Slot
 from els_stream.dev.databases import create_database, drop_database
 from els_stream.dev.servers import Addresses
+from els_stream.relay.making import create_relay_engine
+from els_stream.settings import load_settings
 from els_stream.statements import claims, essays, gauges, outbox, trackers
 from els_stream.statements.outbox import SHARES
 from els_stream.strategies import Inventory, Strategy
@@ -146,11 +148,14 @@ async def test_the_list_of_a_complete_batch_touches_its_own_slots(
     )
 
 
-async def test_the_relay_touches_the_rows_that_it_sends(engine: AsyncEngine) -> None:
+async def test_the_relay_touches_the_rows_that_it_sends(addresses: Addresses, crowded: str) -> None:
+    engine = create_relay_engine(load_settings(broker_url=addresses.broker, database_url=crowded))
+
     async def send(conn: AsyncConnection) -> None:
         await outbox.delete(conn, await outbox.fetch(conn, range(SHARES), rows=CLAIMED, size=2**30))
 
     work = await work_of(engine, send)
+    await engine.dispose()
 
     looks_good(work, 2 * (CLAIMED + SHARES), "a good relay stops where its limit does, and deletes by key")
 

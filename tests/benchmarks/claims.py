@@ -1,0 +1,209 @@
+"""Our claim beside bare asyncpg that says the same to the database: what SQLAlchemy and our own arrays and rows cost.
+
+The claim function is what `settle` asks of the database for contents, in its order and with what it hands over: who
+holds which slot, the claim, the lists of complete batches, the counters, the outbox. Around it, alike on both sides:
+BEGIN, the lock of the trackers, COMMIT. Not in it is what happens between these calls whoever makes them: reading JSON,
+deciding, writing events; nor the intake's ledger. Those are in the whole service's figures.
+
+The other side repeats the very statements that ours said, with the very same arrays, on the same data, one after the
+other. So the ratio says how much of the time is the database's and the driver's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Final, cast
+
+import asyncpg
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from els_stream.contracts.reading import read_content
+from els_stream.database import Limits, create_engine
+from els_stream.decisions.batch import Batch, Content
+from els_stream.decisions.inventory import Inventory as DecidedInventory
+from els_stream.handlers.telling import Lists, tell
+from els_stream.statements import claims, essays, outbox, trackers
+from els_stream.statements.outbox import OutboxRow
+from els_stream.strategies import Inventory, Strategy
+from tests import factories as make
+from tests.benchmarks.ground import Ground, for_sqlalchemy
+from tests.benchmarks.report import Figure, Scale, Section, paired_ratio
+from tests.crowd import Crowd
+
+SLOTS: Final = 30
+SIZES: Final = {Scale.QUICK: (1, 500), Scale.FULL: (1, 10, 100, 500)}
+CONNECTIONS: Final = {Scale.QUICK: (1, 2), Scale.FULL: (1, 2, 4)}
+ROUNDS: Final = {1: 60, 10: 40, 100: 12, 500: 8}
+WARM_UP: Final = 2
+
+Said = list[tuple[str, Sequence[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    strategy: Strategy
+    size: int
+    connections: int
+
+    @property
+    def rounds(self) -> int:
+        return ROUNDS[self.size] + WARM_UP
+
+    @property
+    def crowd(self) -> Crowd:
+        """Batches for one side's every connection and round; each round begins where the one before it ended."""
+        inventory = Inventory.ESSAY_STATES if self.strategy is Strategy.OPTION_B else Inventory.SLOT_ASSIGNMENTS
+        batches = self.connections * (self.rounds * self.size // SLOTS + 2)
+        return Crowd("a-class-set", batches, SLOTS, 0, inventory=inventory)
+
+    def arrivals(self, connection: int, number: int) -> list[tuple[str, Content]]:
+        """The contents of one round on one connection: batches fill one after the other."""
+        first = connection * (self.rounds * self.size // SLOTS + 2) + 1
+        here = range(number * self.size, (number + 1) * self.size)
+        return [_content(self.crowd.batch_id(first + n // SLOTS), n % SLOTS) for n in here]
+
+    def essay_of(self, wanted: claims.Wanted) -> str:
+        return self.crowd.essay_id(_number(wanted.batch.batch_id), _number(wanted.slot.file_upload_id) + 1)
+
+    def slots(self, batch_id: str) -> list[tuple[str, str]]:
+        """Essay and text of each, when all are held."""
+        number = _number(batch_id)
+        return [(self.crowd.essay_id(number, n + 1), f"text-{batch_id}-{n:05}") for n in range(SLOTS)]
+
+
+async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
+    for strategy in (Strategy.OPTION_B, Strategy.OPTION_A, Strategy.TWO_STEP):
+        figures: list[Figure] = []
+        ratios: dict[str, float] = {}
+        for connections in CONNECTIONS[scale]:
+            for size in SIZES[scale]:
+                case = Case(strategy, size, connections)
+                ours, theirs = await _compare(ground, case)
+                name = f"{size} together, {connections} connection{'s' if connections > 1 else ''}"
+                figures += [
+                    Figure(f"{name}: ours", 1e6 * median(ours) / size / connections, "µs/essay"),
+                    Figure(f"{name}: bare asyncpg", 1e6 * median(theirs) / size / connections, "µs/essay"),
+                ]
+                ratios[f"claims_vs_raw_sql_{strategy}_{size}_{connections}"] = paired_ratio(theirs, ours)
+        if strategy is Strategy.OPTION_B:
+            ratios = {"claims_vs_raw_sql": ratios[f"claims_vs_raw_sql_{strategy}_{max(SIZES[scale])}_1"], **ratios}
+        yield Section(f"the claim with outbox, {strategy}", figures, ratios)
+
+
+async def _compare(ground: Ground, case: Case) -> tuple[list[float], list[float]]:
+    """Seconds of each round, ours and theirs, in turns on databases of their own."""
+    async with _filled(ground, case) as our_engine, _filled(ground, case) as their_engine:
+        ours: list[float] = []
+        theirs: list[float] = []
+        async with _bare(their_engine, case.connections) as bare:
+            for number in range(case.rounds):
+                turns = [await _turn(our_engine, case, connection, number) for connection in range(case.connections)]
+                ours.append(await _timed(_claim(our_engine, turn, case.strategy) for turn in turns))
+                theirs.append(await _timed(_repeat(*both) for both in zip(bare, turns, strict=True)))
+    return ours[WARM_UP:], theirs[WARM_UP:]
+
+
+@dataclass(slots=True)
+class Turn:
+    """What `settle` would hand to its statements for one micro-batch, and what these said."""
+
+    batch_ids: set[str]
+    uploads: Sequence[tuple[str, str, str | None]]
+    wanted: list[claims.Wanted]
+    complete: list[str]
+    changed: list[Batch]
+    rows: list[OutboxRow]
+    said: Said
+
+
+async def _turn(engine: AsyncEngine, case: Case, connection: int, number: int) -> Turn:
+    """Decided and told beforehand: free slots are claimed in the order of their ids."""
+    arrivals = case.arrivals(connection, number)
+    async with engine.connect() as conn:
+        batches = await trackers.lock(conn, {batch_id for batch_id, _ in arrivals})
+    uploads = [
+        (batch_id, content.event.file_upload_id, content.event.text_storage_id)
+        for batch_id, content in arrivals
+        if batches[batch_id].free < batches[batch_id].expected
+    ]
+    inventories = {batch_id: DecidedInventory(batches[batch_id], batches.now) for batch_id in sorted(batches)}
+    for batch_id, content in arrivals:
+        inventories[batch_id].admit(content)
+    lists = Lists({batch_id: case.slots(batch_id) for batch_id in batches}, {})
+    wanted = [claims.Wanted(i.batch, slot) for i in inventories.values() for slot in i.claims]
+    for one in wanted:
+        one.slot.essay_id = case.essay_of(one)
+    rows = [row for inventory in inventories.values() for row in tell(inventory, lists)]
+    for one in wanted:
+        one.slot.essay_id = ""
+    complete = [batch_id for batch_id, batch in batches.items() if not batch.free]
+    return Turn(set(batches), uploads, wanted, complete, list(batches.values()), rows, [])
+
+
+async def _claim(engine: AsyncEngine, turn: Turn, strategy: Strategy) -> None:
+    async with engine.begin() as conn:
+        with _noted(conn, turn.said):
+            now = (await trackers.lock(conn, turn.batch_ids)).now
+            if turn.uploads:
+                list(await essays.holders(conn, turn.uploads))
+            await claims.claim(conn, turn.wanted, now, strategy)
+            if turn.complete:
+                await essays.filled(conn, turn.complete)
+            await trackers.save(conn, turn.changed)
+            await outbox.put(conn, turn.rows)
+
+
+async def _repeat(connection: asyncpg.Connection, turn: Turn) -> None:
+    async with connection.transaction():
+        for statement, parameters in turn.said:
+            await connection.fetch(statement, *parameters)
+
+
+@contextmanager
+def _noted(conn: AsyncConnection, said: Said) -> Iterator[None]:
+    def note(*call: Any) -> None:  # noqa: ANN401 - as SQLAlchemy calls it
+        said.append((call[2], call[3]))
+
+    event.listen(conn.sync_connection, "before_cursor_execute", note)
+    yield
+    event.remove(conn.sync_connection, "before_cursor_execute", note)
+
+
+@asynccontextmanager
+async def _filled(ground: Ground, case: Case) -> AsyncIterator[AsyncEngine]:
+    async with ground.database() as url:
+        engine = create_engine(for_sqlalchemy(url), Limits(), pool_size=case.connections)
+        async with engine.begin() as conn:
+            await case.crowd.add(conn)
+        yield engine
+        await engine.dispose()
+
+
+@asynccontextmanager
+async def _bare(engine: AsyncEngine, count: int) -> AsyncIterator[list[asyncpg.Connection]]:
+    """Connections with the settings of a worker's, without SQLAlchemy around them."""
+    pooled = [await engine.raw_connection() for _ in range(count)]
+    yield [cast("asyncpg.Connection", connection.driver_connection) for connection in pooled]
+    for connection in pooled:
+        connection.close()
+
+
+async def _timed(work: Iterable[Coroutine[None, None, None]]) -> float:
+    started = time.perf_counter()
+    await asyncio.gather(*work)
+    return time.perf_counter() - started
+
+
+def _content(batch_id: str, number: int) -> tuple[str, Content]:
+    envelope = read_content(make.content(batch_id, number=number))
+    return batch_id, Content(envelope.data, envelope.correlation_id)
+
+
+def _number(name: str) -> int:
+    return int(name.rpartition("-")[2])
