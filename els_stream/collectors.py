@@ -141,7 +141,9 @@ def of_purge(purge: PurgeFigures) -> Iterator[Metric]:
         "els_purge_last_started_timestamp_seconds", "When the last purge began, since the epoch.", purge.started_at
     )
     yield GaugeMetricFamily(
-        "els_purge_last_finished", "0 if nothing that the last purge did was committed, else 1.", purge.finished
+        "els_purge_last_finished",
+        "1 if the last purge came to its end; 0 while it is at work, or if it was broken off.",
+        purge.finished,
     )
 
 
