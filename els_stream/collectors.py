@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from operator import attrgetter
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -18,7 +18,24 @@ from els_stream.handlers.recounting import Heal
 from els_stream.statements.gauges import Figures, PurgeFigures
 
 if TYPE_CHECKING:
-    from els_stream.metrics import PartitionLag, RelayCounts
+    from els_stream.metrics import PartitionLag
+
+
+class RelayCounts(Protocol):
+    """The part of RelayStatus that is shown."""
+
+    @property
+    def shares(self) -> int: ...
+    @property
+    def relays(self) -> int: ...
+    @property
+    def in_flight(self) -> int: ...
+    @property
+    def acked(self) -> int: ...
+    @property
+    def refused(self) -> int: ...
+    @property
+    def troubles(self) -> Collection[str]: ...
 
 
 class LagCollector(Collector):
@@ -123,7 +140,11 @@ class FiguresCollector(Collector):
         yield labelled("els_dead_letters", "Dead letters not settled, by reason.", "reason", figures.dead_letters)
         for name, meaning, value in (
             ("els_parked_oldest_seconds", "Age of the oldest parked event.", figures.parked_oldest_seconds),
-            ("els_outbox_rows", "Events committed and not yet acknowledged by the broker.", figures.outbox_rows),
+            (
+                "els_outbox_rows",
+                "Events that the broker has not yet, up to 100 000.",
+                figures.outbox_rows,
+            ),
             ("els_outbox_held_rows", "Outbox rows that can't be sent as they are.", figures.outbox_held),
             ("els_outbox_oldest_seconds", "Age of the oldest outbox row.", figures.outbox_oldest_seconds),
             ("els_figures_age_seconds", "How long ago these figures were read.", monotonic() - self._read_at),

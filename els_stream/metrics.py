@@ -24,6 +24,7 @@ from els_stream.collectors import (
     LatencyCollector,
     PoolCollector,
     RelayCollector,
+    RelayCounts,
 )
 from els_stream.contracts.reasons import DeadLetterReason
 from els_stream.contracts.topics import INPUT_TOPICS
@@ -75,23 +76,6 @@ class Stamped(Protocol):
 
     @property
     def input_ms(self) -> int | None: ...
-
-
-class RelayCounts(Protocol):
-    """The part of RelayStatus that is shown."""
-
-    @property
-    def shares(self) -> int: ...
-    @property
-    def relays(self) -> int: ...
-    @property
-    def in_flight(self) -> int: ...
-    @property
-    def acked(self) -> int: ...
-    @property
-    def refused(self) -> int: ...
-    @property
-    def troubles(self) -> Collection[str]: ...
 
 
 class Metrics:
@@ -175,13 +159,13 @@ class Metrics:
         )
         self._handler_seconds = Histogram(
             "els_handler_seconds",
-            "Of it, the handler: reading facts, claiming, writing outbox rows.",
+            "Duration of a micro-batch's handler: facts, claims, outbox rows.",
             ["topic"],
             buckets=SECONDS,
             registry=registry,
         )
         self._commit_seconds = Histogram(
-            "els_commit_seconds", "Of it, the commit.", ["topic"], buckets=SECONDS, registry=registry
+            "els_commit_seconds", "Duration of a micro-batch's commit.", ["topic"], buckets=SECONDS, registry=registry
         )
         build = Gauge("els_build_info", "Always 1; the labels say what runs.", ["version", "python"], registry=registry)
         build.labels(VERSION, platform.python_version()).set(1)

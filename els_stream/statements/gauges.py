@@ -10,6 +10,7 @@ from sqlalchemy import CursorResult, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from els_stream.contracts.reasons import DeadLetterReason
+from els_stream.statements import outbox
 from els_stream.statements.purge import LOCK_KEY
 
 CLASS_TYPES: Final = ("GUEST", "REGULAR")
@@ -36,16 +37,6 @@ PARKED: Final = text("""
     SELECT kind, count(*) AS events, CAST(EXTRACT(EPOCH FROM now() - min(parked_at)) AS float8) AS oldest
     FROM batch_pending_events
     GROUP BY kind
-""")
-# The first row of each share is its oldest: 64 look-ups, where min(created_at) would read the whole outbox.
-OUTBOX: Final = text("""
-    SELECT (SELECT count(*) FROM event_outbox) AS waiting,
-           (SELECT count(*) FROM event_outbox WHERE held_until IS NOT NULL) AS held,
-           CAST(greatest(0, EXTRACT(EPOCH FROM now() - min(first.created_at))) AS float8) AS oldest
-    FROM generate_series(0, 63) AS share
-    CROSS JOIN LATERAL (
-        SELECT created_at FROM event_outbox WHERE event_outbox.share = share.share ORDER BY position LIMIT 1
-    ) AS first
 """)
 DEAD_LETTERS: Final = text("""
     SELECT reason, count(*) AS letters FROM dead_letters WHERE state = 'open' GROUP BY reason
@@ -99,7 +90,7 @@ async def read_figures(conn: AsyncConnection) -> Figures:
     purged = await conn.execute(PURGED)
     parked = (await conn.execute(PARKED)).all()
     letters = (await conn.execute(DEAD_LETTERS)).all()
-    outbox = (await conn.execute(OUTBOX)).one()
+    waiting = await outbox.waiting(conn)
     purge = (await conn.execute(PURGE, {"lock_key": LOCK_KEY})).one()
     return Figures(
         active=_by_class_type(active),
@@ -108,9 +99,9 @@ async def read_figures(conn: AsyncConnection) -> Figures:
         dead_letters=dict.fromkeys(DeadLetterReason, 0) | {row.reason: row.letters for row in letters},
         parked=dict.fromkeys(PARKED_KINDS, 0) | {row.kind: row.events for row in parked},
         parked_oldest_seconds=max((row.oldest for row in parked), default=0.0),
-        outbox_rows=outbox.waiting,
-        outbox_held=outbox.held,
-        outbox_oldest_seconds=outbox.oldest or 0.0,
+        outbox_rows=waiting.rows,
+        outbox_held=waiting.held,
+        outbox_oldest_seconds=max(0.0, waiting.oldest_seconds),
         purge=PurgeFigures(*purge),
     )
 

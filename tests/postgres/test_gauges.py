@@ -7,12 +7,11 @@ import pytest
 from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from els_stream.statements import purge
+from els_stream.statements import outbox, purge
 from els_stream.statements.counts import fold
 from els_stream.statements.gauges import (
     ACTIVE,
     CLASS_TYPES,
-    OUTBOX,
     PARKED_KINDS,
     Figures,
     PurgeFigures,
@@ -251,7 +250,10 @@ async def test_the_age_of_the_outbox_costs_one_row_for_each_share(engine: AsyncE
         )
     async with engine.connect() as conn:
         await (await conn.execution_options(isolation_level="AUTOCOMMIT")).execute(text("VACUUM ANALYZE event_outbox"))
-        plan = "\n".join(await conn.scalars(text(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {OUTBOX.text}")))
+        asked = {"limit": 100, "last_share": outbox.SHARES - 1}
+        plan = "\n".join(
+            await conn.scalars(text(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {outbox._WAITING.text}"), asked)
+        )
 
     assert "Index Scan using uq_event_outbox_position" in plan
     assert "Seq Scan on event_outbox" not in plan, plan
