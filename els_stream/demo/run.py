@@ -54,7 +54,7 @@ async def _perform(settings: Settings, found: Addresses, traffic: Traffic, scree
             done = await performance.run(heard, crew, show)
         _judge(traffic, transcript, screen, done=done)
         await _prove(here, screen)
-        screen.say("`make run` keeps a worker, with its page at http://127.0.0.1:6066/.")
+        screen.say(f"`make run` keeps a worker, with its page at http://{here.web_host}:{here.web_port}/.")
 
 
 async def _prove(settings: Settings, screen: Screen) -> None:

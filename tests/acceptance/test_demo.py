@@ -94,6 +94,7 @@ async def test_demo_shows_what_came_out_and_ends_well(environment: dict[str, str
     assert (code, "✗" in said, "difference" in said) == (0, False, False), said
     assert "huleedu.els.batch.essays.ready.v1" in said
     assert "uploaded, never registered" in said
+    assert said.splitlines()[-1] == "`make run` keeps a worker, with its page at http://127.0.0.1:6066/."
     assert await left_on(addresses) == []
 
 
