@@ -18,13 +18,14 @@ export class Chart {
   constructor(title, format) {
     this.format = format;
     this.now = el("strong", {}, "–");
-    this.most = el("span", { class: "most" });
+    this.most = el("span");
+    this.span = el("span", { class: "span" });
     this.area = shape("path", { class: "area" });
     this.line = shape("path", { class: "line" });
     this.svg = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" });
     this.svg.append(this.area, this.line);
     this.title = title;
-    this.node = el("figure", { class: "chart" }, el("figcaption", {}, el("span", {}, title), this.now), this.svg, this.most);
+    this.node = el("figure", { class: "chart" }, el("figcaption", {}, el("span", {}, title), this.now), this.svg, el("span", { class: "most" }, this.most, this.span));
   }
 
   draw(values, stepSeconds) {
@@ -34,8 +35,9 @@ export class Chart {
     const span = duration(steps * stepSeconds);
     const highest = known.length ? Math.max(...known) : null;
     setText(this.now, last === undefined ? "–" : this.format(last));
-    setText(this.most, highest === null ? "nothing yet" : `at most ${this.format(highest)} in the last ${span}`);
-    this.svg.setAttribute("aria-label", `${this.title}: now ${this.now.textContent}, ${this.most.textContent}`);
+    setText(this.most, highest === null ? "nothing yet" : `at most ${this.format(highest)}`);
+    setText(this.span, highest === null ? "" : ` in the last ${span}`);
+    this.svg.setAttribute("aria-label", `${this.title}: now ${this.now.textContent}, ${this.most.textContent}${this.span.textContent}`);
     const { line, area } = outline(thinned(values, steps), highest || 1);
     this.line.setAttribute("d", line);
     this.area.setAttribute("d", area);

@@ -97,14 +97,14 @@ function ledger(status) {
 
 function purge(status) {
   const { enabled, guest_days: days, interval_hours: hours } = status.retention;
-  const keeps = enabled ? `finished GUEST batches for ${many(days, "day")}; due every ${duration(hours * 3600)}` : "everything: ELS_PURGE_ENABLED is off in this worker";
+  const keeps = enabled ? `GUEST batches for ${many(days, "day")}; due every ${duration(hours * 3600)}` : "everything: ELS_PURGE_ENABLED is off in this worker";
   const purged = status.figures ? `${byClass(status.figures.purged)} batches, ever` : "–";
   const last = status.purges?.[0];
   return facts(["keeps", keeps], ["removed", purged], ["last run", last ? run(last, status) : "none yet"]);
 }
 
 function run(last, status) {
-  const age = last.older_than_days === null ? "" : `, older than ${many(last.older_than_days, "day")}`;
+  const age = last.older_than_days === null ? "" : ` over ${many(last.older_than_days, "day")}`;
   const what = `${last.action.replaceAll("_", " ")}, ${many(last.batches, "batch", "batches")}${age}`;
   if (last.finished_at !== null) return `${what}; ended ${ago(last.finished_at, status.at)}`;
   if (status.figures?.purge.running) return `${what} so far; began ${ago(last.started_at, status.at)}, and runs`;
