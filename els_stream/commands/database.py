@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import click
 
@@ -12,7 +13,8 @@ from els_stream.settings import load_settings
 
 
 @click.command(epilog=exit_codes())
-def migrate() -> None:
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+def migrate(*, as_json: bool) -> None:
     """Bring the database to the newest schema.
 
     Safe while workers run, and from several places at once: one migrates, the others wait.
@@ -23,4 +25,4 @@ def migrate() -> None:
     configure_logging(settings.log_level, settings.log_format)
     asyncio.run(schema.upgrade(settings.database))
     head, _ = schema.revisions()
-    click.echo(f"the schema is at revision {head}")
+    click.echo(json.dumps({"revision": head}) if as_json else f"the schema is at revision {head}")

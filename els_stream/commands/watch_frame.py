@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 BLOCKS: Final = "▁▂▃▄▅▆▇█"
 SPARK: Final = 36
-BAR: Final = 20
+BAR: Final = 14
 LINES_AROUND: Final = 16
 FEWEST: Final = 3
 STATES: Final = {

@@ -1,18 +1,27 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from els_stream.contracts.topics import BATCH_REGISTERED, DEAD_LETTER
 from els_stream.dev.servers import Addresses, EmbeddedServers
 from els_stream.errors import ServersUnavailable
 from els_stream.topics import TOPICS, Created, Different, Present, TopicPlan, delete_topics, ensure_topics
+from tests.commanding import els
 
 
-async def test_topics_are_created_once_and_then_present(addresses: Addresses, topic_prefix: str) -> None:
+async def test_topics_are_created_once_and_then_present(addresses: Addresses, database: str, topic_prefix: str) -> None:
     names = [topic_prefix + plan.topic for plan in TOPICS]
+
+    named = {"ELS_BROKER_URL": addresses.broker, "ELS_DATABASE_URL": database, "ELS_TOPIC_PREFIX": topic_prefix}
 
     assert await ensure_topics(addresses.broker, topic_prefix) == [Created(name) for name in names]
     assert await ensure_topics(addresses.broker, topic_prefix) == [Present(name) for name in names]
+    told = await els(named, "topics", "--json")
+    assert [json.loads(line) for line in told.stdout.splitlines()] == [
+        {"state": "present", "topic": name} for name in names
+    ]
 
     await delete_topics(addresses.broker, names)
 

@@ -161,6 +161,8 @@ async def test_drop_asks_for_yes_and_says_how_many(
     rows = await school.rows("SELECT value, message FROM dead_letters WHERE state = 'dropped'")
     assert {row.value for row in rows} == {None}
     assert all(row.message.endswith(r": April\x1bfools]") for row in rows)
+    rest = await els(environment, "dlq", "drop", "--all", "--yes", "--json")
+    assert json.loads(rest.stdout) == {"outcome": "dropped", "dead_letters": 1}
 
 
 async def test_a_database_that_is_away_ends_with_3_and_one_line_without_its_password(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from els_stream import schema
 from els_stream.errors import SchemaOutdated, ServersUnavailable
 from els_stream.schema import Current, Newer, Outdated
 from tables import Base
+from tests.commanding import els
 from tests.postgres.catalogue import catalogue
 
 pytestmark = pytest.mark.integration
@@ -107,6 +109,12 @@ async def test_a_revision_before_the_head_is_outdated(empty_database: str, monke
         assert await schema.check(conn) == Outdated(HEAD, "9999")
         with pytest.raises(SchemaOutdated, match=f"is at revision {HEAD}, this code needs 9999"):
             await schema.require(conn)
+
+
+async def test_the_command_tells_programs_too_where_the_schema_is(database: str) -> None:
+    told = await els({"ELS_BROKER_URL": "127.0.0.1:1", "ELS_DATABASE_URL": database}, "migrate", "--json")
+
+    assert json.loads(told.stdout) == {"revision": HEAD}
 
 
 async def test_an_upgrade_repeated_changes_nothing(empty_database: str) -> None:
