@@ -7,7 +7,6 @@ outbox and in its WAL.
 
 import json
 from collections.abc import Iterable
-from json.encoder import encode_basestring_ascii as _quoted
 from typing import Final
 
 from els_stream.contracts.outgoing import SOURCE_SERVICE

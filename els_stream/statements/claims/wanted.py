@@ -64,14 +64,16 @@ def name_essays(wanted: Sequence[Wanted], rows: Iterable[Sequence[Any]]) -> list
 
     Raises InventoryMismatch where the database had the content in a slot that the facts before did not show.
     """
-    claimed = {(row.batch_id, row.file_upload_id): row for row in rows}
+    # By place, as every strategy answers: the names of a row are looked up at each use.
+    claimed = {(batch_id, upload_id): (essay_id, created) for batch_id, upload_id, essay_id, created in rows}
     missing = []
     for one in wanted:
-        row = claimed.get((one.batch.batch_id, one.slot.file_upload_id))
-        if row is None:
+        found = claimed.get((one.batch.batch_id, one.slot.file_upload_id))
+        if found is None:
             missing.append(one)
             continue
-        if not row.created:
-            raise InventoryMismatch(f"essay {row.essay_id!r} holds a content that its batch's facts did not show")
-        one.slot.essay_id = row.essay_id
+        essay_id, created = found
+        if not created:
+            raise InventoryMismatch(f"essay {essay_id!r} holds a content that its batch's facts did not show")
+        one.slot.essay_id = essay_id
     return missing
