@@ -27,7 +27,7 @@ def all_ratios(sections: Sequence[Section]) -> dict[str, float]:
 
 def as_table(sections: Sequence[Section]) -> Table:
     table = Table(title="els_stream, measured", show_lines=False)
-    table.add_column("what")
+    table.add_column("what", overflow="fold")
     table.add_column("value", justify="right")
     table.add_column("unit")
     for section in sections:
