@@ -70,11 +70,17 @@ class Crowd:
     def essay_id(self, number: int, slot: int) -> str:
         return f"essay-{number:08}-{slot:05}"
 
+    async def add_trackers(self, conn: AsyncConnection, first: int = 1, last: int | None = None) -> None:
+        """Those from `first` to `last`, or all; their slots are another matter."""
+        asked = {"name": self.name, "slots": self.slots, "filled": self.filled, "days": self.days}
+        asked |= {"first": first, "last": last or self.batches}
+        await conn.execute(_TRACKERS, {**asked, "inventory": self.inventory})
+
     async def add(self, conn: AsyncConnection, first: int = 1, last: int | None = None) -> None:
         """All of them, or those from `first` to `last`."""
+        await self.add_trackers(conn, first, last)
         asked = {"name": self.name, "slots": self.slots, "filled": self.filled}
         asked |= {"first": first, "last": last or self.batches}
-        await conn.execute(_TRACKERS, {**asked, "inventory": self.inventory, "days": self.days})
         await conn.execute(_ESSAYS, asked)
         if self.inventory is Inventory.SLOT_ASSIGNMENTS:
             await conn.execute(_SLOTS, {"name": self.name})

@@ -31,6 +31,9 @@ BENCHMARKS: Final = (
     Benchmark("latency", "latency"),
     Benchmark("claims", "claims"),
     Benchmark("seeds", "seeds"),
+    Benchmark("costs", "costs"),
+    Benchmark("purging", "purging"),
+    Benchmark("growth", "growth", GROWTH),
 )
 
 

@@ -1,0 +1,69 @@
+"""Contents that come at a steady rate, whatever the database is busy with, as the intake's micro-batches."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Final
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from els_stream.contracts import topics
+from els_stream.contracts.records import RawRecord
+from els_stream.statements import outbox
+from els_stream.statements.outbox import SHARES
+from tests import factories as make
+from tests.crowd import Crowd
+from tests.postgres.flow import Flow
+from tests.postgres.school import handlers_by_topic
+
+MOST_TOGETHER: Final = 1000
+TICK_SECONDS: Final = 0.002
+
+
+@dataclass
+class Steady:
+    """Fills the free slots of a crowd, `rate` contents a second; each is timed from when it is due to its commit."""
+
+    engine: AsyncEngine
+    crowd: Crowd
+    rate: int = 1000
+    sent: int = 0
+    flow: Flow = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.flow = Flow(self.engine, handlers_by_topic()[topics.CONTENT_PROVISIONED])
+
+    async def latencies(self, going: Callable[[], bool]) -> list[float]:
+        """Until it is not `going` any more; what is due by then is not measured."""
+        began, first = time.perf_counter(), self.sent
+        taken: list[float] = []
+        while going():
+            due = min(int((time.perf_counter() - began) * self.rate) - len(taken), MOST_TOGETHER)
+            if due <= 0:
+                await asyncio.sleep(TICK_SECONDS)
+                continue
+            await self.flow.micro_batch([self._content(first + len(taken) + n) for n in range(due)])
+            now = time.perf_counter() - began
+            taken += [now - (len(taken) + n) / self.rate for n in range(due)]
+            self.sent = first + len(taken)
+        return taken
+
+    def _content(self, number: int) -> RawRecord:
+        batch_id = self.crowd.batch_id(number // self.crowd.slots + 1)
+        value = make.content(batch_id, number=number % self.crowd.slots)
+        return make.record(topics.CONTENT_PROVISIONED, value, offset=number, key=batch_id.encode())
+
+
+async def keep_empty(engine: AsyncEngine) -> None:
+    """The outbox, as a relay would; until it is cancelled."""
+    for _ in count():
+        async with engine.connect() as conn:
+            rows = await outbox.fetch(conn, range(SHARES), rows=2000, size=2**30)
+            if rows:
+                await outbox.delete(conn, rows)
+                await conn.commit()
+        await asyncio.sleep(0.05)
