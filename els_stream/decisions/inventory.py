@@ -101,9 +101,7 @@ class Inventory:
             return outcomes.AlreadyExcess()
         slot = self.by_upload.get(upload)
         if upload in self.excess_by_upload or (slot is not None and slot.text_storage_id is not None):
-            return outcomes.Refused(
-                DeadLetterReason.UPLOAD_ALREADY_PROVISIONED, "this upload was provisioned with another text"
-            )
+            return outcomes.another_text()
         if self.batch.free == 0:  # full, or complete with this upload's failure in a slot: too late to take it over
             return self._refuse_as_excess(content)
         return self._assign(content, slot)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, get_args
 
+from els_stream.contracts.reasons import DeadLetterReason
 from els_stream.values import value
 
 if TYPE_CHECKING:
-    from els_stream.contracts.reasons import DeadLetterReason
     from els_stream.decisions.batch import Slot
 
 
@@ -126,6 +126,10 @@ class Refused:
     label: ClassVar[str] = "dead_letter"
     reason: DeadLetterReason
     message: str
+
+
+def another_text() -> Refused:
+    return Refused(DeadLetterReason.UPLOAD_ALREADY_PROVISIONED, "this upload was provisioned with another text")
 
 
 Outcome = (

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from els_stream.contracts.reasons import DeadLetterReason
 from els_stream.crash_points import CrashPoint, reach
 from els_stream.decisions.batch import BatchState, Confirmation, Content, Failure
-from els_stream.decisions.outcomes import AlreadyParked, Parked, Refused
+from els_stream.decisions.outcomes import AlreadyParked, Parked, Refused, another_text
 from els_stream.errors import InventoryMismatch
 from els_stream.handlers.handler import unheard
 from els_stream.handlers.recounting import Doubts, Heals
@@ -59,11 +59,15 @@ class Arrival:
     def batch_id(self) -> str:
         return self.parkable.batch_id
 
+    @property
+    def text_id(self) -> str | None:
+        return self.payload.event.text_storage_id if isinstance(self.payload, Content) else None
+
 
 def content_arrival(incoming: Incoming[EssayContentProvisionedV1]) -> Arrival:
     event = incoming.event
     return Arrival(
-        PendingEvent(event.batch_id, PendingKind.CONTENT, event.text_storage_id, incoming.record),
+        PendingEvent(event.batch_id, PendingKind.CONTENT, event.file_upload_id, incoming.record),
         Content(event, incoming.correlation_id, incoming),
     )
 
@@ -106,7 +110,7 @@ async def admit(
     know what their counters do not. The next try recounts them first.
     """
     if policy.advisory_locks:
-        await lock_contents(conn, [(a.batch_id, a.parkable.subject) for a in arrivals])
+        await lock_contents(conn, [(a.batch_id, a.text_id or a.parkable.subject) for a in arrivals])
     batches = await trackers.lock(conn, {arrival.batch_id for arrival in arrivals})
     locked()
     await policy.doubts.resolve(conn, batches, policy.strategy)
@@ -152,12 +156,12 @@ async def _park(
     parked: list[PendingEvent] = []
     for arrival in arrivals:
         batch = batches[arrival.batch_id]
-        if arrival.parkable.identity in known:
-            outcomes.append(AlreadyParked())
+        if (identity := arrival.parkable.identity) in known:
+            outcomes.append(AlreadyParked() if known[identity] == arrival.text_id else another_text())
         elif batch.parked >= max_parked:
             outcomes.append(Refused(DeadLetterReason.TOO_MANY_PARKED, f"{max_parked} events wait for this batch"))
         else:
-            known.add(arrival.parkable.identity)
+            known[identity] = arrival.text_id
             batch.parked += 1
             parked.append(arrival.parkable)
             outcomes.append(Parked())

@@ -27,7 +27,7 @@ class PendingKind(StrEnum):
 
 @value
 class PendingEvent:
-    """A parked record. `subject` is what makes a second delivery a repeat: text id, upload id, event id."""
+    """A parked record. `subject` is what makes a second delivery a repeat: upload id, event id."""
 
     batch_id: str
     kind: PendingKind
@@ -39,8 +39,11 @@ class PendingEvent:
         return self.batch_id, self.kind.value, self.subject
 
 
+# A content is known by its upload: the same text by another may have to stand in for it, should that be refused.
 _KNOWN = text("""
-    SELECT p.batch_id, p.kind, p.subject
+    SELECT p.batch_id, p.kind, p.subject,
+           CASE WHEN p.kind = 'content_provisioned'
+                THEN CAST(convert_from(p.value, 'UTF8') AS json) #>> '{data,text_storage_id}' END AS text_id
     FROM unnest(CAST(:batch_ids AS text[]), CAST(:kinds AS text[]), CAST(:subjects AS text[]))
          AS i (batch_id, kind, subject)
     CROSS JOIN LATERAL (
@@ -70,8 +73,8 @@ _DRAIN = text("""
 """)
 
 
-async def known(conn: AsyncConnection, events: Collection[PendingEvent]) -> set[tuple[str, str, str]]:
-    """The identities, out of these, that are parked already."""
+async def known(conn: AsyncConnection, events: Collection[PendingEvent]) -> dict[tuple[str, str, str], str | None]:
+    """The identities, out of these, that are parked already, with the text ids of contents."""
     rows = await conn.execute(
         _KNOWN,
         {
@@ -80,7 +83,7 @@ async def known(conn: AsyncConnection, events: Collection[PendingEvent]) -> set[
             "subjects": [e.subject for e in events],
         },
     )
-    return {(row.batch_id, row.kind, row.subject) for row in rows}
+    return {(row.batch_id, row.kind, row.subject): row.text_id for row in rows}
 
 
 async def park(conn: AsyncConnection, events: Sequence[PendingEvent]) -> None:

@@ -128,10 +128,10 @@ CHECKS: Final = (
         FROM batch_excess_content x JOIN essay_states e USING (batch_id, file_upload_id)
         WHERE e.text_storage_id IS NOT NULL
         UNION ALL
-        SELECT format('content %s of batch %s is parked and assigned', p.subject, p.batch_id)
+        SELECT format('content %s of batch %s is parked and assigned', e.text_storage_id, p.batch_id)
         FROM batch_pending_events p JOIN essay_states e
-             ON e.batch_id = p.batch_id AND e.text_storage_id = p.subject
-        WHERE p.kind = 'content_provisioned'
+             ON e.batch_id = p.batch_id AND e.file_upload_id = p.subject
+        WHERE p.kind = 'content_provisioned' AND e.text_storage_id IS NOT NULL
         UNION ALL
         SELECT format('batch %s has excess content and %s free slots', t.batch_id, t.free_count)
         FROM batch_essay_trackers t

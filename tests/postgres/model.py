@@ -34,7 +34,8 @@ class Letter:
     @property
     def identity(self) -> tuple[str, str]:
         """What makes a second parked letter a repeat of the first."""
-        subject = {"content": self.text, "failure": self.upload}.get(self.kind, f"{self.essays}/{self.class_id}")
+        by_upload = self.kind in {"content", "failure"}
+        subject = self.upload if by_upload else f"{self.essays}/{self.class_id}"
         return self.kind, subject
 
 
@@ -174,8 +175,8 @@ class Model:
         return "registered"
 
     def _park(self, batch: ModelBatch, letter: Letter) -> str:
-        if letter.identity in batch.parked:
-            return "already_parked"
+        if (before := batch.parked.get(letter.identity)) is not None:
+            return "already_parked" if before.text == letter.text else self._bury(letter, "upload_already_provisioned")
         if len(batch.parked) >= MAX_PARKED:
             return self._bury(letter, "too_many_parked")
         batch.parked[letter.identity] = letter

@@ -240,12 +240,12 @@ async def test_what_is_parked_too_long_becomes_dead_letters_and_its_tracker_goes
 
     assert [await forgotten.give_up(), await forgotten.give_up()] == [3, 0]
     assert await school.reasons() == ["never_registered"] * 3
-    rows = await school.rows("SELECT source_topic, batch_id FROM dead_letters ORDER BY id")
-    assert [row.source_topic for row in rows] == [
+    rows = await school.rows("SELECT source_topic, batch_id FROM dead_letters")
+    assert {row.source_topic for row in rows} == {
         topics.CONTENT_PROVISIONED,
         topics.VALIDATION_FAILED,
         topics.ASSOCIATIONS_CONFIRMED,
-    ]
+    }
     assert {row.batch_id for row in rows} == {make.BATCH}
     assert await school.rows("SELECT batch_id FROM batch_essay_trackers") == []
 

@@ -122,7 +122,7 @@ class Domain(RuleBasedStateMachine):
         if then == "relay":
             self.runner.run(self.school.execute("DELETE FROM event_outbox"))
             self.model.relay()
-        elif then == "purge":
+        elif then == "purge" and not any(desk.waiting for desk in self.desks):  # who waits has some locks, not all
             self.runner.run(purge_guests(self.school.engine, AT_ONCE, stop=asyncio.Event(), progress=lambda _: None))
             self.model.purge({batch_id for desk in self.desks if desk.worker for batch_id in self.locked_by(desk)})
         elif ready and (then == "let go" or all(desk.worker for desk in self.desks)):

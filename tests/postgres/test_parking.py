@@ -40,13 +40,30 @@ async def test_repeats_of_what_is_parked_park_once(school: School, *, at_once: b
     assert await school.counts() == ("unregistered", 0, 0, 0, 3)
 
 
-async def test_of_two_uploads_with_one_text_the_first_parks(school: School) -> None:
+@pytest.mark.parametrize("essays", [1, 2])
+async def test_of_two_uploads_with_one_text_the_first_takes_the_slot(school: School, essays: int) -> None:
     copied = school.content(1, text_storage_id="text-batch-of-9b-00000")
 
-    assert await school.one_by_one(school.content(0), copied) == ["parked", "already_parked"]
-    await school.together(school.registration(essays=1))
-    (slot,) = await school.slots()
-    assert slot.original_file_name == make.file_name(0)
+    assert await school.one_by_one(school.content(0), copied, copied) == ["parked", "parked", "already_parked"]
+    await school.together(school.registration(essays=essays))
+    assert [slot.original_file_name for slot in await school.slots()] == [make.file_name(0), None][:essays]
+    assert (await school.kinds())[:1] == ["assigned"]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_a_text_does_not_go_with_a_second_text_that_its_upload_may_not_bring(
+    school: School, *, at_once: bool
+) -> None:
+    """The last upload is its text's only way to a slot: it is no repeat of what is refused."""
+    second_draft = school.content(0, text_storage_id="second-draft")
+    handed_in_by_another = school.content(1, text_storage_id="second-draft")
+    deliver = school.together if at_once else school.one_by_one
+
+    assert await deliver(school.content(0), second_draft, handed_in_by_another) == ["parked", "dead_letter", "parked"]
+    await school.together(school.registration(essays=2))
+
+    assert [slot.text_storage_id for slot in await school.slots()] == ["text-batch-of-9b-00000", "second-draft"]
+    assert await school.reasons() == ["upload_already_provisioned"]
 
 
 async def test_the_registration_uses_parked_contents_in_order_of_arrival(school: School) -> None:
@@ -115,8 +132,9 @@ async def test_parked_associations_that_turn_out_wrong_are_dead_letters_of_their
     assert (await school.tracker()).associations_confirmed_at is None
 
 
-async def test_a_parked_second_text_of_an_upload_is_a_dead_letter_at_registration(school: School) -> None:
-    await school.one_by_one(school.content(0), school.content(0, text_storage_id="second-draft"))
+async def test_an_early_second_text_of_an_upload_is_a_dead_letter_at_once(school: School) -> None:
+    second_draft = school.content(0, text_storage_id="second-draft")
+    assert await school.one_by_one(school.content(0), second_draft) == ["parked", "dead_letter"]
 
     await school.together(school.registration(essays=2))
 
@@ -203,7 +221,7 @@ async def test_a_micro_batch_of_early_and_timely_contents_gives_each_its_own_fat
 
 async def test_a_parked_record_that_a_later_release_cannot_read_is_a_dead_letter_and_not_lost(school: School) -> None:
     await school.one_by_one(school.content(0), school.content(1))
-    await school.execute("UPDATE batch_pending_events SET value = '{}' WHERE subject = 'text-batch-of-9b-00000'")
+    await school.execute("UPDATE batch_pending_events SET value = '{}' WHERE subject = 'upload-batch-of-9b-00000'")
 
     assert await school.together(school.registration(essays=1)) == ["registered"]
     assert await school.reasons() == ["contract_violation"]

@@ -145,15 +145,15 @@ async def test_what_was_replayed_parked_and_given_up_is_not_lost(school: School)
 async def test_a_parked_replay_that_its_registration_refuses_has_another_letter(school: School) -> None:
     school.handlers = handlers_by_topic(max_parked=1)
     await school.together(school.content(0))
-    letter = await buried(school, school.content(0, text_storage_id="second-draft"))
+    letter = await buried(school, school.associations(["an-essay-of-9a"]))
     school.handlers = handlers_by_topic()
     assert await replayed(school, letter) == Accepted("parked")
 
-    await school.together(school.registration(essays=2))
+    await school.together(school.registration(essays=2, class_id=CLASS))
 
     assert await states(school) == [
         ("too_many_parked", "replayed", None),
-        ("upload_already_provisioned", "open", letter),
+        ("unknown_essay", "open", letter),
     ]
 
 

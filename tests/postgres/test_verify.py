@@ -187,8 +187,8 @@ BROKEN = [
     ),
     pytest.param(
         "I5",
-        ["UPDATE batch_pending_events SET source_offset = 1000 WHERE subject = 'text-early-00000'"],
-        ["parked text-early-00000 of batch early, huleedu.file.essay.content.provisioned.v1/0 at 1000, is not behind"],
+        ["UPDATE batch_pending_events SET source_offset = 1000 WHERE subject = 'upload-early-00000'"],
+        ["parked upload-early-00000 of batch early, huleedu.file.essay.content.provisioned.v1/0 at 1000, is not"],
         id="parked from the future",
     ),
     pytest.param(
