@@ -247,7 +247,9 @@ async def test_with_a_token_everything_but_probes_and_metrics_needs_it(
         for path in ("/livez", "/readyz", "/metrics"):
             assert (await worker.get(path))[0] == 200
         for path in ("/", "/page/main.js", "/api/status", "/api/batches/x", "/nothing"):
-            assert (await ask(worker, path))[1]["code"] == "unauthenticated"
+            status, problem = await ask(worker, path)
+            assert (status, problem["code"]) == (401, "unauthenticated")
+        assert (await ask(worker, "/api/status", Authorization=f"Bearer {TOKEN}x"))[0] == 401
         assert (await ask(worker, "/api/status", Authorization=f"Bearer {TOKEN}"))[0] == 200
         async with worker.http.get(
             worker.url + "/", headers={"Authorization": aiohttp.encode_basic_auth("anybody", TOKEN)}
