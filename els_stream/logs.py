@@ -25,7 +25,8 @@ _QUOTED_DATA = re.compile(
     r"^(DETAIL:|CONTEXT:|\[parameters:|\[SQL:).*?(?=\n\n(?:The above exception|During handling)|\Z)",
     re.MULTILINE | re.DOTALL,
 )
-_CHATTY = ("aiokafka", "alembic", "asyncio", "faust", "mode", "sqlalchemy")
+# SQLAlchemy logs for a pool under the name of the pool's class, which is ours.
+_CHATTY = ("aiokafka", "alembic", "asyncio", "els_stream.database", "faust", "mode", "sqlalchemy")
 
 
 def configure_logging(level: str, style: Style) -> None:
