@@ -82,7 +82,7 @@ async def _beside(engine: AsyncEngine, scale: Scale) -> list[Figure]:
     quiet = await steady.latencies(_for_seconds(QUIET_SECONDS[scale]))
     started = time.monotonic()
     plan = PurgePlan(DAYS)
-    purge = asyncio.create_task(purge_guests(engine, plan, stopping=lambda: False, progress=lambda _: None))
+    purge = asyncio.create_task(purge_guests(engine, plan, stop=asyncio.Event(), progress=lambda _: None))
     busy = await steady.latencies(lambda: not purge.done())
     seconds = time.monotonic() - started
     relay.cancel()
