@@ -25,7 +25,7 @@ STATEMENTS = 9
 MICRO_BATCH = 500
 SLOTS = 30
 
-WAL_BYTES_PER_ESSAY = 2700
+WAL_BYTES_PER_ESSAY = 2600
 """Recorded: 36-character ids, batches of 30 that fill one after the other, outbox and its emptying in it."""
 
 WAL_WRITTEN = """
