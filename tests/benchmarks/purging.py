@@ -25,7 +25,7 @@ from els_stream.database import Limits, create_engine
 from els_stream.decisions.purging import Purged
 from els_stream.handlers.purging import PurgePlan, purge_guests
 from els_stream.settings import Settings
-from els_stream.statements import browsing, gauges
+from els_stream.statements import browsing, counts, gauges
 from els_stream.statements.browsing import BatchFilter
 from els_stream.verify.run import verify
 from tests.benchmarks.ground import Ground, ground
@@ -59,6 +59,8 @@ async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
         yield Section("the claims beside a purge, 1,000 contents a second", await _beside(engine, scale))
         yield Section("tables around the purge", [*before, *await _sizes(engine, "after")])
         await _fill(engine, Crowd("done", MANY[scale], 1, 1), slots=False)
+        async with engine.begin() as conn:
+            await counts.fold(conn)  # as a worker does every minute
         yield await _looks(engine, f"{MANY[scale]:,} batches, as they came")
         async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
             await conn.execute(text("VACUUM ANALYZE batch_essay_trackers"))
