@@ -51,7 +51,7 @@ def _tell(seconds: float, cpu: float) -> None:
 
 def main(broker: str, topic: str, records: str) -> None:
     app = stock_app(broker, topic, int(records))
-    faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False).execute_from_commandline()
+    faust.Worker(app, loglevel="CRITICAL", quiet=True, redirect_stdouts=False).execute_from_commandline()
 
 
 if __name__ == "__main__":
