@@ -52,6 +52,7 @@ SIZES: Final = text("""
 
 
 async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
+    scale = Scale.QUICK if scale is Scale.QUICK else Scale.FULL
     async with ground.place() as settings, _engine(settings) as engine:
         await _fill(engine, Crowd("old", OLD[scale], SLOTS, SLOTS, days=2 * DAYS))
         yield await _proof(settings, OLD[scale] * SLOTS)

@@ -32,7 +32,7 @@ BENCHMARKS: Final = (
     Benchmark("claims", "claims"),
     Benchmark("seeds", "seeds"),
     Benchmark("costs", "costs"),
-    Benchmark("purging", "purging"),
+    Benchmark("purging", "purging", GROWTH),
     Benchmark("growth", "growth", GROWTH),
 )
 
