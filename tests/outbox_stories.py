@@ -28,7 +28,7 @@ CROSSING: Final = (
 def row(batch: str, sequence: int, topic: str = topics.SLOT_ASSIGNED, *, padding: int = 0) -> OutboxRow:
     value = json.dumps({"batch": batch, "sequence": sequence, "padding": "x" * padding}).encode()
     headers = (("ce_subject", batch.encode()), ("odd", b"\x00\xff"))
-    event = OutboundEvent(event_id(topic, batch, str(sequence)), topic, batch.encode(), value, headers)
+    event = OutboundEvent.with_headers(event_id(topic, batch, str(sequence)), topic, batch.encode(), value, headers)
     return OutboxRow(batch, sequence, event)
 
 

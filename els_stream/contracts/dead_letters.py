@@ -32,7 +32,9 @@ def dead_letter(record: RawRecord, reason: DeadLetterReason, message: str, *, ba
         ("dlq_offset", b"%d" % record.offset),
         ("dlq_timestamp", b"%d" % record.timestamp),
     )
-    return _fitting(OutboundEvent(identity, topics.DEAD_LETTER, record.key, record.value, record.headers + ours), ours)
+    return _fitting(
+        OutboundEvent.with_headers(identity, topics.DEAD_LETTER, record.key, record.value, record.headers + ours), ours
+    )
 
 
 def _fitting(whole: OutboundEvent, ours: Headers) -> OutboundEvent:
@@ -44,11 +46,13 @@ def _fitting(whole: OutboundEvent, ours: Headers) -> OutboundEvent:
         ("dlq_value_size", b"%d" % len(value)),
         ("dlq_value_sha256", hashlib.sha256(value).hexdigest().encode()),
     )
-    event = OutboundEvent(whole.event_id, whole.topic, whole.key, None, whole.headers + about_value)
+    event = OutboundEvent.with_headers(whole.event_id, whole.topic, whole.key, None, whole.headers + about_value)
     if event.size > MAX_RECORD_BYTES:
-        event = OutboundEvent(
+        event = OutboundEvent.with_headers(
             whole.event_id, whole.topic, whole.key, None, (*ours, *about_value, ("dlq_headers_omitted", b"true"))
         )
     if event.size > MAX_RECORD_BYTES:
-        event = OutboundEvent(whole.event_id, whole.topic, None, None, (*event.headers, ("dlq_key_omitted", b"true")))
+        event = OutboundEvent.with_headers(
+            whole.event_id, whole.topic, None, None, (*event.headers, ("dlq_key_omitted", b"true"))
+        )
     return event

@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from json import JSONEncoder
-from typing import Final
+from json import encoder
+from typing import Final, Self
 from uuid import UUID
 
 from msgspec import convert
+from msgspec.json import encode
 
 from els_stream.contracts.event_ids import written_event_id
-from els_stream.contracts.headers import Headers, own_headers
+from els_stream.contracts.headers import Headers, decode_headers, encode_headers, encode_own_headers
 from els_stream.contracts.outgoing import SOURCE_SERVICE
 from els_stream.contracts.parts import format_time
 from els_stream.values import value
@@ -17,7 +18,7 @@ from els_stream.values import value
 # Brokers and our producer take 16 MiB; the rest is for what Kafka puts around a record.
 MAX_RECORD_BYTES: Final = 16 * 1024 * 1024 - 64 * 1024
 
-quoted: Final = JSONEncoder(ensure_ascii=False).encode
+quoted: Final = encoder.encode_basestring  # what `JSONEncoder(ensure_ascii=False)` calls in the end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,15 @@ class OutboundEvent:
     topic: str
     key: bytes | None
     value: bytes | None
-    headers: Headers
+    stored_headers: bytes  # as the outbox keeps them
+
+    @classmethod
+    def with_headers(cls, event_id: UUID, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> Self:
+        return cls(event_id, topic, key, value, encode_headers(headers))
+
+    @property
+    def headers(self) -> Headers:
+        return decode_headers(self.stored_headers)
 
     @property
     def size(self) -> int:
@@ -47,12 +56,17 @@ class OutboundEvent:
         return len(self.key or b"") + len(self.value or b"") + headers
 
 
+def written(identity: UUID) -> str:
+    """As `str` does, in a fifth of its time."""
+    return encode(identity)[1:-1].decode()
+
+
 def seal(topic: str, subject: str, occasion: Occasion, data: str) -> OutboundEvent:
     """`data` is compact JSON; `subject` tells this fact from others of its kind in the batch."""
     told_id = written_event_id(topic, occasion.batch_id, subject)
     identity = convert(told_id, UUID)  # a third of what its constructor costs
     time = format_time(occasion.now)
-    correlation = str(occasion.correlation_id)
+    correlation = written(occasion.correlation_id)
     trace = occasion.traceparent
     metadata = "null" if trace is None else f'{{"traceparent":{quoted(trace)}}}'
     value = (
@@ -60,12 +74,5 @@ def seal(topic: str, subject: str, occasion: Occasion, data: str) -> OutboundEve
         f'"schema_version":1,"correlation_id":"{correlation}","data_schema_uri":null,"data":{data},"metadata":{metadata}}}'
     )
     key = occasion.batch_id.encode()
-    headers = own_headers(
-        told_id.encode(),
-        topic.encode(),
-        correlation.encode(),
-        key,
-        time.encode(),
-        None if trace is None else trace.encode(),
-    )
+    headers = encode_own_headers(told_id, topic, correlation, key, time, trace)
     return OutboundEvent(identity, topic, key, value.encode(), headers)

@@ -23,7 +23,7 @@ from els_stream.contracts.outgoing import (
     ToldStorageReferences,
 )
 from els_stream.contracts.parts import CourseCode, ErrorDetail, StorageReferenceMetadata, format_time
-from els_stream.contracts.sealing import MAX_RECORD_BYTES, Occasion, OutboundEvent, quoted, seal
+from els_stream.contracts.sealing import MAX_RECORD_BYTES, Occasion, OutboundEvent, quoted, seal, written
 
 EssayAndText = tuple[str, str]
 
@@ -51,7 +51,7 @@ def slot_assigned(
     data = (
         f'{{"event":"essay.slot.assigned","batch_id":{quoted(occasion.batch_id)},"essay_id":{quoted(essay_id)},'
         f'"file_upload_id":{quoted(file_upload_id)},"text_storage_id":{quoted(text_storage_id)},'
-        f'"original_file_name":{quoted(original_file_name)},"correlation_id":"{occasion.correlation_id}",'
+        f'"original_file_name":{quoted(original_file_name)},"correlation_id":"{written(occasion.correlation_id)}",'
         f'"timestamp":"{format_time(occasion.now)}"}}'
     )
     return seal(topics.SLOT_ASSIGNED, slot_subject(essay_id, text_storage_id), occasion, data)

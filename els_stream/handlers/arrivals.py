@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from els_stream.strategies import Strategy
 
 
+_ADMITTING = frozenset({BatchState.OPEN, BatchState.CONTENT_COMPLETE, BatchState.COMPLETED})
+
+
 @dataclass(frozen=True, slots=True)
 class ArrivalPolicy:
     """`strategy` and `advisory_locks` say how slots are claimed; at most `max_parked` events wait for one batch."""
@@ -127,6 +130,8 @@ async def admit(
 async def _admit(
     conn: AsyncConnection, batches: LockedBatches, arrivals: Sequence[Arrival], policy: ArrivalPolicy
 ) -> list[Outcome]:
+    if all(batch.state in _ADMITTING for batch in batches.values()):
+        return await settle(conn, batches, [(a.batch_id, a.payload) for a in arrivals], policy.strategy)
     outcomes: dict[int, Outcome] = {}
     early: list[tuple[int, Arrival]] = []
     timely: list[tuple[int, Arrival]] = []

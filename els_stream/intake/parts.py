@@ -193,27 +193,24 @@ def one_by_one(batch: MicroBatch) -> Iterator[Run]:
 
 
 def take(parts: Sequence[Part], max_records: int, max_bytes: int) -> MicroBatch:
-    """What is queued, in fair shares over the parts, within both limits; at least one record if there is any.
+    """What is queued, one part after the other, within both limits; at least one record if there is any.
 
-    The tails move: what was taken is a transaction's business from now on.
+    So where much waits, a micro-batch is of one partition, and the next of another: records are keyed by their batch,
+    and the two don't want the same rows. The tails move: what was taken is a transaction's business from now on.
     """
-    taken: dict[Part, list[RawRecord]] = {}
-    ready = [part for part in parts if part.queue]
-    while ready and max_records > 0 and (max_bytes > 0 or not taken):
-        share = max(1, max_records // len(ready))
-        for part in ready:
-            got = taken.setdefault(part, [])
-            for _ in range(min(share, max_records, len(part.queue))):
-                size = size_of(part.queue[0])
-                if size > max_bytes and any(taken.values()):
-                    max_bytes = 0
-                    break
-                got.append(part.queue.popleft())
-                part.queued_bytes -= size
-                max_bytes -= size
-                max_records -= 1
-        ready = [part for part in ready if part.queue]
-    batch = tuple(Run(part, part.tail, records) for part, records in taken.items() if records)
-    for run in batch:
-        run.part.tail = run.hi
-    return batch
+    batch: list[Run] = []
+    for part in parts:
+        records: list[RawRecord] = []
+        while part.queue and max_records > 0:
+            size = size_of(part.queue[0])
+            if size > max_bytes and (batch or records):
+                max_records = 0
+                break
+            records.append(part.queue.popleft())
+            part.queued_bytes -= size
+            max_bytes -= size
+            max_records -= 1
+        if records:
+            batch.append(Run(part, part.tail, records))
+            part.tail = batch[-1].hi
+    return tuple(batch)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from els_stream.contracts.headers import encode_headers
 from els_stream.errors import OutboxConflict
 from els_stream.values import value
 
@@ -179,7 +178,7 @@ async def put(conn: AsyncConnection, rows: Sequence[OutboxRow]) -> None:
         "topics": [event.topic for event in events],
         "keys": [event.key for event in events],
         "values": [event.value for event in events],
-        "headers": [encode_headers(event.headers) for event in events],
+        "headers": [event.stored_headers for event in events],
         "input_ms": [row.input_ms for row in rows],
     }
     try:

@@ -108,7 +108,7 @@ async def test_dead_letters_without_key_and_value_arrive_as_they_are(
 ) -> None:
     original = row("batch-of-9b", 1).event
     headers = (("dlq_reason", b"value_missing"), ("same", b"1"), ("same", b"2"), ("nul", b"\x00"))
-    letter = OutboundEvent(original.event_id, topics.DEAD_LETTER, None, None, headers)
+    letter = OutboundEvent.with_headers(original.event_id, topics.DEAD_LETTER, None, None, headers)
     await commit(engine, [OutboxRow("topic/0/17/1769860800000", 1, letter)])
 
     async with relaying(engine, addresses.broker, topic_prefix):

@@ -63,7 +63,7 @@ async def test_nothing_to_put_asks_the_database_nothing(conn: AsyncConnection) -
 async def test_an_event_id_that_is_there_raises_whatever_the_bytes(engine: AsyncEngine, topic: str) -> None:
     first = row("batch-of-9b", 1)
     again = OutboxRow("batch-of-9b", 2, row("batch-of-9b", 1, topic).event)
-    same_id = OutboxRow("batch-of-9b", 2, type(first.event)(first.event.event_id, topic, b"", b"other", ()))
+    same_id = OutboxRow("batch-of-9b", 2, type(first.event)(first.event.event_id, topic, b"", b"other", b"[]"))
     await commit(engine, [first])
 
     for repeated in (again, same_id) if topic == topics.SLOT_ASSIGNED else (same_id,):

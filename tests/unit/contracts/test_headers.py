@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from els_stream.contracts.headers import Headers, decode_headers, encode_headers, own_headers
+from els_stream.contracts.headers import Headers, decode_headers, encode_headers, encode_own_headers, own_headers
 
 OWN = own_headers(b"an id", b"a topic", b"a chain of causes", "årskurs 9".encode(), b"noon")
 TRACED = own_headers(b"an id", b"a topic", b"a chain of causes", b"class 9b", b"noon", b"00-trace-01")
@@ -30,6 +30,13 @@ def test_headers_of_our_own_events_come_back_from_what_they_are_made_of(headers:
 
     assert decode_headers(stored) == headers
     assert stored.count(b"an id") == 1, f"each part is written once: {stored!r}"
+
+
+@pytest.mark.parametrize(("headers", "trace"), [(OWN, None), (TRACED, "00-trace-01")])
+def test_they_are_written_without_being_made(headers: Headers, trace: str | None) -> None:
+    batch_id = dict(headers)["ce_subject"]
+    stored = encode_own_headers("an id", "a topic", "a chain of causes", batch_id, "noon", trace)
+    assert stored == encode_headers(headers)
 
 
 @pytest.mark.parametrize("changed", range(len(TRACED)))

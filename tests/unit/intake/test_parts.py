@@ -53,13 +53,21 @@ def test_a_header_without_value_is_an_empty_one() -> None:
     assert part.queue[0].headers == (("trace", b""),)
 
 
-def test_what_is_taken_is_shared_between_partitions_and_moves_their_tails() -> None:
-    busy, quiet = part_at(partition=0), part_at(partition=1)
-    busy.receive(fetched(0, 100), "alpha")
+def test_one_partition_is_taken_after_the_other_and_their_tails_move() -> None:
+    quiet, busy = part_at(partition=0), part_at(partition=1)
     quiet.receive(fetched(0, 3), "alpha")
-    batch = take([busy, quiet], 20, 1_000_000)
-    assert {run.part.partition.partition: len(run.records) for run in batch} == {0: 17, 1: 3}
-    assert (busy.tail, quiet.tail) == (17, 3)
+    busy.receive(fetched(0, 100), "alpha")
+    batch = take([quiet, busy], 20, 1_000_000)
+    assert {run.part.partition.partition: len(run.records) for run in batch} == {0: 3, 1: 17}
+    assert (quiet.tail, busy.tail) == (3, 17)
+
+
+def test_where_much_waits_a_micro_batch_is_of_one_partition_so_that_two_want_other_rows() -> None:
+    parts = [part_at(partition=number) for number in range(2)]
+    for part in parts:
+        part.receive(fetched(0, 100), "alpha")
+    (run,) = take(parts, 20, 1_000_000)
+    assert (run.part, offsets((run,))) == (parts[0], list(range(20)))
 
 
 def test_a_record_larger_than_the_limit_is_taken_alone() -> None:
