@@ -17,8 +17,10 @@ from tests.benchmarks.load import Load
 from tests.benchmarks.preload import preloaded
 from tests.benchmarks.report import Figure, Scale, Section, paired_ratio
 from tests.benchmarks.runs import Run
+from tests.benchmarks.stock_faust import WITHOUT_LEADER
 
 STOCK_RECORDS: Final = {Scale.QUICK: 15_000, Scale.FULL: 30_000}
+WARM: Final = Load(2000)
 NOOP: Final = {Scale.QUICK: Load(2000), Scale.FULL: Load(6000)}
 RATE: Final = "contents/s"
 EACH: Final = "µs CPU/content"
@@ -47,6 +49,7 @@ FULL: Final = (
 
 
 async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
+    await _pair(ground, scale, WARM, workers=2)  # a broker that just started is still being compiled
     yield await _lane(ground, scale)
     for case in QUICK if scale is Scale.QUICK else FULL:
         yield await _whole(ground, scale, case)
@@ -56,11 +59,21 @@ async def _lane(ground: Ground, scale: Scale) -> Section:
     rounds = 1 if scale is Scale.QUICK else 3
     pairs = [await _pair(ground, scale, NOOP[scale], workers=0) for _ in range(rounds)]
     stock, ours = _rates(pairs)
-    return Section(
-        f"Intake alone, {NOOP[scale].contents:,} contents",
-        [Figure("stock Faust doing nothing", max(stock), RATE), Figure("our lane doing nothing", max(ours), RATE)],
-        {"intake_noop_vs_stock_faust_noop": paired_ratio(ours, stock)},
-    )
+    figures = [
+        Figure("stock Faust doing nothing", max(stock), RATE),
+        Figure("the same without its leader topic", await _without_leader(ground, scale), RATE),
+        Figure("our lane doing nothing", max(ours), RATE),
+    ]
+    ratios = {"intake_noop_vs_stock_faust_noop": paired_ratio(ours, stock)}
+    return Section(f"Intake alone, {NOOP[scale].contents:,} contents", figures, ratios)
+
+
+async def _without_leader(ground: Ground, scale: Scale) -> float:
+    async with ground.place() as settings:
+        topic = settings.topic_prefix + CONTENT_PROVISIONED
+        async with preloaded(ground.broker, topic, NOOP[scale].sent()):
+            run = await runs.stock_faust(ground.broker, topic, STOCK_RECORDS[scale], WITHOUT_LEADER)
+    return run.rate
 
 
 async def _whole(ground: Ground, scale: Scale, case: Case) -> Section:

@@ -63,9 +63,9 @@ class Run:
         return self.cpu[name] * 1e6 / self.contents
 
 
-async def stock_faust(broker: str, topic: str, records: int) -> Run:
+async def stock_faust(broker: str, topic: str, records: int, *variant: str) -> Run:
     """Its agent does nothing; timed from its first record to its last."""
-    command = (sys.executable, *STOCK, broker, topic, str(records))
+    command = (sys.executable, *STOCK, broker, topic, str(records), *variant)
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
