@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from itertools import accumulate
 from operator import attrgetter
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -15,10 +15,8 @@ from prometheus_client.utils import floatToGoString
 
 from els_stream.database import PoolUse
 from els_stream.handlers.recounting import Heal
+from els_stream.positions import PartitionLag
 from els_stream.statements.gauges import Figures, PurgeFigures
-
-if TYPE_CHECKING:
-    from els_stream.metrics import PartitionLag
 
 
 class RelayCounts(Protocol):

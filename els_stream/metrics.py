@@ -11,7 +11,6 @@ import re
 import time
 from collections import Counter as Tally
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import product
 from typing import Final, Protocol
 
@@ -34,6 +33,7 @@ from els_stream.handlers.recounting import Heal
 from els_stream.input_age import age_seconds
 from els_stream.intake.failures import Verdict
 from els_stream.intake.reports import Occurrence, Took
+from els_stream.positions import PartitionLag
 from els_stream.statements.gauges import Figures
 from els_stream.timers import TimerName
 from els_stream.version import VERSION
@@ -60,15 +60,6 @@ CAUSES: Final = {
 }
 DRIVER: Final = "driver"
 SQLSTATE: Final = re.compile(r"(?=.*\d)[0-9A-Z]{5}")
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionLag:
-    """`records` by positions: the end of the partition less what was handled."""
-
-    topic: str
-    partition: int
-    records: int
 
 
 class Stamped(Protocol):

@@ -44,3 +44,12 @@ class Span:
     lo: int
     hi: int
     mark: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionLag:
+    """`records` by positions: the end of the partition less what was handled. `topic` is the logical one."""
+
+    topic: str
+    partition: int
+    records: int

@@ -13,7 +13,8 @@ from els_stream.contracts.reasons import DeadLetterReason
 from els_stream.contracts.topics import BATCH_REGISTERED, INPUT_TOPICS
 from els_stream.database import PoolUse
 from els_stream.intake.reports import Took
-from els_stream.metrics import Metrics, PartitionLag
+from els_stream.metrics import Metrics
+from els_stream.positions import PartitionLag
 from els_stream.relay import RelayStatus
 from els_stream.settings import Settings
 from els_stream.settings_reference import rows

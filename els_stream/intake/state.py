@@ -11,8 +11,7 @@ from typing import Protocol
 from els_stream.intake.feeding import Trouble
 from els_stream.intake.lane import Lane
 from els_stream.intake.retries import Retries
-from els_stream.metrics import PartitionLag
-from els_stream.positions import Partition
+from els_stream.positions import Partition, PartitionLag
 
 
 class Positions(Protocol):

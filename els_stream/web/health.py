@@ -12,7 +12,7 @@ from enum import StrEnum
 from time import monotonic
 from typing import Protocol
 
-from els_stream.metrics import PartitionLag
+from els_stream.positions import PartitionLag
 
 
 class Code(StrEnum):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from els_stream.metrics import PartitionLag
+from els_stream.positions import PartitionLag
 from els_stream.relay.service import RelayStatus
 from els_stream.statements.gauges import Figures
 from els_stream.version import VERSION

@@ -14,7 +14,8 @@ from els_stream.contracts.topics import BATCH_REGISTERED, CONTENT_PROVISIONED
 from els_stream.database import PoolUse
 from els_stream.input_age import stamp_of
 from els_stream.intake.reports import Occurrence, Reports, Took
-from els_stream.metrics import Metrics, PartitionLag
+from els_stream.metrics import Metrics
+from els_stream.positions import PartitionLag
 from els_stream.relay import RelayStatus
 from els_stream.statements.gauges import Figures, PurgeFigures
 from els_stream.statements.outbox import WaitingRow

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from els_stream.metrics import PartitionLag
-from els_stream.positions import Partition
+from els_stream.positions import Partition, PartitionLag
 from els_stream.web.group import Ownership
 from els_stream.web.health import Code, Health, Reason
 
