@@ -53,7 +53,7 @@ Picture: TypeAlias = Callable[[Result], str]
 def bars(result: Result) -> str:
     ratios = result["ratios"]
     shown = [(label, ratios[name]) for name, label in RUNS.items() if name in ratios]
-    return svg.bars("The whole service, in contents a second", "stock Faust doing nothing", shown)
+    return svg.bars("The whole service, as a multiple of stock Faust", "stock Faust doing nothing", shown)
 
 
 def curves(result: Result) -> str:
