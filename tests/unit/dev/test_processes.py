@@ -4,8 +4,6 @@ import asyncio
 import sys
 from asyncio.subprocess import PIPE
 
-import pytest
-
 from els_stream.dev.processes import PROC, eventually, started_at
 
 FIRST_THREAD_ENDS = """
@@ -18,7 +16,6 @@ ctypes.CDLL(None).pthread_exit(None)
 """
 
 
-@pytest.mark.skipif(not PROC.exists(), reason="needs /proc")
 async def test_a_process_lives_as_long_as_any_of_its_threads() -> None:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", FIRST_THREAD_ENDS, stdout=PIPE)
     assert process.stdout is not None
