@@ -8,16 +8,13 @@ proof of a million essays under 30 s. It takes some minutes, most of them to fil
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from statistics import median
 from typing import Final
 
-import uvloop
-from rich.console import Console
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -28,8 +25,8 @@ from els_stream.settings import Settings
 from els_stream.statements import browsing, counts, gauges
 from els_stream.statements.browsing import BatchFilter
 from els_stream.verify.run import verify
-from tests.benchmarks.ground import Ground, ground
-from tests.benchmarks.output import as_table
+from tests.benchmarks.ground import Ground
+from tests.benchmarks.judged import judged
 from tests.benchmarks.report import Figure, Scale, Section, percentile
 from tests.benchmarks.steady import Steady, keep_empty
 from tests.crowd import Crowd
@@ -68,7 +65,7 @@ async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
         yield await _looks(engine, f"{MANY[scale]:,} batches, vacuumed")
 
 
-def complaints(sections: list[Section]) -> Iterator[str]:
+def complaints(sections: Sequence[Section]) -> Iterator[str]:
     for section in sections:
         for figure in section.figures:
             limit = LIMITS.get(figure.name)
@@ -160,21 +157,5 @@ async def _engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
     await engine.dispose()
 
 
-async def _sections(here: Ground, scale: Scale) -> list[Section]:
-    return [section async for section in measure(here, scale)]
-
-
-def main() -> int:
-    scale = Scale.QUICK if "--quick" in sys.argv[1:] else Scale.FULL
-    with ground() as here, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        sections = runner.run(_sections(here, scale))
-    Console().print(as_table(sections))
-    sys.stderr.write(f"the machine's load average is {os.getloadavg()[0]:.1f} for {os.cpu_count()} cores\n")
-    failed = list(complaints(sections))
-    for complaint in failed:
-        sys.stderr.write(f"{complaint}\n")
-    return int(bool(failed))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(judged(measure, Scale.QUICK if "--quick" in sys.argv[1:] else Scale.FULL, complaints))

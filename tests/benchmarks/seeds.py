@@ -15,7 +15,6 @@ The time of an assignment runs from the moment at which all contents are there u
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
 from collections import Counter
@@ -25,8 +24,6 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Final, TypeAlias
 
-import uvloop
-from rich.console import Console
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.contracts import topics
@@ -34,8 +31,8 @@ from els_stream.contracts.records import RawRecord
 from els_stream.database import Limits, create_engine
 from els_stream.strategies import Strategy
 from tests import factories as make
-from tests.benchmarks.ground import Ground, for_sqlalchemy, ground
-from tests.benchmarks.output import as_table
+from tests.benchmarks.ground import Ground, for_sqlalchemy
+from tests.benchmarks.judged import judged
 from tests.benchmarks.report import Figure, Scale, Section, percentile
 from tests.postgres.school import handlers_by_topic
 
@@ -155,20 +152,5 @@ async def _instances(url: str) -> AsyncIterator[dict[Strategy, list[Instance]]]:
             await engine.dispose()
 
 
-async def _sections(here: Ground) -> list[Section]:
-    return [section async for section in measure(here, Scale.FULL)]
-
-
-def main() -> int:
-    with ground() as here, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        sections = runner.run(_sections(here))
-    Console().print(as_table(sections))
-    sys.stderr.write(f"the machine's load average is {os.getloadavg()[0]:.1f} for {os.cpu_count()} cores\n")
-    failed = list(complaints(sections))
-    for complaint in failed:
-        sys.stderr.write(f"{complaint}\n")
-    return int(bool(failed))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(judged(measure, Scale.FULL, complaints))
