@@ -84,9 +84,10 @@ def build(settings: Settings, work: Work, *, announce: Callable[[str], None]) ->
     metrics = Metrics(CollectorRegistry(), topics)
     tracing = Tracing.of(settings)
     work = replace(work, handlers={name: tracing.of_handler(handler) for name, handler in work.handlers.items()})
-    intake = Intake(engine, intake_options(settings), bury, metrics, remark)
     relay_engine = create_relay_engine(settings)
     relay = make_relay(settings, relay_engine, tracing.of_acks(metrics.acked))
+    begin = partial(relay.begin, engine) if settings.relay_enabled else engine.begin
+    intake = Intake(engine, intake_options(settings), bury, metrics, remark, begin=begin)
     names = [settings.topic_prefix + topic for topic in topics.values()]
     group = Group(settings.broker, settings.consumer_group, names)
     watch = web.Watch(engine, group, metrics, figures_seconds=settings.figures_interval_seconds)

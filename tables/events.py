@@ -27,7 +27,7 @@ event_outbox = Table(
     metadata,
     Column("order_key", Text, primary_key=True, comment="the batch id; a dead letter is its own"),
     Column("event_id", Uuid, primary_key=True),
-    Column("share", SmallInteger, nullable=False, comment="hash of order_key; one relay at a time owns a share"),
+    Column("share", SmallInteger, nullable=False, comment="one relay at a time owns a share; a key's rows lie in one"),
     Column("position", BigInteger, Identity(always=True), nullable=False),
     Column("sequence", BigInteger, nullable=False, comment="per order_key, from the tracker under its lock"),
     Column("topic", Text, nullable=False, comment="logical name, without the prefix of an environment"),
@@ -43,7 +43,7 @@ event_outbox = Table(
         Integer,
         comment="low 31 bits of the input record's timestamp in milliseconds; null where the clock was the cause",
     ),
-    CheckConstraint("share BETWEEN 0 AND 63", name="share"),
+    CheckConstraint("share BETWEEN 0 AND 95", name="share"),
     Index("uq_event_outbox_position", "share", "position", unique=True),
     Index("ix_event_outbox_held", "order_key", postgresql_where=text("held_until IS NOT NULL")),
 )

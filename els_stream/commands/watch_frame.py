@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from els_stream.plain_text import plain
+from els_stream.statements.outbox import SHARES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -123,7 +124,7 @@ def _workings(seen: Seen, glance: Glance, now: datetime) -> Iterator[Text]:
     relay = None if seen.status is None else seen.status["relay"]
     if relay is not None:
         yield _fact(
-            "relay", f"{relay['shares']} of 64 shares, {relay['acked']} acknowledged, {relay['refused']} refused"
+            "relay", f"{relay['shares']} of {SHARES} shares, {relay['acked']} acknowledged, {relay['refused']} refused"
         )
     if glance.ledger:
         moved = max(place.updated_at for place in glance.ledger)

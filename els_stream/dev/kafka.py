@@ -24,7 +24,8 @@ START_SECONDS = 90
 STOP_SECONDS = 20
 OLDEST_JAVA = 17
 STARTED = b"Kafka Server started"
-HEAP = ("-Xms256m", "-Xmx512m", "-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData")
+# It lives for minutes: what the second compiler would win later costs more now.
+JVM = ("-Xms256m", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData")
 # Sessions are short because a broker that was killed may come back only once that of its former life is over.
 PROPERTIES = """\
 process.roles=broker,controller
@@ -85,12 +86,12 @@ class EmbeddedKafka:
         env = {"LC_ALL": "C", "PATH": os.defpath}
         jars = await asyncio.to_thread(kafka_jars, self._store)
         properties, logging = self._configure()
-        java = [await java_command(), *HEAP, f"-Dlog4j2.configurationFile={logging}"]
+        java = [await java_command(), *JVM, f"-Dlog4j2.configurationFile={logging}"]
         java += ["-cp", os.pathsep.join(map(str, jars))]
         if not (self._data / "meta.properties").exists():
             shutil.rmtree(self._data, ignore_errors=True)
             storage = ["format", "--cluster-id", _cluster_id(), "--config", str(properties)]
-            await run(*java, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", *storage, env=env)
+            await run(*java, "kafka.tools.StorageTool", *storage, env=env)
         async with self.server.starting():
             written = await self.server.spawn(*java, "kafka.Kafka", str(properties), env=env)
             await self.server.until(lambda: STARTED in self.server.logged_since(written), seconds)

@@ -19,7 +19,7 @@ from els_stream.intake.reports import Reports
 from els_stream.intake.retries import Retries
 from els_stream.intake.runner import RunLimits, Runner
 from els_stream.intake.state import IntakeState
-from els_stream.intake.transaction import FORESEEN, Transactions
+from els_stream.intake.transaction import FORESEEN, Begin, Transactions
 
 AWAY: tuple[type[Exception], ...] = (*KAFKA_ERRORS, *FORESEEN)
 
@@ -35,9 +35,17 @@ class IntakeOptions:
 
 class Intake:
     def __init__(
-        self, engine: AsyncEngine, options: IntakeOptions, bury: Bury, reports: Reports, remark: Remark = nothing
+        self,
+        engine: AsyncEngine,
+        options: IntakeOptions,
+        bury: Bury,
+        reports: Reports,
+        remark: Remark = nothing,
+        *,
+        begin: Begin | None = None,
     ) -> None:
-        self._engine = engine
+        """Micro-batches are transactions of `begin`; all else uses `engine`."""
+        self._begin = begin or engine.begin
         self._options = options
         self._bury = bury
         self.reports = reports
@@ -63,7 +71,7 @@ class Intake:
 
     async def run(self, handler: Handler[Reading]) -> None:
         """An agent's whole work: everything that arrives on the handler's topic, each record once."""
-        transactions = Transactions(self._engine, self._options.consumer_group, handler, self._bury)
+        transactions = Transactions(self._begin, self._options.consumer_group, handler, self._bury)
         topic = self._options.topic_prefix + handler.topic
         await Runner(handler.name, topic, transactions, self._around, self._options.micro_batch).run()
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeAlias
 
 import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from els_stream.contracts.reasons import DeadLetterReason
 from els_stream.contracts.records import RawRecord
@@ -76,9 +77,13 @@ class Attempts(Protocol):
         ...
 
 
+Begin: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
+"""Begins a transaction, which commits at the end of the block; an engine's `begin`, or one that does more."""
+
+
 class Transactions(Generic[Reading]):
-    def __init__(self, engine: AsyncEngine, consumer_group: str, handler: Handler[Reading], bury: Bury) -> None:
-        self._engine = engine
+    def __init__(self, begin: Begin, consumer_group: str, handler: Handler[Reading], bury: Bury) -> None:
+        self._begin = begin
         self._consumer_group = consumer_group
         self._handler = handler
         self._bury = bury
@@ -91,7 +96,7 @@ class Transactions(Generic[Reading]):
         try:
             readings = self.prepare(batch)
             await behind.turn()
-            async with self._engine.begin() as conn:
+            async with self._begin() as conn:
                 began = time.monotonic()
                 outcomes = await self._handler.apply(conn, readings, behind.locked) if readings else ()
                 applied = time.monotonic()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from collections.abc import Set as AbstractSet
     from random import Random
 
@@ -19,18 +20,19 @@ class Division:
 
 
 def divide(
-    *, owned: AbstractSet[int], held: AbstractSet[int], all_shares: int, relays: int, chance: Random
+    shares: Collection[int], *, owned: AbstractSet[int], held: AbstractSet[int], relays: int, chance: Random
 ) -> Division:
-    """What one relay does when `held` are the shares that anyone holds and `relays` are alive, itself included.
+    """What one relay does with `shares` when anyone holds those in `held`, and `relays` are alive, itself included.
 
     Each aims at a fair part, rounded up so that no share is left over. Which ones is drawn by chance, or relays that
     start together would reach for the same.
     """
-    fair = -(-all_shares // max(relays, 1))
-    free = sorted(set(range(all_shares)) - held - owned)
-    room = max(fair - len(owned), 0)
-    surplus = max(len(owned) - fair, 0)
+    ours = owned & set(shares)
+    fair = -(-len(shares) // max(relays, 1))
+    free = sorted(set(shares) - held - owned)
+    room = max(fair - len(ours), 0)
+    surplus = max(len(ours) - fair, 0)
     return Division(
         take=frozenset(chance.sample(free, min(room, len(free)))),
-        give=frozenset(chance.sample(sorted(owned), surplus)),
+        give=frozenset(chance.sample(sorted(ours), surplus)),
     )

@@ -13,10 +13,11 @@ from els_stream.relay.waves import Waves
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from els_stream.relay.desk import Desk, Work
+    from els_stream.relay.desk import Desk
     from els_stream.relay.health import Health
     from els_stream.relay.options import OnAck
     from els_stream.relay.shares import Shares
+    from els_stream.relay.work import Work
 
 
 SENDING: Final = "sending"
@@ -42,18 +43,18 @@ class Lane:
         async with self._sender() as sender:
             while not self._stopping:
                 work = await self._desk.next_work(on_idle=self._work_again)
+                waves = Waves(work.rows)
                 try:
-                    await self._relay(sender, work)
+                    await self._relay(sender, work, waves)
                 finally:
-                    self._desk.finish(work)
+                    self._desk.finish(work, whole=len(waves.acked) == len(work.rows))
                 self._work_again()
 
     def _work_again(self) -> None:
         """A producer that opened says little: only a pass, or nothing to send, ends a trouble."""
         self._health.fine(SENDING)
 
-    async def _relay(self, sender: Sender, work: Work) -> None:
-        waves = Waves(work.rows)
+    async def _relay(self, sender: Sender, work: Work, waves: Waves) -> None:
         began = time.time()
         try:
             while (runs := waves.runs()) and self._may_send(work) and not waves.unanswered:

@@ -6,7 +6,8 @@ rows of one order key arrive in order, across topics too, and none is lost.* It 
 1. A snapshot of the outbox shows what waits of a key without a gap before its last row (`statements.outbox` says why).
 2. A row is deleted only after the broker acked it.
 3. A relay sends a row only after it has the ack of the row before it, or in one batch with it, if its snapshot showed
-   that row.
+   that row. A transaction that put a key's rows and saw none before them was a snapshot too, so once it has committed
+   its rows may be sent without reading them back (`begin`).
 
 So before any copy of a row is sent, a copy of the row before it is in Kafka: either this relay sent it, or it was gone
 from the snapshot, thus acked. A late copy from a relay that froze comes after first copies only. Ownership of shares
@@ -16,8 +17,10 @@ from the snapshot, thus acked. A late copy from a relay that froze comes after f
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from els_stream.relay.connections import own_connection
@@ -28,12 +31,13 @@ from els_stream.relay.options import OnAck, RelayOptions, nobody
 from els_stream.relay.sender import Sender
 from els_stream.relay.shares import Shares
 from els_stream.relay.supervision import supervise
-from els_stream.statements.outbox import CHANNEL
+from els_stream.statements.handover import begin_handover
+from els_stream.statements.outbox import CHANNEL, as_fetched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 FINISH_SECONDS: Final = 1.0
 GOODBYE_SECONDS: Final = 0.8
@@ -94,6 +98,7 @@ class Relay:
         """Within 2 s: what is in flight may finish and is written back; what is not acked by then is left behind."""
         for lane in self._lanes:
             lane.finish()
+        self._desk.close()
         if not self._sending:
             return
         # A lane that waits for work has nothing to finish, and need not be waited for.
@@ -102,6 +107,28 @@ class Relay:
         for task in everything:
             task.cancel()
         await asyncio.wait(everything, timeout=GOODBYE_SECONDS)
+
+    @asynccontextmanager
+    async def begin(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        """A transaction, as the engine begins it, whose outbox rows this relay sends as soon as it has committed.
+
+        For as many at a time as it keeps up with; the rows of the others are fetched like anybody's.
+        """
+        loan = self._desk.lend()
+        if loan is None:
+            async with engine.begin() as conn:
+                yield conn
+            return
+        try:
+            async with engine.begin() as conn:
+                handover = await begin_handover(conn, loan.share)
+                yield conn
+        except BaseException:
+            # It may have committed: nobody knows but the database.
+            self._desk.take_back(loan, empty=False)
+            raise
+        rows = sorted(handover.rows, key=attrgetter("sequence"))
+        self._desk.hand_over(loan, [as_fetched(row, loan.share) for row in rows])
 
     def wake(self) -> None:
         """Cheap, and safe to call after every commit of this process."""

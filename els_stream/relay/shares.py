@@ -1,4 +1,4 @@
-"""Which of the 64 shares of the outbox this relay owns, and until when it may act on that.
+"""Which shares of the outbox this relay owns, and until when it may act on that.
 
 A share is owned through a session advisory lock, on a connection of its own that does nothing else: a session that also
 listens can hang in writing to a client that does not read, and keep its locks. So at any time at most one session holds
@@ -10,6 +10,9 @@ What that does not give: a frozen process may wake between its last look at the 
 request may lie in the network for a while. So two relays can send the same rows for a moment. Order does not rest on
 ownership (see `els_stream.relay.service`); ownership keeps copies rare, and there are none in an orderly hand-over:
 a share is given back only when nothing of it is in flight.
+
+Beside the shares that keys hash to there are some to lend: a transaction of this process writes into one, and its rows
+are sent without being fetched. What they leave behind, and what others put to it, is fetched like the rest.
 """
 
 from __future__ import annotations
@@ -23,10 +26,11 @@ from typing import TYPE_CHECKING, Final
 
 from els_stream.relay.connections import own_connection
 from els_stream.relay.fairness import divide
-from els_stream.statements.outbox import SHARES
+from els_stream.statements.outbox import HASHED, SHARES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from collections.abc import Set as AbstractSet
 
     import asyncpg
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
 # Advisory locks are pairs of int4: this class, and the share. The one after the last share every living relay shares.
 LOCK_CLASS: Final = 0x656C_7378
 PRESENCE: Final = SHARES
+# Divided apart, so that every relay has some of each.
+KINDS: Final = (range(HASHED), range(HASHED, SHARES))
 
 _LOOK = """
     SELECT objid::int AS share, count(*)::int AS holders
@@ -67,7 +73,9 @@ class Shares:
         self._health = health
         self._changed = changed
         self._owned: set[int] = set()
-        self._busy: set[int] = set()
+        self._busy: dict[int, Tenure] = {}
+        self._looking: Tenure | None = None
+        self._lent = 0
         self._leaving: set[int] = set()
         self._term = 0
         self._lease_until = 0.0
@@ -79,15 +87,37 @@ class Shares:
         return len(self._owned)
 
     def check_out(self) -> Tenure:
-        """All that is idle becomes busy; nothing while the lease is over."""
-        idle = self._owned - self._busy - self._leaving if self._leased() else set[int]()
-        self._busy |= idle
-        return Tenure(self._term, frozenset(idle))
+        """All that is idle becomes busy with a look; nothing while the lease is over."""
+        self._looking = self._busy_with(self._owned - self._busy.keys() - self._leaving)
+        return self._looking
+
+    def looked(self, tenure: Tenure, found: AbstractSet[int]) -> frozenset[int]:
+        """The look is over: what it found nothing in is idle. Which of `found` it may go on with: some may be lent."""
+        self._looking = None
+        self.check_in(tenure, tenure.shares - found)
+        return frozenset(share for share in found if self._busy.get(share) is tenure)
+
+    def lend(self) -> Tenure | None:
+        """One share for rows that are yet to be written; a look that is going on does without it. None: none is free.
+
+        In turn, so that each has time to be looked at.
+        """
+        free = [
+            share
+            for share in self._owned.intersection(KINDS[1]) - self._leaving
+            if share not in self._busy or self._busy[share] is self._looking
+        ]
+        if not free or not self._leased():
+            return None
+        self._lent = min(free, key=lambda share: (share - self._lent - 1) % SHARES)
+        return self._busy_with({self._lent})
 
     def check_in(self, tenure: Tenure, shares: Iterable[int]) -> None:
         """These shares of the tenure have nothing in flight any more."""
-        self._busy -= tenure.shares & set(shares)
-        if self._leaving - self._busy:
+        for share in tenure.shares.intersection(shares):
+            if self._busy.get(share) is tenure:
+                del self._busy[share]
+        if self._leaving - self._busy.keys():
             self._look_again.set()
 
     def holds(self, tenure: Tenure) -> bool:
@@ -121,15 +151,16 @@ class Shares:
         asked = time.monotonic()
         holders = {row["share"]: row["holders"] for row in await conn.fetch(_LOOK, LOCK_CLASS)}
         self.relays = holders.pop(PRESENCE, 1)
-        division = divide(
-            owned=self._owned, held=holders.keys(), all_shares=SHARES, relays=self.relays, chance=SystemRandom()
-        )
-        await self._give(conn, division.give)
-        if division.take:
-            taken = {row["s"] for row in await conn.fetch(_TAKE, LOCK_CLASS, sorted(division.take))}
-            self._owned |= taken
+        divisions = [
+            divide(kind, owned=self._owned, held=holders.keys(), relays=self.relays, chance=SystemRandom())
+            for kind in KINDS
+        ]
+        await self._give(conn, frozenset().union(*(division.give for division in divisions)))
+        free = sorted(share for division in divisions for share in division.take)
+        if free:
+            self._owned |= {row["s"] for row in await conn.fetch(_TAKE, LOCK_CLASS, free)}
         self._lease_until = asked + self._options.lease_seconds
-        if division.take:
+        if free:
             self._changed()
 
     async def _give(self, conn: asyncpg.Connection, surplus: frozenset[int]) -> None:
@@ -138,7 +169,7 @@ class Shares:
         self._leaving = set(sorted(self._leaving)[: len(surplus)]) | set(
             sorted(surplus - self._leaving)[: max(stay, 0)]
         )
-        idle = self._leaving - self._busy
+        idle = self._leaving - self._busy.keys()
         if idle:
             self._owned -= idle
             self._leaving -= idle
@@ -149,6 +180,11 @@ class Shares:
             async with asyncio.timeout(self._options.share_check_seconds):
                 await self._look_again.wait()
         self._look_again.clear()
+
+    def _busy_with(self, shares: AbstractSet[int]) -> Tenure:
+        tenure = Tenure(self._term, frozenset(shares) if self._leased() else frozenset())
+        self._busy |= dict.fromkeys(tenure.shares, tenure)
+        return tenure
 
     def _leased(self) -> bool:
         return time.monotonic() < self._lease_until

@@ -1,8 +1,12 @@
 """The outbox: rows go in with the facts they tell, and leave after the broker's ack.
 
 Per order key, positions ascend with sequences and commit in that order, since a writer holds the key's tracker row from
-the first position it takes until its commit. So whatever a snapshot sees of one key has no gap before its last row,
-and order rests on that alone; positions of different keys commit in any order and mean nothing.
+the first position it takes until its commit; and a key's rows wait in one share, since a writer puts new ones to those
+that wait. So whatever a snapshot sees of one key in its share has no gap before its last row, and order rests on that
+alone; positions of different keys commit in any order and mean nothing.
+
+A key of which nothing waits has nothing unsent either: a row is deleted after the broker's ack only. That is how a
+writer knows that it may send its own rows first (see `handover`).
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from els_stream.errors import OutboxConflict
+from els_stream.statements.handover import handover_of
 from els_stream.values import value
 
 if TYPE_CHECKING:
@@ -26,26 +31,36 @@ if TYPE_CHECKING:
 
     from els_stream.contracts.outbound import OutboundEvent
 
-SHARES: Final = 64
+# Where rows wait to be fetched: those of a key by its hash; and those that their writer sends, in a share of its own.
+HASHED: Final = 64
+SHARES: Final = HASHED + 32
 CHANNEL: Final = "els_outbox"
 
-# Positions are drawn after the sort: of one key they ascend with the sequence, however the caller ordered the rows.
-# One NOTIFY per statement; PostgreSQL folds equal ones of a transaction and sends them after the commit only.
+# Positions are drawn after the sort: of one key they ascend with the sequence, however the caller ordered the rows. The
+# shares of the keys stand in an array without nulls, so that to pick one is to index it. One NOTIFY per statement;
+# PostgreSQL folds equal ones of a transaction and sends them after the commit only.
 _PUT = text("""
-    WITH written AS (
+    WITH keys AS MATERIALIZED (
+        SELECT array_agg(coalesce(waiting.share, k.share) ORDER BY k.number) AS shares,
+               array_agg(waiting.share IS NULL ORDER BY k.number) AS free,
+               count(waiting.share) AS waiting
+        FROM unnest(CAST(:keys AS text[]), CAST(:shares AS smallint[])) WITH ORDINALITY AS k (order_key, share, number)
+        LEFT JOIN LATERAL (SELECT e.share FROM event_outbox e WHERE e.order_key = k.order_key LIMIT 1) waiting ON true
+    ), written AS (
         INSERT INTO event_outbox (order_key, event_id, share, sequence, topic, key, value, headers, input_ms)
-        SELECT i.order_key, i.event_id, i.share, i.sequence, i.topic, i.key, i.value, i.headers, i.input_ms
-        FROM unnest(CAST(:order_keys AS text[]), CAST(:event_ids AS uuid[]), CAST(:shares AS smallint[]),
-                    CAST(:sequences AS bigint[]), CAST(:topics AS text[]), CAST(:keys AS bytea[]),
+        SELECT i.order_key, i.event_id, (SELECT shares FROM keys)[i.key_number], i.sequence, i.topic, i.key, i.value,
+               i.headers, i.input_ms
+        FROM unnest(CAST(:order_keys AS text[]), CAST(:event_ids AS uuid[]), CAST(:key_numbers AS int[]),
+                    CAST(:sequences AS bigint[]), CAST(:topics AS text[]), CAST(:record_keys AS bytea[]),
                     CAST(:values AS bytea[]), CAST(:headers AS bytea[]), CAST(:input_ms AS int[]))
-             AS i (order_key, event_id, share, sequence, topic, key, value, headers, input_ms)
+             AS i (order_key, event_id, key_number, sequence, topic, key, value, headers, input_ms)
         ORDER BY i.sequence
     )
-    SELECT pg_notify(:channel, '')
+    SELECT free, CASE WHEN waiting > 0 OR NOT CAST(:handed_over AS bool) THEN pg_notify(:channel, '') END FROM keys
 """)
 
 _FETCH = text("""
-    SELECT share, position, order_key, event_id, topic, key, value, headers, attempts, input_ms
+    SELECT share, order_key, event_id, topic, key, value, headers, attempts, input_ms
     FROM (
         -- The sizes are added up before the values are read: 16 MiB times the row limit would not fit into memory.
         SELECT o.*, sum(o.size) OVER (ROWS UNBOUNDED PRECEDING) - o.size AS bytes_before
@@ -129,7 +144,6 @@ class WaitingRow(NamedTuple):
     """
 
     share: int
-    position: int
     order_key: str
     event_id: UUID
     topic: str
@@ -156,38 +170,55 @@ class Waiting:
 
 
 def share_of(order_key: str) -> int:
-    """The share an order key belongs to, the same in every process and release."""
-    return zlib.crc32(order_key.encode()) % SHARES
+    """The share in which an order key's rows wait to be fetched, the same in every process and release."""
+    return zlib.crc32(order_key.encode()) % HASHED
+
+
+def as_fetched(row: OutboxRow, share: int) -> WaitingRow:
+    """What a fetch of that share would give for a row that was put just now."""
+    event = row.event
+    return WaitingRow(
+        share, row.order_key, event.event_id, event.topic, event.key, event.value, event.stored_headers, 0, row.input_ms
+    )
 
 
 async def put(conn: AsyncConnection, rows: Sequence[OutboxRow]) -> None:
-    """One statement for any number of rows; relays hear of them when the caller commits.
+    """One statement for any number of rows; who sends them hears of them when the caller commits.
 
-    An event id that the key's outbox already holds raises OutboxConflict, with equal bytes too, and leaves the
-    transaction aborted: callers recognise repeats by the facts, before they come here.
+    That is a relay, or this process where the connection hands over. An event id that the key's outbox already holds
+    raises OutboxConflict, with equal bytes too, and leaves the transaction aborted: callers recognise repeats by the
+    facts, before they come here.
     """
     if not rows:
         return
+    handover = handover_of(conn)
+    numbers: dict[str, int] = {}
+    key_numbers = [numbers.setdefault(row.order_key, len(numbers) + 1) for row in rows]
     events = [row.event for row in rows]
     parameters = {
         "channel": CHANNEL,
+        "handed_over": handover is not None,
+        "keys": list(numbers),
+        "shares": [share_of(key) if handover is None else handover.share for key in numbers],
+        "key_numbers": key_numbers,
         "order_keys": [row.order_key for row in rows],
         "event_ids": [event.event_id for event in events],
-        "shares": [share_of(row.order_key) for row in rows],
         "sequences": [row.sequence for row in rows],
         "topics": [event.topic for event in events],
-        "keys": [event.key for event in events],
+        "record_keys": [event.key for event in events],
         "values": [event.value for event in events],
         "headers": [event.stored_headers for event in events],
         "input_ms": [row.input_ms for row in rows],
     }
     try:
-        await conn.execute(_PUT, parameters)
+        free = (await conn.execute(_PUT, parameters)).one().free
     except IntegrityError as error:
         cause = error.orig.__cause__ if error.orig else None
         if getattr(cause, "constraint_name", None) == "pk_event_outbox":
             raise OutboxConflict("an event id was written to the outbox a second time") from error
         raise
+    if handover is not None:
+        handover.rows += [row for row, number in zip(rows, key_numbers, strict=True) if free[number - 1]]
 
 
 async def fetch(conn: AsyncConnection, shares: Sequence[int], *, rows: int, size: int) -> list[WaitingRow]:

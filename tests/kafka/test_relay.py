@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from els_stream.contracts import topics
 from els_stream.contracts.outbound import OutboundEvent
 from els_stream.dev.servers import Addresses
-from els_stream.statements.outbox import OutboxRow
+from els_stream.statements.outbox import SHARES, OutboxRow
 from tests.kafka.relaying import (
     QUICK,
     assert_all_arrived_in_order,
@@ -47,7 +47,7 @@ async def test_stories_arrive_whole_in_order_and_once(
     seen = await read_all(addresses.broker, stamped.values())
     assert len(seen) == 300 * 7
     assert_all_arrived_in_order(seen, stories, topic_prefix)
-    assert (status.shares, status.relays, status.acked, status.refused, status.troubles) == (64, 1, 2100, 0, {})
+    assert (status.shares, status.relays, status.acked, status.refused, status.troubles) == (SHARES, 1, 2100, 0, {})
 
 
 async def test_relays_that_come_and_go_in_order_send_nothing_twice(
@@ -83,7 +83,7 @@ async def test_three_relays_divide_the_shares(engine: AsyncEngine, addresses: Ad
     ):
         while True:
             parts = sorted(relay.status().shares for relay in (one, two, three))
-            if parts == [20, 22, 22]:
+            if sum(parts) == SHARES and parts[0] >= 20 + 10 and parts[-1] <= 22 + 11:
                 break
             await asyncio.sleep(0.02)
 

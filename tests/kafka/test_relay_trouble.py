@@ -14,7 +14,7 @@ from els_stream.contracts import topics
 from els_stream.contracts.outbound import OutboundEvent
 from els_stream.dev.servers import Addresses, EmbeddedServers
 from els_stream.relay import Relay
-from els_stream.statements.outbox import OutboxRow, Waiting, waiting
+from els_stream.statements.outbox import SHARES, OutboxRow, Waiting, waiting
 from els_stream.topics import TOPICS, delete_topics, ensure_topics
 from tests.kafka.relaying import QUICK, configure, read_all, relaying, stamped_topics
 from tests.outbox_stories import commit, emptied, left, row, story
@@ -194,7 +194,7 @@ async def test_the_database_goes_and_comes_back(
         await servers.postgres.kill()
         await until(lambda: relay.status().shares == 0)
         await servers.postgres.start()
-        await until(lambda: relay.status().shares == 64)
+        await until(lambda: relay.status().shares == SHARES)
         await engine.dispose()
         await commit(engine, crowd(20))
         await emptied(engine)

@@ -36,7 +36,7 @@ class Flow:
 
     def __post_init__(self) -> None:
         self.part = Part(Partition(self.handler.topic, 0), LedgerRow(0, None), check=False)
-        self.transactions = Transactions(self.engine, GROUP, self.handler, _bury_nothing)
+        self.transactions = Transactions(self.engine.begin, GROUP, self.handler, _bury_nothing)
 
     async def adopt(self) -> None:
         async with self.engine.begin() as conn:

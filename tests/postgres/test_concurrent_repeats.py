@@ -81,7 +81,7 @@ async def settle(school: School, records: list[RawRecord], noted: Noted) -> int:
     part.receive(records, topics.CONTENT_PROVISIONED)
     around = Surroundings(lane, ledger, Backoff(0.001, 0.002), noted, Retries())
     handler = school.handlers[topics.CONTENT_PROVISIONED]
-    attempts = Transactions(school.engine, GROUP, handler, bury)
+    attempts = Transactions(school.engine.begin, GROUP, handler, bury)
     await Settler(attempts, Aftermath(handler.name, around)).settle(take([part], 1000, 1_000_000), Behind())
     return (await ledger.read([partition]))[partition].next_offset
 

@@ -12,6 +12,7 @@ from els_stream.relay.health import Health
 from els_stream.relay.options import RelayOptions
 from els_stream.relay.shares import LOCK_CLASS, Shares
 from els_stream.relay.supervision import supervise
+from els_stream.statements.outbox import SHARES
 
 QUICK = RelayOptions(share_check_seconds=0.05, lease_seconds=2, session_idle_seconds=3, retry_max_seconds=0.1)
 END = text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = :class")
@@ -40,30 +41,30 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_one_relay_owns_all_and_gives_half_to_a_second(engine: AsyncEngine) -> None:
     async with keeping(engine) as one:
-        await until(lambda: one.owned == 64)
+        await until(lambda: one.owned == SHARES)
         async with keeping(engine) as two:
-            await until(lambda: (one.owned, two.owned, one.relays, two.relays) == (32, 32, 2, 2))
-        await until(lambda: one.owned == 64)
+            await until(lambda: (one.owned, two.owned, one.relays, two.relays) == (SHARES // 2, SHARES // 2, 2, 2))
+        await until(lambda: one.owned == SHARES)
 
 
 async def test_a_share_in_flight_is_given_back_only_afterwards(engine: AsyncEngine) -> None:
     async with keeping(engine) as one:
-        await until(lambda: one.owned == 64)
+        await until(lambda: one.owned == SHARES)
         tenure = one.check_out()
         async with keeping(engine) as two:
             await until(lambda: (one.relays, two.relays) == (2, 2))
             theirs_while_busy = two.owned
             still_held = one.holds(tenure)
             one.check_in(tenure, tenure.shares)
-            await until(lambda: (one.owned, two.owned) == (32, 32))
+            await until(lambda: (one.owned, two.owned) == (SHARES // 2, SHARES // 2))
 
-    assert len(tenure.shares) == 64
+    assert len(tenure.shares) == SHARES
     assert (theirs_while_busy, still_held) == (0, True)
 
 
 async def test_what_is_in_flight_or_leaving_is_not_handed_out_again(engine: AsyncEngine) -> None:
     async with keeping(engine) as one:
-        await until(lambda: one.owned == 64)
+        await until(lambda: one.owned == SHARES)
         tenure = one.check_out()
         again = one.check_out()
         one.check_in(tenure, {1, 2, 3})
@@ -74,12 +75,12 @@ async def test_what_is_in_flight_or_leaving_is_not_handed_out_again(engine: Asyn
 
 async def test_a_lost_connection_ends_every_tenure_at_once_and_for_good(engine: AsyncEngine) -> None:
     async with keeping(engine) as one:
-        await until(lambda: one.owned == 64)
+        await until(lambda: one.owned == SHARES)
         tenure = one.check_out()
         async with engine.begin() as conn:
             await conn.execute(END, {"class": LOCK_CLASS})
         await until(lambda: not one.holds(tenure))
-        await until(lambda: one.owned == 64)
+        await until(lambda: one.owned == SHARES)
 
         still_held = one.holds(tenure)
         in_flight_still = one.check_out().shares
@@ -87,7 +88,7 @@ async def test_a_lost_connection_ends_every_tenure_at_once_and_for_good(engine: 
 
         assert not still_held
         assert in_flight_still == set()
-        assert len(one.check_out().shares) == 64
+        assert len(one.check_out().shares) == SHARES
 
 
 async def test_one_that_falls_silent_stops_by_its_own_clock_before_postgresql_gives_its_shares_away(
@@ -95,7 +96,7 @@ async def test_one_that_falls_silent_stops_by_its_own_clock_before_postgresql_gi
 ) -> None:
     silent = replace(QUICK, share_check_seconds=60, lease_seconds=0.3, session_idle_seconds=1.5)
     async with keeping(engine, silent) as one:
-        await until(lambda: one.owned == 64)
+        await until(lambda: one.owned == SHARES)
         tenure = one.check_out()
         async with keeping(engine) as two:
             await until(lambda: not one.holds(tenure))
@@ -103,5 +104,5 @@ async def test_one_that_falls_silent_stops_by_its_own_clock_before_postgresql_gi
             nothing_more = one.check_out().shares
             await until(lambda: two.owned > 0)
 
-    assert (locks_then, theirs_then) == (64, 0)
+    assert (locks_then, theirs_then) == (SHARES, 0)
     assert nothing_more == set()

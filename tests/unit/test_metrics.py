@@ -64,7 +64,7 @@ def show_everything(metrics: Metrics) -> None:
 
 
 def waiting(stamp: int | None) -> WaitingRow:
-    return WaitingRow(0, 1, "batch", UUID(int=1), "topic", None, None, b"[]", 0, stamp)
+    return WaitingRow(0, "batch", UUID(int=1), "topic", None, None, b"[]", 0, stamp)
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:

@@ -16,7 +16,7 @@ TRACE = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
 
 
 def row(*headers: tuple[str, bytes]) -> WaitingRow:
-    return WaitingRow(0, 1, "batch", UUID(int=1), "topic", None, None, encode_headers(headers), 0)
+    return WaitingRow(0, "batch", UUID(int=1), "topic", None, None, encode_headers(headers), 0)
 
 
 def test_an_endpoint_without_the_extra_is_a_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from els_stream.statements.claims.wanted import WANTED, ZIPPED, columns, name_essays
+from els_stream.statements.claims.wanted import TAKEN, WANTED, columns, name_essays
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,8 +29,8 @@ _CLAIM: Final = """
         ) s
     ),
     {wanted},
-    taken AS (
-        SELECT w.batch_id, z.*
+    free AS (
+        SELECT w.ords, f.essay_ids
         FROM wanted w
         CROSS JOIN LATERAL (
             SELECT array_agg(q.essay_id) AS essay_ids FROM (
@@ -42,8 +42,8 @@ _CLAIM: Final = """
                 FOR UPDATE {skip_locked}
             ) q
         ) f
-        {zipped}
     ),
+    {taken},
     assigned AS (
         UPDATE slot_assignments a
         SET status = CASE WHEN t.text_id IS NULL THEN 'failed' ELSE 'assigned' END,
@@ -75,8 +75,8 @@ _CLAIM: Final = """
     SELECT batch_id, file_upload_id, essay_id, false FROM reused
 """
 
-_SKIPPING: Final = text(_CLAIM.format(wanted=WANTED, zipped=ZIPPED, skip_locked="SKIP LOCKED"))
-_WAITING: Final = text(_CLAIM.format(wanted=WANTED, zipped=ZIPPED, skip_locked=""))
+_SKIPPING: Final = text(_CLAIM.format(wanted=WANTED, taken=TAKEN, skip_locked="SKIP LOCKED"))
+_WAITING: Final = text(_CLAIM.format(wanted=WANTED, taken=TAKEN, skip_locked=""))
 
 
 async def claim(conn: AsyncConnection, wanted: Sequence[Wanted], now: datetime, *, waiting: bool) -> list[Wanted]:

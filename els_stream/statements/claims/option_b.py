@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from els_stream.statements.claims.wanted import WANTED, ZIPPED, columns, name_essays
+from els_stream.statements.claims.wanted import TAKEN, WANTED, columns, name_essays
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _CLAIM: Final = """
     WITH {wanted},
-    taken AS (
-        SELECT w.batch_id, z.*
+    free AS (
+        SELECT w.ords, f.essay_ids
         FROM wanted w
         CROSS JOIN LATERAL (
             SELECT array_agg(q.essay_id) AS essay_ids FROM (
@@ -31,8 +31,8 @@ _CLAIM: Final = """
                 FOR UPDATE {skip_locked}
             ) q
         ) f
-        {zipped}
-    )
+    ),
+    {taken}
     UPDATE essay_states e
     SET current_status = CASE WHEN t.text_id IS NULL THEN 'content_ingestion_failed'
                               ELSE 'ready_for_processing' END,
@@ -47,8 +47,8 @@ _CLAIM: Final = """
     RETURNING e.batch_id, e.file_upload_id, e.essay_id, true AS created
 """
 
-_SKIPPING: Final = text(_CLAIM.format(wanted=WANTED, zipped=ZIPPED, skip_locked="SKIP LOCKED"))
-_WAITING: Final = text(_CLAIM.format(wanted=WANTED, zipped=ZIPPED, skip_locked=""))
+_SKIPPING: Final = text(_CLAIM.format(wanted=WANTED, taken=TAKEN, skip_locked="SKIP LOCKED"))
+_WAITING: Final = text(_CLAIM.format(wanted=WANTED, taken=TAKEN, skip_locked=""))
 
 
 async def claim(conn: AsyncConnection, wanted: Sequence[Wanted], now: datetime, *, waiting: bool) -> list[Wanted]:

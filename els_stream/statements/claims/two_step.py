@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from els_stream.statements.claims.wanted import WANTED, ZIPPED, columns, name_essays
+from els_stream.statements.claims.wanted import TAKEN, WANTED, columns, name_essays
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _TAKE: Final = """
     WITH {wanted},
-    taken AS (
-        SELECT w.batch_id, z.*
+    free AS (
+        SELECT w.ords, f.essay_ids
         FROM wanted w
         CROSS JOIN LATERAL (
             SELECT array_agg(q.essay_id) AS essay_ids FROM (
@@ -30,8 +30,8 @@ _TAKE: Final = """
                 FOR UPDATE {skip_locked}
             ) q
         ) f
-        {zipped}
-    )
+    ),
+    {taken}
     UPDATE slot_assignments a
     SET status = CASE WHEN t.text_id IS NULL THEN 'failed' ELSE 'assigned' END,
         text_storage_id = t.text_id, file_upload_id = t.upload_id, assigned_at = :now
@@ -40,8 +40,8 @@ _TAKE: Final = """
     RETURNING a.batch_id, a.file_upload_id, a.essay_id, true AS created
 """
 
-_SKIPPING: Final = text(_TAKE.format(wanted=WANTED, zipped=ZIPPED, skip_locked="SKIP LOCKED"))
-_WAITING: Final = text(_TAKE.format(wanted=WANTED, zipped=ZIPPED, skip_locked=""))
+_SKIPPING: Final = text(_TAKE.format(wanted=WANTED, taken=TAKEN, skip_locked="SKIP LOCKED"))
+_WAITING: Final = text(_TAKE.format(wanted=WANTED, taken=TAKEN, skip_locked=""))
 
 _WRITE: Final = text("""
     UPDATE essay_states e

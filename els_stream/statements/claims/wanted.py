@@ -13,27 +13,29 @@ if TYPE_CHECKING:
 
     from els_stream.decisions.batch import Batch, Slot
 
-# The input folded into arrays per batch. A claim unnests them beside the free essay ids of the batch, as a positional
-# zip: a join by row number would be planned for one row, and be quadratic in a big micro-batch.
+# A claim names the free essays of each batch beside the ordinals of the contents that want them, and so makes one array
+# of essay ids that stands in the order of its input: all of that is zipped once. A join by row number would be planned
+# for one row, and be quadratic in a big micro-batch.
 WANTED: Final = """
     wanted AS (
-        SELECT i.batch_id, count(*) AS n,
-               array_agg(i.text_id ORDER BY i.ord) AS text_ids, array_agg(i.upload_id ORDER BY i.ord) AS upload_ids,
-               array_agg(i.file_name ORDER BY i.ord) AS file_names, array_agg(i.raw_id ORDER BY i.ord) AS raw_ids,
-               array_agg(i.size ORDER BY i.ord) AS sizes, array_agg(i.md5 ORDER BY i.ord) AS md5s,
-               array_agg(i.correlation_id ORDER BY i.ord) AS correlation_ids
-        FROM unnest(CAST(:batch_ids AS text[]), CAST(:text_ids AS text[]), CAST(:upload_ids AS text[]),
-                    CAST(:file_names AS text[]), CAST(:raw_ids AS text[]), CAST(:sizes AS bigint[]),
-                    CAST(:md5s AS text[]), CAST(:correlation_ids AS uuid[]))
-             WITH ORDINALITY AS i (batch_id, text_id, upload_id, file_name, raw_id, size, md5, correlation_id, ord)
+        SELECT i.batch_id, count(*) AS n, array_agg(i.ord ORDER BY i.ord) AS ords
+        FROM unnest(CAST(:batch_ids AS text[])) WITH ORDINALITY AS i (batch_id, ord)
         GROUP BY i.batch_id
     )
 """
-ZIPPED: Final = """
-        CROSS JOIN LATERAL unnest(f.essay_ids, w.text_ids, w.upload_ids, w.file_names, w.raw_ids, w.sizes, w.md5s,
-                                  w.correlation_ids)
-            AS z (essay_id, text_id, upload_id, file_name, raw_id, size, md5, correlation_id)
+TAKEN: Final = """
+    taken AS (
+        SELECT z.*
+        FROM (
+            SELECT array_agg(z.essay_id ORDER BY z.ord) AS essay_ids
+            FROM free f CROSS JOIN LATERAL unnest(f.essay_ids, f.ords) AS z (essay_id, ord)
+        ) f
+        CROSS JOIN LATERAL unnest(f.essay_ids, CAST(:batch_ids AS text[]), CAST(:text_ids AS text[]),
+                                  CAST(:upload_ids AS text[]), CAST(:file_names AS text[]), CAST(:raw_ids AS text[]),
+                                  CAST(:sizes AS bigint[]), CAST(:md5s AS text[]), CAST(:correlation_ids AS uuid[]))
+            AS z (essay_id, batch_id, text_id, upload_id, file_name, raw_id, size, md5, correlation_id)
         WHERE z.essay_id IS NOT NULL
+    )
 """
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from els_stream.relay.fairness import divide
 
-SHARES = 64
+SHARES = range(64)
 
 
 def rounds(relays: list[set[int]], chance: Random, count: int = 6) -> None:
@@ -14,13 +14,13 @@ def rounds(relays: list[set[int]], chance: Random, count: int = 6) -> None:
     for _ in range(count):
         for owned in relays:
             held = set[int]().union(*relays)
-            division = divide(owned=owned, held=held, all_shares=SHARES, relays=len(relays), chance=chance)
+            division = divide(SHARES, owned=owned, held=held, relays=len(relays), chance=chance)
             owned.difference_update(division.give)
             owned.update(division.take)
 
 
 def assert_each_share_has_one_owner(relays: list[set[int]]) -> None:
-    assert sorted(share for owned in relays for share in owned) == list(range(SHARES))
+    assert sorted(share for owned in relays for share in owned) == list(SHARES)
 
 
 @pytest.mark.parametrize(("relays", "parts"), [(1, [64]), (2, [32, 32]), (3, [20, 22, 22]), (5, [12, 13, 13, 13, 13])])
@@ -46,17 +46,17 @@ def test_more_relays_than_shares_leave_some_without() -> None:
 def test_after_joins_and_deaths_everything_is_owned_and_nobody_has_too_much(
     chance: Random, joining: int, leaving: int
 ) -> None:
-    relays: list[set[int]] = [set(range(SHARES))]
+    relays: list[set[int]] = [set(SHARES)]
     relays += [set() for _ in range(joining)]
     rounds(relays, chance)
     relays = relays[min(leaving, joining) :]
     rounds(relays, chance)
 
     assert_each_share_has_one_owner(relays)
-    assert max(map(len, relays)) <= -(-SHARES // len(relays))
+    assert max(map(len, relays)) <= -(-len(SHARES) // len(relays))
 
 
 def test_one_who_has_a_fair_part_touches_nothing() -> None:
-    division = divide(owned=set(range(32)), held=set(range(64)), all_shares=64, relays=2, chance=SystemRandom())
+    division = divide(SHARES, owned=set(range(32)), held=set(SHARES), relays=2, chance=SystemRandom())
 
     assert (division.take, division.give) == (frozenset(), frozenset())

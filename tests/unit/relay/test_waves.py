@@ -11,7 +11,7 @@ OUTCOMES: tuple[Outcome, ...] = (Acked(), Unsent(), Refused("too large"), Unansw
 
 
 def waiting(order_key: str, position: int, topic: str) -> WaitingRow:
-    return WaitingRow(0, position, order_key, UUID(int=position), topic, order_key.encode(), b"{}", b"[]", 0)
+    return WaitingRow(0, order_key, UUID(int=position), topic, order_key.encode(), b"{}", b"[]", 0)
 
 
 def rows_of(*told: tuple[str, str]) -> list[WaitingRow]:
@@ -44,7 +44,7 @@ def test_keys_do_not_wait_for_one_another() -> None:
 
 def test_two_record_keys_are_two_partitions_and_so_two_runs() -> None:
     one, other = rows_of(("9b", "assigned"), ("9b", "assigned"))
-    moved = WaitingRow(0, 1, "9b", other.event_id, "assigned", b"elsewhere", b"{}", b"[]", 0)
+    moved = WaitingRow(0, "9b", other.event_id, "assigned", b"elsewhere", b"{}", b"[]", 0)
 
     assert Waves([one, moved]).runs() == [[one]]
 
@@ -86,5 +86,5 @@ def test_however_a_pass_goes_rows_are_acked_in_order_and_each_once(
                 waves.settle([(run[acked], data.draw(st.sampled_from(OUTCOMES[1:])))])
 
     for key in "abcd":
-        positions = [row.position for row in waves.acked if row.order_key == key]
-        assert positions == [row.position for row in rows if row.order_key == key][: len(positions)]
+        ids = [row.event_id for row in waves.acked if row.order_key == key]
+        assert ids == [row.event_id for row in rows if row.order_key == key][: len(ids)]
