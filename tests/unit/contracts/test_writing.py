@@ -15,7 +15,12 @@ from els_stream.contracts import outbound
 from els_stream.contracts.cutting import cut_object, cut_text
 from els_stream.contracts.event_ids import event_id, slot_subject
 from els_stream.contracts.outbound import FailedSlot, Occasion, OutboundEvent
-from els_stream.contracts.outgoing import EssaySlotAssignedV1, OutgoingEnvelope
+from els_stream.contracts.outgoing import (
+    BatchContentProvisioningCompletedV1,
+    EssayProcessingInputRefV1,
+    EssaySlotAssignedV1,
+    OutgoingEnvelope,
+)
 from els_stream.contracts.parts import ERROR_DETAIL, CourseCode, ErrorDetail, FreeObject, format_time
 from els_stream.contracts.topics import SLOT_ASSIGNED
 from tests import factories as make
@@ -86,6 +91,27 @@ def test_a_slot_assigned_by_hand_is_what_its_model_writes(
     )
 
     assert event.value == whole.model_dump_json().encode()
+
+
+@given(st.lists(st.tuples(NAMES, NAMES), max_size=4), NAMES)
+def test_lists_of_essays_by_hand_are_what_their_models_write(essays: list[tuple[str, str]], user_id: str) -> None:
+    event = outbound.provisioning_completed(
+        OCCASION, essays=essays, expected_count=9, course_code="ENG5", user_id=user_id
+    )
+    data = BatchContentProvisioningCompletedV1(
+        batch_id=OCCASION.batch_id,
+        provisioned_count=len(essays),
+        expected_count=9,
+        course_code=CourseCode.ENG5,
+        user_id=user_id,
+        essays_for_processing=tuple(
+            EssayProcessingInputRefV1(essay_id=essay, text_storage_id=text) for essay, text in sorted(essays)
+        ),
+        correlation_id=OCCASION.correlation_id,
+        timestamp=OCCASION.now,
+    )
+
+    assert f'"data":{data.model_dump_json()},'.encode() in (event.value or b"")
 
 
 @given(TIMES)
