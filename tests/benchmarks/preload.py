@@ -41,6 +41,12 @@ async def preloaded(broker: str, topic: str, contents: Iterable[Content]) -> Asy
         yield producer.commit_transaction
 
 
+async def preload(broker: str, topic: str, contents: Iterable[Content]) -> None:
+    """For all to read, now."""
+    async with AIOKafkaProducer(bootstrap_servers=broker, max_batch_size=BATCH_BYTES, acks="all") as producer:
+        await write(producer, topic, contents)
+
+
 async def write(producer: AIOKafkaProducer, topic: str, contents: Iterable[Content]) -> None:
     """Returns when the broker has all; a content without key goes to the partitions in turn."""
     hashed = lru_cache(maxsize=65_536)(murmur2)
