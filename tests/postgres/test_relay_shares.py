@@ -12,7 +12,7 @@ from els_stream.relay.health import Health
 from els_stream.relay.options import RelayOptions
 from els_stream.relay.shares import LOCK_CLASS, Shares
 from els_stream.relay.supervision import supervise
-from els_stream.statements.outbox import SHARES
+from els_stream.statements.outbox import HASHED, SHARES
 
 QUICK = RelayOptions(share_check_seconds=0.05, lease_seconds=2, session_idle_seconds=3, retry_max_seconds=0.1)
 END = text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = :class")
@@ -106,3 +106,51 @@ async def test_one_that_falls_silent_stops_by_its_own_clock_before_postgresql_gi
 
     assert (locks_then, theirs_then) == (SHARES, 0)
     assert nothing_more == set()
+
+
+async def test_a_share_to_lend_is_lent_in_turn_and_once_at_a_time(engine: AsyncEngine) -> None:
+    async with keeping(engine) as one:
+        await until(lambda: one.owned == SHARES)
+        loans = [one.lend() for _ in range(SHARES - HASHED)]
+        one_too_many = one.lend()
+        looked_at = one.check_out().shares
+
+    lent = [share for loan in loans if loan for share in loan.shares]
+    assert sorted(lent) == list(range(HASHED, SHARES))
+    assert one_too_many is None
+    assert looked_at == set(range(HASHED))
+
+
+async def test_a_share_that_was_given_back_comes_last(engine: AsyncEngine) -> None:
+    """So that what others put there meanwhile is looked at before."""
+    async with keeping(engine) as one:
+        await until(lambda: one.owned == SHARES)
+        first, second = one.lend(), one.lend()
+        assert first is not None
+        one.check_in(first, first.shares)
+        rest = [one.lend() for _ in range(SHARES - HASHED - 1)]
+
+    assert second is not None
+    assert rest[-1] is not None
+    assert rest[-1].shares == first.shares
+
+
+async def test_a_look_does_without_what_is_lent_while_it_lasts(engine: AsyncEngine) -> None:
+    async with keeping(engine) as one:
+        await until(lambda: one.owned == SHARES)
+        look = one.check_out()
+        loan = one.lend()
+        assert loan is not None
+        goes_on_with = one.looked(look, {1} | loan.shares)
+        one.check_in(look, loan.shares)
+        then = one.check_out().shares
+
+    assert goes_on_with == {1}
+    assert not then & ({1} | loan.shares), "what was lent is busy until the loan is over, whatever the look says"
+
+
+async def test_nothing_is_lent_without_a_lease(engine: AsyncEngine) -> None:
+    async with keeping(engine) as one:
+        before = one.lend()
+        await until(lambda: one.owned == SHARES)
+    assert (before, one.lend()) == (None, None)
