@@ -10,7 +10,7 @@ from sqlalchemy import CursorResult, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from els_stream.contracts.reasons import DeadLetterReason
-from els_stream.statements import outbox
+from els_stream.statements import backlog
 from els_stream.statements.purge import LOCK_KEY
 
 CLASS_TYPES: Final = ("GUEST", "REGULAR")
@@ -90,7 +90,7 @@ async def read_figures(conn: AsyncConnection) -> Figures:
     purged = await conn.execute(PURGED)
     parked = (await conn.execute(PARKED)).all()
     letters = (await conn.execute(DEAD_LETTERS)).all()
-    waiting = await outbox.waiting(conn)
+    waiting = await backlog.waiting(conn)
     purge = (await conn.execute(PURGE, {"lock_key": LOCK_KEY})).one()
     return Figures(
         active=_by_class_type(active),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from els_stream.statements import outbox
+from els_stream.statements import backlog
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from els_stream.statements.outbox import Waiting
+    from els_stream.statements.backlog import Waiting
 
 _BATCHES = text("""
     SELECT class_type, state, count(*) AS batches, coalesce(sum(expected_count), 0) AS slots,
@@ -90,7 +90,7 @@ async def read_overview(conn: AsyncConnection, consumer_group: str) -> Overview:
     return Overview(
         batches=[Batches(*row) for row in await conn.execute(_BATCHES)],
         parked=[Aged(*row) for row in await conn.execute(_PARKED)],
-        outbox=await outbox.waiting(conn),
+        outbox=await backlog.waiting(conn),
         dead_letters=[Aged(*row) for row in await conn.execute(_DEAD_LETTERS)],
         ledger=[Place(*row) for row in await conn.execute(_LEDGER, {"consumer_group": consumer_group})],
     )

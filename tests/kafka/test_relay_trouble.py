@@ -14,7 +14,8 @@ from els_stream.contracts import topics
 from els_stream.contracts.outbound import OutboundEvent
 from els_stream.dev.servers import Addresses, EmbeddedServers
 from els_stream.relay import Relay
-from els_stream.statements.outbox import SHARES, OutboxRow, Waiting, waiting
+from els_stream.statements.backlog import Waiting, waiting
+from els_stream.statements.outbox import SHARES, OutboxRow
 from els_stream.topics import TOPICS, delete_topics, ensure_topics
 from tests.kafka.relaying import QUICK, configure, read_all, relaying, stamped_topics
 from tests.outbox_stories import commit, emptied, left, row, story

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from els_stream.statements import outbox, purge
+from els_stream.statements import backlog, outbox, purge
 from els_stream.statements.counts import fold
 from els_stream.statements.gauges import (
     ACTIVE,
@@ -104,7 +104,7 @@ async def test_the_outbox_is_as_old_as_its_oldest_row_in_any_share(engine: Async
     async with engine.begin() as conn:
         await add_outbox_row(conn, 0, 10)
         await add_outbox_row(conn, 0, 5)
-        await add_outbox_row(conn, 63, 90, held=True)
+        await add_outbox_row(conn, outbox.SHARES - 1, 90, held=True)
 
     figures = await read(engine)
 
@@ -252,7 +252,7 @@ async def test_the_age_of_the_outbox_costs_one_row_for_each_share(engine: AsyncE
         await (await conn.execution_options(isolation_level="AUTOCOMMIT")).execute(text("VACUUM ANALYZE event_outbox"))
         asked = {"limit": 100, "last_share": outbox.SHARES - 1}
         plan = "\n".join(
-            await conn.scalars(text(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {outbox._WAITING.text}"), asked)
+            await conn.scalars(text(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {backlog._WAITING.text}"), asked)
         )
 
     assert "Index Scan using uq_event_outbox_position" in plan

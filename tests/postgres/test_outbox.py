@@ -11,6 +11,7 @@ from els_stream.contracts import topics
 from els_stream.contracts.headers import decode_headers
 from els_stream.errors import OutboxConflict
 from els_stream.statements import outbox
+from els_stream.statements.backlog import Waiting, waiting
 from els_stream.statements.outbox import SHARES, HeldRow, OutboxRow, WaitingRow, put, share_of
 from tests.outbox_stories import commit, row, story
 
@@ -148,7 +149,7 @@ async def test_a_hold_of_months_does_not_overflow(conn: AsyncConnection) -> None
 
     await outbox.hold(conn, [HeldRow(first, "still")], shortest=timedelta(seconds=1), longest=LONG)
 
-    assert (await outbox.waiting(conn)).held == 1
+    assert (await waiting(conn)).held == 1
 
 
 async def test_a_position_that_commits_late_is_neither_passed_by_nor_deleted(engine: AsyncEngine) -> None:
@@ -184,11 +185,11 @@ async def test_relays_hear_of_rows_at_the_commit_and_not_before(engine: AsyncEng
 
 
 async def test_what_waits_is_counted_with_its_age(conn: AsyncConnection) -> None:
-    nothing = await outbox.waiting(conn)
+    nothing = await waiting(conn)
     await put(conn, story("poisoned") + story("healthy"))
     await conn.execute(text("UPDATE event_outbox SET created_at = now() - interval '1 minute' WHERE sequence = 1"))
     [first, *_] = await outbox.fetch(conn, ALL_SHARES, **PLENTY)
     await outbox.hold(conn, [HeldRow(first, "too large")], shortest=LONG, longest=LONG)
 
-    assert nothing == outbox.Waiting(0, 0, 0.0)
-    assert await outbox.waiting(conn) == outbox.Waiting(14, 1, 60.0)
+    assert nothing == Waiting(0, 0, 0.0)
+    assert await waiting(conn) == Waiting(14, 1, 60.0)
