@@ -7,7 +7,8 @@ Three instances share the work, each with an engine and a pool of its own. Two w
 - one by one: each content in a transaction of its own, and all of them in each other's way; no worker does this. These
   are held to the limits that were asked for.
 
-The time of an assignment runs from the moment at which all contents are there until its transaction is committed.
+The time of an assignment runs from the moment at which all contents are there until its transaction is committed. An
+average is that of the median round: a stall of the disk in one of them is not about the claim. P95 is over all rounds.
 
 `python -m tests.benchmarks.seeds` prints the figures, and ends with 1 where a limit is not kept.
 """
@@ -21,7 +22,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from statistics import fmean
+from statistics import fmean, median
 from typing import Final, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -39,13 +40,14 @@ from tests.postgres.school import handlers_by_topic
 INSTANCES: Final = 3
 POOL: Final = 4
 ESSAYS: Final = 20
-ROUNDS: Final = {Scale.QUICK: 10, Scale.FULL: 30}
+ROUNDS: Final = {Scale.QUICK: 20, Scale.FULL: 60}
 WARM_UP: Final = 5
 
 ASKED: Final = {"average": 200.0, "P95": 500.0}
 AIMED: Final = {"average": 10.0, "P95": 25.0}
 
-Latencies = list[float]
+Rounds = list[list[float]]
+"""The seconds of each assignment, by round."""
 
 
 @dataclass
@@ -94,11 +96,11 @@ WAYS: Final[dict[str, Ask]] = {
 async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
     async with ground.database() as url, _instances(url) as instances:
         for way, ask in WAYS.items():
-            measured: dict[Strategy, Latencies] = {strategy: [] for strategy in Strategy}
+            measured: dict[Strategy, Rounds] = {strategy: [] for strategy in Strategy}
             for number in range(ROUNDS[scale] + WARM_UP):
                 for strategy in Strategy:  # in turns: what else the machine does, it does to all of them
                     latencies = await _round(instances[strategy], f"{way} {strategy} {number}", ask)
-                    measured[strategy] += latencies if number >= WARM_UP else []
+                    measured[strategy] += [latencies] if number >= WARM_UP else []
             figures = [f for strategy in Strategy for f in _figures(strategy, measured[strategy])]
             title = f"{2 * ESSAYS} contents for {ESSAYS} essays, {INSTANCES} instances, {way}"
             yield Section(title, figures, dict(_b_against_a(way.replace(" ", "_"), measured)))
@@ -115,18 +117,26 @@ def complaints(sections: Sequence[Section]) -> Iterator[str]:
         yield from (f"{name} is {ratio:.2f}" for name, ratio in section.ratios.items() if ratio > 1.05)
 
 
-def _figures(strategy: Strategy, latencies: Latencies) -> Iterator[Figure]:
-    yield Figure(f"{strategy}, average", 1000 * fmean(latencies), "ms")
-    yield Figure(f"{strategy}, P95", 1000 * percentile(latencies, 0.95), "ms")
+def _average(rounds: Rounds) -> float:
+    return median(map(fmean, rounds))
 
 
-def _b_against_a(way: str, measured: dict[Strategy, Latencies]) -> Iterator[tuple[str, float]]:
+def _p95(rounds: Rounds) -> float:
+    return percentile([latency for latencies in rounds for latency in latencies], 0.95)
+
+
+def _figures(strategy: Strategy, rounds: Rounds) -> Iterator[Figure]:
+    yield Figure(f"{strategy}, average", 1000 * _average(rounds), "ms")
+    yield Figure(f"{strategy}, P95", 1000 * _p95(rounds), "ms")
+
+
+def _b_against_a(way: str, measured: dict[Strategy, Rounds]) -> Iterator[tuple[str, float]]:
     a, b = measured[Strategy.OPTION_A], measured[Strategy.OPTION_B]
-    yield f"option_b_vs_option_a_average_{way}", fmean(b) / fmean(a)
-    yield f"option_b_vs_option_a_p95_{way}", percentile(b, 0.95) / percentile(a, 0.95)
+    yield f"option_b_vs_option_a_average_{way}", _average(b) / _average(a)
+    yield f"option_b_vs_option_a_p95_{way}", _p95(b) / _p95(a)
 
 
-async def _round(instances: Sequence[Instance], batch_id: str, ask: Ask) -> Latencies:
+async def _round(instances: Sequence[Instance], batch_id: str, ask: Ask) -> list[float]:
     await instances[0].register(batch_id)
     contents = [make.record(topics.CONTENT_PROVISIONED, make.content(batch_id, number=n)) for n in range(2 * ESSAYS)]
     started = time.perf_counter()
