@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 LOCK_CLASS: Final = 0x656C_7378
 PRESENCE: Final = SHARES
 # Divided apart, so that every relay has some of each.
-KINDS: Final = (range(HASHED), range(HASHED, SHARES))
+LENDABLE: Final = range(HASHED, SHARES)
+KINDS: Final = (range(HASHED), LENDABLE)
 
 _LOOK = """
     SELECT objid::int AS share, count(*)::int AS holders
@@ -104,7 +105,7 @@ class Shares:
         """
         free = [
             share
-            for share in self._owned.intersection(KINDS[1]) - self._leaving
+            for share in self._owned.intersection(LENDABLE) - self._leaving
             if share not in self._busy or self._busy[share] is self._looking
         ]
         if not free or not self._leased():

@@ -21,6 +21,7 @@ from els_stream.contracts.topics import (
 )
 from els_stream.dev.ports import new_ports
 from els_stream.dev.servers import Addresses
+from els_stream.statements.outbox import SHARES
 from tests import factories as make
 from tests.web_worker import Worker, running_worker, send, until
 
@@ -196,7 +197,7 @@ async def a_purge_takes_the_finished_guest_batch(scene: Scene) -> None:
 
 async def the_machinery_is_measured(scene: Scene) -> None:
     """Events that left: 2 assigned, excess and completed of the first batch, 4 of the second, 2 dead letters."""
-    await scene.shows(els_outbox_rows=0, els_relay_shares=64, els_lag_records=0, els_relay_acked_total=11)
+    await scene.shows(els_outbox_rows=0, els_relay_shares=SHARES, els_lag_records=0, els_relay_acked_total=11)
     await scene.shows(els_end_to_end_seconds_count=10, els_pool_size__worker=10, els_purge_running=0)
     for stage in ("micro_batch", "handler", "commit"):
         assert (await scene.worker.metric(f"els_{stage}_seconds_count", topic=CONTENT_PROVISIONED) or 0) > 0

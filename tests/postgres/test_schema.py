@@ -23,7 +23,7 @@ from tests.postgres.catalogue import catalogue
 
 pytestmark = pytest.mark.integration
 
-HEAD = "0005"
+HEAD = "0006"
 WAITERS = text("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'els migrate'")
 IN_TRANSACTION = text("""
     SELECT count(*) FROM pg_stat_activity WHERE application_name = 'els migrate' AND xact_start IS NOT NULL
