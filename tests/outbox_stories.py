@@ -12,6 +12,7 @@ from els_stream.contracts import topics
 from els_stream.contracts.event_ids import event_id
 from els_stream.contracts.outbound import OutboundEvent
 from els_stream.statements.outbox import OutboxRow, put
+from tests.conditions import until
 
 # Events of one batch cross the topics in this order; some topics come again.
 CROSSING: Final = (
@@ -58,8 +59,8 @@ async def left(engine: AsyncEngine) -> int:
 
 async def emptied(engine: AsyncEngine, seconds: float = 30) -> None:
     """Waits until everything has left the outbox."""
-    async with asyncio.timeout(seconds):
-        while True:
-            if not await left(engine):
-                return
-            await asyncio.sleep(0.02)
+
+    async def empty() -> bool:
+        return not await left(engine)
+
+    await until(empty, seconds=seconds)

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from els_stream.dev.ports import new_ports
 from els_stream.dev.servers import Addresses
-from tests import factories
+from tests import conditions, factories
 
 STOPS_WITHIN = 10
 
@@ -89,12 +89,11 @@ def show(log: Path) -> None:
 async def until(
     condition: Callable[[], Awaitable[bool]], *, seconds: float = 30, alive: Callable[[], bool] = lambda: True
 ) -> None:
-    async with asyncio.timeout(seconds):
-        while True:
-            assert alive(), "the worker ended"
-            if await condition():
-                return
-            await asyncio.sleep(0.05)
+    async def holds() -> bool:
+        assert alive(), "the worker ended"
+        return await condition()
+
+    await conditions.until(holds, seconds=seconds)
 
 
 async def send(addresses: Addresses, topic_prefix: str, *events: tuple[str, bytes]) -> None:

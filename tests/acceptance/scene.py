@@ -30,6 +30,7 @@ from els_stream.verify.published import output_records
 from els_stream.verify.run import verify
 from els_stream.web.group import Group
 from tests.acceptance.crew import Crew
+from tests.conditions import until
 
 PATIENCE_SECONDS = 90.0
 TAIL = 4000
@@ -80,14 +81,20 @@ class Scene:
     async def until(self, condition: Condition) -> None:
         """Gives up after a time without progress: a long run may take long."""
         last, since = -1, time.monotonic()
-        while not await condition():
+
+        async def holds() -> bool:
+            nonlocal last, since
+            if await condition():
+                return True
             self.crew.check()
             if (now := await self.position()) != last:
                 last, since = now, time.monotonic()
             if time.monotonic() - since > PATIENCE_SECONDS:
                 tail = self.crew.log.read_text(errors="replace")[-TAIL:]
                 raise TimeoutError(f"no progress at {last} records; ledger {await self.ledger()}\n{tail}")
-            await asyncio.sleep(0.02)
+            return False
+
+        await until(holds, seconds=None)
 
     async def handled(self, records: int) -> None:
         async def reached() -> bool:

@@ -66,11 +66,13 @@ class Instance:
     async def alone(self, record: RawRecord) -> str:
         return (await self._apply([record]))[0]
 
-    async def with_others(self, record: RawRecord) -> str:
-        """With whatever else has come by the time that this instance is free."""
+    def with_others(self, record: RawRecord) -> Awaitable[str]:
+        """With whatever else has come by the time that this instance is free; it has come once this is called."""
         mine: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.waiting.append((record, mine))
-        await asyncio.sleep(0)  # what came at the same moment is there too
+        return self._answered(mine)
+
+    async def _answered(self, mine: asyncio.Future[str]) -> str:
         async with self.busy:
             taken, self.waiting = self.waiting, []
             if taken:
@@ -141,11 +143,12 @@ async def _round(instances: Sequence[Instance], batch_id: str, ask: Ask) -> list
     contents = [make.record(topics.CONTENT_PROVISIONED, make.content(batch_id, number=n)) for n in range(2 * ESSAYS)]
     started = time.perf_counter()
 
-    async def assign(number: int, record: RawRecord) -> tuple[str, float]:
-        label = await ask(instances[number % INSTANCES], record)
+    async def assigned_in(asked: Awaitable[str]) -> tuple[str, float]:
+        label = await asked
         return label, time.perf_counter() - started
 
-    assigned = await asyncio.gather(*(assign(number, record) for number, record in enumerate(contents)))
+    asked = [ask(instances[number % INSTANCES], record) for number, record in enumerate(contents)]
+    assigned = await asyncio.gather(*map(assigned_in, asked))
     labels = Counter(label for label, _ in assigned)
     if labels != {"assigned": ESSAYS, "excess": ESSAYS}:
         raise RuntimeError(f"{labels}: a figure without its outcome is none")

@@ -6,15 +6,15 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.contracts import topics
 from els_stream.contracts.records import RawRecord
+from els_stream.relay.connections import own_connection
 from els_stream.statements import outbox
-from els_stream.statements.outbox import SHARES
+from els_stream.statements.outbox import CHANNEL, SHARES
 from tests import factories as make
 from tests.crowd import Crowd
 from tests.postgres.flow import Flow
@@ -59,11 +59,16 @@ class Steady:
 
 
 async def keep_empty(engine: AsyncEngine) -> None:
-    """The outbox, as a relay would; until it is cancelled."""
-    for _ in count():
-        async with engine.connect() as conn:
-            rows = await outbox.fetch(conn, range(SHARES), rows=2000, size=2**30)
-            if rows:
-                await outbox.delete(conn, rows)
-                await conn.commit()
-        await asyncio.sleep(0.05)
+    """The outbox, as a relay would, whenever a commit says that it is not; until it is cancelled."""
+    woken = asyncio.Event()
+    async with own_connection(engine) as listener:
+        await listener.add_listener(CHANNEL, lambda *_: woken.set())
+        while True:
+            woken.clear()
+            async with engine.connect() as conn:
+                rows = await outbox.fetch(conn, range(SHARES), rows=2000, size=2**30)
+                if rows:
+                    await outbox.delete(conn, rows)
+                    await conn.commit()
+                    woken.set()
+            await woken.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from els_stream.topics import ensure_topics
 from tests import factories
 from tests.browser import chromium
 from tests.browser.watching import Watched
+from tests.conditions import until
 from tests.folders import reachable_folder
 from tests.web_worker import Worker, running_worker
 
@@ -78,10 +80,25 @@ async def fill(broker: str, prefix: str) -> None:
                     await asyncio.sleep(1 / ARRIVALS_PER_SECOND)
 
 
+async def read_again(worker: Worker) -> None:
+    """The totals, and what the charts are made of: a step that began after all was there has ended."""
+
+    async def steps() -> int:
+        _, _, told = await worker.get("/api/history")
+        return len(json.loads(told)["intake_per_second"])
+
+    seen = await steps()
+
+    async def two_more() -> bool:
+        return await steps() >= seen + 2
+
+    await until(two_more)
+
+
 async def take(worker: Worker, browser: Browser, servers: EmbeddedServers, filling: tuple[str, str]) -> None:
     await photograph(browser, worker.url, "empty", EVERY[1:2])
     await fill(*filling)
-    await asyncio.sleep(6)  # until totals and charts were read again
+    await read_again(worker)
     await photograph(browser, worker.url, "busy", EVERY)
     await photograph(browser, worker.url, "story", EVERY[::3], f"#/batch/{STORY}")
     servers.postgres.pause()

@@ -12,7 +12,7 @@ import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,11 +26,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.dev.ports import new_ports
+from tests.conditions import until
 
 ENTRY = Path(__file__).with_name("effects_worker.py")
 ROOT = Path(__file__).parent.parent.parent
 PARTITIONS = 3
 STREAM_RECORDS = 200
+STREAM_SECONDS = 0.05
 
 CREATE = text('CREATE TABLE effects (topic text, partition int, "offset" bigint, value bytea)')
 FORGET = text("TRUNCATE effects")
@@ -180,11 +182,12 @@ class Bed:
         """Records keep coming in the body, ahead of the workers but not without a bound: there always is a middle."""
 
         async def stream() -> None:
-            async for _ in _ticks():
-                if over.is_set():
-                    return
+            while not over.is_set():
                 if await self._handled(self.sent - STREAM_RECORDS * 10):
                     await self.produce([f"record {self.sent + number}" for number in range(STREAM_RECORDS)])
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(STREAM_SECONDS):
+                        await over.wait()
 
         over = asyncio.Event()
         streaming = asyncio.create_task(stream())
@@ -268,10 +271,7 @@ class Bed:
 
     async def until(self, condition: Callable[[], Awaitable[bool]], seconds: float) -> None:
         try:
-            async with asyncio.timeout(seconds):
-                async for _ in _ticks():
-                    if await condition():
-                        return
+            await until(condition, seconds=seconds)
         except TimeoutError:
             raise AssertionError(f"not within {seconds} s; {await self._where()}\n{self.log()}") from None
 
@@ -286,12 +286,6 @@ class Bed:
             return not await worker.codes()
 
         await self.until(is_ready, seconds)
-
-
-async def _ticks() -> AsyncIterator[None]:
-    while True:
-        yield
-        await asyncio.sleep(0.05)
 
 
 @asynccontextmanager

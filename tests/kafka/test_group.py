@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -11,6 +10,7 @@ from els_stream.contracts.topics import INPUT_TOPICS
 from els_stream.dev.servers import Addresses
 from els_stream.web.group import Group
 from els_stream.web.health import Code, Reason
+from tests.conditions import until
 
 ALL = len(INPUT_TOPICS) * 4
 
@@ -30,18 +30,22 @@ async def member(addresses: Addresses, topic_prefix: str, *topics: str) -> Async
     await consumer.stop()
 
 
-async def until(look: Callable[[], Awaitable[list[Reason]]], wanted: Callable[[list[Reason]], bool]) -> list[Reason]:
-    async with asyncio.timeout(15):
-        while True:
-            found = await look()
-            if wanted(found):
-                return found
-            await asyncio.sleep(0.05)
+async def until_found(
+    look: Callable[[], Awaitable[list[Reason]]], wanted: Callable[[list[Reason]], bool]
+) -> list[Reason]:
+    found: list[Reason] = []
+
+    async def is_wanted() -> bool:
+        found[:] = await look()
+        return wanted(found)
+
+    await until(is_wanted, seconds=15)
+    return found
 
 
 async def test_a_group_that_nobody_joined_owns_nothing(group: Group) -> None:
     # A broker that never had a group makes the topic of group offsets first.
-    (reason,) = await until(group.look, lambda reasons: [r.code for r in reasons] == [Code.UNOWNED])
+    (reason,) = await until_found(group.look, lambda reasons: [r.code for r in reasons] == [Code.UNOWNED])
 
     assert reason.detail.startswith(f"{ALL} of {ALL}")
 
@@ -51,12 +55,12 @@ async def test_partitions_are_owned_once_living_members_have_all_of_them(
 ) -> None:
     names = [kafka_topics[topic] for topic in INPUT_TOPICS]
     async with member(addresses, topic_prefix, *names):
-        await until(group.look, lambda reasons: reasons == [])
+        await until_found(group.look, lambda reasons: reasons == [])
 
         async with member(addresses, topic_prefix, *names):
-            await until(group.look, lambda reasons: reasons == [])
+            await until_found(group.look, lambda reasons: reasons == [])
 
-    await until(group.look, lambda reasons: [r.code for r in reasons] == [Code.UNOWNED])
+    await until_found(group.look, lambda reasons: [r.code for r in reasons] == [Code.UNOWNED])
 
 
 async def test_a_topic_that_no_member_reads_is_unowned(
@@ -64,7 +68,7 @@ async def test_a_topic_that_no_member_reads_is_unowned(
 ) -> None:
     read, *_ = [kafka_topics[topic] for topic in INPUT_TOPICS]
     async with member(addresses, topic_prefix, read):
-        (reason,) = await until(group.look, lambda reasons: any(f"{ALL - 4} of" in r.detail for r in reasons))
+        (reason,) = await until_found(group.look, lambda reasons: any(f"{ALL - 4} of" in r.detail for r in reasons))
 
     assert reason.code == Code.UNOWNED
 

@@ -17,6 +17,7 @@ from els_stream.dev.servers import Addresses
 from els_stream.relay import Relay
 from els_stream.statements import outbox
 from els_stream.statements.outbox import HASHED, SHARES, HeldRow, OutboxRow, WaitingRow, put
+from tests.conditions import until
 from tests.kafka.relaying import (
     PARTITIONS,
     QUICK,
@@ -69,11 +70,7 @@ async def hand_over(relay: Relay, engine: AsyncEngine, rows: Sequence[OutboxRow]
 
 async def owning_all(*relays: Relay) -> None:
     """Each of them a fair part."""
-    async with asyncio.timeout(10):
-        while True:
-            if {relay.status().shares for relay in relays} == {SHARES // len(relays)}:
-                return
-            await asyncio.sleep(0.01)
+    await until(lambda: {relay.status().shares for relay in relays} == {SHARES // len(relays)}, seconds=10)
 
 
 async def warmed_up(engine: AsyncEngine, *relays: Relay) -> None:
@@ -188,11 +185,11 @@ async def test_what_follows_a_held_row_waits_with_it_in_one_share(
     async with relaying(engine, addresses.broker, topic_prefix, UNHURRIED) as relay:
         await owning_all(relay)
         await hand_over(relay, engine, [*others, *story("free")])
-        async with asyncio.timeout(10):
-            while True:
-                if await left(engine) == 1 + len(others):
-                    break
-                await asyncio.sleep(0.01)
+
+        async def only_the_held_are_left() -> bool:
+            return await left(engine) == 1 + len(others)
+
+        await until(only_the_held_are_left, seconds=10)
 
     async with engine.connect() as conn:
         places = (await conn.execute(PLACES)).all()

@@ -12,6 +12,7 @@ from els_stream.contracts import topics
 from els_stream.contracts.outbound import OutboundEvent
 from els_stream.dev.servers import Addresses
 from els_stream.statements.outbox import SHARES, OutboxRow
+from tests.conditions import until
 from tests.kafka.relaying import (
     QUICK,
     assert_all_arrived_in_order,
@@ -79,13 +80,13 @@ async def test_three_relays_divide_the_shares(engine: AsyncEngine, addresses: Ad
         relaying(engine, addresses.broker, topic_prefix) as one,
         relaying(engine, addresses.broker, topic_prefix) as two,
         relaying(engine, addresses.broker, topic_prefix) as three,
-        asyncio.timeout(10),
     ):
-        while True:
+
+        def divided() -> bool:
             parts = sorted(relay.status().shares for relay in (one, two, three))
-            if sum(parts) == SHARES and parts[0] >= 20 + 10 and parts[-1] <= 22 + 11:
-                break
-            await asyncio.sleep(0.02)
+            return sum(parts) == SHARES and parts[0] >= 20 + 10 and parts[-1] <= 22 + 11
+
+        await until(divided, seconds=10)
 
 
 async def test_a_commit_anywhere_wakes_the_relay_long_before_it_polls(
@@ -136,7 +137,7 @@ async def test_a_row_of_16_mib_goes_through(
 async def test_stopping_leaves_no_task_behind(engine: AsyncEngine, addresses: Addresses, topic_prefix: str) -> None:
     before = asyncio.all_tasks()
 
-    async with relaying(engine, addresses.broker, topic_prefix):
-        await asyncio.sleep(0)
+    async with relaying(engine, addresses.broker, topic_prefix) as relay:
+        await until(lambda: relay.status().shares == SHARES)
 
     assert asyncio.all_tasks() - before == set()

@@ -4,11 +4,13 @@ import asyncio
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.dev.servers import Addresses
+from tests.conditions import until
 from tests.kafka.relaying import assert_all_arrived_in_order, read_all, relay_process, stamped_topics
 from tests.outbox_stories import commit_bit_by_bit, emptied, left, story
 
@@ -20,6 +22,10 @@ PER_WAVE = 60
 
 def names(wave: int) -> list[str]:
     return [f"wave {wave} batch {number}" for number in range(PER_WAVE)]
+
+
+def reached(done: list[int], wave: int) -> bool:
+    return len(done) > wave
 
 
 @pytest.fixture
@@ -83,10 +89,7 @@ async def test_relays_killed_over_and_over_lose_nothing_and_keep_the_order(
             await emptied(engine)
             writing = asyncio.create_task(commit_bit_by_bit(engine, names(wave), done))
             # At another moment in each wave, with rows just committed.
-            while True:
-                if len(done) > wave:
-                    break
-                await asyncio.sleep(0.001)
+            await until(partial(reached, done, wave), every=0.001)
             doomed.kill()
             await writing
     async with relay_process(*where):

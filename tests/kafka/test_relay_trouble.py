@@ -1,9 +1,9 @@
 """Rows that can't be sent, topics that are not there, servers that go away and come back."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from sqlalchemy import text
@@ -17,10 +17,13 @@ from els_stream.relay import Relay
 from els_stream.statements.backlog import Waiting, waiting
 from els_stream.statements.outbox import SHARES, OutboxRow
 from els_stream.topics import TOPICS, delete_topics, ensure_topics
+from tests import conditions
 from tests.kafka.relaying import QUICK, configure, read_all, relaying, stamped_topics
 from tests.outbox_stories import commit, emptied, left, row, story
 
 Topics = dict[str, str]
+
+until = partial(conditions.until, seconds=20)
 
 
 @pytest.fixture
@@ -30,20 +33,11 @@ async def small_topics(addresses: Addresses, topic_prefix: str) -> AsyncIterator
         yield names
 
 
-async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0.02)
-
-
 async def until_left(engine: AsyncEngine, rows: int, seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
-        while True:
-            if await left(engine) == rows:
-                return
-            await asyncio.sleep(0.02)
+    async def holds() -> bool:
+        return await left(engine) == rows
+
+    await until(holds, seconds=seconds)
 
 
 async def counted(engine: AsyncEngine) -> Waiting:
@@ -52,11 +46,10 @@ async def counted(engine: AsyncEngine) -> Waiting:
 
 
 async def until_held(engine: AsyncEngine, rows: int) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            if (await counted(engine)).held == rows:
-                return
-            await asyncio.sleep(0.02)
+    async def holds() -> bool:
+        return (await counted(engine)).held == rows
+
+    await until(holds)
 
 
 async def errors(engine: AsyncEngine) -> list[str]:

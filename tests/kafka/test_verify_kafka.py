@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from uuid import uuid4
 
@@ -20,6 +22,7 @@ from els_stream.statements import outbox
 from els_stream.statements.outbox import SHARES, WaitingRow
 from els_stream.verify import progress
 from els_stream.verify.run import verify
+from tests.conditions import until
 from tests.postgres.school import School
 
 CLASS = "class-9b"
@@ -29,6 +32,10 @@ _ADVANCE = """
     VALUES ('essay-lifecycle-service', :topic, :partition, :offset)
     ON CONFLICT (consumer_group, topic, partition) DO UPDATE SET next_offset = excluded.next_offset
 """
+
+
+def later_than(milliseconds: int) -> bool:
+    return time.time_ns() // 1_000_000 > milliseconds
 
 
 @dataclass
@@ -44,7 +51,7 @@ class Stage:
     async def send(self, rows: Sequence[WaitingRow]) -> None:
         """In this order, each with a later time."""
         for row in rows:
-            await asyncio.sleep(0.002)
+            await until(partial(later_than, time.time_ns() // 1_000_000), every=0)
             await self.producer.send_and_wait(
                 self.settings.topic_prefix + row.topic,
                 row.value,

@@ -1,7 +1,7 @@
 """Owning shares: fairly, for as long as the connection lives, and handed over only when nothing is in flight."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
@@ -13,6 +13,7 @@ from els_stream.relay.options import RelayOptions
 from els_stream.relay.shares import LOCK_CLASS, Shares
 from els_stream.relay.supervision import supervise
 from els_stream.statements.outbox import HASHED, SHARES
+from tests.conditions import until
 
 QUICK = RelayOptions(share_check_seconds=0.05, lease_seconds=2, session_idle_seconds=3, retry_max_seconds=0.1)
 END = text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = :class")
@@ -29,14 +30,6 @@ async def keeping(engine: AsyncEngine, options: RelayOptions = QUICK) -> AsyncIt
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while True:
-            if condition():
-                return
-            await asyncio.sleep(0.01)
 
 
 async def test_one_relay_owns_all_and_gives_half_to_a_second(engine: AsyncEngine) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from els_stream.errors import SchemaOutdated, ServersUnavailable
 from els_stream.schema import Current, Newer, Outdated
 from tables import Base
 from tests.commanding import els
+from tests.conditions import until
 from tests.postgres.catalogue import catalogue
 
 pytestmark = pytest.mark.integration
@@ -36,14 +37,6 @@ async def connected(url: str) -> AsyncIterator[AsyncConnection]:
     async with engine.connect() as conn:
         yield conn
     await engine.dispose()
-
-
-async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(10):
-        while True:
-            if await condition():
-                return
-            await asyncio.sleep(0.01)
 
 
 async def test_migrations_and_tables_describe_the_same_catalogue(
@@ -150,11 +143,11 @@ async def test_migrations_started_at_once_wait_for_the_one_that_holds_the_lock(e
             return bool(await observer.scalar(WAITERS) == 4)
 
         upgrades = [asyncio.create_task(schema.upgrade(empty_database)) for _ in range(3)]
-        await eventually(all_wait)
+        await until(all_wait)
 
         assert await schema.check(observer) == Outdated(None, HEAD)
         # What waits must hold no transaction: an index that is built concurrently waits for every older one.
-        await eventually(lambda: no_transaction_is_open(observer))
+        await until(lambda: no_transaction_is_open(observer))
 
     await asyncio.gather(*upgrades)
     async with connected(empty_database) as conn:

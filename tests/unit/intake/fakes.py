@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from els_stream.intake.retries import Retries
 from els_stream.intake.settling import Settler
 from els_stream.intake.transaction import Done, Failed, Result, Suspect
 from els_stream.positions import LedgerRow, Mark, Partition, mark_of
+from tests.conditions import until
 
 
 @dataclass(frozen=True)
@@ -161,11 +161,7 @@ class Stage:
         return Done(values, [Outcome()] * len(values), 0.0, 0.0)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        for _ in range(100_000):
-            if condition():
-                return
-            await asyncio.sleep(0)
-        raise AssertionError("never")
+        await until(condition, every=0)
 
     def _remark(self, readings: Sequence[object], _outcomes: Sequence[object]) -> list[dict[str, str]]:
         return [{"value": str(reading)} for reading in readings]

@@ -11,6 +11,7 @@ from els_stream.intake.parts import spans_of
 from els_stream.intake.positioning import LogState
 from els_stream.intake.reports import Silent
 from els_stream.positions import LedgerRow, Partition
+from tests.conditions import suspended
 from tests.unit.intake.fakes import FakeLedger, FakeLog, fetched, offsets, part_at
 
 ONE, TWO = Partition("alpha", 0), Partition("alpha", 1)
@@ -28,7 +29,7 @@ def feeder_of(lane: Lane, log: FakeLog, ledger: FakeLedger) -> Feeder:
 
 async def test_to_take_waits_while_nothing_is_there_and_no_longer(lane: Lane) -> None:
     taking = asyncio.create_task(lane.take("alpha", 10, 1000))
-    await asyncio.sleep(0)
+    await suspended(taking)
     assert not taking.done()
     part = part_at()
     lane.join([part])
@@ -101,7 +102,7 @@ async def test_when_all_are_full_the_client_is_touched_and_not_asked_for_nothing
     log.records[ONE] = fetched(0, 9)
     await feeder.step()
     stepping = asyncio.create_task(feeder.step())
-    await asyncio.sleep(0)
+    await suspended(stepping)
     await lane.take("alpha", 9, 100_000)
     await asyncio.wait_for(stepping, 0.5)
     assert (log.asked, log.touched) == ([{ONE}], 1)
