@@ -87,7 +87,7 @@ def build(settings: Settings, work: Work, *, announce: Callable[[str], None]) ->
     relay_engine = create_relay_engine(settings)
     relay = make_relay(settings, relay_engine, tracing.of_acks(metrics.acked))
     begin = partial(relay.begin, engine) if settings.relay_enabled else engine.begin
-    intake = Intake(engine, intake_options(settings), bury, metrics, remark, begin=begin)
+    intake = Intake(engine, begin, intake_options(settings), bury, metrics, remark)
     names = [settings.topic_prefix + topic for topic in topics.values()]
     group = Group(settings.broker, settings.consumer_group, names)
     watch = web.Watch(engine, group, metrics, figures_seconds=settings.figures_interval_seconds)

@@ -37,15 +37,14 @@ class Intake:
     def __init__(
         self,
         engine: AsyncEngine,
+        begin: Begin,
         options: IntakeOptions,
         bury: Bury,
         reports: Reports,
         remark: Remark = nothing,
-        *,
-        begin: Begin | None = None,
     ) -> None:
         """Micro-batches are transactions of `begin`; all else uses `engine`."""
-        self._begin = begin or engine.begin
+        self._begin = begin
         self._options = options
         self._bury = bury
         self.reports = reports

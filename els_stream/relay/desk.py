@@ -60,7 +60,7 @@ class Desk:
 
     def hand_over(self, loan: Loan, rows: Sequence[WaitingRow]) -> None:
         """The committed rows of a loan, if there are any; where too much waits already, they are fetched."""
-        work = Work(loan.tenure, rows, loan)
+        work = Work(loan.tenure, rows, loan.looks)
         if rows and not self._closed and self._handed_over.add(work):
             self._begin(work)
             self._woken.set()
@@ -116,8 +116,7 @@ class Desk:
         self._health.in_flight -= len(work.rows)
         if not self._health.in_flight:
             self._idle.set()
-        looked_since = work.loan is None or work.loan.looks != self._looks
-        self._check_in(work.tenure, work.shares, passed_by=looked_since or not whole)
+        self._check_in(work.tenure, work.shares, passed_by=not whole or work.looks != self._looks)
 
     async def all_finished(self, seconds: float) -> None:
         """Waits until no work is out, at most so long."""

@@ -33,12 +33,12 @@ class Loan:
 class Work:
     """Each key's rows in order; their shares are busy until the work is finished.
 
-    `loan` is None for what was fetched.
+    `looks` is that of the loan; None for what was fetched.
     """
 
     tenure: Tenure
     rows: Sequence[WaitingRow]
-    loan: Loan | None = None
+    looks: int | None = None
 
     @property
     def shares(self) -> frozenset[int]:

@@ -21,9 +21,10 @@ from els_stream.contracts import topics
 from els_stream.dev.ports import new_ports
 from els_stream.dev.servers import Addresses
 from tests import factories as make
+from tests.conditions import until
 from tests.postgres.finished import old_batches
 from tests.postgres.school import School
-from tests.postgres.staging import essays_held, eventually
+from tests.postgres.staging import essays_held
 
 PATIENCE = 45
 
@@ -114,7 +115,7 @@ async def test_two_workers_time_a_batch_out_once_and_only_after_its_content_that
             async def swept() -> bool:
                 return not await school.rows("SELECT 1 FROM batch_essay_trackers WHERE state = 'unregistered'")
 
-            await eventually(swept)
+            await until(swept)
             counts = [await done(port, "expire_batches") for port in (first, second)]
             assert sorted(counts) == [0, 1]
             assert sum([await done(port, "heal_batches") for port in (first, second)]) == 1
@@ -136,7 +137,7 @@ async def test_sigterm_ends_a_worker_whose_purge_waits_for_a_lock_and_the_batch_
         return bool(await school.rows("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
 
     async with essays_held(school, batch_id), worker({**environment, **patient}, tmp_path / "worker.log", port):
-        await eventually(waits, PATIENCE)
+        await until(waits, seconds=PATIENCE)
 
     assert (await school.tracker(batch_id)).state == "completed"
     assert len(await school.slots(batch_id)) == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -12,19 +12,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from els_stream.contracts.records import RawRecord
+from tests.conditions import until
 from tests.postgres.school import School
 
 PATIENCE = 10
 WorkT = TypeVar("WorkT")
 _WAITS = text("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = :pid")
 _PID = text("SELECT pg_backend_pid()")
-
-
-async def eventually(condition: Callable[[], Awaitable[bool]], patience: float = PATIENCE) -> None:
-    """Each look is a round trip to the database, so there is nothing to wait for in between."""
-    async with asyncio.timeout(patience):
-        while not await condition():
-            pass
 
 
 @dataclass
@@ -52,7 +46,7 @@ class Worker:
             async with self.school.engine.connect() as observer:
                 return bool(await observer.scalar(_WAITS, {"pid": self.pid}))
 
-        await eventually(waits)
+        await until(waits, seconds=PATIENCE)
         return task
 
     async def execute(self, sql: str, **parameters: object) -> None:

@@ -27,9 +27,10 @@ from els_stream.intake.transaction import Transactions
 from els_stream.positions import LedgerRow, Partition
 from els_stream.strategies import Strategy
 from tests import factories as make
+from tests.conditions import until
 from tests.postgres.invariants import broken
 from tests.postgres.school import School, handlers_by_topic
-from tests.postgres.staging import eventually, worker
+from tests.postgres.staging import worker
 
 GROUP = "essay-lifecycle-service"
 ONE_WAITS = text("""
@@ -103,7 +104,7 @@ async def test_a_repeat_that_another_commits_meanwhile_is_a_repeat_at_the_second
             async with school.engine.connect() as observer:
                 return bool(await observer.scalar(ONE_WAITS))
 
-        await eventually(waits)
+        await until(waits)
         await other.commit()
 
     assert await settling == contents[-1].offset + 1

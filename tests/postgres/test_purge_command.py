@@ -17,9 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.handlers import purging
 from tests.commanding import els, els_process
+from tests.conditions import until
 from tests.postgres.finished import age, complete, everything, found_wrong, old_batches
 from tests.postgres.school import School
-from tests.postgres.staging import essays_held, eventually
+from tests.postgres.staging import essays_held
 
 OLD = ("purge", "--older-than-days", "14")
 STARTS_WITHIN = 30
@@ -114,7 +115,7 @@ async def test_a_kill_in_the_middle_of_a_chunk_leaves_each_batch_whole_or_gone(
     async def gone() -> bool:
         return not await school.rows(IS_THERE)
 
-    await eventually(gone)
+    await until(gone)
     assert await whole_or_gone(school) == ["purged"] * 2 + ["completed"] * 4
     (killed,) = await school.rows("SELECT batches, finished_at FROM purge_log")
     assert tuple(killed) == (2, None)
@@ -166,7 +167,7 @@ async def in_the_middle(school: School, environment: Mapping[str, str], batch_id
             return bool(await school.rows(WAITS))
 
         try:
-            await eventually(waits, STARTS_WITHIN)
+            await until(waits, seconds=STARTS_WITHIN)
             yield process
         finally:
             if process.returncode is None:

@@ -19,8 +19,8 @@ from els_stream.database import Limits, create_engine
 from els_stream.handlers.recounting import Heals
 from els_stream.settings import Settings
 from els_stream.timers import Progress, Step, TimerName, Timers, bounded, timer_policy
+from tests.conditions import until
 from tests.postgres.school import School
-from tests.postgres.staging import eventually
 from tests.postgres.time_machine import DAY, GROUP, PREFIX, TimeMachine, partitions
 
 TICK = TimerName.EXPIRE_BATCHES
@@ -171,7 +171,7 @@ async def test_every_timer_does_its_own_work_by_itself(school: School) -> None:
         buried = await school.rows("SELECT id FROM dead_letters")
         return counts.done[TimerName.EXPIRE_BATCHES] == 1 and len(buried) == 2
 
-    await eventually(all_done)
+    await until(all_done)
     await school.execute("UPDATE dead_letters SET created_at = now() - interval '91 days'")
     await school.execute("DELETE FROM event_outbox WHERE order_key LIKE 'dead-letter:%'")
 
@@ -179,7 +179,7 @@ async def test_every_timer_does_its_own_work_by_itself(school: School) -> None:
         left = await school.rows("SELECT id FROM dead_letters")
         return not left and counts.done[TimerName.FORGET_DEAD_LETTERS] == 2
 
-    await eventually(forgotten)
+    await until(forgotten)
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
