@@ -37,10 +37,10 @@ run: setup ## servers, schema, topics and one worker, until Ctrl-C
 	@exec $(BIN)/els run
 
 browser: setup ## a Chromium for the tests of the page: the one that is here, or one that is fetched
-	$(BIN)/python -m tests.browser.chromium
+	$(BIN)/python -m tests.support.chromium
 
 screenshots: browser ## pictures of the page for docs/, of a worker that is empty, busy and without its database
-	$(BIN)/python -m tests.browser.screenshots
+	$(BIN)/python -m tests.support.screenshots
 
 test: browser ## all tests
 	$(BIN)/pytest
@@ -85,7 +85,7 @@ lock: setup ## write the lock files from pyproject.toml
 LOCK = --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header $(UPGRADE)
 
 readme: setup ## write the README's tables from the code
-	$(BIN)/python -m tests.readme
+	$(BIN)/python -m tests.support.generated_docs
 
 clean: ## remove environment, caches and the embedded servers' data
 	@if test -x $(BIN)/els; then $(BIN)/els down --remove-data || true; fi

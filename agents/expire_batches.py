@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from els_stream.handlers.expiring import time_out_batches
-from els_stream.timers import TimerName, Timers, bounded
+from els_stream.maintenance.expiry import time_out_batches
+from els_stream.maintenance.scheduler import TimerName, Timers, bounded
 
 
 async def expire_batches(timers: Timers) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from els_stream.handlers.handler import Handler
-from els_stream.intake.service import Intake
+from els_stream.consumer.service import Intake
+from els_stream.handlers.event_handler import Handler
 
 
 async def fail_content(intake: Intake, handlers: Mapping[str, Handler]) -> None:

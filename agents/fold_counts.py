@@ -6,8 +6,8 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from els_stream.statements.counts import fold
-from els_stream.timers import Progress, TimerName, Timers
+from els_stream.maintenance.scheduler import Progress, TimerName, Timers
+from els_stream.queries.batch_counts import fold
 
 FOLD_SECONDS: Final = 30.0
 

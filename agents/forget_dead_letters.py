@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from els_stream.statements.letters import forget
-from els_stream.timers import TimerName, Timers, bounded
+from els_stream.maintenance.scheduler import TimerName, Timers, bounded
+from els_stream.queries.dead_letter_admin import forget
 
 RECORDS_AT_ONCE = 500
 

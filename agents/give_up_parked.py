@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from els_stream.handlers.expiring import give_up_parked as give_up
-from els_stream.timers import TimerName, Timers, bounded
+from els_stream.maintenance.expiry import give_up_parked as give_up
+from els_stream.maintenance.scheduler import TimerName, Timers, bounded
 
 
 async def give_up_parked(timers: Timers) -> None:

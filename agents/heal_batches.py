@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from els_stream.timers import Progress, TimerName, Timers
+from els_stream.maintenance.scheduler import Progress, TimerName, Timers
 
 
 async def heal_batches(timers: Timers) -> None:

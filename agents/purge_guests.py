@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from els_stream.handlers.retention import keep_retention
-from els_stream.timers import TimerName, Timers
+from els_stream.maintenance.retention import keep_retention
+from els_stream.maintenance.scheduler import TimerName, Timers
 
 
 async def purge_guests(timers: Timers) -> None:

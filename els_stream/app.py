@@ -22,29 +22,29 @@ from prometheus_client import CollectorRegistry
 from yarl import URL
 
 from els_stream import web
-from els_stream.database import create_engine, limits_of, use_of
-from els_stream.dev.servers import register_web
+from els_stream.backoff import Backoff
+from els_stream.config.settings import Settings, load_settings
+from els_stream.consumer.batch_loop import RunLimits
+from els_stream.consumer.faust_app import Companion, ElsApp, ElsWorker
+from els_stream.consumer.partition_buffers import LaneLimits
+from els_stream.consumer.service import Intake, IntakeOptions
+from els_stream.db.engine import create_engine, limits_of, use_of
+from els_stream.db.startup import wait_for_database
+from els_stream.embedded.discovery import resolve
+from els_stream.embedded.servers import register_web
 from els_stream.errors import ElsError
-from els_stream.handlers.burial import bury
-from els_stream.handlers.handler import Handler
-from els_stream.handlers.recounting import Heals
+from els_stream.handlers.dead_letters import bury
+from els_stream.handlers.event_handler import Handler
+from els_stream.handlers.recount import Heals
 from els_stream.handlers.registry import make_handlers, policy_of
-from els_stream.handlers.remarks import remark
-from els_stream.intake.application import Companion, ElsApp, ElsWorker
-from els_stream.intake.backoff import Backoff
-from els_stream.intake.lane import LaneLimits
-from els_stream.intake.runner import RunLimits
-from els_stream.intake.service import Intake, IntakeOptions
-from els_stream.logs import configure_logging, logging_config
-from els_stream.metrics import Metrics
-from els_stream.relay.making import create_relay_engine, make_relay
-from els_stream.replays import Replays
-from els_stream.resolve import resolve
-from els_stream.settings import Settings, load_settings
-from els_stream.starting import wait_for_database
-from els_stream.timers import TimerName, Timers, timer_policy
-from els_stream.tracing import Tracing
-from els_stream.web.group import Group
+from els_stream.kafka.consumer_group import ConsumerGroup
+from els_stream.maintenance.replays import Replays
+from els_stream.maintenance.scheduler import TimerName, Timers, timer_policy
+from els_stream.observability.logging import configure_logging, logging_config
+from els_stream.observability.metrics import Metrics
+from els_stream.observability.record_log import remark
+from els_stream.observability.tracing import Tracing
+from els_stream.relay.factory import create_relay_engine, make_relay
 
 Agent: TypeAlias = Callable[[Intake, Mapping[str, Handler]], Awaitable[None]]
 
@@ -89,7 +89,7 @@ def build(settings: Settings, work: Work, *, announce: Callable[[str], None]) ->
     begin = partial(relay.begin, engine) if settings.relay_enabled else engine.begin
     intake = Intake(engine, begin, intake_options(settings), bury, metrics, remark)
     names = [settings.topic_prefix + topic for topic in topics.values()]
-    group = Group(settings.broker, settings.consumer_group, names)
+    group = ConsumerGroup(settings.broker, settings.consumer_group, names)
     watch = web.Watch(engine, group, metrics, figures_seconds=settings.figures_interval_seconds)
     timers = Timers(engine, timer_policy(settings, work.heals, lambda: group.partitions), metrics)
 

@@ -32,7 +32,7 @@ ENTRIES = {
     "up": Entry("els_stream.commands.servers:up", "Start PostgreSQL and Kafka here, and leave them running."),
     "down": Entry("els_stream.commands.servers:down", "Stop what `els up` started."),
     "servers": Entry("els_stream.commands.servers:servers", "Print the addresses of the running servers."),
-    "migrate": Entry("els_stream.commands.database:migrate", "Bring the database to the newest schema."),
+    "migrate": Entry("els_stream.commands.migrate:migrate", "Bring the database to the newest schema."),
     "topics": Entry("els_stream.commands.topics:topics", "Create the topics that are missing."),
     "worker": Entry("els_stream.commands.worker:worker", "Run one worker until it is told to stop."),
     "relay": Entry("els_stream.commands.relay:relay", "Run only a relay, until it is told to stop."),

@@ -5,10 +5,11 @@
     │   ├── ServersMissing         exit 2   neither settings nor running servers name a broker and a database
     │   └── SchemaOutdated         exit 2   the database is older than the code
     ├── ServersUnavailable         exit 3   a server did not start, answer or stop
-    ├── ContractViolation          a record that can never be handled; its reason goes to the dead letter
     ├── OutboxConflict             one event id, two contents
-    ├── InventoryMismatch          counters and rows of a batch disagree and a recount did not help
+    ├── InventoryMismatch          counters and rows of a batch disagree: recount them
     └── DemoFailed                 exit 1   the demo found a difference
+
+`events.violation.ContractViolation`, an ElsError too, is raised for a record that breaks its contract.
 
 What a caller can expect to happen is an outcome, not an error. `code` is stable: logs, metrics and readers of
 dead letters may rely on it, whatever the message says.
@@ -20,8 +21,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-
-    from els_stream.contracts.reasons import DeadLetterReason
 
 
 class ElsError(Exception):
@@ -49,20 +48,6 @@ class SchemaOutdated(ConfigurationError):
 class ServersUnavailable(ElsError):
     code = "servers_unavailable"
     exit_code = 3
-
-
-class ContractViolation(ElsError):
-    """Trying again can't help: the record becomes a dead letter with this reason, and its stream goes on."""
-
-    code = "contract_violation"
-
-    def __init__(self, reason: DeadLetterReason, message: str) -> None:
-        super().__init__(reason, message)
-        self.reason = reason
-        self.message = message
-
-    def __str__(self) -> str:
-        return self.message
 
 
 class OutboxConflict(ElsError):

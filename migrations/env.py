@@ -1,4 +1,4 @@
-"""What Alembic runs: on the connection that `els_stream.schema` hands over, or on its own under the same lock."""
+"""What Alembic runs: on the connection that `els_stream.db.schema` hands over, or on its own under the same lock."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import asyncio
 from alembic import context
 from sqlalchemy import Connection
 
-from els_stream.schema import migrating
-from els_stream.settings import load_settings
+from els_stream.config.settings import load_settings
+from els_stream.db.schema import migrating
 from tables import metadata
 
 

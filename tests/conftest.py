@@ -18,14 +18,14 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from els_stream import schema
-from els_stream.database import Limits, create_engine
-from els_stream.dev.databases import create_database, drop_database
-from els_stream.dev.servers import Addresses, EmbeddedServers, down, up
-from els_stream.settings import Settings
-from els_stream.topics import TOPICS, delete_topics, ensure_topics
+from els_stream.config.settings import Settings
+from els_stream.db import schema
+from els_stream.db.engine import Limits, create_engine
+from els_stream.embedded.databases import create_database, drop_database
+from els_stream.embedded.servers import Addresses, EmbeddedServers, down, up
+from els_stream.kafka.topics import TOPICS, delete_topics, ensure_topics
 from tables import Base
-from tests.folders import reachable_folder
+from tests.support.paths import reachable_folder
 
 TESTS = Path(__file__).parent
 NEED_SERVERS = {"acceptance", "benchmarks", "browser", "kafka", "postgres"}

@@ -9,15 +9,15 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from els_stream.commands.databases import snapshot
+from els_stream.commands.database_access import snapshot
 from els_stream.commands.exit_codes import exit_codes
-from els_stream.decisions.told import Sending, told_events
-from els_stream.decisions.waiting import is_stuck, waits_for
+from els_stream.config.settings import Settings, load_settings
+from els_stream.domain.published_events import Sending, told_events
+from els_stream.domain.waiting import is_stuck, waits_for
+from els_stream.embedded.discovery import resolve
 from els_stream.errors import ServersUnavailable
-from els_stream.plain_text import plain
-from els_stream.resolve import resolve
-from els_stream.settings import Settings, load_settings
-from els_stream.statements.story import BatchStory, read_story
+from els_stream.printable import plain
+from els_stream.queries.batch_detail import BatchStory, read_story
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,10 +5,10 @@ import asyncio
 import click
 
 from els_stream.commands.exit_codes import exit_codes
+from els_stream.config.settings import load_settings
+from els_stream.demo.console import Screen
 from els_stream.demo.run import demo as perform
-from els_stream.demo.screen import Screen
 from els_stream.demo.traffic import LARGEST, Mix, make_traffic, with_a_lie
-from els_stream.settings import load_settings
 
 BATCHES = 48
 

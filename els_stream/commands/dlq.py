@@ -11,19 +11,19 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
-from els_stream.commands.choosing import filters
-from els_stream.commands.databases import snapshot, writing
+from els_stream.commands.database_access import snapshot, writing
+from els_stream.commands.dlq_filters import filters
+from els_stream.commands.dlq_output import as_json as shown_as_json
+from els_stream.commands.dlq_output import print_whole, table
 from els_stream.commands.exit_codes import exit_codes
-from els_stream.commands.letter_shown import as_json as shown_as_json
-from els_stream.commands.letter_shown import print_whole, table
+from els_stream.config.settings import Settings, load_settings
+from els_stream.embedded.discovery import resolve
 from els_stream.handlers.registry import make_handlers, policy_of
-from els_stream.handlers.replaying import Accepted, FailedAgain, NotReplayable, Replayed
-from els_stream.plain_text import plain
-from els_stream.replays import Replays
-from els_stream.resolve import resolve
-from els_stream.settings import Settings, load_settings
-from els_stream.statements import letters
-from els_stream.statements.letters import Choice, Letter, WholeLetter
+from els_stream.maintenance.replay import Accepted, FailedAgain, NotReplayable, Replayed
+from els_stream.maintenance.replays import Replays
+from els_stream.printable import plain
+from els_stream.queries import dead_letter_admin
+from els_stream.queries.dead_letter_admin import Choice, Letter, WholeLetter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -145,12 +145,12 @@ def _need_a_choice(letter_ids: Sequence[int], chosen: Choice, *, everything: boo
 
 async def _newest(settings: Settings, wanted: Choice, limit: int, before: int | None) -> list[Letter]:
     async with snapshot(settings) as conn:
-        return await letters.newest(conn, wanted, limit, before)
+        return await dead_letter_admin.newest(conn, wanted, limit, before)
 
 
 async def _read(settings: Settings, letter_id: int) -> WholeLetter | None:
     async with snapshot(settings) as conn:
-        return await letters.read(conn, letter_id)
+        return await dead_letter_admin.read(conn, letter_id)
 
 
 async def _replay(settings: Settings, named: Sequence[int], wanted: Choice, *, as_json: bool) -> Counter[str]:
@@ -193,7 +193,7 @@ async def _drop(settings: Settings, named: Sequence[int], wanted: Choice, *, not
         dropped = 0
         async for page in _pages(engine, named, wanted, last):
             async with engine.begin() as conn:
-                dropped += len(await letters.drop(conn, page, note))
+                dropped += len(await dead_letter_admin.drop(conn, page, note))
         return dropped
 
 
@@ -201,7 +201,7 @@ async def _extent(engine: AsyncEngine, named: Sequence[int], wanted: Choice) -> 
     if named:
         return len(named), 0
     async with engine.connect() as conn:
-        return await letters.extent(conn, wanted)
+        return await dead_letter_admin.extent(conn, wanted)
 
 
 async def _pages(engine: AsyncEngine, named: Sequence[int], wanted: Choice, last: int) -> AsyncIterator[Sequence[int]]:
@@ -212,7 +212,7 @@ async def _pages(engine: AsyncEngine, named: Sequence[int], wanted: Choice, last
     after = 0
     while True:
         async with engine.connect() as conn:
-            page = await letters.ids(conn, wanted, after, last, PAGE)
+            page = await dead_letter_admin.ids(conn, wanted, after, last, PAGE)
         if not page:
             return
         after = page[-1]

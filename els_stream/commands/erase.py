@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, Final, assert_never
 
 import click
 
-from els_stream.commands.databases import snapshot, writing
+from els_stream.commands.database_access import snapshot, writing
 from els_stream.commands.exit_codes import exit_codes
-from els_stream.commands.removal import by_class, print_removal
-from els_stream.decisions.purging import Erased, ErasureResult, NothingToErase, StillPublishing
-from els_stream.handlers.erasing import erase_batch, forget_student
-from els_stream.resolve import resolve
-from els_stream.settings import load_settings
-from els_stream.statements.students import batches_of
+from els_stream.commands.purge_output import by_class, print_removal
+from els_stream.config.settings import load_settings
+from els_stream.domain.purge_results import Erased, ErasureResult, NothingToErase, StillPublishing
+from els_stream.embedded.discovery import resolve
+from els_stream.maintenance.erasure import erase_batch, forget_student
+from els_stream.queries.associations import batches_of
 
 if TYPE_CHECKING:
-    from els_stream.settings import Settings
+    from els_stream.config.settings import Settings
 
 _REFUSED: Final = 1
 _NOT_FOUND: Final = 3

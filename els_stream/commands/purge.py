@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from els_stream.commands.databases import snapshot, writing
+from els_stream.commands.database_access import snapshot, writing
 from els_stream.commands.exit_codes import exit_codes
 from els_stream.commands.progress import progress
-from els_stream.commands.removal import by_class, print_removal
-from els_stream.decisions.purging import AnotherPurgeRuns, NotDue, Purged, PurgeResult, Removed
-from els_stream.handlers.purging import PurgePlan, count_guests, purge_guests
-from els_stream.resolve import resolve
-from els_stream.settings import load_settings
+from els_stream.commands.purge_output import by_class, print_removal
+from els_stream.config.settings import load_settings
+from els_stream.domain.purge_results import AnotherPurgeRuns, NotDue, Purged, PurgeResult, Removed
+from els_stream.embedded.discovery import resolve
+from els_stream.maintenance.purge import PurgePlan, count_guests, purge_guests
 
 if TYPE_CHECKING:
-    from els_stream.settings import Settings
+    from els_stream.config.settings import Settings
 
 # The lock of all purges is held on one, the chunks go over the other.
 _CONNECTIONS: Final = 2

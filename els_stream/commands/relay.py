@@ -11,13 +11,13 @@ import click
 import structlog
 
 from els_stream.commands.exit_codes import exit_codes
-from els_stream.logs import configure_logging
-from els_stream.relay.making import create_relay_engine, make_relay
+from els_stream.config.settings import load_settings
+from els_stream.db.startup import wait_for_database
+from els_stream.embedded.discovery import resolve
+from els_stream.observability.logging import configure_logging
+from els_stream.observability.tracing import Tracing
+from els_stream.relay.factory import create_relay_engine, make_relay
 from els_stream.relay.options import nobody
-from els_stream.resolve import resolve
-from els_stream.settings import load_settings
-from els_stream.starting import wait_for_database
-from els_stream.tracing import Tracing
 
 if sys.platform != "win32":
     from uvloop import new_event_loop
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from els_stream.settings import Settings
+    from els_stream.config.settings import Settings
 
 GOODBYE_SECONDS: Final = 0.5
 

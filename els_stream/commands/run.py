@@ -5,13 +5,13 @@ import sys
 
 import click
 
-from els_stream import schema
 from els_stream.commands.exit_codes import exit_codes
 from els_stream.commands.topics import ensure
-from els_stream.dev.processes import undisturbed
-from els_stream.dev.servers import running
+from els_stream.config.settings import Settings, load_settings
+from els_stream.db import schema
+from els_stream.embedded.processes import undisturbed
+from els_stream.embedded.servers import running
 from els_stream.errors import ServersUnavailable
-from els_stream.settings import Settings, load_settings
 
 
 @click.command(epilog=exit_codes())

@@ -7,9 +7,9 @@ from dataclasses import asdict
 import click
 
 from els_stream.commands.exit_codes import exit_codes
-from els_stream.dev import servers as dev
+from els_stream.config.settings import load_settings
+from els_stream.embedded import servers as dev
 from els_stream.errors import ServersMissing
-from els_stream.settings import load_settings
 
 SERVERS = click.Choice(["embedded", "containers"])
 

@@ -5,8 +5,8 @@ import json
 import click
 
 from els_stream.commands.exit_codes import exit_codes
-from els_stream.settings import Settings, load_settings
-from els_stream.settings_reference import rows
+from els_stream.config.settings import Settings, load_settings
+from els_stream.config.settings_reference import rows
 
 
 @click.command(epilog=exit_codes())

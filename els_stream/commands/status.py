@@ -10,15 +10,15 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from els_stream.commands.databases import snapshot
+from els_stream.commands.database_access import snapshot
 from els_stream.commands.exit_codes import exit_codes
-from els_stream.contracts.topics import INPUT_TOPICS
+from els_stream.config.settings import Settings, load_settings
+from els_stream.embedded.discovery import resolve
 from els_stream.errors import ServersUnavailable
-from els_stream.log_ends import read_logs, unread
-from els_stream.positions import Partition
-from els_stream.resolve import resolve
-from els_stream.settings import Settings, load_settings
-from els_stream.statements.overview import Aged, Overview, read_overview
+from els_stream.events.topics import INPUT_TOPICS
+from els_stream.kafka.log_offsets import read_logs, unread
+from els_stream.kafka.offsets import Partition
+from els_stream.queries.status_report import Aged, Overview, read_overview
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

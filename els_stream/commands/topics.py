@@ -8,9 +8,9 @@ from typing import assert_never
 import click
 
 from els_stream.commands.exit_codes import exit_codes
-from els_stream.resolve import resolve
-from els_stream.settings import Settings, load_settings
-from els_stream.topics import Created, Different, Present, TopicState, ensure_topics
+from els_stream.config.settings import Settings, load_settings
+from els_stream.embedded.discovery import resolve
+from els_stream.kafka.topics import Created, Different, Present, TopicState, ensure_topics
 
 
 @click.command(epilog=exit_codes())

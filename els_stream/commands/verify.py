@@ -8,9 +8,9 @@ import click
 
 from els_stream.commands.exit_codes import exit_codes
 from els_stream.commands.progress import progress
-from els_stream.resolve import resolve
-from els_stream.settings import Settings, load_settings
-from els_stream.verify.run import verify as prove
+from els_stream.config.settings import Settings, load_settings
+from els_stream.embedded.discovery import resolve
+from els_stream.verify.runner import verify as prove
 
 _VIOLATED = 1
 

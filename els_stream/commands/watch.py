@@ -8,17 +8,17 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from els_stream.commands.databases import writing
+from els_stream.commands.database_access import writing
 from els_stream.commands.exit_codes import exit_codes
-from els_stream.commands.watch_frame import frame
-from els_stream.commands.watch_look import looker
+from els_stream.commands.watch_data import looker
+from els_stream.commands.watch_view import frame
+from els_stream.config.settings import load_settings
+from els_stream.embedded.discovery import resolve
 from els_stream.errors import ServersUnavailable
-from els_stream.resolve import resolve
-from els_stream.settings import load_settings
 
 if TYPE_CHECKING:
-    from els_stream.commands.watch_look import Looker
-    from els_stream.settings import Settings
+    from els_stream.commands.watch_data import Looker
+    from els_stream.config.settings import Settings
 
 # A pipe tells no size.
 PLAIN_WIDTH: Final = 100

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from els_stream.contracts import topics
-from els_stream.demo.transcript import Tale
+from els_stream.demo.observations import Tale
+from els_stream.events import topics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from els_stream.contracts.outgoing import EssayProcessingInputRefV1
-    from els_stream.contracts.records import RawRecord
-    from els_stream.demo.promises import Poison, Promise, Traffic
-    from els_stream.demo.transcript import Transcript
+    from els_stream.demo.expectations import Poison, Promise, Traffic
+    from els_stream.demo.observations import Transcript
+    from els_stream.events.outbound import EssayProcessingInputRefV1
+    from els_stream.events.records import RawRecord
 
 _VALUE_SHOWN: Final = 60
 

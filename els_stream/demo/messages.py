@@ -6,13 +6,13 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from els_stream.contracts import topics
+from els_stream.events import topics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from uuid import UUID
 
-    from els_stream.demo.dice import Dice
+    from els_stream.demo.random_source import Dice
 
 SCHOOL_DAY: Final = "2026-01-30T08:15:00Z"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from els_stream.demo.dice import Dice
+    from els_stream.demo.random_source import Dice
 
 COURSES: Final = ("ENG5", "ENG6", "ENG7", "SV1", "SV2", "SV3")
 

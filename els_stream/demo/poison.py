@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-from els_stream.contracts import topics
-from els_stream.contracts.reasons import DeadLetterReason as R
 from els_stream.demo import messages
 from els_stream.demo.messages import Message, Upload
+from els_stream.events import topics
+from els_stream.events.dead_letter_reasons import DeadLetterReason as R
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from els_stream.demo.dice import Dice
+    from els_stream.demo.random_source import Dice
 
 _BATCH = "batch-of-horrors"
 _TOO_DEEP = 200

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Final
 from aiokafka.errors import KafkaError
 from sqlalchemy.exc import SQLAlchemyError
 
-from els_stream.demo.audience import audience
 from els_stream.demo.check import differences
-from els_stream.demo.performance import PATIENCE_SECONDS, Counts, Performance
-from els_stream.demo.stage import stage
-from els_stream.demo.transcript import Transcript
+from els_stream.demo.driver import PATIENCE_SECONDS, Counts, Performance
+from els_stream.demo.environment import stage
+from els_stream.demo.observations import Transcript
+from els_stream.demo.output_consumer import audience
 from els_stream.demo.workers import workers
-from els_stream.dev.servers import running
+from els_stream.embedded.servers import running
 from els_stream.errors import DemoFailed, ServersUnavailable
-from els_stream.verify.run import verify
+from els_stream.verify.runner import verify
 
 if TYPE_CHECKING:
-    from els_stream.demo.promises import Traffic
-    from els_stream.demo.screen import Screen
-    from els_stream.dev.servers import Addresses
-    from els_stream.settings import Settings
+    from els_stream.config.settings import Settings
+    from els_stream.demo.console import Screen
+    from els_stream.demo.expectations import Traffic
+    from els_stream.embedded.servers import Addresses
 
 WORKERS: Final = 2
 

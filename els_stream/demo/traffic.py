@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
-from els_stream.demo.class_set import ClassSet, Sent
-from els_stream.demo.dice import Dice
+from els_stream.demo.expectations import Poison, Promise, Traffic
 from els_stream.demo.poison import POISON_KINDS, poison
-from els_stream.demo.promises import Poison, Promise, Traffic
-from els_stream.demo.stories import STORIES
+from els_stream.demo.random_source import Dice
+from els_stream.demo.scenario_builder import ClassSet, Sent
+from els_stream.demo.scenarios import STORIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from els_stream.contracts.reasons import DeadLetterReason
     from els_stream.demo.messages import Message
+    from els_stream.events.dead_letter_reasons import DeadLetterReason
 
 SMALLEST: Final = 1
 LARGEST: Final = 120

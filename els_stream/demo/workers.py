@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from els_stream.dev.ports import LOOPBACK, new_ports
-from els_stream.dev.processes import eventually, undisturbed
+from els_stream.embedded.ports import LOOPBACK, new_ports
+from els_stream.embedded.processes import eventually, undisturbed
 from els_stream.errors import DemoFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from els_stream.settings import Settings
+    from els_stream.config.settings import Settings
 
 READY_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 15.0

@@ -6,27 +6,33 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from els_stream.contracts import reading, topics
-from els_stream.handlers.arrivals import ArrivalPolicy, admit, assign_contents, associations_arrival, failure_arrival
-from els_stream.handlers.handler import EventHandler
-from els_stream.handlers.recounting import Doubts, Heals
-from els_stream.handlers.registering import RegistrationPolicy, register
+from els_stream.events import decoder, topics
+from els_stream.handlers.batch_events import (
+    ArrivalPolicy,
+    admit,
+    assign_contents,
+    associations_arrival,
+    failure_arrival,
+)
+from els_stream.handlers.event_handler import EventHandler
+from els_stream.handlers.recount import Doubts, Heals
+from els_stream.handlers.registration import RegistrationPolicy, register
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from els_stream.contracts.inbound import (
+    from els_stream.config.settings import Settings
+    from els_stream.domain.outcomes import Outcome
+    from els_stream.events.inbound import (
         BatchEssaysRegistered,
         EssayContentProvisionedV1,
         EssayValidationFailedV1,
         StudentAssociationsConfirmedV1,
     )
-    from els_stream.decisions.outcomes import Outcome
-    from els_stream.handlers.handler import Handler, Locked
-    from els_stream.handlers.reading import Incoming
-    from els_stream.settings import Settings
+    from els_stream.handlers.decoding import Incoming
+    from els_stream.handlers.event_handler import Handler, Locked
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +80,11 @@ def make_handlers(policy: HandlerPolicy) -> dict[str, Handler]:
         return await admit(conn, [associations_arrival(i) for i in incoming], policy.arrivals, locked)
 
     handlers: list[Handler] = [
-        EventHandler("register_batch", topics.BATCH_REGISTERED, reading.read_registration, register_batch),
-        EventHandler("assign_content", topics.CONTENT_PROVISIONED, reading.read_content, assign_content),
-        EventHandler("fail_content", topics.VALIDATION_FAILED, reading.read_failure, fail_content),
+        EventHandler("register_batch", topics.BATCH_REGISTERED, decoder.read_registration, register_batch),
+        EventHandler("assign_content", topics.CONTENT_PROVISIONED, decoder.read_content, assign_content),
+        EventHandler("fail_content", topics.VALIDATION_FAILED, decoder.read_failure, fail_content),
         EventHandler(
-            "confirm_associations", topics.ASSOCIATIONS_CONFIRMED, reading.read_associations, confirm_associations
+            "confirm_associations", topics.ASSOCIATIONS_CONFIRMED, decoder.read_associations, confirm_associations
         ),
     ]
     return {handler.name: handler for handler in handlers}

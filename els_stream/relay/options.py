@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from els_stream.statements.outbox import WaitingRow
+from els_stream.queries.outbox import WaitingRow
 
 MEBIBYTE: Final = 2**20
 

@@ -18,12 +18,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
-from els_stream.contracts.headers import decode_headers
 from els_stream.errors import ServersUnavailable
+from els_stream.events.headers import decode_headers
 
 if TYPE_CHECKING:
+    from els_stream.queries.outbox import WaitingRow
     from els_stream.relay.options import RelayOptions
-    from els_stream.statements.outbox import WaitingRow
 
 # The private names of aiokafka that we touch, here and in `abandon`: `stop` would wait for what can't be delivered.
 _routine = attrgetter("_sender.sender_task")

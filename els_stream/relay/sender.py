@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from aiokafka import errors
 
 from els_stream.errors import ServersUnavailable
+from els_stream.queries.outbox import WaitingRow
+from els_stream.relay.key_order import Acked, Outcome, Refused, Unanswered
 from els_stream.relay.producer import Destination, Producer, append
-from els_stream.relay.waves import Acked, Outcome, Refused, Unanswered
-from els_stream.statements.outbox import WaitingRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

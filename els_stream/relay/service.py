@@ -23,16 +23,16 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
-from els_stream.relay.connections import own_connection
-from els_stream.relay.desk import Desk
-from els_stream.relay.health import Health
-from els_stream.relay.lane import SENDING, Lane
+from els_stream.queries.direct_publish import begin_handover
+from els_stream.queries.outbox import CHANNEL, as_fetched
+from els_stream.relay.dedicated_connection import own_connection
+from els_stream.relay.dispatcher import Desk
+from els_stream.relay.health_counts import Health
 from els_stream.relay.options import OnAck, RelayOptions, nobody
+from els_stream.relay.publisher import SENDING, Lane
 from els_stream.relay.sender import Sender
-from els_stream.relay.shares import Shares
+from els_stream.relay.shard_leases import Shares
 from els_stream.relay.supervision import supervise
-from els_stream.statements.handover import begin_handover
-from els_stream.statements.outbox import CHANNEL, as_fetched
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine

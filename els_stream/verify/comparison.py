@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from els_stream.contracts import topics
+from els_stream.events import topics
 from els_stream.verify.invariants import SHOWN_PER_CHECK, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from els_stream.verify.published import First, Published
-    from els_stream.verify.snapshot import Snapshot
+    from els_stream.verify.expected_events import Snapshot
+    from els_stream.verify.kafka_events import First, Published
 
 # Each of these may reach Kafka only after all events of the batch on the topics before it.
 _ORDER: Final = (

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from els_stream.contracts import topics
+from els_stream.events import topics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

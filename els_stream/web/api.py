@@ -16,19 +16,19 @@ import structlog
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from els_stream.contracts.reasons import DeadLetterReason
-from els_stream.decisions.waiting import is_stuck, waits_for
-from els_stream.handlers.replaying import Accepted, FailedAgain, NotReplayable, Replayed
-from els_stream.plain_text import decoded
-from els_stream.statements import browsing, letters
-from els_stream.statements.browsing import BatchFilter, LetterFilter
-from els_stream.statements.gauges import CLASS_TYPES
-from els_stream.statements.letters import WholeLetter
-from els_stream.statements.story import read_story
-from els_stream.web.asking import Asked, cursor
-from els_stream.web.glances import STEP_SECONDS, Glances
+from els_stream.domain.waiting import is_stuck, waits_for
+from els_stream.events.dead_letter_reasons import DeadLetterReason
+from els_stream.maintenance.replay import Accepted, FailedAgain, NotReplayable, Replayed
+from els_stream.printable import decoded
+from els_stream.queries import dead_letter_admin, listing
+from els_stream.queries.batch_detail import read_story
+from els_stream.queries.dead_letter_admin import WholeLetter
+from els_stream.queries.listing import BatchFilter, LetterFilter
+from els_stream.queries.stats import CLASS_TYPES
+from els_stream.web.history import STEP_SECONDS, Glances
 from els_stream.web.problems import Problem, Trouble, not_found
-from els_stream.web.reading import snapshot
+from els_stream.web.query_params import Asked, cursor
+from els_stream.web.snapshot import snapshot
 from els_stream.web.timeline import timeline
 
 SHOWN_BYTES: Final = 16 * 1024
@@ -75,14 +75,14 @@ class Api:
     async def list_batches(self, request: web.Request) -> web.Response:
         asked = Asked(request.query, ("state", "class_type", "older_than", "younger_than"))
         chosen = BatchFilter(
-            state=asked.one_of("state", browsing.BATCH_STATES),
+            state=asked.one_of("state", listing.BATCH_STATES),
             class_type=asked.one_of("class_type", CLASS_TYPES),
             older_than=asked.age("older_than"),
             younger_than=asked.age("younger_than"),
         )
         limit, before = asked.limit(), asked.batch_cursor()
         async with snapshot(self.engine) as conn:
-            found = await browsing.newest_batches(conn, chosen, limit + 1, before)
+            found = await listing.newest_batches(conn, chosen, limit + 1, before)
         page = found[:limit]
         more = cursor(page[-1].created_at.isoformat(), page[-1].batch_id) if len(found) > limit else None
         return answer({"batches": [asdict(line) for line in page], "next": more})
@@ -91,7 +91,7 @@ class Api:
         batch_id = named_in(request)
         async with snapshot(self.engine) as conn:
             story = await read_story(conn, batch_id)
-            files = await browsing.read_files(conn, batch_id)
+            files = await listing.read_files(conn, batch_id)
         if story is None:
             raise not_found("nothing ever came for this batch")
         told = timeline(story, files)
@@ -114,7 +114,7 @@ class Api:
     async def list_letters(self, request: web.Request) -> web.Response:
         asked = Asked(request.query, ("state", "reason", "batch_id"))
         chosen = LetterFilter(
-            asked.one_of("state", browsing.LETTER_STATES),
+            asked.one_of("state", listing.LETTER_STATES),
             asked.one_of("reason", [reason.value for reason in DeadLetterReason]),
             asked.text("batch_id"),
         )
@@ -122,14 +122,14 @@ class Api:
         if "\0" in (chosen.batch_id or ""):
             return answer({"dead_letters": [], "next": None})
         async with snapshot(self.engine) as conn:
-            found = await browsing.newest_letters(conn, chosen, limit + 1, before)
+            found = await listing.newest_letters(conn, chosen, limit + 1, before)
         page = found[:limit]
         more = cursor(page[-1].id) if len(found) > limit else None
         return answer({"dead_letters": [{**asdict(letter), "place": letter.place} for letter in page], "next": more})
 
     async def show_letter(self, request: web.Request) -> web.Response:
         async with snapshot(self.engine) as conn:
-            whole = await letters.read(conn, letter_named_in(request))
+            whole = await dead_letter_admin.read(conn, letter_named_in(request))
         if whole is None:
             raise not_found("there is no such dead letter")
         return answer(shown(whole))
@@ -137,7 +137,7 @@ class Api:
     async def replay_letter(self, request: web.Request) -> web.Response:
         letter_id = letter_named_in(request)
         async with snapshot(self.engine) as conn:
-            if await letters.read(conn, letter_id) is None:
+            if await dead_letter_admin.read(conn, letter_id) is None:
                 raise not_found("there is no such dead letter")
         async with asyncio.timeout(REPLAY_SECONDS):
             replayed = await self.replay(letter_id)

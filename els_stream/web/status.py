@@ -8,12 +8,12 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from els_stream.positions import PartitionLag
+from els_stream.kafka.offsets import PartitionLag
+from els_stream.observability.health import Health, Reason
+from els_stream.queries.stats import Figures
 from els_stream.relay.service import RelayStatus
-from els_stream.statements.gauges import Figures
 from els_stream.version import VERSION
-from els_stream.web.glances import Glances
-from els_stream.web.health import Health, Reason
+from els_stream.web.history import Glances
 
 
 class Status:

@@ -8,14 +8,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from els_stream.contracts import topics
-from els_stream.contracts.event_ids import event_id, slot_subject
+from els_stream.events import topics
+from els_stream.events.event_ids import event_id, slot_subject
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from els_stream.statements.browsing import File
-    from els_stream.statements.story import BatchStory, WaitingEvent
+    from els_stream.queries.batch_detail import BatchStory, WaitingEvent
+    from els_stream.queries.listing import File
 
 # A batch may have ten thousand slots: of what filled them the newest are told.
 MOST: Final = 500

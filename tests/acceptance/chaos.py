@@ -15,12 +15,12 @@ from collections import Counter
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from els_stream import schema
-from els_stream.demo.dice import Dice
+from els_stream.db import schema
+from els_stream.demo.random_source import Dice
 from els_stream.demo.traffic import Mix, make_traffic
-from els_stream.dev.servers import EmbeddedServers
-from tests.acceptance.faults import Fault, Faults
-from tests.acceptance.scene import Scene
+from els_stream.embedded.servers import EmbeddedServers
+from tests.support.demo_environment import Scene
+from tests.support.faults import Fault, Faults
 
 # Besides, every tenth event is repeated.
 MIX = Mix(late=0.2, refused=0.01)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from els_stream.dev.servers import Addresses
-from els_stream.topics import TOPICS, delete_topics
-from tests.acceptance.scene import Scene
+from els_stream.embedded.servers import Addresses
+from els_stream.kafka.topics import TOPICS, delete_topics
+from tests.support.demo_environment import Scene
 
 
 @pytest.fixture

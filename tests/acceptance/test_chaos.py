@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from els_stream.dev.servers import EmbeddedServers
+from els_stream.embedded.servers import EmbeddedServers
 from tests.acceptance.chaos import Plan, chaos
-from tests.acceptance.scene import Scene
+from tests.support.demo_environment import Scene
 
 SHORT = (
     Plan(seed=3, batches=48, largest=30, workers=1, kills=4, in_flight=1, micro_batch=20),

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from els_stream.dev.servers import Addresses
+from els_stream.embedded.servers import Addresses
 
 SMALL = ("--batches", "16", "--largest", "12")
 LONG = ("--batches", "400")

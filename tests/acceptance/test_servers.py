@@ -12,25 +12,25 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from els_stream.dev.postgres import EmbeddedPostgres
-from els_stream.dev.processes import ProcessId, eventually
-from els_stream.dev.servers import EmbeddedServers, addresses, down, up
+from els_stream.config.settings import Settings
+from els_stream.embedded.postgres import EmbeddedPostgres
+from els_stream.embedded.processes import ProcessId, eventually
+from els_stream.embedded.servers import EmbeddedServers, addresses, down, up
 from els_stream.errors import ServersUnavailable
-from els_stream.settings import Settings
-from els_stream.topics import Created, Present, ensure_topics
-from tests.folders import reachable_folder
+from els_stream.kafka.topics import Created, Present, ensure_topics
+from tests.support.paths import reachable_folder
 
 UP = """
 import asyncio
-from els_stream.dev.servers import up
-from els_stream.settings import Settings
+from els_stream.embedded.servers import up
+from els_stream.config.settings import Settings
 
 print(asyncio.run(up(Settings())).broker)
 """
 FOREGROUND = """
 import asyncio
-from els_stream.dev.servers import running
-from els_stream.settings import Settings
+from els_stream.embedded.servers import running
+from els_stream.config.settings import Settings
 
 async def main():
     async with running(Settings()) as found:
@@ -43,8 +43,8 @@ AS_NOBODY = """
 import asyncio, os, sys
 from pathlib import Path
 import asyncpg
-from els_stream.dev.account import reachable
-from els_stream.dev.postgres import EmbeddedPostgres
+from els_stream.embedded.unprivileged import reachable
+from els_stream.embedded.postgres import EmbeddedPostgres
 
 async def main():
     postgres = EmbeddedPostgres(Path(sys.argv[1]))

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from els_stream.contracts.topics import BATCH_REGISTERED, DEAD_LETTER
-from els_stream.dev.servers import Addresses, EmbeddedServers
+from els_stream.embedded.servers import Addresses, EmbeddedServers
 from els_stream.errors import ServersUnavailable
-from els_stream.topics import TOPICS, Created, Different, Present, TopicPlan, delete_topics, ensure_topics
-from tests.commanding import els
+from els_stream.events.topics import BATCH_REGISTERED, DEAD_LETTER
+from els_stream.kafka.topics import TOPICS, Created, Different, Present, TopicPlan, delete_topics, ensure_topics
+from tests.support.cli import els
 
 
 async def test_topics_are_created_once_and_then_present(addresses: Addresses, database: str, topic_prefix: str) -> None:

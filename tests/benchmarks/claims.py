@@ -22,18 +22,18 @@ import asyncpg
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from els_stream.contracts.reading import read_content
-from els_stream.database import Limits, create_engine
-from els_stream.decisions.batch import Batch, Content
-from els_stream.decisions.inventory import Inventory as DecidedInventory
-from els_stream.handlers.telling import Lists, tell
-from els_stream.statements import claims, essays, outbox, trackers
-from els_stream.statements.outbox import OutboxRow
-from els_stream.strategies import Inventory, Strategy
-from tests import factories as make
+from els_stream.db.engine import Limits, create_engine
+from els_stream.domain.allocation import Inventory as DecidedInventory
+from els_stream.domain.batch import Batch, Content
+from els_stream.domain.claim_strategy import Inventory, Strategy
+from els_stream.events.decoder import read_content
+from els_stream.handlers.outbox_events import Lists, tell
+from els_stream.queries import claims, outbox, slots, trackers
+from els_stream.queries.outbox import OutboxRow
 from tests.benchmarks.ground import Ground, for_sqlalchemy
 from tests.benchmarks.report import Figure, Scale, Section, percentile
-from tests.crowd import Crowd
+from tests.support import factories as make
+from tests.support.bulk_data import Crowd
 
 SLOTS: Final = 30
 SIZES: Final = {Scale.QUICK: (1, 500), Scale.FULL: (1, 10, 100, 500)}
@@ -155,10 +155,10 @@ async def _claim(engine: AsyncEngine, turn: Turn, strategy: Strategy) -> None:
         with _noted(conn, turn.said):
             now = (await trackers.lock(conn, turn.batch_ids)).now
             if turn.uploads:
-                list(await essays.holders(conn, turn.uploads))
+                list(await slots.holders(conn, turn.uploads))
             await claims.claim(conn, turn.wanted, now, strategy)
             if turn.complete:
-                await essays.filled(conn, turn.complete)
+                await slots.filled(conn, turn.complete)
             await trackers.save(conn, turn.changed)
             await outbox.put(conn, turn.rows)
 

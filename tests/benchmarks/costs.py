@@ -13,18 +13,18 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from els_stream.contracts import topics
-from els_stream.contracts.records import RawRecord
-from els_stream.database import Limits, create_engine
-from els_stream.statements import outbox
-from els_stream.statements.outbox import SHARES
-from tests import factories as make
+from els_stream.db.engine import Limits, create_engine
+from els_stream.events import topics
+from els_stream.events.records import RawRecord
+from els_stream.queries import outbox
+from els_stream.queries.outbox import SHARES
 from tests.benchmarks.ground import Ground, for_sqlalchemy
 from tests.benchmarks.load import Load
 from tests.benchmarks.report import Figure, Scale, Section
-from tests.postgres.flow import Flow, chunks
-from tests.postgres.school import handlers_by_topic
-from tests.postgres.wire import Wire, counting
+from tests.support import factories as make
+from tests.support.batch_harness import handlers_by_topic
+from tests.support.micro_batches import Flow, chunks
+from tests.support.protocol_recorder import Wire, counting
 
 SIZES: Final = (500, 1000)
 BATCHES: Final = {Scale.QUICK: 200, Scale.FULL: 1000}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from els_stream.dev.processes import PROC, children
+from els_stream.embedded.processes import PROC, children
 
 TICKS = os.sysconf("SC_CLK_TCK")
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from statistics import fmean, median
 from typing import Final
 
-from els_stream.contracts.topics import CONTENT_PROVISIONED
+from els_stream.events.topics import CONTENT_PROVISIONED
 from tests.benchmarks import runs
 from tests.benchmarks.ground import Ground
 from tests.benchmarks.load import Load

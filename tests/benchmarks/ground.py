@@ -16,14 +16,14 @@ from pathlib import Path
 from pydantic import SecretStr
 from sqlalchemy import make_url
 
-from els_stream import schema
-from els_stream.dev.databases import create_database, drop_database
-from els_stream.dev.processes import ProcessId, undisturbed
-from els_stream.dev.servers import EmbeddedServers
+from els_stream.config.settings import Settings
+from els_stream.db import schema
+from els_stream.embedded.databases import create_database, drop_database
+from els_stream.embedded.processes import ProcessId, undisturbed
+from els_stream.embedded.servers import EmbeddedServers
 from els_stream.errors import ServersUnavailable
-from els_stream.settings import Settings
-from els_stream.topics import TOPICS, delete_topics, ensure_topics
-from tests.folders import reachable_folder
+from els_stream.kafka.topics import TOPICS, delete_topics, ensure_topics
+from tests.support.paths import reachable_folder
 
 PARTITIONS = 4
 

@@ -12,9 +12,9 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from els_stream.contracts.topics import CONTENT_PROVISIONED, SLOT_ASSIGNED
+from els_stream.config.settings import Settings
 from els_stream.demo.workers import workers
-from els_stream.settings import Settings
+from els_stream.events.topics import CONTENT_PROVISIONED, SLOT_ASSIGNED
 from tests.benchmarks import runs
 from tests.benchmarks.ground import PARTITIONS, Ground
 from tests.benchmarks.load import Content, Load

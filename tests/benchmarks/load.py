@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from els_stream.contracts.records import RawRecord
-from els_stream.contracts.topics import BATCH_REGISTERED, CONTENT_PROVISIONED
-from els_stream.demo.dice import Dice
-from tests import factories as make
+from els_stream.demo.random_source import Dice
+from els_stream.events.records import RawRecord
+from els_stream.events.topics import BATCH_REGISTERED, CONTENT_PROVISIONED
+from tests.support import factories as make
 
 Content: TypeAlias = tuple[bytes | None, bytes]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from els_stream.dev.jars import VERSION as KAFKA_VERSION
+from els_stream.embedded.jars import VERSION as KAFKA_VERSION
 from els_stream.version import VERSION
 
 GIB = 2**30

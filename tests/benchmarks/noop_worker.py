@@ -13,12 +13,12 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from els_stream.app import Work, build, choose_event_loop, run_worker
-from els_stream.contracts.records import RawRecord
-from els_stream.contracts.topics import CONTENT_PROVISIONED
-from els_stream.handlers.handler import Handler
-from els_stream.intake.service import Intake
-from els_stream.logs import configure_logging
-from els_stream.settings import load_settings
+from els_stream.config.settings import load_settings
+from els_stream.consumer.service import Intake
+from els_stream.events.records import RawRecord
+from els_stream.events.topics import CONTENT_PROVISIONED
+from els_stream.handlers.event_handler import Handler
+from els_stream.observability.logging import configure_logging
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from els_stream.settings_types import CHECKOUT
+from els_stream.config.setting_types import CHECKOUT
 from tests.benchmarks import svg
 from tests.benchmarks.output import written
-from tests.readme import README, table
+from tests.support.generated_docs import README, table
 
 RESULT: Final = CHECKOUT / "bench.json"
 BARS: Final = CHECKOUT / "docs" / "speed-ratios.svg"

@@ -18,18 +18,18 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from els_stream.database import Limits, create_engine
-from els_stream.decisions.purging import Purged
-from els_stream.handlers.purging import PurgePlan, purge_guests
-from els_stream.settings import Settings
-from els_stream.statements import browsing, counts, gauges
-from els_stream.statements.browsing import BatchFilter
-from els_stream.verify.run import verify
+from els_stream.config.settings import Settings
+from els_stream.db.engine import Limits, create_engine
+from els_stream.domain.purge_results import Purged
+from els_stream.maintenance.purge import PurgePlan, purge_guests
+from els_stream.queries import batch_counts, listing, stats
+from els_stream.queries.listing import BatchFilter
+from els_stream.verify.runner import verify
 from tests.benchmarks.ground import Ground
 from tests.benchmarks.judged import judged
 from tests.benchmarks.report import Figure, Scale, Section, percentile
 from tests.benchmarks.steady import Steady, keep_empty
-from tests.crowd import Crowd
+from tests.support.bulk_data import Crowd
 
 SLOTS: Final = 30
 OLD: Final = {Scale.QUICK: 2000, Scale.FULL: 33_334}
@@ -58,7 +58,7 @@ async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
         yield Section("tables around the purge", [*before, *await _sizes(engine, "after")])
         await _fill(engine, Crowd("done", MANY[scale], 1, 1), slots=False)
         async with engine.begin() as conn:
-            await counts.fold(conn)  # as a worker does every minute
+            await batch_counts.fold(conn)  # as a worker does every minute
         yield await _looks(engine, f"{MANY[scale]:,} batches, as they came")
         async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
             await conn.execute(text("VACUUM ANALYZE batch_essay_trackers"))
@@ -111,14 +111,14 @@ async def _proof(settings: Settings, essays: int) -> Section:
 
 async def _looks(engine: AsyncEngine, title: str) -> Section:
     figures = [
-        Figure("gauges", await _milliseconds(engine, gauges.read_figures), "ms"),
+        Figure("gauges", await _milliseconds(engine, stats.read_figures), "ms"),
         Figure("a page of batches", await _milliseconds(engine, _page), "ms"),
     ]
     return Section(title, figures)
 
 
 async def _page(conn: AsyncConnection) -> object:
-    return await browsing.newest_batches(conn, BatchFilter(), 50)
+    return await listing.newest_batches(conn, BatchFilter(), 50)
 
 
 async def _milliseconds(engine: AsyncEngine, look: Callable[[AsyncConnection], Awaitable[object]]) -> float:

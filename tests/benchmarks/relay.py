@@ -16,19 +16,19 @@ from aiokafka import AIOKafkaProducer
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from els_stream.contracts.headers import decode_headers
-from els_stream.contracts.topics import CONTENT_PROVISIONED
-from els_stream.database import create_engine, limits_of
-from els_stream.dev.processes import eventually
+from els_stream.config.settings import Settings
+from els_stream.db.engine import create_engine, limits_of
+from els_stream.embedded.processes import eventually
+from els_stream.events.headers import decode_headers
+from els_stream.events.topics import CONTENT_PROVISIONED
 from els_stream.handlers.registry import make_handlers, policy_of
-from els_stream.relay.making import create_relay_engine, make_relay, relay_options
-from els_stream.settings import Settings
-from els_stream.statements.outbox import SHARES
-from tests import factories as make
+from els_stream.queries.outbox import SHARES
+from els_stream.relay.factory import create_relay_engine, make_relay, relay_options
 from tests.benchmarks import runs
 from tests.benchmarks.ground import Ground
 from tests.benchmarks.load import Load
 from tests.benchmarks.report import Figure, Scale, Section, paired_ratio
+from tests.support import factories as make
 
 LOAD: Final = {Scale.QUICK: Load(500), Scale.FULL: Load(2000)}
 ROUNDS: Final = {Scale.QUICK: 1, Scale.FULL: 3}

@@ -13,11 +13,11 @@ from typing import Final
 import asyncpg
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from els_stream.contracts.topics import CONTENT_PROVISIONED
+from els_stream.config.settings import Settings
 from els_stream.demo.workers import Worker, workers
 from els_stream.errors import ElsError
+from els_stream.events.topics import CONTENT_PROVISIONED
 from els_stream.handlers.registry import make_handlers, policy_of
-from els_stream.settings import Settings
 from tests.benchmarks.cpu import read_clock
 from tests.benchmarks.ground import Ground, for_asyncpg
 from tests.benchmarks.load import Load

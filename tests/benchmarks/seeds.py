@@ -27,15 +27,15 @@ from typing import Final, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from els_stream.contracts import topics
-from els_stream.contracts.records import RawRecord
-from els_stream.database import Limits, create_engine
-from els_stream.strategies import Strategy
-from tests import factories as make
+from els_stream.db.engine import Limits, create_engine
+from els_stream.domain.claim_strategy import Strategy
+from els_stream.events import topics
+from els_stream.events.records import RawRecord
 from tests.benchmarks.ground import Ground, for_sqlalchemy
 from tests.benchmarks.judged import judged
 from tests.benchmarks.report import Figure, Scale, Section, percentile
-from tests.postgres.school import handlers_by_topic
+from tests.support import factories as make
+from tests.support.batch_harness import handlers_by_topic
 
 INSTANCES: Final = 3
 POOL: Final = 4

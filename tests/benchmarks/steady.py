@@ -10,15 +10,15 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from els_stream.contracts import topics
-from els_stream.contracts.records import RawRecord
-from els_stream.relay.connections import own_connection
-from els_stream.statements import outbox
-from els_stream.statements.outbox import CHANNEL, SHARES
-from tests import factories as make
-from tests.crowd import Crowd
-from tests.postgres.flow import Flow
-from tests.postgres.school import handlers_by_topic
+from els_stream.events import topics
+from els_stream.events.records import RawRecord
+from els_stream.queries import outbox
+from els_stream.queries.outbox import CHANNEL, SHARES
+from els_stream.relay.dedicated_connection import own_connection
+from tests.support import factories as make
+from tests.support.batch_harness import handlers_by_topic
+from tests.support.bulk_data import Crowd
+from tests.support.micro_batches import Flow
 
 MOST_TOGETHER: Final = 1000
 TICK_SECONDS: Final = 0.002

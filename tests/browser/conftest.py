@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, async_playwright
 
-from els_stream.dev.servers import Addresses
-from tests.browser import chromium
-from tests.browser.watching import Watched
-from tests.web_worker import Worker, running_worker
+from els_stream.embedded.servers import Addresses
+from tests.support import chromium
+from tests.support.browser_page import Watched
+from tests.support.worker_process import Worker, running_worker
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,11 @@ from playwright.async_api import expect
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from els_stream.contracts.topics import BATCH_REGISTERED, CONTENT_PROVISIONED, VALIDATION_FAILED
-from els_stream.dev.servers import Addresses, EmbeddedServers
-from tests import factories
-from tests.browser.watching import Watched
-from tests.web_worker import send
+from els_stream.embedded.servers import Addresses, EmbeddedServers
+from els_stream.events.topics import BATCH_REGISTERED, CONTENT_PROVISIONED, VALIDATION_FAILED
+from tests.support import factories
+from tests.support.browser_page import Watched
+from tests.support.worker_process import send
 
 SLOW = 15_000
 PHONE = 390

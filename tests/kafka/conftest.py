@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from els_stream.dev.servers import Addresses
-from tests.kafka.bed import CREATE, Bed
+from els_stream.embedded.servers import Addresses
+from tests.support.consumer_testbed import CREATE, Bed
 
 
 @pytest.fixture(params=[1, 2], ids=["1 in flight", "2 in flight"])

@@ -9,12 +9,12 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from els_stream.dev.databases import create_database, drop_database
-from els_stream.dev.servers import Addresses
-from els_stream.strategies import Strategy
+from els_stream.domain.claim_strategy import Strategy
+from els_stream.embedded.databases import create_database, drop_database
+from els_stream.embedded.servers import Addresses
 from tables import Base
-from tests.postgres.invariants import violations
-from tests.postgres.school import School, handlers_by_topic
+from tests.support.batch_harness import School, handlers_by_topic
+from tests.support.invariants import violations
 
 # The suites that every way to claim a slot must pass, the first one on a schema of either making.
 CLAIMS = "test_claims"

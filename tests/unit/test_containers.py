@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from els_stream.dev.containers import KAFKA_IMAGE, POSTGRES_IMAGE
-from els_stream.settings import Settings
-from els_stream.settings_reference import rows
-from els_stream.settings_types import CHECKOUT
+from els_stream.config.setting_types import CHECKOUT
+from els_stream.config.settings import Settings
+from els_stream.config.settings_reference import rows
+from els_stream.embedded.containers import KAFKA_IMAGE, POSTGRES_IMAGE
 
 COMPOSE = (CHECKOUT / "docker-compose.yml").read_text()
 DOCKERFILE = (CHECKOUT / "Dockerfile").read_text()

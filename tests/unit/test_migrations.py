@@ -8,7 +8,7 @@ from pathlib import Path
 from alembic import command
 from alembic.config import Config
 
-from els_stream.schema import FOLDER, revisions
+from els_stream.db.schema import FOLDER, revisions
 
 RELEASED = Path(__file__).with_name("released_migrations.txt")
 REVISION_FILES = sorted(path for path in (FOLDER / "versions").iterdir() if path.is_file())

@@ -4,7 +4,7 @@ from xml.parsers.expat import ParserCreate
 import pytest
 
 from tests.benchmarks import plots, svg
-from tests.readme import README
+from tests.support.generated_docs import README
 
 RESULT = {
     "date": "2026-01-31T12:00:00+00:00",

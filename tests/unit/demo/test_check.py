@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from els_stream.contracts import topics, writing
-from els_stream.contracts.event_ids import event_id
-from els_stream.contracts.records import RawRecord
-from els_stream.contracts.sealing import Occasion
 from els_stream.demo.check import differences
-from els_stream.demo.dice import Dice
-from els_stream.demo.promises import Between, Traffic, exactly
-from els_stream.demo.stories import STORIES
+from els_stream.demo.expectations import Between, Traffic, exactly
+from els_stream.demo.observations import Transcript
+from els_stream.demo.random_source import Dice
+from els_stream.demo.scenarios import STORIES
 from els_stream.demo.traffic import Mix, make_traffic
-from els_stream.demo.transcript import Transcript
-from tests.demo_reference import outputs
+from els_stream.events import builders, topics
+from els_stream.events.event_ids import event_id
+from els_stream.events.outbound_event import Occasion
+from els_stream.events.records import RawRecord
+from tests.support.reference_service import outputs
 
 SEED = 7
 
@@ -209,7 +209,7 @@ def test_bounds_read_well() -> None:
 
 
 def timeout(ready: dict[str, str], missing: list[str], expected: int, batch_id: str) -> RawRecord:
-    event = writing.readiness_timeout(
+    event = builders.readiness_timeout(
         Occasion(batch_id=batch_id, correlation_id=Dice(1).uuid(), now=datetime(2026, 1, 31, tzinfo=UTC)),
         essays=ready.items(),
         missing_essay_ids=missing,

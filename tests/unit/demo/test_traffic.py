@@ -6,14 +6,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from els_stream.contracts import topics
 from els_stream.demo.check import differences
-from els_stream.demo.dice import Dice
-from els_stream.demo.promises import Traffic
-from els_stream.demo.stories import STORIES
+from els_stream.demo.expectations import Traffic
+from els_stream.demo.observations import Transcript
+from els_stream.demo.random_source import Dice
+from els_stream.demo.scenarios import STORIES
 from els_stream.demo.traffic import Mix, make_traffic
-from els_stream.demo.transcript import Transcript
-from tests.demo_reference import arrivals, outputs
+from els_stream.events import topics
+from tests.support.reference_service import arrivals, outputs
 
 BATCHES = 32
 MIX = Mix(late=0.2, refused=0.01)

@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
-from els_stream.contracts import topics
-from els_stream.contracts.event_ids import event_id, slot_subject
-from els_stream.statements.browsing import File
-from els_stream.statements.story import BatchStory, BuriedEvent, ExcessText, HeldSlot, ParkedKind, WaitingEvent
+from els_stream.events import topics
+from els_stream.events.event_ids import event_id, slot_subject
+from els_stream.queries.batch_detail import BatchStory, BuriedEvent, ExcessText, HeldSlot, ParkedKind, WaitingEvent
+from els_stream.queries.listing import File
 from els_stream.web.timeline import MOST, Sending, Told, What, timeline
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""Settings: their names, types, defaults and meanings, and the addresses in them."""

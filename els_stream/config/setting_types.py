@@ -1,0 +1,49 @@
+"""What a setting can be: its unit and its check, said once for all fields of that kind."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, AllowInfNan, SecretStr
+
+from els_stream.config import urls
+from els_stream.config.settings_reference import Allowed, Unit
+
+LONG_AND_PRINTABLE = "16 to 255 printable ASCII characters, no spaces"
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+
+
+def database_url(url: SecretStr) -> SecretStr:
+    """With the driver named; raises ValueError for what is no address of a PostgreSQL database."""
+    return SecretStr(urls.check_database_url(url.get_secret_value()))
+
+
+def token(secret: SecretStr) -> SecretStr:
+    """Fit for a header, and too long to be tried out; raises ValueError, without the value."""
+    if re.fullmatch(r"[!-~]{16,255}", secret.get_secret_value()) is None:
+        raise ValueError(f"must be {LONG_AND_PRINTABLE}")
+    return secret
+
+
+def in_checkout(path: Path) -> Path:
+    """Workers started from any folder find the same servers; an installed package has only the current folder."""
+    root = CHECKOUT if (CHECKOUT / "pyproject.toml").is_file() else Path.cwd()
+    return root / path
+
+
+Bootstrap = Annotated[str, AfterValidator(urls.check_bootstrap)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(database_url)]
+Token = Annotated[SecretStr, AfterValidator(token)]
+Folder = Annotated[Path, AfterValidator(in_checkout), Allowed("a folder")]
+Name = Annotated[str, Allowed("1 to 200 letters, digits, dots, underscores and hyphens")]
+Prefix = Annotated[str, Allowed("up to 100 letters, digits, dots, underscores and hyphens")]
+HttpUrl = Annotated[str, Allowed("http://host:port/path, or https")]
+Host = Annotated[str, Allowed("a host name or an IP address")]
+Port = Annotated[int, Unit("port")]
+Bytes = Annotated[int, Unit("bytes")]
+Days = Annotated[int, Unit("days")]
+Hours = Annotated[float, Unit("hours"), AllowInfNan(allow_inf_nan=False)]
+Number = Annotated[int, Unit("count")]
+Records = Annotated[int, Unit("records")]
+Rows = Annotated[int, Unit("rows")]
+Seconds = Annotated[float, Unit("seconds"), AllowInfNan(allow_inf_nan=False)]

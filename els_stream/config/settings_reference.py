@@ -1,0 +1,150 @@
+"""What can be said about a settings class from its fields alone: names, units, bounds, and one-line complaints.
+
+Messages and tables are made from the same data that pydantic validates with, so they can't drift from it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Le
+from pydantic import SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
+
+from els_stream.config.urls import hide
+
+_LONGEST_SHOWN = 80
+_FAUSTS_OWN = "ELS_FAUST_"
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """What a field takes, in words, where its type and bounds don't say it."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRow:
+    """One line of the README's table."""
+
+    variable: str
+    meaning: str
+    default: str
+    unit: str
+    allowed: str
+
+
+def rows(model: type[BaseSettings]) -> Iterator[SettingRow]:
+    for name, field in model.model_fields.items():
+        yield SettingRow(
+            variable=variable(model, name),
+            meaning=field.description or "",
+            default="" if field.default is None else _plain(field.default),
+            unit=_unit(field),
+            allowed=allowed(field),
+        )
+
+
+def variable(model: type[BaseSettings], name: str) -> str:
+    """The environment variable of a field."""
+    alias = model.model_fields[name].validation_alias
+    return alias if isinstance(alias, str) else f"{model.model_config['env_prefix']}{name}".upper()
+
+
+def is_secret(field: FieldInfo) -> bool:
+    return SecretStr in set(_inner_types(field.annotation))
+
+
+def allowed(field: FieldInfo) -> str:
+    for entry in field.metadata:
+        if isinstance(entry, Allowed):
+            return entry.text
+    kinds = [kind for kind in _inner_types(field.annotation) if kind is not type(None)]
+    if kinds == [bool]:
+        return "true or false"
+    if len(kinds) == 1 and get_origin(kinds[0]) is Literal:
+        return " or ".join(get_args(kinds[0]))
+    if kinds in ([int], [float]):
+        return _range(field, "whole number" if kinds == [int] else "number")
+    return "text"
+
+
+def explain(model: type[BaseSettings], error: ValidationError) -> str:
+    """One line: the variable, its value and what is allowed; further mistakes are only counted."""
+    first, *others = error.errors(include_url=False)
+    further = f" (and {len(others)} more)" if others else ""
+    if not first["loc"]:
+        return str(first["ctx"]["error"]) + further if "ctx" in first else first["msg"] + further
+    name = _field_at(model, str(first["loc"][0]))
+    if name is None:
+        return f"{first['loc'][0]}: there is no such setting{further}"
+    field = model.model_fields[name]
+    return f"{variable(model, name)}={_shown(field, first['input'])}: must be {allowed(field)}{further}"
+
+
+def unknown_variables(model: type[BaseSettings], environ: Iterable[str]) -> list[str]:
+    """A warning line for each variable with our prefix that no field reads: most often a misspelling."""
+    prefix = model.model_config["env_prefix"]
+    known = [variable(model, name) for name in model.model_fields]
+    readable = {*known, *(f"{prefix}{name}".upper() for name in model.model_fields)}
+    unknown = sorted(
+        name
+        for name in environ
+        if name.upper().startswith(prefix) and not name.upper().startswith(_FAUSTS_OWN) and name.upper() not in readable
+    )
+    return [f"{name} is not a setting and is ignored{_hint(name, known)}" for name in unknown]
+
+
+def _hint(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name.upper(), known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _field_at(model: type[BaseSettings], location: str) -> str | None:
+    for name, field in model.model_fields.items():
+        if location in {name, field.validation_alias}:
+            return name
+    return None
+
+
+def _inner_types(annotation: object) -> Iterator[object]:
+    if get_origin(annotation) in {Union, types.UnionType}:
+        for part in get_args(annotation):
+            yield from _inner_types(part)
+    elif get_origin(annotation) is Annotated:
+        yield from _inner_types(get_args(annotation)[0])
+    else:
+        yield annotation
+
+
+def _unit(field: FieldInfo) -> str:
+    return next((entry.name for entry in field.metadata if isinstance(entry, Unit)), "")
+
+
+def _range(field: FieldInfo, kind: str) -> str:
+    low = next(entry.ge for entry in field.metadata if isinstance(entry, Ge))
+    high = next(entry.le for entry in field.metadata if isinstance(entry, Le))
+    unit = _unit(field)
+    return f"a {kind} from {low} to {high}" + (f" ({unit})" if unit not in {"", "count", "port"} else "")
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _shown(field: FieldInfo, value: object) -> str:
+    if is_secret(field):
+        return hide(str(value))
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"

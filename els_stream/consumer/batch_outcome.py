@@ -1,0 +1,133 @@
+"""What follows an attempt, whichever way a micro-batch is tried: ask the ledger, pause, hold, or note what was done."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from els_stream.backoff import Backoff
+from els_stream.consumer.batch_order import Behind
+from els_stream.consumer.failed_records import Suspicion
+from els_stream.consumer.handler import Remark, nothing
+from els_stream.consumer.partition_buffers import Lane
+from els_stream.consumer.partition_state import MicroBatch, Part, alive, spans_of
+from els_stream.consumer.reporting import Occurrence, Reports, Took
+from els_stream.consumer.retries import Retries
+from els_stream.consumer.transaction import Done, Suspect
+from els_stream.db.errors import DATABASE_ERRORS, Failure, Verdict, classify
+from els_stream.events.trace_context import correlation_of
+from els_stream.kafka.offsets import LedgerRow, Partition
+
+log = logging.getLogger(__name__)
+lines = structlog.get_logger(__name__)
+
+# A long outage is told of at its first attempt and then at every tenth.
+LOG_EVERY = 10
+
+
+class LedgerReader(Protocol):
+    async def read(self, partitions: Collection[Partition]) -> Mapping[Partition, LedgerRow]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What settling micro-batches needs beside the handler; the same for all agents of a worker."""
+
+    lane: Lane
+    ledger: LedgerReader
+    backoff: Backoff
+    reports: Reports
+    retries: Retries
+    remark: Remark = nothing
+
+
+class Aftermath:
+    def __init__(self, agent: str, around: Surroundings) -> None:
+        self._agent = agent
+        self._around = around
+        self.suspicion = Suspicion()
+
+    def going(self, batch: MicroBatch) -> MicroBatch:
+        """What of it is still ours to settle."""
+        return () if self._around.lane.stopping else alive(batch)
+
+    def done(self, batch: MicroBatch, done: Done, started: float) -> None:
+        self._around.retries.over(self._agent)
+        self._around.lane.handled(batch)
+        records = len(done.outcomes)
+        self.suspicion.passed(records)
+        labels = Counter(outcome.label for outcome in done.outcomes)
+        took = Took(time.monotonic() - started, done.handler_seconds, done.commit_seconds)
+        self._around.reports.handled(self._agent, labels, records, took)
+        lines.info(
+            "handled",
+            agent=self._agent,
+            records=records,
+            outcomes=dict(labels),
+            seconds=round(took.whole, 4),
+            commit_seconds=round(took.commit, 4),
+            handled_to={str(run.part.partition): run.hi for run in batch},
+            events=self._around.remark(done.readings, done.outcomes),
+        )
+
+    def buried(self, suspects: Iterable[Suspect]) -> None:
+        for suspect in suspects:
+            self.suspicion.forget(suspect.run)
+            self._around.lane.handled((suspect.run,))
+            self._around.reports.buried(self._agent, suspect.reason)
+            where = suspect.run.part.partition
+            lines.error(
+                "dead letter",
+                agent=self._agent,
+                reason=suspect.reason.value,
+                cause=suspect.cause,
+                record=f"{where} at {suspect.run.hi - 1}",
+                correlation_id=correlation_of(suspect.run.records[-1].headers),
+            )
+
+    async def ask(self, batch: MicroBatch, failure: Failure, behind: Behind) -> None:
+        """Asks the ledger, after the predecessors and outside of any transaction; drops what does not stand at `lo`.
+
+        An error may be the echo of our own commit whose answer was lost, or of another owner's.
+        """
+        if failure.verdict is not Verdict.MOVED:
+            self._around.reports.failed(self._agent, failure.verdict, failure.cause)
+        await behind.wait()
+        attempt = 0
+        while going := self.going(batch):
+            try:
+                await self._drop_what_moved(going)
+            except DATABASE_ERRORS as error:
+                attempt += 1
+                await self.pause(classify(error), attempt)
+            else:
+                return
+
+    async def _drop_what_moved(self, batch: MicroBatch) -> None:
+        spans = spans_of(batch)
+        rows = await self._around.ledger.read([span.partition for span in spans])
+        moved = {s.partition for s in spans if s.partition not in rows or rows[s.partition].next_offset != s.lo}
+        for part in {run.part for run in batch if run.part.partition in moved}:
+            self._around.reports.occurred(Occurrence.PART_DROPPED)
+            log.info("%s: the ledger moved under %s, which is positioned anew", self._agent, part.partition)
+            self._around.lane.drop(part)
+
+    async def pause(self, failure: Failure, attempt: int) -> None:
+        """Backs off with readiness off; a rebalance or a stop ends the pause."""
+        self._around.retries.retrying(self._agent, failure.cause)
+        if attempt % LOG_EVERY == 1:
+            log.warning("%s: %s (%s), attempt %d", self._agent, failure.verdict, failure.cause, attempt)
+        await self._around.lane.interruptible(self._around.backoff.pause(attempt))
+
+    def hold(self, parts: Iterable[Part], cause: str) -> None:
+        for part in parts:
+            if part.live:
+                seconds = self._around.lane.hold(part, cause, self._around.backoff.steady)
+                self._around.reports.occurred(Occurrence.PART_HELD)
+                log.error("%s: %s is held for %.1f s: %s", self._agent, part.partition, seconds, cause)

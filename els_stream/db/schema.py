@@ -1,0 +1,159 @@
+"""Is the database as new as the code, and the way to make it so: the revisions of `migrations/`, run under one lock.
+
+Rolling upgrades migrate first and replace the workers after, so a revision that this code does not know is a newer
+one, and such a schema still serves the code before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final, TypeAlias, assert_never
+
+import structlog
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, make_url, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import NullPool
+
+from els_stream.errors import SchemaOutdated, ServersUnavailable
+
+# Beside this package, in a checkout and where it is installed: never looked for in the current folder.
+FOLDER: Final = Path(__file__).resolve().parent.parent.parent / "migrations"
+LOCK_KEY: Final = 0x656C735F6D696772
+LOCK_PATIENCE_SECONDS: Final = 300.0
+LOCK_POLL_SECONDS: Final = 0.1
+
+VERSION_TABLE_EXISTS: Final = text("SELECT to_regclass('alembic_version') IS NOT NULL")
+REVISION: Final = text("SELECT version_num FROM alembic_version")
+TRY_LOCK: Final = text("SELECT pg_try_advisory_lock(:key)")
+DROP_VERSION_TABLE: Final = text("DROP TABLE IF EXISTS alembic_version")
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outdated:
+    have: str | None
+    need: str
+
+
+@dataclass(frozen=True, slots=True)
+class Newer:
+    have: str
+    known: str
+
+
+SchemaState: TypeAlias = Current | Outdated | Newer
+
+
+async def check(conn: AsyncConnection) -> SchemaState:
+    have: str | None = None
+    if await conn.scalar(VERSION_TABLE_EXISTS):
+        have = await conn.scalar(REVISION)
+    head, known = revisions()
+    if have == head:
+        return Current(head)
+    if have is None or have in known:
+        return Outdated(have, head)
+    return Newer(have, head)
+
+
+async def require(conn: AsyncConnection) -> None:
+    """Raises SchemaOutdated, which names the command that helps; a newer schema is accepted with a warning."""
+    match await check(conn):
+        case Current():
+            pass
+        case Outdated(have, need):
+            at = "has no schema" if have is None else f"is at revision {have}"
+            raise SchemaOutdated(f"the database {at}, this code needs {need}: run `els migrate`")
+        case Newer(have, known):
+            log.warning("schema is newer than this code", have=have, known=known)
+        case unreachable:
+            assert_never(unreachable)
+
+
+async def upgrade(database_url: str, revision: str = "head") -> None:
+    """Safe to call from many processes at once: one migrates, the others wait and then find nothing to do."""
+    async with migrating(database_url) as conn:
+        await conn.run_sync(_alembic, command.upgrade, revision)
+
+
+async def downgrade(database_url: str, revision: str) -> None:
+    """Destroys what later revisions hold; `base` leaves nothing of ours in the database."""
+    async with migrating(database_url) as conn:
+        await conn.run_sync(_alembic, command.downgrade, revision)
+        if revision == "base":
+            await conn.execute(DROP_VERSION_TABLE)
+            await conn.commit()
+
+
+@asynccontextmanager
+async def migrating(database_url: str) -> AsyncIterator[AsyncConnection]:
+    """A connection outside any transaction that holds the lock of all migrations until it closes."""
+    url = make_url(database_url).set(drivername="postgresql+asyncpg")
+    # A table that someone holds must not queue every worker behind the migration that waits for it.
+    patience = {"application_name": "els migrate", "lock_timeout": "10s"}
+    engine = create_async_engine(url, poolclass=NullPool, connect_args={"server_settings": patience})
+    try:
+        conn = await _connect(engine)
+        try:
+            await _lock(conn)
+            yield conn
+        finally:
+            await conn.close()
+    finally:
+        await engine.dispose()
+
+
+async def _connect(engine: AsyncEngine) -> AsyncConnection:
+    try:
+        return await engine.connect()
+    except (OSError, DBAPIError) as error:
+        shown = engine.url.render_as_string(hide_password=True)
+        reason, _, _ = str(error.orig if isinstance(error, DBAPIError) else error).partition("\n")
+        raise ServersUnavailable(f"the database {shown} does not answer: {reason}") from error
+
+
+async def _lock(conn: AsyncConnection) -> None:
+    # Asked for again and again: a session that waits inside a statement keeps a snapshot, and the holder's
+    # CREATE INDEX CONCURRENTLY would wait for that for ever.
+    try:
+        async with asyncio.timeout(LOCK_PATIENCE_SECONDS):
+            while not await conn.scalar(TRY_LOCK, {"key": LOCK_KEY}):
+                await conn.rollback()
+                await asyncio.sleep(LOCK_POLL_SECONDS)
+    except TimeoutError as error:
+        raise ServersUnavailable(f"another migration has run for {LOCK_PATIENCE_SECONDS:.0f} s") from error
+    await conn.commit()
+
+
+def _alembic(connection: Connection, run: Callable[[Config, str], None], revision: str) -> None:
+    config = _config()
+    config.attributes["connection"] = connection
+    run(config, revision)
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
+    return config
+
+
+@cache
+def revisions() -> tuple[str, frozenset[str]]:
+    scripts = ScriptDirectory.from_config(_config())
+    (head,) = scripts.get_heads()
+    return head, frozenset(script.revision for script in scripts.walk_revisions())

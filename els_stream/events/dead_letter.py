@@ -1,0 +1,58 @@
+"""An event that can never be processed, as it goes to the dead letter topic: the original and where it lay, and why."""
+
+import hashlib
+
+from els_stream.events import topics
+from els_stream.events.dead_letter_reasons import DeadLetterReason
+from els_stream.events.event_ids import dead_letter_subject, event_id
+from els_stream.events.headers import Headers
+from els_stream.events.outbound_event import MAX_RECORD_BYTES, OutboundEvent
+from els_stream.events.records import RawRecord
+from els_stream.events.truncation import cut_text
+
+
+def dead_letter(record: RawRecord, reason: DeadLetterReason, message: str, *, batch_id: str = "") -> OutboundEvent:
+    """Original headers keep name, order and place; ours come after them, so the last of a name is ours.
+
+    What makes the record too large to send stays out, the value first, and a header tells of each: the row that
+    goes with this event keeps all of it. `batch_id` is empty where the event does not tell it.
+    """
+    identity = event_id(
+        topics.DEAD_LETTER,
+        batch_id,
+        dead_letter_subject(record.topic, record.partition, record.offset, record.timestamp),
+    )
+    ours: Headers = (
+        ("ce_id", str(identity).encode()),
+        ("ce_type", topics.DEAD_LETTER.encode()),
+        ("dlq_reason", reason.value.encode()),
+        ("dlq_message", cut_text(message).encode(errors="replace")),
+        ("dlq_topic", record.topic.encode()),
+        ("dlq_partition", b"%d" % record.partition),
+        ("dlq_offset", b"%d" % record.offset),
+        ("dlq_timestamp", b"%d" % record.timestamp),
+    )
+    return _fitting(
+        OutboundEvent.with_headers(identity, topics.DEAD_LETTER, record.key, record.value, record.headers + ours), ours
+    )
+
+
+def _fitting(whole: OutboundEvent, ours: Headers) -> OutboundEvent:
+    if whole.size <= MAX_RECORD_BYTES:
+        return whole
+    value = whole.value or b""
+    about_value: Headers = (
+        ("dlq_value_omitted", b"true"),
+        ("dlq_value_size", b"%d" % len(value)),
+        ("dlq_value_sha256", hashlib.sha256(value).hexdigest().encode()),
+    )
+    event = OutboundEvent.with_headers(whole.event_id, whole.topic, whole.key, None, whole.headers + about_value)
+    if event.size > MAX_RECORD_BYTES:
+        event = OutboundEvent.with_headers(
+            whole.event_id, whole.topic, whole.key, None, (*ours, *about_value, ("dlq_headers_omitted", b"true"))
+        )
+    if event.size > MAX_RECORD_BYTES:
+        event = OutboundEvent.with_headers(
+            whole.event_id, whole.topic, None, None, (*event.headers, ("dlq_key_omitted", b"true"))
+        )
+    return event

@@ -1,0 +1,122 @@
+"""The four events that come in, field by field as the contract has them; what contradicts itself is refused too."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+from uuid import UUID
+
+from msgspec import Meta
+from pydantic import FailFast, Field
+from pydantic_core import PydanticCustomError
+
+from els_stream.events.fields import (
+    MAX_ENTRIES,
+    MAX_ESSAYS,
+    Contract,
+    Count,
+    CourseCode,
+    ErrorDetail,
+    Identifier,
+    Share,
+    StorageReferenceMetadata,
+    SystemProcessingMetadata,
+    UtcTime,
+    ValidationErrorCode,
+    ValidationMethod,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchEssaysRegistered(Contract):
+    event: Literal["batch.essays.registered"] | None = None
+    entity_id: Identifier
+    expected_essay_count: Annotated[int, Field(ge=1, le=MAX_ESSAYS), Meta(ge=1, le=MAX_ESSAYS)]
+    essay_ids: Annotated[
+        tuple[Identifier, ...],
+        Field(min_length=1, max_length=MAX_ESSAYS),
+        FailFast(),
+        Meta(min_length=1, max_length=MAX_ESSAYS),
+    ]
+    metadata: SystemProcessingMetadata
+    course_code: CourseCode
+    student_prompt_ref: StorageReferenceMetadata | None = None
+    user_id: Identifier
+    org_id: Identifier | None = None
+    class_id: Identifier | None = None
+
+    @property
+    def batch_id(self) -> str:
+        return self.entity_id
+
+    def __post_init__(self) -> None:
+        if len(self.essay_ids) != self.expected_essay_count:
+            raise PydanticCustomError("count_mismatch", "expected_essay_count differs from the number of essay_ids")
+        if len(set(self.essay_ids)) != len(self.essay_ids):
+            raise PydanticCustomError("repeated_id", "essay_ids repeats an id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EssayContentProvisionedV1(Contract):
+    event: Literal["essay.content.provisioned"] | None = None
+    entity_id: Identifier
+    file_upload_id: Identifier
+    original_file_name: Identifier
+    raw_file_storage_id: Identifier
+    text_storage_id: Identifier
+    file_size_bytes: Count
+    content_md5_hash: Identifier | None = None
+    correlation_id: UUID
+    timestamp: UtcTime | None = None
+
+    @property
+    def batch_id(self) -> str:
+        return self.entity_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EssayValidationFailedV1(Contract):
+    event: Literal["essay.validation.failed"] | None = None
+    entity_id: Identifier
+    file_upload_id: Identifier
+    original_file_name: Identifier
+    raw_file_storage_id: Identifier
+    validation_error_code: ValidationErrorCode
+    validation_error_detail: ErrorDetail
+    file_size_bytes: Count
+    correlation_id: UUID
+    timestamp: UtcTime | None = None
+
+    @property
+    def batch_id(self) -> str:
+        return self.entity_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudentAssociation(Contract):
+    """`student_id` is null where no student matched the essay."""
+
+    essay_id: Identifier
+    student_id: Identifier | None = None
+    confidence_score: Share
+    validation_method: ValidationMethod
+    validated_by: Identifier | None = None
+    validated_at: UtcTime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudentAssociationsConfirmedV1(Contract):
+    event_name: Literal["student.associations.confirmed"]
+    entity_id: Identifier | None = None
+    entity_type: Identifier | None = None
+    parent_id: Identifier | None = None
+    batch_id: Identifier
+    class_id: Identifier
+    course_code: CourseCode
+    associations: Annotated[
+        tuple[StudentAssociation, ...], Field(max_length=MAX_ESSAYS), FailFast(), Meta(max_length=MAX_ESSAYS)
+    ]
+    timeout_triggered: bool | None = None
+    validation_summary: Annotated[
+        dict[Identifier, Count], Field(max_length=MAX_ENTRIES), FailFast(), Meta(max_length=MAX_ENTRIES)
+    ]
+    timestamp: UtcTime | None = None
+    system_metadata: SystemProcessingMetadata | None = None

@@ -1,0 +1,156 @@
+"""The six events that we send and their envelope, field by field in the order in which they are written.
+
+Nothing may be in them that the contract does not name: a stray field is a bug of ours, so it raises.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Final, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+
+from els_stream.events.fields import (
+    STRICT,
+    Count,
+    CourseCode,
+    ErrorDetail,
+    FreeObject,
+    Identifier,
+    StorageReference,
+    SystemProcessingMetadata,
+    UtcTime,
+)
+
+SOURCE_SERVICE: Final = "essay-lifecycle-service"
+
+
+_ONLY_WHAT_IS_NAMED: Final = ConfigDict(**STRICT | {"extra": "forbid"})
+
+
+class Outgoing(BaseModel):
+    """What we send."""
+
+    model_config = _ONLY_WHAT_IS_NAMED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToldErrorDetail(ErrorDetail):
+    """An error detail as it goes out, its free text cut."""
+
+    __pydantic_config__: ClassVar = _ONLY_WHAT_IS_NAMED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToldMetadata(SystemProcessingMetadata):
+    __pydantic_config__: ClassVar = _ONLY_WHAT_IS_NAMED
+
+    error_info: FreeObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToldStorageReference(StorageReference):
+    __pydantic_config__: ClassVar = _ONLY_WHAT_IS_NAMED
+
+
+class ToldStorageReferences(Outgoing):
+    references: dict[str, ToldStorageReference]
+
+
+class EssayProcessingInputRefV1(Outgoing):
+    essay_id: Identifier
+    text_storage_id: Identifier
+    spellcheck_metrics: None = None
+
+
+class EssaySlotAssignedV1(Outgoing):
+    event: Literal["essay.slot.assigned"] = "essay.slot.assigned"
+    batch_id: Identifier
+    essay_id: Identifier
+    file_upload_id: Identifier
+    text_storage_id: Identifier
+    original_file_name: Identifier
+    correlation_id: UUID
+    timestamp: UtcTime
+
+
+class BatchContentProvisioningCompletedV1(Outgoing):
+    event: Literal["batch.content.provisioning.completed"] = "batch.content.provisioning.completed"
+    batch_id: Identifier
+    provisioned_count: Count
+    expected_count: Count
+    course_code: CourseCode
+    user_id: Identifier
+    essays_for_processing: tuple[EssayProcessingInputRefV1, ...]
+    correlation_id: UUID
+    timestamp: UtcTime
+
+
+class BatchEssaysReady(Outgoing):
+    event: Literal["batch.essays.ready"] = "batch.essays.ready"
+    batch_id: Identifier
+    ready_essays: tuple[EssayProcessingInputRefV1, ...]
+    metadata: ToldMetadata
+    course_code: CourseCode
+    course_language: Literal["en", "sv"]
+    student_prompt_ref: ToldStorageReferences | None
+    class_type: Literal["REGULAR"] = "REGULAR"
+
+
+class ExcessContentProvisionedV1(Outgoing):
+    event: Literal["excess.content.provisioned"] = "excess.content.provisioned"
+    batch_id: Identifier
+    original_file_name: Identifier
+    text_storage_id: Identifier
+    reason: Literal["NO_AVAILABLE_SLOT"] = "NO_AVAILABLE_SLOT"
+    correlation_id: UUID
+    timestamp: UtcTime
+
+
+class FailedEssay(Outgoing):
+    essay_id: Identifier
+    file_name: Identifier
+    error_detail: ToldErrorDetail
+    failed_at: UtcTime
+
+
+class ErrorSummary(Outgoing):
+    total_errors: Count
+    error_categories: dict[str, Count]
+    critical_failure: bool
+
+
+class BatchValidationErrorsV1(Outgoing):
+    event: Literal["batch.validation.errors.v1"] = "batch.validation.errors.v1"
+    batch_id: Identifier
+    failed_essays: tuple[FailedEssay, ...]
+    error_summary: ErrorSummary
+    correlation_id: UUID
+    metadata: ToldMetadata
+
+
+class BatchReadinessTimeout(Outgoing):
+    event: Literal["batch.readiness.timeout"] = "batch.readiness.timeout"
+    batch_id: Identifier
+    ready_essays: tuple[EssayProcessingInputRefV1, ...]
+    missing_essay_ids: tuple[Identifier, ...]
+    expected_count: Count
+    actual_count: Count
+    timeout_duration_seconds: Count
+    metadata: ToldMetadata
+
+
+DataT_co = TypeVar("DataT_co", bound=Outgoing, covariant=True)
+
+
+class OutgoingEnvelope(Outgoing, Generic[DataT_co]):
+    """`metadata` holds the trace context where there is one, and is null where there is none."""
+
+    event_id: UUID
+    event_type: str
+    event_timestamp: UtcTime
+    source_service: Literal["essay-lifecycle-service"] = "essay-lifecycle-service"
+    schema_version: Literal[1] = 1
+    correlation_id: UUID
+    data_schema_uri: None = None
+    data: DataT_co
+    metadata: dict[str, str] | None

@@ -1,0 +1,20 @@
+"""The error of a record that breaks its contract."""
+
+from __future__ import annotations
+
+from els_stream.errors import ElsError
+from els_stream.events.dead_letter_reasons import DeadLetterReason
+
+
+class ContractViolation(ElsError):
+    """Trying again can't help: the record becomes a dead letter with this reason, and its stream goes on."""
+
+    code = "contract_violation"
+
+    def __init__(self, reason: DeadLetterReason, message: str) -> None:
+        super().__init__(reason, message)
+        self.reason = reason
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message

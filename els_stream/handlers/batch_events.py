@@ -1,0 +1,177 @@
+"""What arrives for a batch, from whichever topic: parked, refused or admitted, by the state of the locked row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import IntegrityError
+
+from els_stream.domain.batch import BatchState, Confirmation, Content, Failure
+from els_stream.domain.outcomes import AlreadyParked, Parked, Refused, another_text
+from els_stream.errors import InventoryMismatch
+from els_stream.events.dead_letter_reasons import DeadLetterReason
+from els_stream.failpoints import CrashPoint, reach
+from els_stream.fast_dataclass import value
+from els_stream.handlers.assignment import settle
+from els_stream.handlers.event_handler import unheard
+from els_stream.handlers.recount import Doubts, Heals
+from els_stream.queries import pending_events, trackers
+from els_stream.queries.claims import lock_contents
+from els_stream.queries.pending_events import PendingEvent, PendingKind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from els_stream.domain.batch import Payload
+    from els_stream.domain.claim_strategy import Strategy
+    from els_stream.domain.outcomes import Outcome
+    from els_stream.events.inbound import (
+        EssayContentProvisionedV1,
+        EssayValidationFailedV1,
+        StudentAssociationsConfirmedV1,
+    )
+    from els_stream.handlers.decoding import Incoming
+    from els_stream.handlers.event_handler import Locked
+    from els_stream.queries.trackers import LockedBatches
+
+
+_ADMITTING = frozenset({BatchState.OPEN, BatchState.CONTENT_COMPLETE, BatchState.COMPLETED})
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivalPolicy:
+    """`strategy` and `advisory_locks` say how slots are claimed; at most `max_parked` events wait for one batch."""
+
+    strategy: Strategy
+    advisory_locks: bool
+    max_parked: int
+    doubts: Doubts = field(default_factory=lambda: Doubts(Heals()))
+
+
+@value
+class Arrival:
+    """What came for a batch, and the form in which it parks if it came too early."""
+
+    parkable: PendingEvent
+    payload: Payload
+
+    @property
+    def batch_id(self) -> str:
+        return self.parkable.batch_id
+
+    @property
+    def text_id(self) -> str | None:
+        return self.payload.event.text_storage_id if isinstance(self.payload, Content) else None
+
+
+def content_arrival(incoming: Incoming[EssayContentProvisionedV1]) -> Arrival:
+    event = incoming.event
+    return Arrival(
+        PendingEvent(event.batch_id, PendingKind.CONTENT, event.file_upload_id, incoming.record),
+        Content(event, incoming.correlation_id, incoming),
+    )
+
+
+def failure_arrival(incoming: Incoming[EssayValidationFailedV1]) -> Arrival:
+    event = incoming.event
+    return Arrival(
+        PendingEvent(event.batch_id, PendingKind.FAILURE, event.file_upload_id, incoming.record),
+        Failure(event, incoming.correlation_id, incoming),
+    )
+
+
+def associations_arrival(incoming: Incoming[StudentAssociationsConfirmedV1]) -> Arrival:
+    subject = str(incoming.event_id)
+    return Arrival(
+        PendingEvent(incoming.event.batch_id, PendingKind.ASSOCIATIONS, subject, incoming.record),
+        Confirmation(incoming.event, incoming),
+    )
+
+
+async def assign_contents(
+    conn: AsyncConnection,
+    contents: Sequence[Incoming[EssayContentProvisionedV1]],
+    policy: ArrivalPolicy,
+    locked: Locked = unheard,
+) -> list[Outcome]:
+    """Give each content its fate, in order, of any number of batches.
+
+    One that holds a slot is a `HoldsSlot`: its essay id, and whether the assignment was created or reused.
+    """
+    return await admit(conn, [content_arrival(content) for content in contents], policy, locked)
+
+
+async def admit(
+    conn: AsyncConnection, arrivals: Sequence[Arrival], policy: ArrivalPolicy, locked: Locked
+) -> list[Outcome]:
+    """Lock the batches of these arrivals, say so, and give each its fate, in order.
+
+    InventoryMismatch casts doubt on its batches, and a slot that a unique index refuses on all of these: their rows may
+    know what their counters do not. The next try recounts them first.
+    """
+    if policy.advisory_locks:
+        await lock_contents(conn, [(a.batch_id, a.text_id or a.parkable.subject) for a in arrivals])
+    batches = await trackers.lock(conn, {arrival.batch_id for arrival in arrivals})
+    locked()
+    await policy.doubts.resolve(conn, batches, policy.strategy)
+    try:
+        return await _admit(conn, batches, arrivals, policy)
+    except InventoryMismatch as mismatch:
+        policy.doubts.note(mismatch.batch_ids)
+        raise
+    except IntegrityError:
+        policy.doubts.note(batches)
+        raise
+
+
+async def _admit(
+    conn: AsyncConnection, batches: LockedBatches, arrivals: Sequence[Arrival], policy: ArrivalPolicy
+) -> list[Outcome]:
+    if all(batch.state in _ADMITTING for batch in batches.values()):
+        return await settle(conn, batches, [(a.batch_id, a.payload) for a in arrivals], policy.strategy)
+    outcomes: dict[int, Outcome] = {}
+    early: list[tuple[int, Arrival]] = []
+    timely: list[tuple[int, Arrival]] = []
+    for position, arrival in enumerate(arrivals):
+        match batches[arrival.batch_id].state:
+            case BatchState.PURGED:
+                outcomes[position] = Refused(DeadLetterReason.BATCH_PURGED, "the batch was purged")
+            case BatchState.UNREGISTERED:
+                early.append((position, arrival))
+            case _:
+                timely.append((position, arrival))
+    for waiting, fates in (
+        (early, await _park(conn, batches, [arrival for _, arrival in early], policy.max_parked)),
+        (timely, await settle(conn, batches, [(a.batch_id, a.payload) for _, a in timely], policy.strategy)),
+    ):
+        outcomes.update(zip((position for position, _ in waiting), fates, strict=True))
+    return [outcomes[position] for position in range(len(arrivals))]
+
+
+async def _park(
+    conn: AsyncConnection, batches: LockedBatches, arrivals: Sequence[Arrival], max_parked: int
+) -> list[Outcome]:
+    if not arrivals:
+        return []
+    known = await pending_events.known(conn, [arrival.parkable for arrival in arrivals])
+    outcomes: list[Outcome] = []
+    parked: list[PendingEvent] = []
+    for arrival in arrivals:
+        batch = batches[arrival.batch_id]
+        if (identity := arrival.parkable.identity) in known:
+            outcomes.append(AlreadyParked() if known[identity] == arrival.text_id else another_text())
+        elif batch.parked >= max_parked:
+            outcomes.append(Refused(DeadLetterReason.TOO_MANY_PARKED, f"{max_parked} events wait for this batch"))
+        else:
+            known[identity] = arrival.text_id
+            batch.parked += 1
+            parked.append(arrival.parkable)
+            outcomes.append(Parked())
+    if parked:
+        await pending_events.park(conn, parked)
+        reach(CrashPoint.AFTER_PARKING)
+        await trackers.save(conn, [batches[batch_id] for batch_id in sorted({event.batch_id for event in parked})])
+    return outcomes

@@ -1,0 +1,65 @@
+"""Raw records made ready for a transaction: an event that can be admitted, or a refusal. Pure, so it needs no lock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from els_stream.domain.outcomes import Refused
+from els_stream.events.inbound import (
+    BatchEssaysRegistered,
+    EssayContentProvisionedV1,
+    EssayValidationFailedV1,
+    StudentAssociationsConfirmedV1,
+)
+from els_stream.events.trace_context import traceparent_of
+from els_stream.events.violation import ContractViolation
+from els_stream.fast_dataclass import value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from uuid import UUID
+
+    from els_stream.events.envelope import Envelope
+    from els_stream.events.records import RawRecord
+
+AnyEvent = BatchEssaysRegistered | EssayContentProvisionedV1 | EssayValidationFailedV1 | StudentAssociationsConfirmedV1
+Event_co = TypeVar("Event_co", bound=AnyEvent, covariant=True)
+
+
+@value
+class Incoming(Generic[Event_co]):
+    """A record that keeps its contract."""
+
+    record: RawRecord
+    event: Event_co
+    correlation_id: UUID
+    event_id: UUID
+    traceparent: str | None = None
+
+    @property
+    def batch_id(self) -> str:
+        return self.event.batch_id
+
+    @property
+    def timestamp(self) -> int:
+        return self.record.timestamp
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record that breaks its contract."""
+
+    record: RawRecord
+    refusal: Refused
+    batch_id: None = None
+
+
+def read_record(read: Callable[[bytes | None], Envelope[Event_co]], record: RawRecord) -> Incoming[Event_co] | Rejected:
+    try:
+        envelope = read(record.value)
+    except ContractViolation as violation:
+        return Rejected(record, Refused(violation.reason, violation.message))
+    headers, metadata = record.headers, envelope.metadata
+    traceparent = traceparent_of(headers, metadata) if headers or metadata else None
+    return Incoming(record, envelope.data, envelope.correlation_id, envelope.event_id, traceparent)

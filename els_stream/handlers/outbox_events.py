@@ -1,0 +1,141 @@
+"""What became true of a batch, told: outbox rows in that order, numbered from the tracker's next sequence."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar, assert_never
+
+from els_stream.domain.batch import BatchBecameReady, ContentBecameComplete, ContentWasExcess, SlotWasAssigned
+from els_stream.errors import InventoryMismatch
+from els_stream.events import builders
+from els_stream.events.builders import FailedSlot
+from els_stream.events.fields import ERROR_DETAIL, LARGEST_INTEGER, STORAGE_REFERENCES, StorageReferenceMetadata
+from els_stream.events.input_timestamp import stamp_of
+from els_stream.events.outbound_event import Occasion, OutboundEvent
+from els_stream.queries.outbox import OutboxRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from uuid import UUID
+
+    from els_stream.domain.allocation import Inventory
+    from els_stream.domain.batch import Fact, Origin
+    from els_stream.queries.slots import FailedEssay
+
+KnownT = TypeVar("KnownT")
+
+_MANY_DIGITS = re.compile("[0-9]{19}")
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """By batch: (essay id, text id) of the slots that hold content, and the failures that hold the others."""
+
+    filled: Mapping[str, Sequence[tuple[str, str]]]
+    failed: Mapping[str, Sequence[FailedEssay]]
+
+
+def tell(inventory: Inventory, lists: Lists) -> list[OutboxRow]:
+    """The rows of everything that this transaction made true; the batch's next sequence moves with them."""
+    batch = inventory.batch
+    rows = []
+    for fact in inventory.facts:
+        stamp = None if fact.origin is None else stamp_of(fact.origin.timestamp)
+        for event in _events(inventory, fact, lists):
+            rows.append(OutboxRow(batch.batch_id, batch.next_sequence, event, stamp))
+            batch.next_sequence += 1
+    return rows
+
+
+def _events(inventory: Inventory, fact: Fact, lists: Lists) -> Iterator[OutboundEvent]:
+    match fact:
+        case SlotWasAssigned(slot, content):
+            yield builders.slot_assigned(
+                _occasion(inventory, content.correlation_id, fact.origin),
+                essay_id=slot.essay_id,
+                file_upload_id=content.event.file_upload_id,
+                text_storage_id=content.event.text_storage_id,
+                original_file_name=content.event.original_file_name,
+            )
+        case ContentWasExcess(content):
+            yield builders.excess_content(
+                _occasion(inventory, content.correlation_id, fact.origin),
+                text_storage_id=content.event.text_storage_id,
+                original_file_name=content.event.original_file_name,
+            )
+        case ContentBecameComplete():
+            yield from _completion(inventory, fact.origin, lists)
+        case BatchBecameReady():
+            batch = inventory.batch
+            yield builders.essays_ready(
+                _of_the_batch(inventory, fact.origin),
+                essays=lists.filled.get(batch.batch_id, ()),
+                course_code=_known(batch.course_code),
+                student_prompt_ref=_prompt(batch.student_prompt_ref),
+            )
+        case _:
+            assert_never(fact)
+
+
+def _completion(inventory: Inventory, origin: Origin | None, lists: Lists) -> Iterator[OutboundEvent]:
+    batch = inventory.batch
+    essays = lists.filled.get(batch.batch_id, ())
+    if failed := lists.failed.get(batch.batch_id):
+        yield builders.validation_errors(
+            _of_the_batch(inventory, origin), [_failed_slot(f) for f in failed], provisioned_count=len(essays)
+        )
+    yield builders.provisioning_completed(
+        _of_the_batch(inventory, origin),
+        essays=essays,
+        expected_count=batch.expected,
+        course_code=_known(batch.course_code),
+        user_id=_known(batch.user_id),
+    )
+
+
+def _failed_slot(failure: FailedEssay) -> FailedSlot:
+    return FailedSlot(
+        essay_id=failure.essay_id,
+        file_name=failure.file_name,
+        error_code=failure.error_code,
+        error_detail=ERROR_DETAIL.validate_json(_as_it_came(failure.error_detail)),
+        failed_at=failure.failed_at,
+    )
+
+
+def _as_it_came(stored: str) -> str:
+    """The database writes 1e300 with all its digits, and an integer of more than 64 bits is poison to others."""
+    return json.dumps(json.loads(stored, parse_int=_number)) if _MANY_DIGITS.search(stored) else stored
+
+
+def _number(digits: str) -> int | float:
+    number = int(digits)
+    return number if -LARGEST_INTEGER - 1 <= number <= LARGEST_INTEGER else float(digits)
+
+
+def _prompt(stored: dict[str, object] | None) -> StorageReferenceMetadata | None:
+    return None if stored is None else STORAGE_REFERENCES.validate_python(stored, strict=False)
+
+
+def _of_the_batch(inventory: Inventory, origin: Origin | None) -> Occasion:
+    """Batch-level events carry the correlation id of the batch's registration, and the trace of what caused them."""
+    return _occasion(inventory, _known(inventory.batch.correlation_id), origin)
+
+
+def _occasion(inventory: Inventory, correlation_id: UUID, origin: Origin | None) -> Occasion:
+    return Occasion(
+        batch_id=inventory.batch.batch_id,
+        correlation_id=correlation_id,
+        now=inventory.now,
+        traceparent=None if origin is None else origin.traceparent,
+    )
+
+
+def _known(value: KnownT | None) -> KnownT:
+    """What every registered batch has: a CHECK of the database says so."""
+    if value is None:
+        msg = "a registered batch lacks what its registration said"
+        raise InventoryMismatch(msg)
+    return value

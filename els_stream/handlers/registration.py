@@ -1,0 +1,153 @@
+"""Registrations: open the batch, use what was parked for it, in one transaction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, assert_never
+
+from els_stream.domain.batch import BatchState, ClassType
+from els_stream.domain.claim_strategy import inventory_of
+from els_stream.domain.outcomes import AlreadyRegistered, Refused, Registered
+from els_stream.domain.registration import registration_digest
+from els_stream.events.dead_letter_reasons import DeadLetterReason
+from els_stream.events.decoder import read_associations, read_content, read_failure
+from els_stream.failpoints import CrashPoint, reach
+from els_stream.handlers.assignment import settle
+from els_stream.handlers.batch_events import associations_arrival, content_arrival, failure_arrival
+from els_stream.handlers.dead_letters import Burial, bury_each
+from els_stream.handlers.decoding import Incoming, read_record
+from els_stream.queries import pending_events, trackers
+from els_stream.queries.pending_events import PendingKind
+from els_stream.queries.trackers import Opening
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from els_stream.domain.batch import Batch
+    from els_stream.domain.claim_strategy import Inventory, Strategy
+    from els_stream.domain.outcomes import Outcome
+    from els_stream.events.inbound import BatchEssaysRegistered
+    from els_stream.handlers.batch_events import Arrival
+    from els_stream.handlers.decoding import Rejected
+    from els_stream.handlers.event_handler import Locked
+    from els_stream.queries.pending_events import PendingEvent
+    from els_stream.queries.trackers import LockedBatches
+
+# Between two statements a transaction is idle, and the server ends one that idles for too long: twenty thousand parked
+# events at once would be seconds of Python.
+_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationPolicy:
+    """What settings say of new batches; it is written on them and never looked up again."""
+
+    strategy: Strategy
+    deadline: timedelta
+
+
+async def register(
+    conn: AsyncConnection,
+    registrations: Sequence[Incoming[BatchEssaysRegistered]],
+    policy: RegistrationPolicy,
+    locked: Locked,
+) -> list[Outcome]:
+    """Open each batch once; an equal registration is acknowledged, a different one refused and flagged."""
+    batches = await trackers.lock(conn, {incoming.event.batch_id for incoming in registrations})
+    locked()
+    outcomes: list[Outcome] = []
+    openings: list[Opening] = []
+    conflicts: Counter[str] = Counter()
+    for incoming in registrations:
+        batch = batches[incoming.event.batch_id]
+        digest = registration_digest(incoming.event)
+        outcome = _decide(batch, digest)
+        outcomes.append(outcome)
+        if isinstance(outcome, Registered):
+            _open(batch, incoming, digest, inventory_of(policy.strategy))
+            openings.append(Opening(batch, incoming.event, digest))
+        if isinstance(outcome, Refused) and outcome.reason is DeadLetterReason.CONFLICTING_REGISTRATION:
+            conflicts[batch.batch_id] += 1
+    if conflicts:
+        await trackers.flag_conflicts(conn, conflicts)
+    if openings:
+        await trackers.open_batches(conn, openings, batches.now, policy.deadline)
+        reach(CrashPoint.AFTER_REGISTRATION)
+        await use_parked(conn, batches, [opening.batch.batch_id for opening in openings], policy.strategy)
+    return outcomes
+
+
+async def use_parked(
+    conn: AsyncConnection, batches: LockedBatches, batch_ids: Sequence[str], strategy: Strategy
+) -> None:
+    """Give everything that was parked for these registered batches its fate, in order of arrival."""
+    parked = await pending_events.drain(conn, batch_ids)
+    for start in range(0, len(parked), _AT_ONCE):
+        readings = [_reread(event) for event in parked[start : start + _AT_ONCE]]
+        arrivals = [reading for reading in readings if not isinstance(reading, Burial)]
+        outcomes = await settle(conn, batches, [(arrival.batch_id, arrival.payload) for arrival in arrivals], strategy)
+        refused = [
+            Burial(arrival.parkable.record, arrival.batch_id, outcome)
+            for arrival, outcome in zip(arrivals, outcomes, strict=True)
+            if isinstance(outcome, Refused)
+        ]
+        await bury_each(conn, [reading for reading in readings if isinstance(reading, Burial)] + refused)
+
+
+def _reread(event: PendingEvent) -> Arrival | Burial:
+    """A parked record was good when it was parked; a release that reads it otherwise makes it a dead letter."""
+    match event.kind:
+        case PendingKind.CONTENT:
+            content = read_record(read_content, event.record)
+            return content_arrival(content) if isinstance(content, Incoming) else _rejected(event, content)
+        case PendingKind.FAILURE:
+            failure = read_record(read_failure, event.record)
+            return failure_arrival(failure) if isinstance(failure, Incoming) else _rejected(event, failure)
+        case PendingKind.ASSOCIATIONS:
+            associations = read_record(read_associations, event.record)
+            if isinstance(associations, Incoming):
+                return associations_arrival(associations)
+            return _rejected(event, associations)
+        case _:
+            assert_never(event.kind)
+
+
+def _rejected(event: PendingEvent, rejected: Rejected) -> Burial:
+    return Burial(event.record, event.batch_id, rejected.refusal)
+
+
+def _decide(batch: Batch, digest: bytes) -> Outcome:
+    match batch.state:
+        case BatchState.UNREGISTERED:
+            return Registered(drained=batch.parked)
+        case BatchState.PURGED:
+            return Refused(DeadLetterReason.BATCH_PURGED, "the batch was purged")
+        case BatchState.OPEN | BatchState.CONTENT_COMPLETE | BatchState.COMPLETED:
+            if batch.registration_digest == digest:
+                return AlreadyRegistered()
+            return Refused(
+                DeadLetterReason.CONFLICTING_REGISTRATION, "the batch is registered with other essays or owners"
+            )
+        case _:
+            assert_never(batch.state)
+
+
+def _open(batch: Batch, incoming: Incoming[BatchEssaysRegistered], digest: bytes, inventory: Inventory) -> None:
+    """The batch as it will stand once it is open, so that a second registration in the micro-batch sees it."""
+    event = incoming.event
+    batch.state = BatchState.OPEN
+    batch.class_type = ClassType.GUEST if event.class_id is None else ClassType.REGULAR
+    batch.inventory = inventory
+    batch.expected = batch.free = event.expected_essay_count
+    batch.parked = 0
+    batch.course_code = event.course_code
+    batch.user_id = event.user_id
+    batch.class_id = event.class_id
+    batch.correlation_id = incoming.correlation_id
+    prompt = event.student_prompt_ref
+    batch.student_prompt_ref = None if prompt is None else asdict(prompt)
+    batch.registration_digest = digest

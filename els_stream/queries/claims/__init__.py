@@ -1,0 +1,79 @@
+"""The claim: free slots of any number of batches taken by contents and failures. Three strategies, one promise.
+
+The caller holds the tracker rows, has read who holds which slot, and knows by the counters how many are free.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from els_stream.domain.claim_strategy import Inventory, Strategy
+from els_stream.errors import InventoryMismatch
+from els_stream.queries.claims import option_a, option_b, two_step
+from els_stream.queries.claims.slot_claim import Wanted
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+__all__ = ["Wanted", "claim", "lock_contents"]
+
+_BY_STRATEGY = {
+    Strategy.OPTION_A: option_a.claim,
+    Strategy.OPTION_B: option_b.claim,
+    Strategy.TWO_STEP: two_step.claim,
+}
+
+# Sorted, or two storms over the same contents would lock each other out.
+_LOCK_CONTENTS = text("""
+    SELECT count(pg_advisory_xact_lock(k.key)) FROM (
+        SELECT DISTINCT hashtextextended(i.text_id, hashtextextended(i.batch_id, 0)) AS key
+        FROM unnest(CAST(:batch_ids AS text[]), CAST(:text_ids AS text[])) AS i (batch_id, text_id)
+        ORDER BY key
+    ) k
+""")
+
+
+async def claim(conn: AsyncConnection, wanted: Sequence[Wanted], now: datetime, strategy: Strategy) -> None:
+    """Give each slot the essay id of a free row, and write its holder there.
+
+    `strategy` is for batches whose slots are in its inventory; each batch keeps the one it was registered with. Rows
+    that other code holds are waited for (a lock timeout is an error of the database, to be tried again). Raises
+    InventoryMismatch where a row is then still missing: someone else took it.
+    """
+    for inventory in Inventory:
+        here = [one for one in wanted if one.batch.inventory is inventory]
+        if here:
+            await _claim(conn, here, now, strategy_for(inventory, strategy))
+
+
+def strategy_for(inventory: Inventory, configured: Strategy) -> Strategy:
+    """The configured strategy where it works on this inventory, else the one that does in a single statement."""
+    if inventory is Inventory.ESSAY_STATES:
+        return Strategy.OPTION_B
+    return Strategy.OPTION_A if configured is Strategy.OPTION_B else configured
+
+
+async def _claim(conn: AsyncConnection, wanted: Sequence[Wanted], now: datetime, strategy: Strategy) -> None:
+    run = _BY_STRATEGY[strategy]
+    missing = await run(conn, wanted, now, waiting=False)
+    if missing:
+        missing = await run(conn, missing, now, waiting=True)
+    if missing:
+        batch_ids = {one.batch.batch_id for one in missing}
+        msg = f"{len(missing)} slots are free by the counters and not by the rows, of batches {sorted(batch_ids)[:5]}"
+        raise InventoryMismatch(msg, batch_ids)
+
+
+async def lock_contents(conn: AsyncConnection, contents: Collection[tuple[str, str]]) -> None:
+    """Take a transaction's advisory lock on each (batch id, text id), to calm storms of one content.
+
+    It is the first lock of a transaction, before any tracker row.
+    """
+    await conn.execute(
+        _LOCK_CONTENTS, {"batch_ids": [b for b, _ in contents], "text_ids": [text_id for _, text_id in contents]}
+    )

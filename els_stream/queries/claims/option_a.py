@@ -1,0 +1,85 @@
+"""Option A: one statement looks for the content, else takes a slot of `slot_assignments`, and upserts the essay."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import text
+
+from els_stream.queries.claims.slot_claim import TAKEN, WANTED, columns, name_essays
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from els_stream.queries.claims.slot_claim import Wanted
+
+# `reused` is part of the strategy: a caller that had read no facts would still take no second slot.
+_CLAIM: Final = """
+    WITH given AS (
+        SELECT i.* FROM unnest(CAST(:batch_ids AS text[]), CAST(:text_ids AS text[])) AS i (batch_id, text_id)
+    ),
+    reused AS (
+        SELECT s.batch_id, s.essay_id, s.text_storage_id, s.file_upload_id
+        FROM given g
+        CROSS JOIN LATERAL (
+            SELECT * FROM slot_assignments a WHERE a.batch_id = g.batch_id AND a.text_storage_id = g.text_id LIMIT 1
+        ) s
+    ),
+    {wanted},
+    free AS (
+        SELECT w.ords, f.essay_ids
+        FROM wanted w
+        CROSS JOIN LATERAL (
+            SELECT array_agg(q.essay_id) AS essay_ids FROM (
+                SELECT a.essay_id FROM slot_assignments a
+                WHERE a.batch_id = w.batch_id AND a.status = 'available'
+                  AND NOT EXISTS (SELECT FROM reused)
+                ORDER BY a.essay_id
+                LIMIT w.n
+                FOR UPDATE {skip_locked}
+            ) q
+        ) f
+    ),
+    {taken},
+    assigned AS (
+        UPDATE slot_assignments a
+        SET status = CASE WHEN t.text_id IS NULL THEN 'failed' ELSE 'assigned' END,
+            text_storage_id = t.text_id, file_upload_id = t.upload_id, assigned_at = :now
+        FROM taken t
+        WHERE a.batch_id = t.batch_id AND a.essay_id = t.essay_id
+    ),
+    upserted AS (
+        INSERT INTO essay_states AS e
+            (batch_id, essay_id, current_status, text_storage_id, file_upload_id, original_file_name,
+             raw_file_storage_id, file_size_bytes, content_md5_hash, correlation_id, filled_at, failed_at, updated_at)
+        SELECT t.batch_id, t.essay_id,
+               CASE WHEN t.text_id IS NULL THEN 'content_ingestion_failed' ELSE 'ready_for_processing' END,
+               t.text_id, t.upload_id, t.file_name, t.raw_id, t.size, t.md5, t.correlation_id,
+               CASE WHEN t.text_id IS NOT NULL THEN CAST(:now AS timestamptz) END,
+               CASE WHEN t.text_id IS NULL THEN CAST(:now AS timestamptz) END, :now
+        FROM taken t
+        ON CONFLICT (batch_id, essay_id) DO UPDATE
+        SET current_status = excluded.current_status, text_storage_id = excluded.text_storage_id,
+            file_upload_id = excluded.file_upload_id, original_file_name = excluded.original_file_name,
+            raw_file_storage_id = excluded.raw_file_storage_id, file_size_bytes = excluded.file_size_bytes,
+            content_md5_hash = excluded.content_md5_hash, correlation_id = excluded.correlation_id,
+            filled_at = excluded.filled_at, failed_at = excluded.failed_at, version = e.version + 1,
+            updated_at = excluded.updated_at
+        RETURNING e.batch_id, e.file_upload_id, e.essay_id
+    )
+    SELECT batch_id, file_upload_id, essay_id, true AS created FROM upserted
+    UNION ALL
+    SELECT batch_id, file_upload_id, essay_id, false FROM reused
+"""
+
+_SKIPPING: Final = text(_CLAIM.format(wanted=WANTED, taken=TAKEN, skip_locked="SKIP LOCKED"))
+_WAITING: Final = text(_CLAIM.format(wanted=WANTED, taken=TAKEN, skip_locked=""))
+
+
+async def claim(conn: AsyncConnection, wanted: Sequence[Wanted], now: datetime, *, waiting: bool) -> list[Wanted]:
+    """Claims what it can and returns the rest; `waiting` for rows that other code holds, up to lock_timeout."""
+    rows = await conn.execute(_WAITING if waiting else _SKIPPING, {"now": now, **columns(wanted)})
+    return name_essays(wanted, rows)

@@ -1,0 +1,57 @@
+"""Option B, the hot path: `essay_states` itself is the inventory; one UPDATE over a SKIP LOCKED sub-select."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import text
+
+from els_stream.queries.claims.slot_claim import TAKEN, WANTED, columns, name_essays
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from els_stream.queries.claims.slot_claim import Wanted
+
+_CLAIM: Final = """
+    WITH {wanted},
+    free AS (
+        SELECT w.ords, f.essay_ids
+        FROM wanted w
+        CROSS JOIN LATERAL (
+            SELECT array_agg(q.essay_id) AS essay_ids FROM (
+                SELECT e.essay_id FROM essay_states e
+                WHERE e.batch_id = w.batch_id AND e.current_status = 'uploaded'
+                  AND e.text_storage_id IS NULL AND e.failed_at IS NULL
+                ORDER BY e.essay_id
+                LIMIT w.n
+                FOR UPDATE {skip_locked}
+            ) q
+        ) f
+    ),
+    {taken}
+    UPDATE essay_states e
+    SET current_status = CASE WHEN t.text_id IS NULL THEN 'content_ingestion_failed'
+                              ELSE 'ready_for_processing' END,
+        text_storage_id = t.text_id, file_upload_id = t.upload_id, original_file_name = t.file_name,
+        raw_file_storage_id = t.raw_id, file_size_bytes = t.size, content_md5_hash = t.md5,
+        correlation_id = t.correlation_id,
+        filled_at = CASE WHEN t.text_id IS NOT NULL THEN CAST(:now AS timestamptz) END,
+        failed_at = CASE WHEN t.text_id IS NULL THEN CAST(:now AS timestamptz) END,
+        version = e.version + 1, updated_at = :now
+    FROM taken t
+    WHERE e.batch_id = t.batch_id AND e.essay_id = t.essay_id
+    RETURNING e.batch_id, e.file_upload_id, e.essay_id, true AS created
+"""
+
+_SKIPPING: Final = text(_CLAIM.format(wanted=WANTED, taken=TAKEN, skip_locked="SKIP LOCKED"))
+_WAITING: Final = text(_CLAIM.format(wanted=WANTED, taken=TAKEN, skip_locked=""))
+
+
+async def claim(conn: AsyncConnection, wanted: Sequence[Wanted], now: datetime, *, waiting: bool) -> list[Wanted]:
+    """Claims what it can and returns the rest; `waiting` for rows that other code holds, up to lock_timeout."""
+    rows = await conn.execute(_WAITING if waiting else _SKIPPING, {"now": now, **columns(wanted)})
+    return name_essays(wanted, rows)

@@ -1,0 +1,182 @@
+"""Batches and dead letters as a person looks through them: the newest first, page by page, filtered.
+
+A page costs a look-up per combination of what is filtered by, and never a walk over what the filters leave out. The
+combinations are few, and each of them is a range of one index.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import text
+
+from els_stream.events.dead_letter_reasons import DeadLetterReason
+from els_stream.queries.dead_letter_admin import Letter
+from els_stream.queries.stats import CLASS_TYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+REGISTERED_STATES: Final = ("open", "content_complete", "completed", "purged")
+UNREGISTERED: Final = "unregistered"
+BATCH_STATES: Final = (UNREGISTERED, *REGISTERED_STATES)
+LETTER_STATES: Final = ("open", "replayed", "dropped")
+END_OF_TIME: Final = datetime(9999, 12, 31, tzinfo=UTC)
+
+_BATCH_COLUMNS: Final = """
+    b.batch_id, b.state, b.class_type, b.expected_count, b.filled_count, b.failed_count, b.free_count, b.parked_count,
+    b.conflict_count, b.created_at, b.deadline_at, b.completed_at, b.timed_out_at
+"""
+# One upper bound: of two, PostgreSQL would begin at the one and walk to the other.
+_PAGE: Final = """
+    (b.created_at, b.batch_id)
+        < (least(CAST(:before AS timestamptz), now() - CAST(:older_than AS interval)), CAST(:before_id AS text))
+    AND b.created_at >= coalesce(now() - CAST(:younger_than AS interval), '-infinity')
+    ORDER BY b.created_at DESC, b.batch_id DESC LIMIT :limit
+"""
+# A class type is NULL exactly as long as the batch is unregistered: a range of its own, in an index of its own.
+_BATCHES = """
+    SELECT * FROM (
+        SELECT page.* FROM unnest(CAST(:states AS text[])) AS s (state)
+        CROSS JOIN unnest(CAST(:class_types AS text[])) AS c (class_type)
+        CROSS JOIN LATERAL (
+            SELECT {columns} FROM batch_essay_trackers b
+            WHERE b.class_type = c.class_type AND b.state = s.state AND {page}
+        ) page
+        UNION ALL
+        SELECT page.* FROM (
+            SELECT {columns} FROM batch_essay_trackers b
+            WHERE b.state = 'unregistered' AND CAST(:unregistered AS boolean) AND {page}
+        ) page
+    ) b
+    ORDER BY b.created_at DESC, b.batch_id DESC LIMIT :limit
+"""
+
+_LETTER_COLUMNS: Final = """
+    d.id, d.batch_id, d.reason, d.message, d.source_topic, d.source_partition, d.source_offset, d.source_timestamp,
+    d.value_size, d.state, d.replay_of, d.created_at, d.settled_at
+"""
+_LETTERS = """
+    SELECT page.* FROM unnest(CAST(:states AS text[])) AS s (state)
+    CROSS JOIN unnest(CAST(:reasons AS text[])) AS r (reason)
+    CROSS JOIN LATERAL (
+        SELECT {columns} FROM dead_letters d
+        WHERE d.state = s.state AND d.reason = r.reason AND d.id < :before
+        ORDER BY d.id DESC LIMIT :limit
+    ) page
+    ORDER BY page.id DESC LIMIT :limit
+"""
+_LETTERS_OF_BATCH = """
+    SELECT {columns} FROM dead_letters d
+    WHERE d.batch_id = :batch_id AND d.id < :before
+      AND d.state = ANY(CAST(:states AS text[])) AND d.reason = ANY(CAST(:reasons AS text[]))
+    ORDER BY d.id DESC LIMIT :limit
+"""
+
+# A range that is read in order stops where the page is full. Where statistics were taken while the table was small,
+# PostgreSQL thinks that to read a whole kind of batches and sort it costs as little.
+_NO_SORT = text("SET LOCAL enable_sort = off")
+_READ_BATCHES = text(_BATCHES.format(columns=_BATCH_COLUMNS, page=_PAGE))
+_READ_LETTERS, _READ_LETTERS_OF_BATCH = (
+    text(sql.format(columns=_LETTER_COLUMNS)) for sql in (_LETTERS, _LETTERS_OF_BATCH)
+)
+
+# Names of files come from students' machines: for the story of their own batch, and nowhere else.
+_FILES = text("""
+    (SELECT e.essay_id AS subject, e.original_file_name, f.error_code
+     FROM essay_states e
+     LEFT JOIN batch_validation_failures f
+        ON e.failed_at IS NOT NULL AND f.batch_id = e.batch_id AND f.file_upload_id = e.file_upload_id
+     WHERE e.batch_id = :batch_id AND e.original_file_name IS NOT NULL)
+    UNION ALL
+    (SELECT x.text_storage_id, x.original_file_name, NULL FROM batch_excess_content x WHERE x.batch_id = :batch_id)
+""")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchFilter:
+    """An absent part takes all; ages count from the first that came of a batch."""
+
+    state: str | None = None
+    class_type: str | None = None
+    older_than: timedelta | None = None
+    younger_than: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LetterFilter:
+    state: str | None = None
+    reason: str | None = None
+    batch_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLine:
+    """A batch in a list: nothing of a person."""
+
+    batch_id: str
+    state: str
+    class_type: str | None
+    expected: int | None
+    filled: int
+    failed: int
+    free: int
+    parked: int
+    conflicts: int
+    created_at: datetime
+    deadline_at: datetime | None
+    completed_at: datetime | None
+    timed_out_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """`subject` is the essay id of a held slot, or the text id of what was excess."""
+
+    subject: str
+    name: str
+    error_code: str | None
+
+
+async def newest_batches(
+    conn: AsyncConnection, chosen: BatchFilter, limit: int, before: tuple[datetime, str] | None = None
+) -> list[BatchLine]:
+    """`before` is the creation and id of the last line of the page before."""
+    created_at, batch_id = before or (END_OF_TIME, "")
+    states = [state for state in REGISTERED_STATES if chosen.state in {None, state}]
+    asked = {
+        "states": states,
+        "class_types": [kind for kind in CLASS_TYPES if chosen.class_type in {None, kind}],
+        "unregistered": chosen.state in {None, UNREGISTERED} and chosen.class_type is None,
+        "younger_than": chosen.younger_than,
+        "older_than": chosen.older_than,
+        "before": created_at,
+        "before_id": batch_id,
+        "limit": limit,
+    }
+    await conn.execute(_NO_SORT)
+    return [BatchLine(*row) for row in await conn.execute(_READ_BATCHES, asked)]
+
+
+async def newest_letters(
+    conn: AsyncConnection, chosen: LetterFilter, limit: int, before: int | None = None
+) -> list[Letter]:
+    """`before` is the id of the last letter of the page before."""
+    asked: dict[str, object] = {
+        "states": [state for state in LETTER_STATES if chosen.state in {None, state}],
+        "reasons": [reason.value for reason in DeadLetterReason if chosen.reason in {None, reason}],
+        "before": 2**63 - 1 if before is None else before,
+        "limit": limit,
+    }
+    if chosen.batch_id is None:
+        return [Letter(*row) for row in await conn.execute(_READ_LETTERS, asked)]
+    return [Letter(*row) for row in await conn.execute(_READ_LETTERS_OF_BATCH, asked | {"batch_id": chosen.batch_id})]
+
+
+async def read_files(conn: AsyncConnection, batch_id: str) -> Sequence[File]:
+    return [File(*row) for row in await conn.execute(_FILES, {"batch_id": batch_id})]

@@ -1,0 +1,147 @@
+"""The slots as facts: who holds them, and the lists that completed batches are told with."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from els_stream.domain.batch import Slot
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from els_stream.domain.batch import Content
+
+# A lateral probe per upload and per text, each of one unique index: no join whose order the planner could get wrong.
+_HOLDERS = text("""
+    SELECT i.batch_id, h.essay_id, h.text_storage_id, h.file_upload_id
+    FROM unnest(CAST(:batch_ids AS text[]), CAST(:upload_ids AS text[]), CAST(:text_ids AS text[]))
+         AS i (batch_id, upload_id, text_id)
+    CROSS JOIN LATERAL (
+        SELECT e.essay_id, e.text_storage_id, e.file_upload_id FROM essay_states e
+        WHERE e.batch_id = i.batch_id AND e.file_upload_id = i.upload_id
+        UNION ALL
+        SELECT e.essay_id, e.text_storage_id, e.file_upload_id FROM essay_states e
+        WHERE e.batch_id = i.batch_id AND e.text_storage_id = i.text_id
+    ) h
+""")
+
+_TAKE_OVER = text("""
+    UPDATE essay_states e
+    SET current_status = 'ready_for_processing', failed_at = NULL, filled_at = :now,
+        text_storage_id = v.text_id, original_file_name = v.file_name, raw_file_storage_id = v.raw_id,
+        file_size_bytes = v.size, content_md5_hash = v.md5, correlation_id = v.correlation_id,
+        version = e.version + 1, updated_at = :now
+    FROM unnest(CAST(:batch_ids AS text[]), CAST(:essay_ids AS text[]), CAST(:text_ids AS text[]),
+                CAST(:file_names AS text[]), CAST(:raw_ids AS text[]), CAST(:sizes AS bigint[]),
+                CAST(:md5s AS text[]), CAST(:correlation_ids AS uuid[]))
+         AS v (batch_id, essay_id, text_id, file_name, raw_id, size, md5, correlation_id)
+    WHERE e.batch_id = v.batch_id AND e.essay_id = v.essay_id
+""")
+
+# Batches whose slots are in the other inventory have no row here.
+_TAKE_OVER_ASSIGNMENT = text("""
+    UPDATE slot_assignments a
+    SET status = 'assigned', text_storage_id = v.text_id, assigned_at = :now
+    FROM unnest(CAST(:batch_ids AS text[]), CAST(:essay_ids AS text[]), CAST(:text_ids AS text[]))
+         AS v (batch_id, essay_id, text_id)
+    WHERE a.batch_id = v.batch_id AND a.essay_id = v.essay_id
+""")
+
+# The lateral aggregate keeps this one index range per batch: a join against the array of batches is planned from the
+# statistics of a partial index, which may be of its empty days.
+_FILLED = text("""
+    SELECT i.batch_id, f.essay_ids, f.text_ids
+    FROM unnest(CAST(:batch_ids AS text[])) AS i (batch_id)
+    CROSS JOIN LATERAL (
+        SELECT array_agg(e.essay_id) AS essay_ids,
+               array_agg(e.text_storage_id) AS text_ids
+        FROM essay_states e
+        WHERE e.batch_id = i.batch_id AND e.text_storage_id IS NOT NULL
+    ) f
+""")
+
+_FAILED = text("""
+    SELECT e.batch_id, e.essay_id, f.original_file_name, f.error_code, f.failed_at,
+           CAST(f.error_detail AS text) AS error_detail
+    FROM unnest(CAST(:batch_ids AS text[])) AS i (batch_id)
+    CROSS JOIN LATERAL (
+        SELECT * FROM essay_states s WHERE s.batch_id = i.batch_id AND s.failed_at IS NOT NULL LIMIT 100000
+    ) e
+    JOIN batch_validation_failures f ON f.batch_id = e.batch_id AND f.file_upload_id = e.file_upload_id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class FailedEssay:
+    """A slot that a validation failure holds, as BatchValidationErrorsV1 tells it."""
+
+    essay_id: str
+    file_name: str
+    error_code: str
+    error_detail: str  # JSON, as the failure came
+    failed_at: datetime
+
+
+async def holders(
+    conn: AsyncConnection, uploads: Collection[tuple[str, str, str | None]]
+) -> Iterable[tuple[str, Slot]]:
+    """Each slot, with its batch id, that one of these (batch id, upload id, text id or None) holds."""
+    rows = await conn.execute(
+        _HOLDERS,
+        {
+            "batch_ids": [batch_id for batch_id, _, _ in uploads],
+            "upload_ids": [upload_id for _, upload_id, _ in uploads],
+            "text_ids": [text_id for _, _, text_id in uploads],
+        },
+    )
+    found = {(row.batch_id, row.essay_id): row for row in rows}
+    return [
+        (batch_id, Slot(row.file_upload_id, row.text_storage_id, essay_id))
+        for (batch_id, essay_id), row in found.items()
+    ]
+
+
+async def take_over(conn: AsyncConnection, slots: Sequence[tuple[str, Slot, Content]], now: datetime) -> None:
+    """Put content into slots, with their batch ids, that failures of the same uploads hold."""
+    contents = [content for _, _, content in slots]
+    taken = {
+        "now": now,
+        "batch_ids": [batch_id for batch_id, _, _ in slots],
+        "essay_ids": [slot.essay_id for _, slot, _ in slots],
+        "text_ids": [c.event.text_storage_id for c in contents],
+    }
+    await conn.execute(_TAKE_OVER_ASSIGNMENT, taken)
+    await conn.execute(
+        _TAKE_OVER,
+        {
+            **taken,
+            "file_names": [c.event.original_file_name for c in contents],
+            "raw_ids": [c.event.raw_file_storage_id for c in contents],
+            "sizes": [c.event.file_size_bytes for c in contents],
+            "md5s": [c.event.content_md5_hash for c in contents],
+            "correlation_ids": [c.correlation_id for c in contents],
+        },
+    )
+
+
+async def filled(conn: AsyncConnection, batch_ids: Collection[str]) -> dict[str, list[tuple[str, str]]]:
+    """(essay id, text id) of every slot that holds content, by batch, in any order."""
+    rows = await conn.execute(_FILLED, {"batch_ids": list(batch_ids)})
+    return {row.batch_id: list(zip(row.essay_ids or (), row.text_ids or (), strict=True)) for row in rows}
+
+
+async def failed(conn: AsyncConnection, batch_ids: Collection[str]) -> dict[str, list[FailedEssay]]:
+    """The failures that hold slots, by batch, in any order."""
+    found: dict[str, list[FailedEssay]] = defaultdict(list)
+    for row in await conn.execute(_FAILED, {"batch_ids": list(batch_ids)}):
+        found[row.batch_id].append(
+            FailedEssay(row.essay_id, row.original_file_name, row.error_code, row.error_detail, row.failed_at)
+        )
+    return found

@@ -1,0 +1,96 @@
+"""The counts over all batches, for `els status`. Whole tables are read: it is asked by people, not by the clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from els_stream.queries import outbox_backlog
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from els_stream.queries.outbox_backlog import Waiting
+
+_BATCHES = text("""
+    SELECT class_type, state, count(*) AS batches, coalesce(sum(expected_count), 0) AS slots,
+           sum(filled_count) AS filled, sum(failed_count) AS failed, sum(free_count) AS free,
+           count(*) FILTER (WHERE timed_out_at IS NOT NULL) AS timed_out,
+           count(*) FILTER (WHERE conflict_count > 0) AS conflicting
+    FROM batch_essay_trackers GROUP BY class_type, state
+    ORDER BY class_type NULLS LAST, array_position(
+        ARRAY['unregistered', 'open', 'content_complete', 'completed', 'purged'], state)
+""")
+_PARKED = text("""
+    SELECT kind, count(*) AS events, CAST(extract(epoch FROM now() - min(parked_at)) AS float8) AS oldest_seconds
+    FROM batch_pending_events GROUP BY kind ORDER BY kind
+""")
+_DEAD_LETTERS = text("""
+    SELECT reason, count(*) AS letters, CAST(extract(epoch FROM now() - min(created_at)) AS float8) AS oldest_seconds
+    FROM dead_letters WHERE state = 'open' GROUP BY reason ORDER BY reason
+""")
+_LEDGER = text("""
+    SELECT topic, partition, next_offset, updated_at, caught_up_at FROM consumed_offsets
+    WHERE consumer_group = :consumer_group ORDER BY topic, partition
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Batches:
+    """Of one class type, None while unregistered, and one state; with their slots."""
+
+    class_type: str | None
+    state: str
+    batches: int
+    slots: int
+    filled: int
+    failed: int
+    free: int
+    timed_out: int
+    conflicting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Aged:
+    """How many of a kind or reason, and how old the oldest is."""
+
+    name: str
+    count: int
+    oldest_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one partition stands; `lag` in offsets, None where the broker was not asked or did not answer."""
+
+    topic: str
+    partition: int
+    next_offset: int
+    updated_at: datetime
+    caught_up_at: datetime | None
+    lag: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    batches: Sequence[Batches]
+    parked: Sequence[Aged]
+    outbox: Waiting
+    dead_letters: Sequence[Aged]
+    ledger: Sequence[Place]
+
+
+async def read_overview(conn: AsyncConnection, consumer_group: str) -> Overview:
+    """Read it in one REPEATABLE READ transaction."""
+    return Overview(
+        batches=[Batches(*row) for row in await conn.execute(_BATCHES)],
+        parked=[Aged(*row) for row in await conn.execute(_PARKED)],
+        outbox=await outbox_backlog.waiting(conn),
+        dead_letters=[Aged(*row) for row in await conn.execute(_DEAD_LETTERS)],
+        ledger=[Place(*row) for row in await conn.execute(_LEDGER, {"consumer_group": consumer_group})],
+    )

@@ -1,0 +1,90 @@
+"""`els status` on real servers: counts over all, and the lag by positions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from els_stream.embedded.servers import Addresses
+from els_stream.events import topics
+from tests.support.batch_harness import School
+from tests.support.cli import els
+
+AT = topics.CONTENT_PROVISIONED
+
+
+@pytest.fixture
+async def environment(
+    engine: AsyncEngine,
+    database: str,
+    addresses: Addresses,
+    topic_prefix: str,
+    kafka_topics: dict[str, str],
+    tmp_path: Path,
+) -> Mapping[str, str]:
+    """A school in which something of everything happened; of ten contents the ledger has handled seven."""
+    school = School(engine=engine)
+    await school.together(school.registration("open", essays=3, class_id="class-9b"))
+    await school.together(school.registration("guests", essays=1))
+    await school.together(*(school.content(n, "open") for n in range(2)), school.content(0, "guests"))
+    await school.together(school.failure(0, "early"), school.failure(1, "early"))
+    await school.together(school.record(AT, b"Dear Sir or Madam,"))
+    ledger = "INSERT INTO consumed_offsets (consumer_group, topic, partition, next_offset) VALUES ('g', :topic, 0, :at)"
+    for topic, at in ((AT, 7), (topics.VALIDATION_FAILED, 2)):
+        await school.execute(ledger, topic=kafka_topics[topic], at=at)
+    producer = AIOKafkaProducer(bootstrap_servers=addresses.broker, transactional_id=str(uuid4()))
+    await producer.start()
+    for topic, records in ((AT, 10), (topics.VALIDATION_FAILED, 2)):
+        await producer.begin_transaction()
+        for number in range(records):
+            await producer.send_and_wait(kafka_topics[topic], b"%d" % number, partition=0)
+        await producer.commit_transaction()  # leaves a marker behind its records
+    await producer.stop()
+    return {
+        "ELS_BROKER_URL": addresses.broker,
+        "ELS_DATABASE_URL": database,
+        "ELS_CONSUMER_GROUP": "g",
+        "ELS_TOPIC_PREFIX": topic_prefix,
+        "ELS_STATE_DIR": str(tmp_path),
+    }
+
+
+async def test_it_counts_everything_and_measures_lag_by_positions(environment: Mapping[str, str]) -> None:
+    ended = await els(environment, "status", "--json")
+
+    assert ended.exit_code == 0
+    told = json.loads(ended.stdout)
+    batches = {(row["class_type"], row["state"]): row for row in told["batches"]}
+    assert set(batches) == {("REGULAR", "open"), ("GUEST", "completed"), (None, "unregistered")}
+    is_open = batches["REGULAR", "open"]
+    assert [is_open[name] for name in ("batches", "slots", "filled", "failed", "free")] == [1, 3, 2, 0, 1]
+    assert [(row["name"], row["count"]) for row in told["parked"]] == [("validation_failed", 2)]
+    assert [(row["name"], row["count"]) for row in told["dead_letters"]] == [("not_json", 1)]
+    assert (told["outbox"]["rows"], told["outbox"]["held"]) == (5, 0)
+    lag = {row["topic"].removeprefix(environment["ELS_TOPIC_PREFIX"]): row["lag"] for row in told["ledger"]}
+    assert lag == {AT: 4, topics.VALIDATION_FAILED: 0}  # ten records and a marker; two, and only a marker left
+    assert told["broker"] == "answers"
+
+
+async def test_people_see_the_same(environment: Mapping[str, str]) -> None:
+    ended = await els(environment, "status")
+
+    assert ended.exit_code == 0
+    for line in ("REGULAR  open        ", "GUEST", "validation_failed", "not_json", "5 waiting, 0 held", AT):
+        assert line in ended.stdout
+
+
+async def test_without_the_broker_the_rest_is_told(environment: Mapping[str, str]) -> None:
+    ended = await els({**environment, "ELS_BROKER_URL": "127.0.0.1:1"}, "status", "--json")
+
+    assert ended.exit_code == 0
+    told = json.loads(ended.stdout)
+    assert "127.0.0.1:1" in told["broker"]
+    assert [row["lag"] for row in told["ledger"]] == [None, None]
+    assert len(told["batches"]) == 3

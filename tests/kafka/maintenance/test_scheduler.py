@@ -1,0 +1,144 @@
+"""Timers in real workers: two of them, one timeout, and not before what lay in Kafka was handled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from els_stream.embedded.ports import new_ports
+from els_stream.embedded.servers import Addresses
+from els_stream.events import topics
+from tests.support import factories as make
+from tests.support.batch_harness import School
+from tests.support.finished_batches import old_batches
+from tests.support.staged_workers import essays_held
+from tests.support.waiting import until
+
+PATIENCE = 45
+
+
+@contextlib.asynccontextmanager
+async def worker(environment: Mapping[str, str], log: Path, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    with log.open("wb") as out:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "els_stream", "worker", "--web-port", str(port)),
+            env=os.environ | environment,
+            stdout=out,
+            stderr=out,
+        )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        try:
+            assert await asyncio.wait_for(process.wait(), 10) == 0, f"see {log}"
+        except TimeoutError:
+            process.kill()
+            raise
+
+
+async def done(port: int, timer: str) -> float:
+    async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}/metrics") as response:
+        families = text_string_to_metric_families(await response.text())
+    return sum(
+        sample.value
+        for family in families
+        for sample in family.samples
+        if (sample.name, sample.labels) == ("els_timer_done_total", {"timer": timer})
+    )
+
+
+@pytest.fixture
+def environment(addresses: Addresses, database: str, topic_prefix: str) -> Mapping[str, str]:
+    return {
+        "ELS_BROKER_URL": addresses.broker,
+        "ELS_DATABASE_URL": database,
+        "ELS_TOPIC_PREFIX": topic_prefix,
+        "ELS_CONSUMER_GROUP": f"{topic_prefix}group",
+        "ELS_SESSION_TIMEOUT_SECONDS": "3",
+        "ELS_HEARTBEAT_INTERVAL_SECONDS": "0.5",
+        "ELS_EXPIRY_INTERVAL_SECONDS": "0.1",
+        "ELS_SWEEP_INTERVAL_SECONDS": "0.1",
+    }
+
+
+async def test_two_workers_time_a_batch_out_once_and_only_after_its_content_that_lay_in_kafka(
+    engine: AsyncEngine,
+    addresses: Addresses,
+    environment: Mapping[str, str],
+    kafka_topics: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    """All of it came before a weekend: the deadline is long past when the first worker starts."""
+    school = School(engine=engine)
+    await school.together(school.registration(essays=2))
+    await school.execute(
+        """
+        UPDATE batch_essay_trackers
+        SET registered_at = now() - interval '4 days', deadline_at = now() - interval '1 day'
+        """
+    )
+    producer = AIOKafkaProducer(bootstrap_servers=addresses.broker)
+    await producer.start()
+    await producer.send_and_wait(kafka_topics[topics.CONTENT_PROVISIONED], make.content(number=0))
+    await producer.stop()
+    consumer = AIOKafkaConsumer(
+        kafka_topics[topics.READINESS_TIMEOUT], bootstrap_servers=addresses.broker, auto_offset_reset="earliest"
+    )
+    await consumer.start()
+    first, second = new_ports(2)
+
+    try:
+        async with (
+            worker(environment, tmp_path / "first.log", first),
+            worker(environment, tmp_path / "second.log", second),
+        ):
+            record = await asyncio.wait_for(consumer.getone(), PATIENCE)
+            data: dict[str, Any] = json.loads(record.value or b"")["data"]
+            assert (data["actual_count"], data["missing_essay_ids"]) == (1, make.essay_ids(2)[1:])
+            # Each has had many more rounds by the time that something which comes later is done.
+            await school.execute("INSERT INTO batch_essay_trackers (batch_id) VALUES ('nothing-waits-here')")
+
+            async def swept() -> bool:
+                return not await school.rows("SELECT 1 FROM batch_essay_trackers WHERE state = 'unregistered'")
+
+            await until(swept)
+            counts = [await done(port, "expire_batches") for port in (first, second)]
+            assert sorted(counts) == [0, 1]
+            assert sum([await done(port, "heal_batches") for port in (first, second)]) == 1
+    finally:
+        await consumer.stop()
+    assert await school.rows("SELECT 1 FROM batch_essay_trackers WHERE timed_out_at IS NULL") == []
+
+
+async def test_sigterm_ends_a_worker_whose_purge_waits_for_a_lock_and_the_batch_stays_whole(
+    engine: AsyncEngine, environment: Mapping[str, str], kafka_topics: dict[str, str], tmp_path: Path
+) -> None:
+    assert kafka_topics
+    school = School(engine=engine)
+    (batch_id,) = await old_batches(school, 1)
+    (port,) = new_ports(1)
+    patient = {"ELS_LOCK_TIMEOUT_SECONDS": "25", "ELS_STATEMENT_TIMEOUT_SECONDS": "28"}
+
+    async def waits() -> bool:
+        return bool(await school.rows("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+
+    async with essays_held(school, batch_id), worker({**environment, **patient}, tmp_path / "worker.log", port):
+        await until(waits, seconds=PATIENCE)
+
+    assert (await school.tracker(batch_id)).state == "completed"
+    assert len(await school.slots(batch_id)) == 1
+    assert [row.finished_at for row in await school.rows("SELECT finished_at FROM purge_log")] == [None]

@@ -1,0 +1,175 @@
+"""`els purge` as an operator and their cron meet it: what it says, and what is there when it is stopped or killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from els_stream.maintenance import purge
+from tests.support.batch_harness import School
+from tests.support.cli import els, els_process
+from tests.support.finished_batches import age, complete, everything, found_wrong, old_batches
+from tests.support.staged_workers import essays_held
+from tests.support.waiting import until
+
+OLD = ("purge", "--older-than-days", "14")
+STARTS_WITHIN = 30
+ENDS_WITHIN = 10
+STATES = "SELECT batch_id, state FROM batch_essay_trackers ORDER BY completed_at"
+WAITS = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'els command' AND wait_event_type = 'Lock'"
+IS_THERE = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'els command'"
+
+
+@pytest.fixture
+async def school(engine: AsyncEngine) -> AsyncIterator[School]:
+    yield School(engine=engine)
+    assert await found_wrong(engine) == []
+
+
+@pytest.fixture
+def environment(database: str, tmp_path: Path) -> Mapping[str, str]:
+    return {
+        "ELS_BROKER_URL": "127.0.0.1:1",
+        "ELS_DATABASE_URL": database,
+        "ELS_STATE_DIR": str(tmp_path),
+        "ELS_PURGE_CHUNK_BATCHES": "2",
+        "ELS_LOCK_TIMEOUT_SECONDS": "20",
+        "ELS_STATEMENT_TIMEOUT_SECONDS": "25",
+    }
+
+
+async def test_a_dry_run_prints_the_table_of_the_run_and_changes_no_row_of_any_table(
+    school: School, environment: Mapping[str, str]
+) -> None:
+    for batch_id in ("first", "second"):
+        await complete(school, batch_id)
+        await age(school, batch_id, 15)
+    await complete(school, "young")
+    before = await everything(school)
+
+    dry = await els(environment, *OLD, "--dry-run")
+    as_json = await els(environment, *OLD, "--dry-run", "--json")
+    assert await everything(school) == before
+    ended, removed, complaint = await els_process(environment, *OLD)
+
+    assert (dry.exit_code, ended, dry.stderr, complaint) == (0, 0, "", "")
+    assert (dry.stdout.splitlines()[0], removed.splitlines()[0]) == ("would remove:", "removed:")
+    assert dry.stdout.splitlines()[1:] == removed.splitlines()[1:]
+    assert dry.stdout.splitlines()[1].split() == ["table", "GUEST", "REGULAR"]
+    assert dry.stdout.splitlines()[2].split() == ["batches", "2", "0"]
+    said = json.loads(as_json.stdout)
+    assert (said["outcome"], said["older_than_days"]) == ("would remove", 14)
+    assert said["rows"]["GUEST"]["essay_states"] == 4
+
+
+async def test_the_name_that_operators_know_is_installed(school: School, environment: Mapping[str, str]) -> None:
+    await old_batches(school, 1)
+    script = Path(sys.executable).with_name("db-purge-guest")
+    process = await asyncio.create_subprocess_exec(
+        script, "--older-than-days", "14", "--json", env=os.environ | environment, stdout=PIPE
+    )
+    said, _ = await process.communicate()
+
+    assert process.returncode == 0
+    assert json.loads(said)["rows"]["GUEST"]["batches"] == 1
+
+
+async def test_the_second_of_two_says_so_and_ends_well(school: School, environment: Mapping[str, str]) -> None:
+    await old_batches(school, 1)
+    async with purge._only_one(school.engine) as alone:
+        assert alone
+        second = await els_process(environment, *OLD)
+
+    assert second == (0, "", "els: another purge is running: nothing was done\n")
+    assert await school.rows("SELECT 1 FROM purge_log") == []
+
+
+async def test_a_database_that_is_away_is_one_line_and_3(environment: Mapping[str, str]) -> None:
+    nowhere = {**environment, "ELS_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
+    ended, said, complaint = await els_process(nowhere, *OLD)
+    assert (ended, said, complaint.count("\n")) == (3, "", 1)
+
+    for command in ((*OLD, "--dry-run"), ("erase", "7d3c"), ("erase", "--student", "pippi")):
+        result = await els(nowhere, *command)
+        assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (3, "", 1)
+
+
+async def test_a_kill_in_the_middle_of_a_chunk_leaves_each_batch_whole_or_gone(
+    school: School, environment: Mapping[str, str]
+) -> None:
+    batches = await old_batches(school, 6)
+    async with in_the_middle(school, environment, batches[3]) as process:
+        process.kill()
+        await process.wait()
+
+    async def gone() -> bool:
+        return not await school.rows(IS_THERE)
+
+    await until(gone)
+    assert await whole_or_gone(school) == ["purged"] * 2 + ["completed"] * 4
+    (killed,) = await school.rows("SELECT batches, finished_at FROM purge_log")
+    assert tuple(killed) == (2, None)
+
+    assert await purged_by_another_run(environment) == 4
+
+
+async def test_sigterm_ends_it_though_a_chunk_waits_for_a_lock_and_the_next_run_goes_on(
+    school: School, environment: Mapping[str, str]
+) -> None:
+    batches = await old_batches(school, 6)
+    async with in_the_middle(school, environment, batches[3]) as process:
+        process.send_signal(signal.SIGTERM)
+        said, complaint = await asyncio.wait_for(process.communicate(), ENDS_WITHIN)
+
+    assert process.returncode == 0
+    assert json.loads(said)["outcome"] == "stopped"
+    assert complaint == b"els: stopped before the end: the next run goes on from here\n"
+    assert await whole_or_gone(school) == ["purged"] * 2 + ["completed"] * 4
+
+    assert await purged_by_another_run(environment) == 4
+
+
+async def purged_by_another_run(environment: Mapping[str, str]) -> int:
+    _, said, _ = await els_process(environment, *OLD, "--json")
+    return int(json.loads(said)["rows"]["GUEST"]["batches"])
+
+
+async def whole_or_gone(school: School) -> list[str]:
+    """The states of all batches, the oldest first, each with all of its rows or none."""
+    states = await school.rows(STATES)
+    essays = await school.rows("SELECT batch_id FROM essay_states")
+    assert {row.batch_id for row in states if row.state == "completed"} == {row.batch_id for row in essays}
+    return [row.state for row in states]
+
+
+@asynccontextmanager
+async def in_the_middle(school: School, environment: Mapping[str, str], batch_id: str) -> AsyncIterator[Process]:
+    """A purge that waits, in its second chunk, for an essay that somebody holds for as long as the block lasts."""
+    async with essays_held(school, batch_id):
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "els_stream", *OLD, "--json"),
+            env=os.environ | environment,
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+
+        async def waits() -> bool:
+            return bool(await school.rows(WAITS))
+
+        try:
+            await until(waits, seconds=STARTS_WITHIN)
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()

@@ -1,0 +1,114 @@
+"""What no lock of ours can see, the unique indexes stop; the intake asks its ledger, tries again, finds a repeat."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from els_stream.backoff import Backoff
+from els_stream.consumer.batch_order import Behind
+from els_stream.consumer.batch_outcome import Aftermath, Surroundings
+from els_stream.consumer.batch_processor import Settler
+from els_stream.consumer.offset_store import Ledger
+from els_stream.consumer.partition_buffers import Lane, LaneLimits
+from els_stream.consumer.partition_state import Part, take
+from els_stream.consumer.reporting import Silent, Took
+from els_stream.consumer.retries import Retries
+from els_stream.consumer.transaction import Transactions
+from els_stream.db.errors import Verdict
+from els_stream.domain.claim_strategy import Strategy
+from els_stream.events import topics
+from els_stream.events.records import RawRecord
+from els_stream.handlers.dead_letters import bury
+from els_stream.kafka.offsets import LedgerRow, Partition
+from tests.support import factories as make
+from tests.support.batch_harness import School, handlers_by_topic
+from tests.support.invariants import broken
+from tests.support.staged_workers import worker
+from tests.support.waiting import until
+
+GROUP = "essay-lifecycle-service"
+ONE_WAITS = text("""
+    SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+""")
+# By code that knows nothing of trackers.
+TAKE_LAST_SLOT = (
+    """
+    UPDATE slot_assignments SET status = 'assigned', text_storage_id = :text, file_upload_id = :upload
+    WHERE essay_id = :essay
+    """,
+    """
+    UPDATE essay_states SET text_storage_id = :text, file_upload_id = :upload, filled_at = now(),
+                            current_status = 'ready_for_processing' WHERE essay_id = :essay
+    """,
+)
+
+
+@pytest.fixture
+async def school(engine: AsyncEngine, way_to_claim: tuple[Strategy, bool]) -> AsyncIterator[School]:
+    """Other code tells nobody what it does, so only the service's own checks must hold."""
+    strategy, advisory_locks = way_to_claim
+    yield School(engine=engine, handlers=handlers_by_topic(strategy=strategy, advisory_locks=advisory_locks))
+    async with engine.connect() as conn:
+        assert await broken(conn) == []
+
+
+@dataclass
+class Noted(Silent):
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    labels: dict[str, int] = field(default_factory=dict)
+
+    def failed(self, agent: str, verdict: str, cause: str) -> None:
+        del agent
+        self.failures.append((verdict, cause))
+
+    def handled(self, agent: str, outcomes: Mapping[str, int], records: int, took: Took) -> None:
+        del agent, records, took
+        self.labels.update(outcomes)
+
+
+async def settle(school: School, records: list[RawRecord], noted: Noted) -> int:
+    """As the agent's micro-batch; returns where the ledger stands then."""
+    ledger, partition = Ledger(school.engine, GROUP), Partition(topics.CONTENT_PROVISIONED, 0)
+    await ledger.adopt({partition: records[0].offset})
+    lane = Lane(LaneLimits(1000, 1_000_000))
+    part = Part(partition, LedgerRow(records[0].offset, None), check=False)
+    lane.join([part])
+    part.receive(records, topics.CONTENT_PROVISIONED)
+    around = Surroundings(lane, ledger, Backoff(0.001, 0.002), noted, Retries())
+    handler = school.handlers[topics.CONTENT_PROVISIONED]
+    attempts = Transactions(school.engine.begin, GROUP, handler, bury)
+    await Settler(attempts, Aftermath(handler.name, around)).settle(take([part], 1000, 1_000_000), Behind())
+    return (await ledger.read([partition]))[partition].next_offset
+
+
+async def test_a_repeat_that_another_commits_meanwhile_is_a_repeat_at_the_second_try(school: School) -> None:
+    await school.together(school.registration(essays=3))
+    contents, noted = school.contents([0, 1]), Noted()
+    slot = {
+        "essay": make.essay_ids(3)[2],
+        "text": "text-batch-of-9b-00000",
+        "upload": "upload-batch-of-9b-00000",
+    }
+    async with worker(school) as other:
+        for statement in TAKE_LAST_SLOT:
+            await other.execute(statement, **slot)
+        settling = asyncio.create_task(settle(school, contents, noted))
+
+        async def waits() -> bool:
+            async with school.engine.connect() as observer:
+                return bool(await observer.scalar(ONE_WAITS))
+
+        await until(waits)
+        await other.commit()
+
+    assert await settling == contents[-1].offset + 1
+    assert noted.failures == [(Verdict.REFUSED, "23505")]
+    assert noted.labels == {"already_assigned": 1, "assigned": 1}
+    assert await school.counts() == ("open", 1, 2, 0, 0)
+    assert await school.reasons() == []

@@ -1,0 +1,45 @@
+"""Errors that PostgreSQL may raise at any time, raised on purpose: in the claim, and as late as in the COMMIT."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from els_stream.db.errors import Verdict, classify
+from tests.support.batch_harness import School
+
+DEADLOCK = "RAISE EXCEPTION 'injected' USING ERRCODE = '40P01'"
+SERIALIZATION = "RAISE EXCEPTION 'injected' USING ERRCODE = '40001'"
+KILLED = "PERFORM pg_terminate_backend(pg_backend_pid())"
+IN_THE_CLAIM = "CREATE TRIGGER injected BEFORE UPDATE ON essay_states FOR EACH ROW EXECUTE FUNCTION injected()"
+AT_COMMIT = """
+    CREATE CONSTRAINT TRIGGER injected AFTER UPDATE ON essay_states DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION injected()
+"""
+
+
+async def inject(school: School, error: str, where: str) -> None:
+    await school.execute(
+        f"CREATE FUNCTION injected() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {error}; RETURN NEW; END $$"
+    )
+    await school.execute(where)
+
+
+@pytest.mark.parametrize("where", [IN_THE_CLAIM, AT_COMMIT], ids=["in the claim", "at commit"])
+@pytest.mark.parametrize("error", [DEADLOCK, SERIALIZATION, KILLED], ids=["40P01", "40001", "killed"])
+async def test_an_error_of_the_moment_leaves_nothing_behind_and_the_next_try_works(
+    school: School, error: str, where: str
+) -> None:
+    await school.together(school.registration(essays=2))
+    contents = school.contents([0, 1, 2])
+    await inject(school, error, where)
+
+    with pytest.raises((DBAPIError, InterfaceError, OperationalError)) as caught:
+        await school.together(*contents)
+
+    assert classify(caught.value).verdict is Verdict.TRANSIENT
+    assert await school.counts() == ("open", 2, 0, 0, 0)
+    assert await school.told() == []
+    await school.execute("DROP TRIGGER injected ON essay_states")
+    assert await school.together(*contents) == ["assigned", "assigned", "excess"]
+    assert await school.kinds() == ["assigned", "assigned", "completed", "excess"]

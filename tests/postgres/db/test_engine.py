@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import asyncio
+
+from sqlalchemy import make_url
+
+from els_stream.db.engine import Limits, PoolUse, create_engine, use_of
+from tests.support.worker_process import until
+
+
+async def test_who_waits_for_a_connection_is_counted_until_there_is_one(database: str) -> None:
+    url = make_url(database).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
+    engine = create_engine(url, Limits(), pool_size=1)
+
+    async def one_waits() -> bool:
+        return use_of(engine).waiting == 1
+
+    try:
+        async with engine.connect():
+            assert use_of(engine) == PoolUse(size=1, open=1, checked_out=1, waiting=0)
+            late = asyncio.create_task(engine.connect().start())
+            await until(one_waits)
+
+        conn = await late
+
+        assert use_of(engine) == PoolUse(size=1, open=1, checked_out=1, waiting=0)
+        await conn.close()
+        assert use_of(engine) == PoolUse(size=1, open=1, checked_out=0, waiting=0)
+    finally:
+        await engine.dispose()

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
+from structlog.testing import capture_logs
+
+from els_stream.db import schema
+from els_stream.db.schema import Current, Newer, Outdated
+from els_stream.errors import SchemaOutdated, ServersUnavailable
+from tables import Base
+from tests.support.catalogue import catalogue
+from tests.support.cli import els
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.integration
+
+HEAD = "0006"
+WAITERS = text("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'els migrate'")
+IN_TRANSACTION = text("""
+    SELECT count(*) FROM pg_stat_activity WHERE application_name = 'els migrate' AND xact_start IS NOT NULL
+""")
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[AsyncConnection]:
+    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://"), poolclass=NullPool)
+    async with engine.connect() as conn:
+        yield conn
+    await engine.dispose()
+
+
+async def test_migrations_and_tables_describe_the_same_catalogue(
+    empty_database: str, another_empty_database: str
+) -> None:
+    await schema.upgrade(empty_database)
+    async with connected(another_empty_database) as conn:
+        await conn.run_sync(Base.metadata.create_all)
+        created = await catalogue(conn)
+
+    async with connected(empty_database) as conn:
+        migrated = await catalogue(conn)
+
+    assert created == migrated
+    assert created["constraints"]
+
+
+async def test_downgrade_to_base_leaves_nothing(empty_database: str) -> None:
+    async with connected(empty_database) as conn:
+        before = await catalogue(conn)
+    await schema.upgrade(empty_database)
+
+    await schema.downgrade(empty_database, "base")
+
+    async with connected(empty_database) as conn:
+        assert await catalogue(conn) == before
+        assert await schema.check(conn) == Outdated(None, HEAD)
+
+
+async def test_a_database_without_schema_is_refused_with_the_command_that_helps(empty_database: str) -> None:
+    async with connected(empty_database) as conn:
+        with pytest.raises(SchemaOutdated, match=r"has no schema.*run `els migrate`"):
+            await schema.require(conn)
+
+
+async def test_an_upgraded_database_is_current(empty_database: str) -> None:
+    await schema.upgrade(empty_database)
+
+    async with connected(empty_database) as conn:
+        assert await schema.check(conn) == Current(HEAD)
+        await schema.require(conn)
+
+
+async def test_a_revision_that_the_code_does_not_know_is_newer_and_accepted_with_a_warning(
+    empty_database: str,
+) -> None:
+    await schema.upgrade(empty_database)
+    async with connected(empty_database) as conn:
+        await conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+        assert await schema.check(conn) == Newer("9999", HEAD)
+        with capture_logs() as logs:
+            await schema.require(conn)
+
+    assert [(line["log_level"], line["have"], line["known"]) for line in logs] == [("warning", "9999", HEAD)]
+
+
+async def test_a_revision_before_the_head_is_outdated(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    await schema.upgrade(empty_database)
+    monkeypatch.setattr(schema, "revisions", lambda: ("9999", frozenset({HEAD, "9999"})))
+
+    async with connected(empty_database) as conn:
+        assert await schema.check(conn) == Outdated(HEAD, "9999")
+        with pytest.raises(SchemaOutdated, match=f"is at revision {HEAD}, this code needs 9999"):
+            await schema.require(conn)
+
+
+async def test_the_command_tells_programs_too_where_the_schema_is(database: str) -> None:
+    told = await els({"ELS_BROKER_URL": "127.0.0.1:1", "ELS_DATABASE_URL": database}, "migrate", "--json")
+
+    assert json.loads(told.stdout) == {"revision": HEAD}
+
+
+async def test_an_upgrade_repeated_changes_nothing(empty_database: str) -> None:
+    await schema.upgrade(empty_database)
+    async with connected(empty_database) as conn:
+        before = await catalogue(conn)
+
+    await schema.upgrade(empty_database)
+
+    async with connected(empty_database) as conn:
+        assert await catalogue(conn) == before
+
+
+async def test_alembics_own_command_takes_the_database_from_the_settings(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ELS_DATABASE_URL", empty_database)
+    monkeypatch.chdir(tmp_path)
+    config = Config()
+    config.set_main_option("script_location", str(schema.FOLDER))
+
+    await asyncio.to_thread(command.upgrade, config, "head")
+
+    async with connected(empty_database) as conn:
+        assert await schema.check(conn) == Current(HEAD)
+
+
+async def test_migrations_started_at_once_wait_for_the_one_that_holds_the_lock(empty_database: str) -> None:
+    async with schema.migrating(empty_database), connected(empty_database) as observer:
+
+        async def all_wait() -> bool:
+            await observer.rollback()
+            return bool(await observer.scalar(WAITERS) == 4)
+
+        upgrades = [asyncio.create_task(schema.upgrade(empty_database)) for _ in range(3)]
+        await until(all_wait)
+
+        assert await schema.check(observer) == Outdated(None, HEAD)
+        # What waits must hold no transaction: an index that is built concurrently waits for every older one.
+        await until(lambda: no_transaction_is_open(observer))
+
+    await asyncio.gather(*upgrades)
+    async with connected(empty_database) as conn:
+        assert await schema.check(conn) == Current(HEAD)
+
+
+async def no_transaction_is_open(observer: AsyncConnection) -> bool:
+    await observer.rollback()
+    return bool(await observer.scalar(IN_TRANSACTION) == 0)
+
+
+async def test_a_migration_gives_up_on_a_lock_that_is_never_released(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "LOCK_PATIENCE_SECONDS", 0.3)
+
+    async with schema.migrating(empty_database):
+        with pytest.raises(ServersUnavailable, match="another migration"):
+            await schema.upgrade(empty_database)
+
+
+async def test_a_database_that_does_not_answer_is_named_without_its_password() -> None:
+    with pytest.raises(ServersUnavailable, match=r"127\.0\.0\.1:1/els does not answer") as caught:
+        await schema.upgrade("postgresql://els:hunter2@127.0.0.1:1/els")
+
+    assert "hunter2" not in str(caught.value)

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime
+from uuid import UUID
+
+from els_stream.events import topics
+from els_stream.events.event_ids import event_id
+from els_stream.events.input_timestamp import stamp_of
+from tests.support import factories as make
+from tests.support.batch_harness import School, Told
+
+CLASS = "class-9b"
+HAND_IN = make.told_id("the chain of causes of one upload")
+PROJECT = UUID("0b7f2f3e-6f0e-4c1e-9c39-1a2b3c4d5e6f")
+
+
+async def everything(school: School) -> list[Told]:
+    """A batch with every event that the flow can tell."""
+    await school.together(school.registration(essays=2, class_id=CLASS))
+    await school.together(school.associations(2))
+    await school.together(*school.contents([0]))
+    await school.together(school.failure(1))
+    await school.together(school.content(2))
+    return await school.told(make.BATCH)
+
+
+async def test_events_of_a_batch_are_numbered_without_a_gap_in_the_order_in_which_they_became_true(
+    school: School,
+) -> None:
+    told = await everything(school)
+
+    assert [(event.sequence, event.kind) for event in told] == [
+        (1, "assigned"),
+        (2, "errors"),
+        (3, "completed"),
+        (4, "ready"),
+        (5, "excess"),
+    ]
+    assert (await school.tracker()).next_sequence == 6
+
+
+async def test_numbers_are_each_batchs_own(school: School) -> None:
+    await school.together(school.registration("9a", 2), school.registration("9b", 2))
+    await school.together(*(school.content(n, batch_id) for n in range(2) for batch_id in ("9a", "9b")))
+
+    for batch_id in ("9a", "9b"):
+        assert [event.sequence for event in await school.told(batch_id)] == [1, 2, 3]
+
+
+async def test_ids_are_told_by_the_facts_alone(school: School) -> None:
+    told = {event.kind: event for event in await everything(school)}
+    essay, text = make.essay_ids(1)[0], "text-batch-of-9b-00000"
+
+    assert told["assigned"].event_id == str(event_id(topics.SLOT_ASSIGNED, make.BATCH, f"{essay}/{text}"))
+    assert told["excess"].event_id == str(event_id(topics.EXCESS_CONTENT, make.BATCH, "text-batch-of-9b-00002"))
+    for kind, topic in (
+        ("errors", topics.VALIDATION_ERRORS),
+        ("completed", topics.PROVISIONING_COMPLETED),
+        ("ready", topics.ESSAYS_READY),
+    ):
+        assert told[kind].event_id == str(event_id(topic, make.BATCH, ""))
+
+
+async def test_the_published_vectors_of_ids_come_out_of_the_whole_flow(school: School) -> None:
+    batch_id = str(PROJECT)
+    await school.together(school.registration(batch_id, ["essay-001"]))
+    await school.together(school.content(0, batch_id, text_storage_id="text-001"))
+
+    assert [event.event_id for event in await school.told(batch_id)] == [
+        "35f040d5-a5bf-5425-9711-ae2d8e2e0f42",
+        "5488da8a-cccc-5287-baf0-3333b0644e98",
+    ]
+
+
+async def test_the_bytes_of_an_assignment_are_final(school: School) -> None:
+    await school.together(school.registration(essays=2))
+    record = school.record(
+        topics.CONTENT_PROVISIONED,
+        make.envelope(topics.CONTENT_PROVISIONED, make.content_data(number=3), correlation_id=HAND_IN),
+    )
+    await school.together(record)
+
+    (event,) = await school.told()
+    now = event.envelope["event_timestamp"]
+    assert datetime.fromisoformat(now).tzinfo is not None
+    assert event.value.decode() == (
+        f'{{"event_id":"{event.event_id}","event_type":"huleedu.els.essay.slot.assigned.v1","event_timestamp":"{now}",'
+        f'"source_service":"essay-lifecycle-service","schema_version":1,"correlation_id":"{HAND_IN}",'
+        '"data_schema_uri":null,"data":{"event":"essay.slot.assigned","batch_id":"batch-of-9b",'
+        '"essay_id":"batch-of-9b-essay-00000","file_upload_id":"upload-batch-of-9b-00003",'
+        '"text_storage_id":"text-batch-of-9b-00003",'
+        '"original_file_name":"Varför surströmming är ett vapen (3).docx",'
+        f'"correlation_id":"{HAND_IN}","timestamp":"{now}"}},"metadata":null}}'
+    )
+    assert event.key == b"batch-of-9b"
+    assert event.headers == {
+        "event_id": event.event_id.encode(),
+        "event_type": b"huleedu.els.essay.slot.assigned.v1",
+        "correlation_id": HAND_IN.encode(),
+        "ce_id": event.event_id.encode(),
+        "ce_type": b"huleedu.els.essay.slot.assigned.v1",
+        "ce_source": b"essay-lifecycle-service",
+        "ce_subject": b"batch-of-9b",
+        "ce_time": now.encode(),
+        "ce_specversion": b"1.0",
+    }
+
+
+async def test_events_of_the_batch_carry_the_correlation_id_of_its_registration(school: School) -> None:
+    registered = make.told_id("the morning of the registration")
+    data = make.registration_data(essays=1)
+    await school.together(
+        school.record(topics.BATCH_REGISTERED, make.envelope(topics.BATCH_REGISTERED, data, correlation_id=registered))
+    )
+    data = make.content_data(number=0)
+    await school.together(
+        school.record(
+            topics.CONTENT_PROVISIONED, make.envelope(topics.CONTENT_PROVISIONED, data, correlation_id=HAND_IN)
+        )
+    )
+
+    assert [event.envelope["correlation_id"] for event in await school.told()] == [HAND_IN, registered]
+
+
+async def test_a_parked_content_keeps_its_own_chain_of_causes(school: School) -> None:
+    value = make.envelope(topics.CONTENT_PROVISIONED, make.content_data(number=0), correlation_id=HAND_IN)
+    await school.together(school.record(topics.CONTENT_PROVISIONED, value))
+
+    await school.together(school.registration(essays=2))
+
+    (assigned,) = await school.told()
+    assert assigned.envelope["correlation_id"] == HAND_IN
+
+
+async def test_completion_lists_the_essays_in_order_of_their_ids(school: School) -> None:
+    await school.together(school.registration(essays=["c", "a", "b"]))
+    await school.one_by_one(school.content(0), *school.contents([1, 2]))
+
+    completed = (await school.told())[-1].data
+    assert completed["essays_for_processing"] == [
+        {"essay_id": essay_id, "text_storage_id": f"text-batch-of-9b-0000{n}", "spellcheck_metrics": None}
+        for n, essay_id in enumerate(["a", "b", "c"])
+    ]
+    assert (completed["provisioned_count"], completed["expected_count"]) == (3, 3)
+    assert (completed["course_code"], completed["user_id"]) == ("ENG6", "ms-frizzle")
+
+
+async def test_an_event_that_was_told_is_not_told_again_after_it_left_the_outbox(school: School) -> None:
+    records = [
+        school.registration(essays=2, class_id=CLASS),
+        school.content(0),
+        school.failure(1),
+        school.content(2),
+        school.associations(2),
+    ]
+    await school.one_by_one(*records)
+
+    async with school.all_sent():
+        await school.one_by_one(*records, *records[::-1])
+        assert await school.told() == []
+
+
+async def test_every_value_is_json_that_names_its_batch(school: School) -> None:
+    for event in await everything(school):
+        assert json.loads(event.value)["data"]["batch_id"] == make.BATCH
+        assert event.envelope["event_type"] == event.topic
+        assert event.headers["ce_subject"] == event.key == make.BATCH.encode()
+
+
+async def test_what_a_record_caused_is_stamped_with_its_time_and_what_the_clock_caused_is_not(school: School) -> None:
+    content = replace(school.content(0), timestamp=1_769_860_812_345)
+    await school.together(school.registration(essays=1))
+    await school.together(content)
+    await school.together(school.record(topics.CONTENT_PROVISIONED, b"Dear file service,"))
+
+    stamps = await school.rows("SELECT topic, input_ms FROM event_outbox ORDER BY position")
+
+    of_content = stamp_of(content.timestamp)
+    assert [tuple(row) for row in stamps] == [
+        (topics.SLOT_ASSIGNED, of_content),
+        (topics.PROVISIONING_COMPLETED, of_content),
+        (topics.DEAD_LETTER, stamp_of(make.record("", b"").timestamp)),
+    ]

@@ -1,0 +1,131 @@
+"""The same events mean the same, however they are ordered, repeated and put into micro-batches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from uuid import uuid4
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from els_stream.events.records import RawRecord
+from tests.support import factories as make
+from tests.support.batch_harness import School
+
+CLASS = "class-9b"
+on_postgres = settings(
+    max_examples=40,
+    deadline=None,
+    # The database is the test's for all examples: each works on batches of its own.
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A batch that is not over-subscribed: numbers below `contents` come as content, the next ones as failures."""
+
+    essays: int
+    contents: int
+    failures: int
+    regular: bool
+    confirmed: int
+
+    def records(self, school: School, batch_id: str) -> list[RawRecord]:
+        class_id = CLASS if self.regular else None
+        return [
+            school.registration(batch_id, self.essays, class_id=class_id),
+            *school.contents(range(self.contents), batch_id),
+            *(school.failure(self.contents + number, batch_id) for number in range(self.failures)),
+            *(school.associations([essay], batch_id) for essay in make.essay_ids(self.confirmed, batch_id)),
+        ]
+
+    @property
+    def end(self) -> tuple[str, int, int, int, int]:
+        free = self.essays - self.contents - self.failures
+        if free:
+            return "open", free, self.contents, self.failures, 0
+        done = not self.regular or self.contents == 0 or self.confirmed > 0
+        return ("completed" if done else "content_complete"), 0, self.contents, self.failures, 0
+
+    @property
+    def told(self) -> Counter[str]:
+        complete, done = self.end[1] == 0, self.end[0] == "completed"
+        once = {
+            "errors": complete and self.failures > 0,
+            "completed": complete,
+            "ready": self.regular and done and self.contents > 0,
+        }
+        return Counter({"assigned": self.contents} | {kind: 1 for kind, true in once.items() if true})
+
+
+@st.composite
+def terms(draw: st.DrawFn) -> Term:
+    essays = draw(st.integers(1, 6))
+    contents = draw(st.integers(0, essays))
+    failures = draw(st.integers(0, essays - contents))
+    regular = draw(st.booleans())
+    confirmed = draw(st.integers(0, essays)) if regular else 0
+    return Term(essays, contents, failures, regular, confirmed)
+
+
+def micro_batches(records: Sequence[RawRecord], sizes: Sequence[int]) -> list[list[RawRecord]]:
+    """In this order, each of one topic, cut where the sizes say."""
+    cut: list[list[RawRecord]] = []
+    sizes = [*sizes, 1]
+    for _, group in groupby(records, key=lambda record: record.topic):
+        rest = list(group)
+        while rest:
+            size = sizes[len(cut) % len(sizes)]
+            cut.append(rest[:size])
+            rest = rest[size:]
+    return cut
+
+
+@on_postgres
+@given(st.lists(terms(), min_size=1, max_size=3), st.data())
+async def test_the_same_events_in_any_order_and_grouping_end_in_the_same_state(
+    school: School, all_terms: list[Term], data: st.DataObject
+) -> None:
+    run = uuid4()
+    batches = {f"term-{run}-{number}": term for number, term in enumerate(all_terms)}
+    records = [record for batch_id, term in batches.items() for record in term.records(school, batch_id)]
+    repeated = data.draw(st.lists(st.sampled_from(records), max_size=8), label="delivered again")
+    arriving = data.draw(st.permutations(records + repeated), label="order")
+    sizes = data.draw(st.lists(st.integers(1, 7), max_size=10), label="sizes")
+
+    for micro_batch in micro_batches(arriving, sizes):
+        await school.together(*micro_batch)
+
+    for batch_id, term in batches.items():
+        assert await school.counts(batch_id) == term.end
+        assert Counter(await school.kinds(batch_id)) == term.told
+
+
+@on_postgres
+@given(terms(), st.data())
+async def test_a_micro_batch_means_the_same_as_its_events_one_at_a_time(
+    school: School, term: Term, data: st.DataObject
+) -> None:
+    """Over-subscribed batches, too, with uploads and texts that meet in every way."""
+    numbers = st.integers(0, 7)
+    drawn = data.draw(st.lists(st.tuples(st.sampled_from("ccf"), numbers, numbers), max_size=14), label="arriving")
+    sizes = data.draw(st.lists(st.integers(2, 7), min_size=1, max_size=6), label="sizes")
+    seen = []
+    for batch_id, cuts in ((f"alone-{uuid4()}", [1]), (f"together-{uuid4()}", sizes)):
+        await school.together(school.registration(batch_id, term.essays, class_id=CLASS if term.regular else None))
+        records = [
+            school.failure(number, batch_id)
+            if kind == "f"
+            else school.content(number, batch_id, text_storage_id=f"text-{text}")
+            for kind, number, text in drawn
+        ]
+        labels = [label for one in micro_batches(records, cuts) for label in await school.together(*one)]
+        slots = [(slot.text_storage_id, slot.current_status) for slot in await school.slots(batch_id)]
+        told = [(event.sequence, event.kind) for event in await school.told(batch_id)]
+        seen.append((labels, await school.counts(batch_id), slots, told))
+
+    assert seen[0] == seen[1]

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import replace
+
+from els_stream.events import topics
+from els_stream.events.dead_letter_reasons import DeadLetterReason
+from els_stream.events.event_ids import event_id
+from els_stream.events.headers import decode_headers
+from els_stream.events.records import RawRecord
+from els_stream.handlers.dead_letters import bury
+from tests.support import factories as make
+from tests.support.batch_harness import School
+from tests.support.invalid_records import CASES
+
+HEADERS = (("trace", b"\x00\xff"), ("trace", b"again"), ("smörgås", b""))
+
+
+LETTER = RawRecord(topics.CONTENT_PROVISIONED, 3, 14, 1769860800000, b"\xff\x00", b"Dear Sir or Madam,", HEADERS)
+
+
+async def test_a_dead_letter_keeps_the_original_bytes_key_headers_and_place(school: School) -> None:
+    record = LETTER
+
+    assert await school.together(record) == ["dead_letter"]
+
+    (row,) = await school.rows("SELECT * FROM dead_letters")
+    assert (row.reason, row.state, row.batch_id) == ("not_json", "open", None)
+    assert (row.source_topic, row.source_partition, row.source_offset) == (topics.CONTENT_PROVISIONED, 3, 14)
+    assert row.source_timestamp == 1769860800000
+    assert (row.key, row.value) == (record.key, record.value)
+    assert decode_headers(row.headers) == HEADERS
+    assert row.value_size == len(b"Dear Sir or Madam,")
+    assert row.value_sha256 == hashlib.sha256(b"Dear Sir or Madam,").digest()
+    assert row.message
+
+
+async def test_its_event_carries_the_same_bytes_and_says_why_and_whence(school: School) -> None:
+    record = LETTER
+    await school.together(record)
+
+    (event,) = await school.told()
+    assert (event.kind, event.key, event.value) == ("dead letter", record.key, record.value)
+    source = f"{topics.CONTENT_PROVISIONED}/3/14/1769860800000"
+    assert event.event_id == str(event_id(topics.DEAD_LETTER, "", source))
+    assert event.headers["dlq_reason"] == b"not_json"
+    assert event.headers["dlq_topic"] == topics.CONTENT_PROVISIONED.encode()
+    assert (event.headers["dlq_partition"], event.headers["dlq_offset"]) == (b"3", b"14")
+    assert event.headers["dlq_timestamp"] == b"1769860800000"
+    assert event.headers["smörgås"] == b""
+
+
+async def test_a_dead_letter_makes_no_batch_and_is_its_own_order_key(school: School) -> None:
+    await school.together(LETTER, replace(LETTER, offset=15))
+
+    assert await school.rows("SELECT batch_id FROM batch_essay_trackers") == []
+    told = await school.told()
+    assert len({event.order_key for event in told}) == 2
+    assert {event.sequence for event in told} == {1}
+
+
+async def test_a_refused_event_of_a_batch_names_the_batch(school: School) -> None:
+    await school.one_by_one(school.registration(essays=1), school.registration(essays=2))
+
+    (row,) = await school.rows("SELECT batch_id FROM dead_letters")
+    assert row.batch_id == make.BATCH
+    conflict = (await school.told())[0]
+    assert conflict.event_id == str(
+        event_id(topics.DEAD_LETTER, make.BATCH, f"{topics.BATCH_REGISTERED}/0/1/1769860800000")
+    )
+
+
+async def test_a_missing_value_and_a_missing_key_stay_missing(school: School) -> None:
+    await school.together(replace(LETTER, value=None, key=None))
+
+    (row,) = await school.rows("SELECT * FROM dead_letters")
+    assert (row.reason, row.key, row.value, row.value_size) == ("value_missing", None, None, 0)
+
+
+async def test_redelivery_of_a_dead_letter_is_buried_and_told_once(school: School) -> None:
+    assert await school.one_by_one(LETTER, LETTER) == ["dead_letter", "dead_letter"]
+    assert len(await school.reasons()) == len(await school.told()) == 1
+
+
+async def test_one_record_twice_in_a_micro_batch_is_buried_and_told_once(school: School) -> None:
+    assert await school.together(LETTER, LETTER) == ["dead_letter", "dead_letter"]
+    assert len(await school.reasons()) == len(await school.told()) == 1
+
+
+async def test_the_same_offset_of_a_topic_made_anew_is_another_dead_letter(school: School) -> None:
+    await school.one_by_one(LETTER, replace(LETTER, timestamp=1769860800001))
+
+    assert len(await school.reasons()) == len(await school.told()) == 2
+
+
+async def test_suspects_are_buried_with_the_reason_that_was_found(school: School) -> None:
+    suspects = school.contents([0, 1])
+
+    async with school.engine.begin() as conn:
+        await bury(conn, suspects, DeadLetterReason.UNPROCESSABLE, "it made a worker stumble\n" * 100)
+
+    rows = await school.rows("SELECT reason, value, length(message) AS said FROM dead_letters ORDER BY id")
+    assert [(row.reason, row.value, row.said) for row in rows] == [
+        ("unprocessable", suspect.value, 1000) for suspect in suspects
+    ]
+
+
+async def test_the_whole_hostile_corpus_between_good_events_and_every_good_event_is_done(school: School) -> None:
+    """One micro-batch per topic: registrations, then contents, failures and associations of those batches."""
+    batches = [f"sunny-side-{number}" for number in range(50)]
+    good = {
+        topics.BATCH_REGISTERED: [school.registration(b, essays=3, class_id="class-9b") for b in batches],
+        topics.CONTENT_PROVISIONED: [school.content(n, b) for b in batches for n in range(2)],
+        topics.VALIDATION_FAILED: [school.failure(2, b) for b in batches],
+        topics.ASSOCIATIONS_CONFIRMED: [school.associations(3, b) for b in batches],
+    }
+    labels: Counter[str] = Counter()
+    for topic, well_formed in good.items():
+        hostile = [school.record(topic, case.value, case.key) for case in CASES if case.topic == topic]
+        labels.update(await school.together(*between(hostile, well_formed)))
+
+    assert labels == {
+        "registered": 50,
+        "assigned": 100,
+        "slot_failed": 50,
+        "associations_confirmed": 50,
+        "dead_letter": len(CASES),
+    }
+    for batch_id in batches:
+        assert await school.counts(batch_id) == ("completed", 0, 2, 1, 0)
+        assert await school.kinds(batch_id) == ["assigned", "assigned", "errors", "completed", "ready"]
+    assert Counter(await school.reasons()) == Counter(case.reason.value for case in CASES)
+    rows = await school.rows("SELECT key, value FROM dead_letters ORDER BY id")
+    assert [(row.key, row.value) for row in rows] == [
+        (case.key, case.value) for topic in good for case in CASES if case.topic == topic
+    ]
+
+
+def between(hostile: list[RawRecord], good: list[RawRecord]) -> list[RawRecord]:
+    """Each good event stands among bad ones; the rest of the bad comes last."""
+    share = max(1, len(hostile) // len(good))
+    mixed: list[RawRecord] = []
+    for number, event in enumerate(good):
+        mixed += [*hostile[number * share : (number + 1) * share], event]
+    return mixed + hostile[len(good) * share :]

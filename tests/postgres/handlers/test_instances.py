@@ -1,0 +1,98 @@
+"""Several processes, each with a pool of its own, at one batch at once: outcomes only, whatever the strategy."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+
+import pytest
+
+from els_stream.config.setting_types import CHECKOUT
+from els_stream.domain.claim_strategy import Strategy
+from tests.support import factories as make
+from tests.support.batch_harness import School
+from tests.support.service_instance import Job, Seen
+
+INSTANCES = 3
+ESSAYS = 20
+
+
+@dataclass(frozen=True)
+class Crew:
+    """The instances; they serve all tests here, one after the other."""
+
+    instances: Sequence[subprocess.Popen[str]]
+
+    def provision(self, database: str, way_to_claim: tuple[Strategy, bool], contents: Sequence[bytes]) -> list[Seen]:
+        """All at once, dealt out among the instances. They begin when all are connected."""
+        strategy, advisory_locks = way_to_claim
+        for number, instance in enumerate(self.instances):
+            values = [content.decode() for content in contents[number::INSTANCES]]
+            tell(instance, json.dumps(asdict(Job(database, strategy, advisory_locks, values))))
+        assert [hear(instance) for instance in self.instances] == ["ready"] * INSTANCES
+        for instance in self.instances:
+            tell(instance, "go")
+        return [Seen(**seen) for instance in self.instances for seen in json.loads(hear(instance))]
+
+
+def tell(instance: subprocess.Popen[str], line: str) -> None:
+    assert instance.stdin is not None
+    instance.stdin.write(line + "\n")
+    instance.stdin.flush()
+
+
+def hear(instance: subprocess.Popen[str]) -> str:
+    assert instance.stdout is not None
+    line = instance.stdout.readline()
+    assert line, f"an instance ended with {instance.wait()}"
+    return line.rstrip("\n")
+
+
+@pytest.fixture(scope="module")
+def crew() -> Iterator[Crew]:
+    with ExitStack() as stack:
+        command = [sys.executable, "-m", "tests.support.service_instance"]
+        started = [
+            subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            for _ in range(INSTANCES)
+        ]
+        for instance in started:
+            stack.enter_context(instance)  # closes its pipes, at which it ends, and waits for it
+        yield Crew(started)
+
+
+async def test_cross_instance_slot_assignment(
+    school: School, crew: Crew, database: str, way_to_claim: tuple[Strategy, bool]
+) -> None:
+    await school.together(school.registration("storm-of-one", essays=6), school.registration("a-class-set", essays=6))
+
+    same = crew.provision(database, way_to_claim, [make.content("storm-of-one", number=0)] * 20)
+    different = crew.provision(
+        database, way_to_claim, [make.content("a-class-set", number=number) for number in range(6)]
+    )
+
+    assert sorted(seen.label for seen in same) == ["already_assigned"] * 19 + ["assigned"]
+    assert [seen.created for seen in same].count(True) == 1
+    assert len({seen.essay_id for seen in same}) == 1
+    assert await school.counts("storm-of-one") == ("open", 5, 1, 0, 0)
+    assert [(seen.label, seen.created) for seen in different] == [("assigned", True)] * 6
+    assert {seen.essay_id for seen in different} == set(make.essay_ids(6, "a-class-set"))
+    assert await school.kinds("a-class-set") == [*["assigned"] * 6, "completed"]
+
+
+async def test_high_concurrency_slot_assignment_performance(
+    school: School, crew: Crew, database: str, way_to_claim: tuple[Strategy, bool]
+) -> None:
+    """How fast is the benchmark's to say."""
+    await school.together(school.registration(essays=ESSAYS))
+
+    seen = crew.provision(database, way_to_claim, [make.content(number=number) for number in range(2 * ESSAYS)])
+
+    assert sorted(one.label for one in seen) == ["assigned"] * ESSAYS + ["excess"] * ESSAYS
+    assert {one.essay_id for one in seen if one.created} == set(make.essay_ids(ESSAYS))
+    assert await school.counts() == ("completed", 0, ESSAYS, 0, 0)
+    assert await school.kinds() == [*["assigned"] * ESSAYS, "completed", *["excess"] * ESSAYS]

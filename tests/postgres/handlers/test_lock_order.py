@@ -1,0 +1,137 @@
+"""A batch's tracker row first, whatever is wanted of it: then nobody waits in a circle, and nothing slips past a purge.
+
+The relay of this school has sent everything, so the checks are the service's own, which know that it does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from els_stream.domain.purge_results import Erased
+from els_stream.events import topics
+from els_stream.events.dead_letter_reasons import DeadLetterReason
+from els_stream.maintenance.erasure import erase_batch, forget_student
+from els_stream.maintenance.replay import NotReplayable, give_up_replay, replay
+from tests.support import factories as make
+from tests.support.batch_harness import School
+from tests.support.invariants import broken
+from tests.support.staged_workers import Worker, worker
+
+CLASS = "class-9b"
+HOLD = "SELECT FROM batch_essay_trackers WHERE batch_id = :batch FOR UPDATE"
+PAYLOADS = "SELECT id FROM dead_letters WHERE num_nonnulls(value, key) > 0"
+
+
+@pytest.fixture
+async def school(engine: AsyncEngine) -> AsyncIterator[School]:
+    yield School(engine=engine)
+    async with engine.connect() as conn:
+        assert await broken(conn) == []
+
+
+@pytest.fixture
+async def operator(school: School) -> AsyncIterator[Worker]:
+    async with worker(school) as one:
+        yield one
+
+
+@pytest.fixture
+async def eraser(school: School) -> AsyncIterator[Worker]:
+    async with worker(school) as another:
+        yield another
+
+
+@pytest.fixture
+async def letter(school: School) -> int:
+    """Of a batch that is complete and told of: students for a GUEST."""
+    await school.one_by_one(school.registration(essays=1), school.content(0), school.associations(1))
+    await school.execute("DELETE FROM event_outbox")
+    (row,) = await school.rows("SELECT id FROM dead_letters")
+    return int(row.id)
+
+
+@pytest.mark.parametrize("given_up", [False, True])
+async def test_a_replay_that_meets_an_erasure_waits_for_it_and_brings_nothing_back(
+    school: School, operator: Worker, eraser: Worker, letter: int, *, given_up: bool
+) -> None:
+    await eraser.execute(HOLD, batch=make.BATCH)
+    again = (
+        give_up_replay(operator.conn, letter, DeadLetterReason.UNPROCESSABLE, "ZeroDivisionError")
+        if given_up
+        else replay(operator.conn, school.handlers, letter)
+    )
+    waiting = await operator.blocked_in(again)
+
+    assert isinstance(await erase_batch(eraser.conn, make.BATCH, dry_run=False), Erased)
+    await eraser.commit()
+
+    assert await waiting == NotReplayable("its payload was removed")
+    await operator.commit()
+    assert await school.rows(PAYLOADS) == []
+
+
+async def test_an_erasure_that_meets_a_replay_takes_its_second_letter_too(
+    school: School, operator: Worker, eraser: Worker, letter: int
+) -> None:
+    await replay(operator.conn, school.handlers, letter)
+    erasing = await eraser.blocked_in(erase_batch(eraser.conn, make.BATCH, dry_run=False))
+
+    await operator.commit()
+
+    result = await erasing
+    assert isinstance(result, Erased)
+    assert result.removed.dead_letters == 2
+    await eraser.commit()
+    assert await school.rows(PAYLOADS) == []
+
+
+@pytest.mark.usefixtures("letter")
+async def test_what_comes_while_its_batch_is_erased_is_buried_after_it(
+    school: School, operator: Worker, eraser: Worker
+) -> None:
+    await eraser.execute(HOLD, batch=make.BATCH)
+    waiting = await operator.blocked(school.content(1))
+
+    await erase_batch(eraser.conn, make.BATCH, dry_run=False)
+    await eraser.commit()
+
+    assert await waiting == ["dead_letter"]
+    await operator.commit()
+    assert (await school.reasons())[-1] == "batch_purged"
+
+
+async def test_forgetting_a_student_waits_for_a_claim_and_is_no_circle(
+    school: School, operator: Worker, eraser: Worker
+) -> None:
+    """The claim has the second slot and wants the first; who goes by the rows has the first and wants the second."""
+    await school.one_by_one(school.registration(essays=2, class_id=CLASS), school.associations(2))
+    async with worker(school) as other:
+        await other.execute("SELECT FROM essay_states WHERE essay_id = :first FOR UPDATE", first=make.essay_ids(1)[0])
+        assert await operator.apply(school.content(0)) == ["assigned"]
+    forgetting = await eraser.blocked_in(forget_student(eraser.conn, "student-pippi", [make.BATCH]))
+
+    assert await operator.apply(school.content(1)) == ["assigned"]
+    await operator.commit()
+
+    assert await forgetting == 2
+    await eraser.commit()
+    assert await school.counts() == ("completed", 0, 2, 0, 0)
+
+
+async def test_the_same_dead_letters_in_opposite_order_at_two_workers_are_no_circle(
+    school: School, operator: Worker, eraser: Worker
+) -> None:
+    letters = [school.record(topics.CONTENT_PROVISIONED, b"Dear %d," % number) for number in range(3)]
+    async with worker(school) as other:
+        await other.apply(letters[1])
+        forth = await operator.blocked(*letters)
+        back = await eraser.blocked(*letters[::-1])
+
+    assert await forth == ["dead_letter"] * 3
+    await operator.commit()
+    assert await back == ["dead_letter"] * 3
+    await eraser.commit()
+    assert await school.reasons() == ["not_json"] * 3

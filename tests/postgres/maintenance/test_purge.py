@@ -1,0 +1,287 @@
+"""Retention: what is old and finished goes whole, everything else stays, and there is a record of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import make_url, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from els_stream.config.settings import Settings
+from els_stream.db.engine import Limits, create_engine
+from els_stream.domain.purge_results import AnotherPurgeRuns, Purged, PurgeResult, Removed
+from els_stream.maintenance import purge, scheduler
+from els_stream.maintenance.purge import PurgePlan
+from els_stream.maintenance.retention import Retention, keep_retention
+from els_stream.queries.purge import BEFORE_ALL, lock_oldest
+from tests.support.batch_harness import School
+from tests.support.finished_batches import age, complete, everything, found_wrong, old_batches
+
+GUESTS = "a-guest-batch"
+CLASS = "a-class-of-9b"
+PURGED = "SELECT batch_id FROM batch_essay_trackers WHERE state = 'purged' ORDER BY batch_id"
+TOUCHED = """
+    SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables
+    WHERE relname = 'batch_essay_trackers'
+"""
+
+
+@pytest.fixture
+async def school(engine: AsyncEngine) -> AsyncIterator[School]:
+    yield School(engine=engine)
+    assert await found_wrong(engine) == []
+
+
+async def run_purge(school: School, plan: PurgePlan) -> PurgeResult:
+    return await purge.purge_guests(school.engine, plan, stop=asyncio.Event(), progress=lambda _: None)
+
+
+async def test_an_old_guest_batch_leaves_its_tombstone_and_nothing_of_a_person(school: School) -> None:
+    await complete(school, GUESTS)
+    await age(school, GUESTS, 15)
+
+    result = await run_purge(school, PurgePlan(14))
+
+    assert result == Purged(Removed(batches=1, essay_states=2, validation_failures=1, excess_content=1, dead_letters=1))
+    tombstone = await school.tracker(GUESTS)
+    assert (tombstone.state, tombstone.class_type, tombstone.expected_count) == ("purged", "GUEST", 2)
+    assert (tombstone.user_id, tombstone.org_id, tombstone.class_id, tombstone.student_prompt_ref) == (None,) * 4
+    (letter,) = await school.rows("SELECT * FROM dead_letters")
+    assert (letter.reason, letter.value, letter.key, len(letter.value_sha256)) == (
+        "upload_already_provisioned",
+        None,
+        None,
+        32,
+    )
+    (record,) = await school.rows("SELECT * FROM purge_log")
+    assert (record.action, record.class_type, record.batches, record.removed["essay_states"]) == (
+        "purge",
+        "GUEST",
+        1,
+        2,
+    )
+
+
+async def test_what_is_young_of_a_class_or_unfinished_stays(school: School) -> None:
+    await complete(school, GUESTS)
+    await age(school, GUESTS, 13)
+    await complete(school, CLASS, class_id="9b")
+    await age(school, CLASS, 400)
+    await school.together(school.registration("a-lazy-batch", essays=1))
+
+    assert await run_purge(school, PurgePlan(14)) == Purged(Removed())
+    assert (await school.tracker(GUESTS)).state == "completed"
+
+
+async def test_a_batch_with_unsent_events_stays_until_they_are_sent(school: School) -> None:
+    await school.together(school.registration(GUESTS, essays=1))
+    await school.together(school.content(0, GUESTS))
+    await age(school, GUESTS, 15)
+    assert await run_purge(school, PurgePlan(14, chunk=1)) == Purged(Removed())
+
+    await school.execute("DELETE FROM event_outbox")
+
+    assert await run_purge(school, PurgePlan(14, chunk=1)) == Purged(Removed(batches=1, essay_states=1))
+
+
+async def test_a_batch_that_is_at_work_is_left_for_the_next_time(school: School) -> None:
+    await complete(school, GUESTS)
+    await age(school, GUESTS, 15)
+    async with school.engine.begin() as other:
+        await school.apply(other, [school.content(0, GUESTS)])
+
+        assert await run_purge(school, PurgePlan(14)) == Purged(Removed())
+
+    result = await run_purge(school, PurgePlan(14))
+    assert isinstance(result, Purged)
+    assert result.removed.batches == 1
+
+
+async def test_a_dry_run_says_the_same_and_changes_nothing(school: School) -> None:
+    await complete(school, GUESTS)
+    await age(school, GUESTS, 15)
+    before = await everything(school)
+
+    async with school.engine.connect() as conn:
+        counted = await purge.count_guests(conn, 14)
+
+    assert await everything(school) == before
+    assert await run_purge(school, PurgePlan(14)) == Purged(counted)
+
+
+async def test_many_batches_go_in_chunks_and_a_stop_leaves_the_rest_for_the_next_run(school: School) -> None:
+    await old_batches(school, 7, GUESTS)
+    stop = asyncio.Event()
+    chunks: list[int] = []
+
+    def progress(removed: Removed) -> None:
+        chunks.append(removed.batches)
+        if len(chunks) == 2:
+            stop.set()
+
+    stopped = await purge.purge_guests(school.engine, PurgePlan(14, chunk=2), stop=stop, progress=progress)
+
+    assert isinstance(stopped, Purged)
+    assert (chunks, stopped.finished) == ([2, 4], False)
+    assert [row.batch_id for row in await school.rows(PURGED)] == [f"{GUESTS}-{number}" for number in range(4)]
+    rest = await run_purge(school, PurgePlan(14, chunk=2))
+    assert isinstance(rest, Purged)
+    assert rest.removed.batches == 3
+    log = await school.rows("SELECT batches, finished_at IS NOT NULL FROM purge_log ORDER BY id")
+    assert [tuple(row) for row in log] == [(4, False), (3, True)]
+
+
+async def test_a_chunk_that_waits_for_a_lock_shrinks_to_nothing_but_that_batch_and_grows_again(
+    school: School, database: str
+) -> None:
+    await old_batches(school, 12, GUESTS)
+    engine = create_engine(
+        make_url(database).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False), Limits(lock=0.05)
+    )
+    totals: list[int] = []
+
+    async with school.engine.begin() as other:
+        await other.execute(text("SELECT 1 FROM essay_states WHERE batch_id = :b FOR UPDATE"), {"b": f"{GUESTS}-2"})
+        await purge.purge_guests(
+            engine,
+            PurgePlan(14, chunk=4),
+            stop=asyncio.Event(),
+            progress=lambda removed: totals.append(removed.batches),
+        )
+
+    await engine.dispose()
+    assert totals == [0, 2, 2, 2, 3, 5, 8, 11]
+    assert (await school.tracker(f"{GUESTS}-2")).state == "completed"
+    assert await run_purge(school, PurgePlan(14)) == Purged(Removed(batches=1, essay_states=1))
+
+
+async def test_the_oldest_are_found_without_a_look_at_batches_that_stay(school: School) -> None:
+    await school.execute(
+        """
+        INSERT INTO batch_essay_trackers
+            (batch_id, state, inventory, class_type, expected_count, filled_count, registration_digest, course_code,
+             user_id, correlation_id, deadline_at, registered_at, content_completed_at, completed_at)
+        SELECT 'batch ' || n, 'completed', 'essay_states', kind, 1, 1, 'x', 'ENG5', 'ms-frizzle', gen_random_uuid(),
+               now(), now(), now(), now() - make_interval(days => CASE kind WHEN 'GUEST' THEN 1 ELSE 99 END, secs => n)
+        FROM generate_series(1, 4000) AS n,
+             LATERAL (SELECT CASE n % 2 WHEN 0 THEN 'GUEST' ELSE 'REGULAR' END) AS k (kind)
+        """
+    )
+    await old_batches(school, 3, GUESTS)
+
+    async with school.engine.connect() as conn:
+        found = await lock_oldest(conn, timedelta(days=14), after=BEFORE_ALL, limit=100, abandoned=False)
+        touched = await conn.scalar(text(TOUCHED))
+        await conn.rollback()
+
+    await school.execute("DELETE FROM batch_essay_trackers WHERE batch_id LIKE 'batch %'")
+    assert [place.batch_id for place in found] == [f"{GUESTS}-{number}" for number in range(3)]
+    assert touched is not None
+    assert touched < 40
+
+
+async def test_a_batch_stays_while_the_event_of_one_of_its_dead_letters_waits(school: School) -> None:
+    await complete(school, GUESTS)
+    await age(school, GUESTS, 15)
+    await school.together(school.content(4, GUESTS, file_upload_id=f"upload-{GUESTS}-00000"))
+    assert await run_purge(school, PurgePlan(14)) == Purged(Removed())
+
+    await school.execute("DELETE FROM event_outbox")
+
+    result = await run_purge(school, PurgePlan(14))
+    assert isinstance(result, Purged)
+    assert (result.removed.batches, result.removed.dead_letters) == (1, 2)
+
+
+async def test_a_second_purge_says_that_another_runs(school: School) -> None:
+    async with purge._only_one(school.engine) as alone:
+        assert alone
+        assert await run_purge(school, PurgePlan(14)) == AnotherPurgeRuns()
+    assert await run_purge(school, PurgePlan(14)) == Purged(Removed())
+
+
+async def test_what_comes_for_a_purged_batch_is_refused_by_name(school: School) -> None:
+    await complete(school, GUESTS)
+    await age(school, GUESTS, 15)
+    await run_purge(school, PurgePlan(14))
+
+    for record in (
+        school.registration(GUESTS, essays=2),
+        school.content(0, GUESTS),
+        school.failure(0, GUESTS),
+        school.associations(2, GUESTS),
+    ):
+        assert await school.together(record) == ["dead_letter"]
+    assert (await school.reasons())[1:] == ["batch_purged"] * 4
+
+
+async def test_abandoned_guest_batches_go_only_when_asked_for(school: School) -> None:
+    await school.together(school.registration(GUESTS, essays=2))
+    await school.together(school.content(0, GUESTS))
+    await school.execute("DELETE FROM event_outbox")
+    await school.execute("UPDATE batch_essay_trackers SET registered_at = now() - interval '31 days'")
+
+    assert await run_purge(school, PurgePlan(30)) == Purged(Removed())
+    assert await run_purge(school, PurgePlan(30, abandoned=True)) == Purged(Removed(batches=1, essay_states=2))
+    (first, second) = await school.rows("SELECT action FROM purge_log ORDER BY id")
+    assert (first.action, second.action) == ("purge", "purge_abandoned")
+
+
+def retention(**settings: object) -> Retention:
+    return scheduler.retention(Settings.model_validate(settings))
+
+
+async def test_the_timer_purges_what_is_due_once_in_its_interval_whoever_looks(school: School) -> None:
+    await complete(school, GUESTS)
+    await age(school, GUESTS, 15)
+
+    assert await keep_retention(school.engine, retention()) == 1
+    await complete(school, f"{GUESTS}-2")
+    await age(school, f"{GUESTS}-2", 15)
+    assert await keep_retention(school.engine, retention()) == 0
+    await school.execute("UPDATE purge_log SET started_at = started_at - interval '25 hours'")
+    assert await keep_retention(school.engine, retention()) == 1
+
+
+async def test_the_timer_goes_on_with_a_run_that_was_stopped(school: School) -> None:
+    await old_batches(school, 3, GUESTS)
+    stop = asyncio.Event()
+    plan = next(retention(purge_chunk_batches=1).plans())
+    await purge.purge_guests(school.engine, plan, stop=stop, progress=lambda _: stop.set())
+
+    assert await keep_retention(school.engine, retention()) == 2
+
+
+async def test_a_command_that_asked_for_older_batches_only_is_not_the_timers_run(school: School) -> None:
+    await complete(school, GUESTS)
+    await age(school, GUESTS, 15)
+    assert await run_purge(school, PurgePlan(365)) == Purged(Removed())
+
+    assert await keep_retention(school.engine, retention()) == 1
+
+
+async def test_the_timer_can_be_off_and_takes_abandoned_batches_only_when_told(school: School) -> None:
+    await school.together(school.registration(GUESTS, essays=2))
+    await school.execute("UPDATE batch_essay_trackers SET registered_at = now() - interval '31 days'")
+
+    assert await keep_retention(school.engine, retention()) == 0
+    assert await keep_retention(school.engine, retention(purge_enabled=False)) == 0
+    assert await keep_retention(school.engine, retention(purge_abandoned_after_days=30)) == 1
+
+
+async def test_tombstones_go_after_their_own_time(school: School) -> None:
+    for number in range(3):
+        await complete(school, f"{GUESTS}-{number}")
+        await age(school, f"{GUESTS}-{number}", 15)
+    await run_purge(school, PurgePlan(14))
+    await school.execute(
+        "UPDATE batch_essay_trackers SET purged_at = purged_at - interval '366 days' WHERE batch_id <> :young",
+        young=f"{GUESTS}-2",
+    )
+
+    await keep_retention(school.engine, retention(purge_chunk_batches=1))
+
+    assert [row.batch_id for row in await school.rows("SELECT batch_id FROM batch_essay_trackers")] == [f"{GUESTS}-2"]

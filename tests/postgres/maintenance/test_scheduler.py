@@ -1,0 +1,188 @@
+"""Rounds by the clock: one worker at a time, in steps of one transaction, and nothing that fails ends a worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import count
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from agents.expire_batches import expire_batches
+from agents.forget_dead_letters import forget_dead_letters
+from agents.give_up_parked import give_up_parked
+from agents.heal_batches import heal_batches
+from els_stream.config.settings import Settings
+from els_stream.db.engine import Limits, create_engine
+from els_stream.handlers.recount import Heals
+from els_stream.maintenance.scheduler import Progress, Step, TimerName, Timers, bounded, timer_policy
+from tests.support.batch_harness import School
+from tests.support.clock_shift import DAY, GROUP, PREFIX, TimeMachine, partitions
+from tests.support.waiting import until
+
+TICK = TimerName.EXPIRE_BATCHES
+
+
+@dataclass
+class Counts:
+    done: Counter[TimerName] = field(default_factory=Counter)
+    failures: Counter[TimerName] = field(default_factory=Counter)
+
+    def timer_done(self, timer: TimerName, count: int) -> None:
+        self.done[timer] += count
+
+    def timer_failed(self, timer: TimerName) -> None:
+        self.failures[timer] += 1
+
+
+def timers(engine: AsyncEngine, counts: Counts | None = None) -> Timers:
+    settings = Settings(
+        consumer_group=GROUP, topic_prefix=PREFIX, expiry_interval_seconds=0.1, sweep_interval_seconds=0.1
+    )
+    return Timers(engine, timer_policy(settings, Heals(), partitions), counts or Counts())
+
+
+def steps(*found: int) -> Step:
+    left = list(found)
+
+    async def act(conn: AsyncConnection) -> int:
+        await conn.execute(text("INSERT INTO ticks VALUES (1)"))
+        return left.pop(0) if left else 0
+
+    return bounded(act)
+
+
+@pytest.fixture
+async def ticking(school: School) -> School:
+    """A school in which each step of `steps` leaves a row."""
+    await school.execute("CREATE TABLE ticks (n int)")
+    return school
+
+
+async def ticks(school: School) -> int:
+    return len(await school.rows("SELECT n FROM ticks"))
+
+
+async def test_a_round_goes_on_while_there_is_more_and_counts_what_was_done(ticking: School) -> None:
+    counts = Counts()
+
+    assert await timers(ticking.engine, counts).round(TICK, steps(3, 3, 1)) == 7
+
+    assert counts.done == {TICK: 7}
+    assert await ticks(ticking) == 4
+
+
+async def test_while_one_worker_is_at_it_another_does_nothing(ticking: School) -> None:
+    inside, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: AsyncConnection) -> Progress:
+        inside.set()
+        await go_on.wait()
+        return Progress(1, more=False)
+
+    first = asyncio.create_task(timers(ticking.engine).round(TICK, slow))
+    await inside.wait()
+
+    assert await timers(ticking.engine).round(TICK, steps(5)) == 0
+    assert await timers(ticking.engine).round(TimerName.HEAL_BATCHES, steps(5)) == 5, "another timer has its own turn"
+    go_on.set()
+    assert await first == 1
+    assert await timers(ticking.engine).round(TICK, steps(5)) == 5
+
+
+async def test_a_bug_in_a_step_is_told_rolled_back_and_left_for_the_next_round(
+    ticking: School, caplog: pytest.LogCaptureFixture
+) -> None:
+    counts = Counts()
+    worker = timers(ticking.engine, counts)
+
+    async def stumbling(conn: AsyncConnection) -> Progress:
+        await steps(1)(conn)
+        raise ZeroDivisionError("teachers / 0")
+
+    assert await worker.round(TICK, stumbling) == 0
+
+    assert counts.failures == {TICK: 1}
+    assert "ZeroDivisionError" in caplog.text
+    assert await ticks(ticking) == 0
+    assert await worker.round(TICK, steps(2)) == 2
+
+
+async def test_a_database_that_is_away_is_no_error_of_the_worker() -> None:
+    counts = Counts()
+    away = create_engine("postgresql+asyncpg://els@127.0.0.1:1/els", Limits())
+
+    assert await timers(away, counts).round(TICK, steps(1)) == 0
+    assert counts.failures == {TICK: 1}
+
+
+async def test_a_timer_that_is_cancelled_in_a_step_stops_at_once_and_leaves_nothing(ticking: School) -> None:
+    inside = asyncio.Event()
+
+    async def endless(conn: AsyncConnection) -> Progress:
+        await steps(1)(conn)
+        inside.set()
+        await conn.execute(text("SELECT pg_sleep(60)"))
+        return Progress(1, more=True)
+
+    running = asyncio.create_task(timers(ticking.engine).run(TICK, 1, endless))
+    await inside.wait()
+    running.cancel()
+
+    async with asyncio.timeout(2):
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    assert await ticks(ticking) == 0
+
+
+async def test_a_timer_comes_again_after_its_interval_whatever_happened(school: School) -> None:
+    third = asyncio.Event()
+    rounds = count(1)
+
+    async def stumbling(_: AsyncConnection) -> Progress:
+        if next(rounds) == 3:
+            third.set()
+        raise ZeroDivisionError
+
+    running = asyncio.create_task(timers(school.engine).run(TICK, 0.01, stumbling))
+    async with asyncio.timeout(5):
+        await third.wait()
+    running.cancel()
+
+
+async def test_every_timer_does_its_own_work_by_itself(school: School) -> None:
+    """All of them beside each other, as in a worker."""
+    await school.together(school.registration("late", essays=2))
+    await school.together(school.content(0, "late"))
+    await school.together(school.content(0, "never-registered"), school.content(0, "no-longer-there"))
+    time = TimeMachine(school)
+    await time.pass_(DAY * 8)
+    await time.handled()
+    await school.execute("UPDATE batch_essay_trackers SET parked_count = 5 WHERE batch_id = 'no-longer-there'")
+    counts = Counts()
+    worker = timers(school.engine, counts)
+    all_of_them = (expire_batches, give_up_parked, heal_batches, forget_dead_letters)
+    running = [asyncio.create_task(timer(worker)) for timer in all_of_them]
+
+    async def all_done() -> bool:
+        buried = await school.rows("SELECT id FROM dead_letters")
+        return counts.done[TimerName.EXPIRE_BATCHES] == 1 and len(buried) == 2
+
+    await until(all_done)
+    await school.execute("UPDATE dead_letters SET created_at = now() - interval '91 days'")
+    await school.execute("DELETE FROM event_outbox WHERE order_key LIKE 'dead-letter:%'")
+
+    async def forgotten() -> bool:
+        left = await school.rows("SELECT id FROM dead_letters")
+        return not left and counts.done[TimerName.FORGET_DEAD_LETTERS] == 2
+
+    await until(forgotten)
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    assert await school.kinds("late") == ["assigned", "timeout"]
+    assert [row[0] for row in await school.rows("SELECT batch_id FROM batch_essay_trackers")] == ["late"]
+    assert counts.done[TimerName.HEAL_BATCHES] >= 1

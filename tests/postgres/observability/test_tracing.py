@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from els_stream.events.records import RawRecord
+from els_stream.events.topics import ASSOCIATIONS_CONFIRMED, BATCH_REGISTERED, CONTENT_PROVISIONED
+from els_stream.events.trace_context import traceparent_of
+from els_stream.handlers.event_handler import Handler
+from els_stream.observability.tracing import Tracing
+from tests.support import factories as make
+from tests.support.batch_harness import School, Told, handlers_by_topic
+from tests.support.span_exporter import Kept, parent, place
+
+TRACE = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+OTHER = "00-" + "c" * 32 + "-" + "d" * 16 + "-01"
+CONTENT = f"process {CONTENT_PROVISIONED}"
+
+
+@pytest.fixture
+def kept() -> Kept:
+    return Kept()
+
+
+def traced(tracing: Tracing) -> dict[str, Handler]:
+    return {topic: tracing.of_handler(handler) for topic, handler in handlers_by_topic().items()}
+
+
+@pytest.fixture
+def school(engine: AsyncEngine, kept: Kept) -> School:
+    return School(engine=engine, handlers=traced(kept.tracing))
+
+
+@pytest.fixture
+def plain(engine: AsyncEngine) -> School:
+    return School(engine=engine, handlers=traced(Tracing(None)))
+
+
+def sent_in(trace: str, record: RawRecord) -> RawRecord:
+    return replace(record, headers=(*record.headers, ("traceparent", trace.encode())))
+
+
+def traces(told: list[Told]) -> dict[str, str | None]:
+    """Of events by their kind; header and envelope agree."""
+    found: dict[str, str | None] = {}
+    for event in told:
+        trace = traceparent_of(event.headers.items(), None)
+        assert event.envelope["metadata"] == (trace and {"traceparent": trace})
+        found[event.kind] = trace
+    return found
+
+
+async def test_an_event_belongs_to_the_trace_of_the_one_that_caused_it(school: School, kept: Kept) -> None:
+    await school.together(sent_in(OTHER, school.registration(essays=2)))
+    await school.together(school.content(0))
+
+    await school.together(sent_in(TRACE, school.content(1)))
+
+    *_, last = kept.spans(CONTENT)
+    assert parent(last) == TRACE
+    assert traces(await school.told()) == {"assigned": place(last), "completed": place(last)}
+
+
+async def test_the_trace_may_come_in_the_envelope(school: School, kept: Kept) -> None:
+    await school.together(school.registration(essays=2))
+
+    told = make.envelope(CONTENT_PROVISIONED, make.content_data(number=0), metadata={"traceparent": TRACE})
+    await school.together(school.record(CONTENT_PROVISIONED, told))
+
+    assert parent(kept.span(CONTENT)) == TRACE
+
+
+async def test_what_was_parked_is_told_in_its_own_trace_and_not_in_that_of_the_registration(school: School) -> None:
+    await school.together(sent_in(TRACE, school.content(0)))
+
+    await school.together(sent_in(OTHER, school.registration(essays=2)))
+
+    assert traces(await school.told()) == {"assigned": TRACE}
+
+
+async def test_a_ready_batch_belongs_to_the_trace_of_its_confirmation(school: School, kept: Kept) -> None:
+    await school.together(school.registration(essays=1, class_id="class-9b"))
+    await school.together(sent_in(TRACE, school.content(0)))
+
+    await school.together(sent_in(OTHER, school.associations(1)))
+
+    told = traces(await school.told())
+    assert told["ready"] == place(kept.span(f"process {ASSOCIATIONS_CONFIRMED}"))
+    assert told["completed"] == place(kept.span(CONTENT))
+
+
+async def test_a_span_says_where_its_record_lay_and_what_became_of_it_and_nothing_of_its_content(
+    school: School, kept: Kept
+) -> None:
+    await school.together(school.content(0))
+    await school.together(school.record(BATCH_REGISTERED, b"Dear orchestrator,"))
+
+    parked, refused = kept.span(CONTENT), kept.span(f"process {BATCH_REGISTERED}")
+
+    assert parked.attributes == {
+        "messaging.system": "kafka",
+        "messaging.destination.name": CONTENT_PROVISIONED,
+        "messaging.destination.partition.id": "0",
+        "messaging.kafka.offset": 0,
+        "els.batch_id": make.BATCH,
+        "els.outcome": "parked",
+    }
+    assert refused.attributes is not None
+    assert refused.attributes["els.outcome"] == "dead_letter"
+
+
+async def test_a_try_that_fails_ends_its_spans_as_errors(school: School, kept: Kept) -> None:
+    await school.execute("ALTER TABLE batch_pending_events RENAME TO elsewhere")
+
+    with pytest.raises(DBAPIError):
+        await school.together(school.content(0))
+
+    assert not kept.span(CONTENT).status.is_ok
+    await school.execute("ALTER TABLE elsewhere RENAME TO batch_pending_events")
+
+
+async def test_without_tracing_the_producers_trace_goes_on_as_it_came(plain: School) -> None:
+    await plain.together(plain.registration(essays=3))
+    await plain.together(sent_in(TRACE, plain.content(0)))
+    assert traces(await plain.told()) == {"assigned": TRACE}
+
+    async with plain.engine.begin() as conn:
+        await conn.execute(text("DELETE FROM event_outbox"))
+    await plain.together(plain.content(1))
+
+    assert traces(await plain.told()) == {"assigned": None}

@@ -1,0 +1,170 @@
+"""The hot path's plans must hold where statistics are oldest: taken while the tables were empty, before 50 000 rows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from els_stream.config.settings import load_settings
+from els_stream.db import schema
+from els_stream.db.engine import Limits, create_engine
+from els_stream.domain.batch import Content, Slot
+from els_stream.domain.claim_strategy import Inventory, Strategy
+from els_stream.embedded.databases import create_database, drop_database
+from els_stream.embedded.servers import Addresses
+from els_stream.events.decoder import read_content
+from els_stream.queries import claims, outbox, slots, stats, trackers
+from els_stream.queries.outbox import SHARES
+from els_stream.relay.factory import create_relay_engine
+from tests.postgres.queries.test_outbox_plans import MANY as OUTBOX
+from tests.postgres.queries.test_outbox_plans import fill as fill_outbox
+from tests.support import factories as make
+from tests.support.bulk_data import Crowd
+from tests.support.query_plans import Work, with_statistics_of_emptiness, work_of
+
+CLAIMED = 500
+PAGES_PER_ROW = 60
+"""What an index's depth, the row and its new indexes' entries ask for; a plan that went astray asks for thousands."""
+
+
+def crowds(name: str, batches: int, slots: int, filled: int) -> dict[Inventory, Crowd]:
+    return {kind: Crowd(f"{name} {kind}", batches, slots, filled, inventory=kind) for kind in Inventory}
+
+
+HOT = crowds("hot", 1, 25_000, 12_000)
+MANY = crowds("many", 25_000, 2, 1)
+TRACKERS = sum(crowd.batches for crowd in (*HOT.values(), *MANY.values()))
+BOTH = pytest.mark.parametrize("crowd", [HOT, MANY], ids=["one hot batch", "many batches"])
+
+
+@pytest.fixture(scope="module")
+def crowded(addresses: Addresses) -> Iterator[str]:
+    """A database that was empty when its statistics were gathered; no test of this module leaves anything in it."""
+    name = f"crowded_{uuid4().hex[:12]}"
+    yield asyncio.run(fill(addresses.database_url, name))
+    asyncio.run(drop_database(addresses.database_url, name))
+
+
+async def fill(server: str, name: str) -> str:
+    url = (await create_database(server, name)).replace("postgresql://", "postgresql+asyncpg://")
+    await schema.upgrade(url)
+    engine = create_engine(url, Limits(statement=60))
+    await with_statistics_of_emptiness(engine)
+    async with engine.begin() as conn:
+        for crowd in (*HOT.values(), *MANY.values()):
+            await crowd.add(conn)
+    await fill_outbox(engine, keys=2000)
+    await engine.dispose()
+    return url
+
+
+@pytest.fixture
+async def engine(crowded: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(crowded, Limits())
+    yield engine
+    await engine.dispose()
+
+
+def batch_ids(crowd: Crowd) -> list[str]:
+    """Of each batch as many contents as make CLAIMED in all."""
+    batches = min(crowd.batches, CLAIMED)
+    return [crowd.batch_id(number + 1) for number in range(batches) for _ in range(CLAIMED // batches)]
+
+
+def holder(batch_id: str, number: int) -> tuple[Slot, Content]:
+    content = Content(read_content(make.content(batch_id, number=number)).data, UUID(int=number))
+    return Slot(content.event.file_upload_id, content.event.text_storage_id, holder=content), content
+
+
+def looks_good(work: Work, most: int, good: str) -> None:
+    assert work.rows <= most, f"{work.rows} rows touched: {good}\n{work.plans}"
+    assert work.pages <= PAGES_PER_ROW * most, f"{work.pages} pages touched: {good}\n{work.plans}"
+    assert not work.scanned, f"scanned {work.scanned}: {good}\n{work.plans}"
+
+
+@BOTH
+@pytest.mark.parametrize("strategy", list(Strategy))
+async def test_a_claim_touches_the_slots_that_it_takes(
+    engine: AsyncEngine, crowd: dict[Inventory, Crowd], strategy: Strategy
+) -> None:
+    inventory = Inventory.ESSAY_STATES if strategy is Strategy.OPTION_B else Inventory.SLOT_ASSIGNMENTS
+    ids = batch_ids(crowd[inventory])
+    async with engine.begin() as conn:
+        batches = await trackers.lock(conn, ids)
+
+    async def claim(conn: AsyncConnection) -> None:
+        wanted = [claims.Wanted(batches[one], holder(one, n)[0]) for n, one in enumerate(ids)]
+        await claims.claim(conn, wanted, datetime.now(UTC), strategy)
+
+    # Found free, and updated: in one table, or in both of them.
+    tables = 1 if strategy is Strategy.OPTION_B else 2
+    work = await work_of(engine, claim)
+
+    looks_good(work, (tables + 1) * CLAIMED + 50, f"a good claim finds {CLAIMED} free slots and writes these")
+
+
+@BOTH
+async def test_the_locks_of_trackers_touch_these_trackers(engine: AsyncEngine, crowd: dict[Inventory, Crowd]) -> None:
+    ids = set(batch_ids(crowd[Inventory.ESSAY_STATES]))
+
+    work = await work_of(engine, lambda conn: trackers.lock(conn, ids))
+
+    looks_good(work, 2 * len(ids), "a good lock counts its rows in the index, and reads them once")
+
+
+@BOTH
+async def test_who_holds_the_slots_costs_two_look_ups_for_each_content(
+    engine: AsyncEngine, crowd: dict[Inventory, Crowd]
+) -> None:
+    here = crowd[Inventory.ESSAY_STATES]
+    asked = []
+    for number, batch_id in enumerate(batch_ids(here)):
+        essay = here.essay_id(int(batch_id[-8:]), number % here.filled + 1)
+        asked.append((batch_id, f"upload-{essay}", f"text-{essay}"))
+
+    async def holders(conn: AsyncConnection) -> None:
+        assert len(list(await slots.holders(conn, asked))) == len(set(asked))
+
+    work = await work_of(engine, holders)
+
+    looks_good(work, 2 * CLAIMED, "good look-ups find the slot by its upload and by its text, and nothing else")
+
+
+@BOTH
+async def test_the_list_of_a_complete_batch_touches_its_own_slots(
+    engine: AsyncEngine, crowd: dict[Inventory, Crowd]
+) -> None:
+    ids = set(batch_ids(crowd[Inventory.ESSAY_STATES]))
+
+    work = await work_of(engine, lambda conn: slots.filled(conn, ids))
+
+    looks_good(
+        work, len(ids) * crowd[Inventory.ESSAY_STATES].slots, "a good list is one range of an index for each batch"
+    )
+
+
+async def test_the_relay_touches_the_rows_that_it_sends(addresses: Addresses, crowded: str) -> None:
+    engine = create_relay_engine(load_settings(broker_url=addresses.broker, database_url=crowded))
+
+    async def send(conn: AsyncConnection) -> None:
+        await outbox.delete(conn, await outbox.fetch(conn, range(SHARES), rows=CLAIMED, size=2**30))
+
+    work = await work_of(engine, send)
+    await engine.dispose()
+
+    # Fetched, found again by its key, and deleted.
+    looks_good(work, 3 * CLAIMED + 2 * SHARES, "a good relay stops where its limit does, and deletes by key")
+
+
+async def test_the_gauges_look_at_each_row_once_at_most(engine: AsyncEngine) -> None:
+    work = await work_of(engine, stats.read_figures)
+
+    assert work.rows <= OUTBOX + TRACKERS + 2 * SHARES, (
+        f"{work.rows} rows touched: good gauges count once\n{work.plans}"
+    )
+    assert "batch_essay_trackers" not in work.scanned, f"good gauges count batches in an index\n{work.plans}"

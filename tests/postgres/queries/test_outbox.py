@@ -1,0 +1,195 @@
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import asyncpg
+import pytest
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from els_stream.errors import OutboxConflict
+from els_stream.events import topics
+from els_stream.events.headers import decode_headers
+from els_stream.queries import outbox
+from els_stream.queries.outbox import SHARES, HeldRow, OutboxRow, WaitingRow, put, share_of
+from els_stream.queries.outbox_backlog import Waiting, waiting
+from tests.support.outbox_rows import commit, row, story
+
+ALL_SHARES = range(SHARES)
+PLENTY = {"rows": 1000, "size": 2**23}
+LONG = timedelta(hours=1)
+
+
+@pytest.fixture
+async def conn(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    async with engine.connect() as connection:
+        yield connection
+
+
+def told(rows: list[WaitingRow]) -> list[tuple[str, bytes | None]]:
+    return [(waiting.order_key, waiting.value) for waiting in rows]
+
+
+def written(rows: list[OutboxRow]) -> list[tuple[str, bytes | None]]:
+    return [(one.order_key, one.event.value) for one in rows]
+
+
+async def test_rows_come_back_byte_for_byte(conn: AsyncConnection) -> None:
+    whole = row("batch-of-9b", 1)
+
+    await put(conn, [whole])
+    [back] = await outbox.fetch(conn, ALL_SHARES, **PLENTY)
+
+    assert (back.event_id, back.topic, back.key) == (whole.event.event_id, whole.event.topic, whole.event.key)
+    assert (back.value, decode_headers(back.headers)) == (whole.event.value, whole.event.headers)
+    assert (back.order_key, back.share, back.attempts) == ("batch-of-9b", share_of("batch-of-9b"), 0)
+
+
+async def test_put_is_one_statement_for_any_number_of_rows(conn: AsyncConnection) -> None:
+    statements: list[str] = []
+    event.listen(conn.sync_connection, "before_cursor_execute", lambda *args: statements.append(args[2]))
+
+    await put(conn, [one for batch in range(100) for one in story(f"batch {batch}")])
+
+    assert len(statements) == 1
+
+
+async def test_nothing_to_put_asks_the_database_nothing(conn: AsyncConnection) -> None:
+    await put(conn, [])
+
+    assert not conn.in_transaction()
+
+
+@pytest.mark.parametrize("topic", [topics.SLOT_ASSIGNED, topics.EXCESS_CONTENT])
+async def test_an_event_id_that_is_there_raises_whatever_the_bytes(engine: AsyncEngine, topic: str) -> None:
+    first = row("batch-of-9b", 1)
+    again = OutboxRow("batch-of-9b", 2, row("batch-of-9b", 1, topic).event)
+    same_id = OutboxRow("batch-of-9b", 2, type(first.event)(first.event.event_id, topic, b"", b"other", b"[]"))
+    await commit(engine, [first])
+
+    for repeated in (again, same_id) if topic == topics.SLOT_ASSIGNED else (same_id,):
+        with pytest.raises(OutboxConflict):
+            await commit(engine, [repeated])
+
+
+async def test_rows_of_a_key_come_by_sequence_however_they_were_given(conn: AsyncConnection) -> None:
+    rows = story("batch-of-9b")
+
+    await put(conn, rows[::-1])
+
+    assert told(await outbox.fetch(conn, ALL_SHARES, **PLENTY)) == written(rows)
+
+
+async def test_only_shares_that_are_asked_for_come(conn: AsyncConnection) -> None:
+    batches = [f"batch {number}" for number in range(200)]
+    await put(conn, [row(batch, 1) for batch in batches])
+
+    rows = await outbox.fetch(conn, [3, 5], **PLENTY)
+
+    assert {one.order_key for one in rows} == {batch for batch in batches if share_of(batch) in {3, 5}}
+
+
+async def test_shares_named_first_are_served_first(conn: AsyncConnection) -> None:
+    await put(conn, [row(f"batch {number}", 1) for number in range(200)])
+
+    for turns in ([7, 8, 9], [9, 7, 8]):
+        rows = await outbox.fetch(conn, turns, rows=2, size=2**23)
+
+        assert {one.share for one in rows} == {turns[0]}
+
+
+async def test_a_fetch_is_bounded_by_bytes_but_one_row_always_comes(conn: AsyncConnection) -> None:
+    await put(conn, [row("batch-of-9b", number, padding=100_000) for number in range(1, 6)])
+
+    assert len(await outbox.fetch(conn, ALL_SHARES, rows=1000, size=250_000)) == 3
+    assert len(await outbox.fetch(conn, ALL_SHARES, rows=1000, size=1)) == 1
+
+
+async def test_a_held_row_holds_back_its_key_only(conn: AsyncConnection) -> None:
+    await put(conn, story("poisoned") + story("healthy"))
+    first = next(one for one in await outbox.fetch(conn, ALL_SHARES, **PLENTY) if one.order_key == "poisoned")
+
+    await outbox.hold(conn, [HeldRow(first, "too large")], shortest=LONG, longest=LONG)
+
+    assert told(await outbox.fetch(conn, ALL_SHARES, **PLENTY)) == written(story("healthy"))
+
+
+async def test_a_due_row_is_the_first_of_its_key_again_and_says_how_often_it_was_held(conn: AsyncConnection) -> None:
+    await put(conn, story("poisoned"))
+    [first, *_] = await outbox.fetch(conn, ALL_SHARES, **PLENTY)
+    none = timedelta(0)
+
+    for _ in range(3):
+        await outbox.hold(conn, [HeldRow(first, "too large")], shortest=none, longest=none)
+    rows = await outbox.fetch(conn, ALL_SHARES, **PLENTY)
+
+    assert told(rows) == written(story("poisoned"))
+    assert [one.attempts for one in rows] == [3, 0, 0, 0, 0, 0, 0]
+
+
+async def test_each_hold_is_twice_as_long_up_to_the_longest(conn: AsyncConnection) -> None:
+    await put(conn, [row("poisoned", 1)])
+    [first] = await outbox.fetch(conn, ALL_SHARES, **PLENTY)
+    held = text("SELECT extract(epoch FROM held_until - now())::int, attempts, last_error FROM event_outbox")
+
+    seen = []
+    for _ in range(4):
+        await outbox.hold(
+            conn, [HeldRow(first, "x" * 900)], shortest=timedelta(seconds=10), longest=timedelta(seconds=50)
+        )
+        seen.append(tuple((await conn.execute(held)).one()))
+
+    assert seen == [(10, 1, "x" * 500), (20, 2, "x" * 500), (40, 3, "x" * 500), (50, 4, "x" * 500)]
+
+
+async def test_a_hold_of_months_does_not_overflow(conn: AsyncConnection) -> None:
+    await put(conn, [row("poisoned", 1)])
+    [first] = await outbox.fetch(conn, ALL_SHARES, **PLENTY)
+    await conn.execute(text("UPDATE event_outbox SET attempts = 100000"))
+
+    await outbox.hold(conn, [HeldRow(first, "still")], shortest=timedelta(seconds=1), longest=LONG)
+
+    assert (await waiting(conn)).held == 1
+
+
+async def test_a_position_that_commits_late_is_neither_passed_by_nor_deleted(engine: AsyncEngine) -> None:
+    """The lower position commits after the higher one was fetched, sent and deleted."""
+    async with engine.connect() as slow, engine.connect() as relay:
+        await put(slow, [row("slow", 1)])
+        await commit(engine, [row("quick", 1)])
+        seen = await outbox.fetch(relay, ALL_SHARES, **PLENTY)
+        await slow.commit()
+        await outbox.delete(relay, seen)
+        await relay.commit()
+
+        rest = await outbox.fetch(relay, ALL_SHARES, **PLENTY)
+
+    assert [one.order_key for one in seen] == ["quick"]
+    assert [one.order_key for one in rest] == ["slow"]
+
+
+async def test_relays_hear_of_rows_at_the_commit_and_not_before(engine: AsyncEngine, database: str) -> None:
+    heard = asyncio.Event()
+    listener = await asyncpg.connect(database)
+    await listener.add_listener(outbox.CHANNEL, lambda *_: heard.set())
+
+    async with engine.begin() as conn:
+        await put(conn, story("batch-of-9b"))
+        await listener.execute("SELECT 1")
+        early = heard.is_set()
+    async with asyncio.timeout(5):
+        await heard.wait()
+    await listener.close()
+
+    assert not early
+
+
+async def test_what_waits_is_counted_with_its_age(conn: AsyncConnection) -> None:
+    nothing = await waiting(conn)
+    await put(conn, story("poisoned") + story("healthy"))
+    await conn.execute(text("UPDATE event_outbox SET created_at = now() - interval '1 minute' WHERE sequence = 1"))
+    [first, *_] = await outbox.fetch(conn, ALL_SHARES, **PLENTY)
+    await outbox.hold(conn, [HeldRow(first, "too large")], shortest=LONG, longest=LONG)
+
+    assert nothing == Waiting(0, 0, 0.0)
+    assert await waiting(conn) == Waiting(14, 1, 60.0)

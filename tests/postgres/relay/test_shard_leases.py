@@ -1,0 +1,149 @@
+"""Owning shares: fairly, for as long as the connection lives, and handed over only when nothing is in flight."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from els_stream.queries.outbox import HASHED, SHARES
+from els_stream.relay.health_counts import Health
+from els_stream.relay.options import RelayOptions
+from els_stream.relay.shard_leases import LOCK_CLASS, Shares
+from els_stream.relay.supervision import supervise
+from tests.support.waiting import until
+
+QUICK = RelayOptions(share_check_seconds=0.05, lease_seconds=2, session_idle_seconds=3, retry_max_seconds=0.1)
+END = text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = :class")
+
+
+@asynccontextmanager
+async def keeping(engine: AsyncEngine, options: RelayOptions = QUICK) -> AsyncIterator[Shares]:
+    health = Health()
+    shares = Shares(engine, options, health, changed=lambda: None)
+    task = asyncio.create_task(supervise("shares", shares.keep, options, health.trouble))
+    try:
+        yield shares
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_one_relay_owns_all_and_gives_half_to_a_second(engine: AsyncEngine) -> None:
+    async with keeping(engine) as one:
+        await until(lambda: one.owned == SHARES)
+        async with keeping(engine) as two:
+            await until(lambda: (one.owned, two.owned, one.relays, two.relays) == (SHARES // 2, SHARES // 2, 2, 2))
+        await until(lambda: one.owned == SHARES)
+
+
+async def test_a_share_in_flight_is_given_back_only_afterwards(engine: AsyncEngine) -> None:
+    async with keeping(engine) as one:
+        await until(lambda: one.owned == SHARES)
+        tenure = one.check_out()
+        async with keeping(engine) as two:
+            await until(lambda: (one.relays, two.relays) == (2, 2))
+            theirs_while_busy = two.owned
+            still_held = one.holds(tenure)
+            one.check_in(tenure, tenure.shares)
+            await until(lambda: (one.owned, two.owned) == (SHARES // 2, SHARES // 2))
+
+    assert len(tenure.shares) == SHARES
+    assert (theirs_while_busy, still_held) == (0, True)
+
+
+async def test_what_is_in_flight_or_leaving_is_not_handed_out_again(engine: AsyncEngine) -> None:
+    async with keeping(engine) as one:
+        await until(lambda: one.owned == SHARES)
+        tenure = one.check_out()
+        again = one.check_out()
+        one.check_in(tenure, {1, 2, 3})
+
+        assert again.shares == set()
+        assert one.check_out().shares == {1, 2, 3}
+
+
+async def test_a_lost_connection_ends_every_tenure_at_once_and_for_good(engine: AsyncEngine) -> None:
+    async with keeping(engine) as one:
+        await until(lambda: one.owned == SHARES)
+        tenure = one.check_out()
+        async with engine.begin() as conn:
+            await conn.execute(END, {"class": LOCK_CLASS})
+        await until(lambda: not one.holds(tenure))
+        await until(lambda: one.owned == SHARES)
+
+        still_held = one.holds(tenure)
+        in_flight_still = one.check_out().shares
+        one.check_in(tenure, tenure.shares)
+
+        assert not still_held
+        assert in_flight_still == set()
+        assert len(one.check_out().shares) == SHARES
+
+
+async def test_one_that_falls_silent_stops_by_its_own_clock_before_postgresql_gives_its_shares_away(
+    engine: AsyncEngine,
+) -> None:
+    silent = replace(QUICK, share_check_seconds=60, lease_seconds=0.3, session_idle_seconds=1.5)
+    async with keeping(engine, silent) as one:
+        await until(lambda: one.owned == SHARES)
+        tenure = one.check_out()
+        async with keeping(engine) as two:
+            await until(lambda: not one.holds(tenure))
+            locks_then, theirs_then = one.owned, two.owned
+            nothing_more = one.check_out().shares
+            await until(lambda: two.owned > 0)
+
+    assert (locks_then, theirs_then) == (SHARES, 0)
+    assert nothing_more == set()
+
+
+async def test_a_share_to_lend_is_lent_in_turn_and_once_at_a_time(engine: AsyncEngine) -> None:
+    async with keeping(engine) as one:
+        await until(lambda: one.owned == SHARES)
+        loans = [one.lend() for _ in range(SHARES - HASHED)]
+        one_too_many = one.lend()
+        looked_at = one.check_out().shares
+
+    lent = [share for loan in loans if loan for share in loan.shares]
+    assert sorted(lent) == list(range(HASHED, SHARES))
+    assert one_too_many is None
+    assert looked_at == set(range(HASHED))
+
+
+async def test_a_share_that_was_given_back_comes_last(engine: AsyncEngine) -> None:
+    """So that what others put there meanwhile is looked at before."""
+    async with keeping(engine) as one:
+        await until(lambda: one.owned == SHARES)
+        first, second = one.lend(), one.lend()
+        assert first is not None
+        one.check_in(first, first.shares)
+        rest = [one.lend() for _ in range(SHARES - HASHED - 1)]
+
+    assert second is not None
+    assert rest[-1] is not None
+    assert rest[-1].shares == first.shares
+
+
+async def test_a_look_does_without_what_is_lent_while_it_lasts(engine: AsyncEngine) -> None:
+    async with keeping(engine) as one:
+        await until(lambda: one.owned == SHARES)
+        look = one.check_out()
+        loan = one.lend()
+        assert loan is not None
+        goes_on_with = one.looked(look, {1} | loan.shares)
+        one.check_in(look, loan.shares)
+        then = one.check_out().shares
+
+    assert goes_on_with == {1}
+    assert not then & ({1} | loan.shares), "what was lent is busy until the loan is over, whatever the look says"
+
+
+async def test_nothing_is_lent_without_a_lease(engine: AsyncEngine) -> None:
+    async with keeping(engine) as one:
+        before = one.lend()
+        await until(lambda: one.owned == SHARES)
+    assert (before, one.lend()) == (None, None)

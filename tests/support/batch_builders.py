@@ -1,0 +1,77 @@
+"""A batch under its lock and what arrives for it, made by hand: no database near."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from els_stream.domain.allocation import Inventory
+from els_stream.domain.associations import Standing
+from els_stream.domain.batch import Batch, BatchState, ClassType, Confirmation, Content, Failure, Payload
+from els_stream.domain.outcomes import Outcome
+from els_stream.events.decoder import read_associations, read_content, read_failure
+from tests.support import factories as make
+
+
+def open_batch(essays: int = 3, *, class_id: str | None = None) -> Batch:
+    """Registered a moment ago: every slot is free."""
+    return Batch(
+        batch_id=make.BATCH,
+        state=BatchState.OPEN,
+        class_type=ClassType.REGULAR if class_id else ClassType.GUEST,
+        inventory=None,
+        expected=essays,
+        free=essays,
+        filled=0,
+        failed=0,
+        parked=0,
+        next_sequence=1,
+        course_code="ENG6",
+        user_id="ms-frizzle",
+        class_id=class_id,
+        correlation_id=UUID(make.told_id("correlation")),
+        student_prompt_ref=None,
+        registration_digest=b"digest",
+        associations_confirmed_at=None,
+        content_completed_at=None,
+        completed_at=None,
+    )
+
+
+def fresh_inventory(essays: int = 3, *, class_id: str | None = None, now: datetime = make.NOON) -> Inventory:
+    students = {essay_id: Standing() for essay_id in make.essay_ids(essays)}
+    return Inventory(open_batch(essays, class_id=class_id), now, students=students)
+
+
+def content(number: int = 0, **fields: object) -> Content:
+    read = read_content(make.content(make.BATCH, number=number, **fields))
+    return Content(read.data, read.correlation_id)
+
+
+def failure(number: int = 0, **fields: object) -> Failure:
+    read = read_failure(make.failure(make.BATCH, number=number, **fields))
+    return Failure(read.data, read.correlation_id)
+
+
+def confirmation(essays: int | Sequence[str] = 3, **fields: object) -> Confirmation:
+    return Confirmation(read_associations(make.associations(make.BATCH, essays=essays, **fields)).data)
+
+
+def admit(inventory: Inventory, *payloads: Payload) -> list[Outcome]:
+    return [inventory.admit(payload) for payload in payloads]
+
+
+def labels(inventory: Inventory, *payloads: Payload) -> list[str]:
+    return [outcome.label for outcome in admit(inventory, *payloads)]
+
+
+def told(inventory: Inventory) -> list[str]:
+    """The facts by their names, in the order in which they became true."""
+    return [type(fact).__name__ for fact in inventory.facts]
+
+
+def counts(inventory: Inventory) -> tuple[int, int, int]:
+    """Free, filled, failed."""
+    batch = inventory.batch
+    return batch.free, batch.filled, batch.failed

@@ -1,0 +1,81 @@
+"""What the tables say of every batch, and what the model says, in the same words."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import Any
+
+from sqlalchemy import Row, TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from tests.support.batch_harness import KINDS
+from tests.support.model import Model, ModelBatch
+
+Findings = dict[str, object]
+
+_TRACKERS = text("SELECT * FROM batch_essay_trackers")
+_SLOTS = text("SELECT batch_id, file_upload_id, text_storage_id FROM essay_states WHERE file_upload_id IS NOT NULL")
+_EXCESS = text("SELECT batch_id, file_upload_id, text_storage_id FROM batch_excess_content")
+_FAILURES = text("SELECT batch_id, file_upload_id FROM batch_validation_failures")
+_PARKED = text("SELECT batch_id, source_topic, source_offset FROM batch_pending_events ORDER BY arrival")
+_TOLD = text("""
+    SELECT order_key AS batch_id, sequence, topic, value FROM event_outbox
+    WHERE order_key NOT LIKE 'dead-letter:%' ORDER BY position
+""")
+_BURIED = text("SELECT source_topic, source_offset, reason FROM dead_letters")
+
+
+async def read_findings(conn: AsyncConnection) -> Findings:
+    slots, excess, failures, parked, told = [
+        await _by_batch(conn, query) for query in (_SLOTS, _EXCESS, _FAILURES, _PARKED, _TOLD)
+    ]
+    found: Findings = {
+        row.batch_id: {
+            "state": row.state,
+            "counts": (row.expected_count or 0, row.free_count, row.filled_count, row.failed_count, row.parked_count),
+            "confirmed": row.associations_confirmed_at is not None,
+            "conflicts": row.conflict_count,
+            "slots": {s.file_upload_id: s.text_storage_id for s in slots[row.batch_id]},
+            "excess": {x.text_storage_id: x.file_upload_id for x in excess[row.batch_id]},
+            "failures": {f.file_upload_id for f in failures[row.batch_id]},
+            "parked": [(p.source_topic, p.source_offset) for p in parked[row.batch_id]],
+            "told": [(t.sequence, KINDS[t.topic], _subject(t)) for t in told[row.batch_id]],
+        }
+        for row in await conn.execute(_TRACKERS)
+    }
+    return found | {"buried": {(row[0], row[1]): row[2] for row in await conn.execute(_BURIED)}}
+
+
+def expected_findings(model: Model) -> Findings:
+    found: Findings = {batch_id: _expected(batch) for batch_id, batch in model.batches.items()}
+    return found | {"buried": model.buried}
+
+
+def _expected(batch: ModelBatch) -> Findings:
+    filled, failed = len(batch.texts), len(batch.slots) - len(batch.texts)
+    return {
+        "state": batch.state,
+        "counts": (batch.essays, batch.free, filled, failed, len(batch.parked)),
+        "confirmed": batch.confirmed,
+        "conflicts": batch.conflicts,
+        "slots": {} if batch.purged else batch.slots,
+        "excess": {} if batch.purged else batch.excess,
+        "failures": set() if batch.purged else batch.failures,
+        "parked": [letter.source for letter in batch.parked.values()],
+        "told": [(number, *told) for number, told in enumerate(batch.told, start=1)][batch.sent :],
+    }
+
+
+def _subject(row: Row[Any]) -> str:
+    """The text that an event is about, or how many essays an event about the batch lists."""
+    data = json.loads(row.value)["data"]
+    lists = [data[name] for name in ("failed_essays", "essays_for_processing", "ready_essays") if name in data]
+    return f"{len(lists[0])} essays" if lists else str(data["text_storage_id"])
+
+
+async def _by_batch(conn: AsyncConnection, query: TextClause) -> defaultdict[str, list[Row[Any]]]:
+    found: defaultdict[str, list[Row[Any]]] = defaultdict(list)
+    for row in await conn.execute(query):
+        found[row.batch_id].append(row)
+    return found

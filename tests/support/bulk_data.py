@@ -1,0 +1,89 @@
+"""Many batches at once, by SQL: what the tables hold where the service has been at work for long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from els_stream.domain.claim_strategy import Inventory
+
+_TRACKERS: Final = text("""
+    INSERT INTO batch_essay_trackers (
+        batch_id, state, class_type, inventory, registration_digest, course_code, user_id, correlation_id,
+        expected_count, free_count, filled_count, deadline_at, created_at, registered_at, content_completed_at,
+        completed_at
+    )
+    SELECT concat(CAST(:name AS text), '-', lpad(CAST(n AS text), 8, '0')),
+           CASE WHEN c.filled = c.slots THEN 'completed' ELSE 'open' END,
+           'GUEST', :inventory, sha256(int8send(n)), 'ENG6', 'ms-frizzle', gen_random_uuid(),
+           c.slots, c.slots - c.filled, c.filled,
+           t.then + interval '72 h', t.then, t.then, CASE WHEN c.filled = c.slots THEN t.then END,
+           CASE WHEN c.filled = c.slots THEN t.then END
+    FROM (SELECT CAST(:slots AS int) AS slots, CAST(:filled AS int) AS filled) c
+    CROSS JOIN generate_series(CAST(:first AS bigint), :last) AS n
+    CROSS JOIN LATERAL (SELECT now() - make_interval(days => :days) - n * interval '1 ms' AS then) t
+""")
+_ESSAYS: Final = text("""
+    INSERT INTO essay_states (
+        batch_id, essay_id, current_status, text_storage_id, file_upload_id, original_file_name, raw_file_storage_id,
+        file_size_bytes, content_md5_hash, correlation_id, filled_at
+    )
+    SELECT i.batch_id, i.id, CASE WHEN held THEN 'ready_for_processing' ELSE 'uploaded' END,
+           CASE WHEN held THEN 'text-' || i.id END, CASE WHEN held THEN 'upload-' || i.id END,
+           CASE WHEN held THEN 'Hamlet Should Have Texted.docx' END, CASE WHEN held THEN 'raw-' || i.id END,
+           CASE WHEN held THEN 4096 END, CASE WHEN held THEN 'd41d8cd98f00b204e9800998ecf8427e' END,
+           CASE WHEN held THEN gen_random_uuid() END, CASE WHEN held THEN now() END
+    FROM generate_series(CAST(:first AS bigint), :last) AS n
+    CROSS JOIN generate_series(1, CAST(:slots AS int)) AS e
+    CROSS JOIN LATERAL (
+        SELECT concat(CAST(:name AS text), '-', lpad(CAST(n AS text), 8, '0')) AS batch_id,
+               concat('essay-', lpad(CAST(n AS text), 8, '0'), '-', lpad(CAST(e AS text), 5, '0')) AS id,
+               e <= CAST(:filled AS int) AS held
+    ) i
+""")
+_SLOTS: Final = text("""
+    INSERT INTO slot_assignments (batch_id, essay_id, status, text_storage_id, file_upload_id, assigned_at)
+    SELECT batch_id, essay_id, CASE WHEN text_storage_id IS NULL THEN 'available' ELSE 'assigned' END,
+           text_storage_id, file_upload_id, filled_at
+    FROM essay_states WHERE batch_id LIKE concat(CAST(:name AS text), '-%')
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Crowd:
+    """`batches` of `slots` each, `filled` of them held, `days` ago; complete where all are."""
+
+    name: str
+    batches: int
+    slots: int
+    filled: int
+    days: int = 0
+    inventory: Inventory = Inventory.ESSAY_STATES
+
+    def batch_id(self, number: int) -> str:
+        """From 1 on."""
+        return f"{self.name}-{number:08}"
+
+    def essay_id(self, number: int, slot: int) -> str:
+        return f"essay-{number:08}-{slot:05}"
+
+    async def add_trackers(self, conn: AsyncConnection, first: int = 1, last: int | None = None) -> None:
+        """Those from `first` to `last`, or all; their slots are another matter."""
+        asked = {"name": self.name, "slots": self.slots, "filled": self.filled, "days": self.days}
+        asked |= {"first": first, "last": last or self.batches}
+        await conn.execute(_TRACKERS, {**asked, "inventory": self.inventory})
+
+    async def add(self, conn: AsyncConnection, first: int = 1, last: int | None = None) -> None:
+        """All of them, or those from `first` to `last`."""
+        await self.add_trackers(conn, first, last)
+        asked = {"name": self.name, "slots": self.slots, "filled": self.filled}
+        asked |= {"first": first, "last": last or self.batches}
+        # Their trackers were made a moment ago: to look for each of them again is half of the time.
+        await conn.execute(text("SET LOCAL session_replication_role = replica"))
+        await conn.execute(_ESSAYS, asked)
+        if self.inventory is Inventory.SLOT_ASSIGNMENTS:
+            await conn.execute(_SLOTS, {"name": self.name})
+        await conn.execute(text("SET LOCAL session_replication_role = origin"))

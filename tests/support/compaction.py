@@ -1,0 +1,72 @@
+"""Has Kafka compact a topic, now."""
+
+from __future__ import annotations
+
+import uuid
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from tests.support.demo_environment import Scene
+
+BROKER = "1"
+EAGER_CLEANER = {"log.cleaner.backoff.ms": "50"}
+COMPACTED = {
+    "cleanup.policy": "compact",
+    "min.cleanable.dirty.ratio": "0.0001",
+    "segment.ms": "1",
+}
+KEPT = {"cleanup.policy": "delete"}
+
+
+async def compact(scene: Scene, topic: str) -> int:
+    """While nobody writes to it; returns how many records are gone. What is written later is kept."""
+    name = scene.settings.topic_prefix + topic
+    before = await _count(scene, name)
+    async with scene.admin() as admin:
+        await _alter(admin, ConfigResourceType.BROKER, BROKER, EAGER_CLEANER)
+        await _alter(admin, ConfigResourceType.TOPIC, name, COMPACTED)
+        partitions = [partition for partition in await scene.ends() if partition.topic == name]
+        await _close_segments(scene, [TopicPartition(*partition) for partition in partitions])
+
+        async def cleaned() -> bool:
+            return await _count(scene, name) < before
+
+        await scene.until(cleaned)
+        await _alter(admin, ConfigResourceType.TOPIC, name, KEPT)
+        await _alter(admin, ConfigResourceType.BROKER, BROKER, {})
+    return before - await _count(scene, name)
+
+
+async def _alter(admin: AIOKafkaAdminClient, kind: ConfigResourceType, name: str, configs: dict[str, str]) -> None:
+    """What is not named becomes the default again."""
+    for answer in await admin.alter_configs([ConfigResource(kind, name, configs=configs)]):
+        for resource in answer.to_object()["resources"]:
+            assert not resource["error_code"], resource
+
+
+async def _close_segments(scene: Scene, partitions: list[TopicPartition]) -> None:
+    """What Kafka still writes to is never compacted; an aborted record begins another segment and is never read."""
+    producer = AIOKafkaProducer(bootstrap_servers=scene.settings.broker, transactional_id=f"{uuid.uuid4()}")
+    await producer.start()
+    try:
+        await producer.begin_transaction()
+        for partition in partitions:
+            await producer.send_and_wait(partition.topic, b"", key=b"", partition=partition.partition)
+        await producer.abort_transaction()
+    finally:
+        await producer.stop()
+
+
+async def _count(scene: Scene, name: str) -> int:
+    async with scene.consumer() as consumer:
+        partitions = [TopicPartition(*partition) for partition in await scene.ends() if partition.topic == name]
+        consumer.assign(partitions)
+        for partition in partitions:
+            consumer.seek(partition, 0)
+        ends = await consumer.end_offsets(partitions)
+        count = 0
+        while [tp for tp in partitions if await consumer.position(tp) < ends[tp]]:
+            count += sum(map(len, (await consumer.getmany(timeout_ms=200)).values()))
+        return count

@@ -1,0 +1,44 @@
+"""A relay in a process of its own: `python -m tests.support.relay_process DATABASE BROKER PREFIX OPTIONS [FLAG]`.
+
+Stops in order on SIGTERM. With `die-before-delete` it kills itself between the first acks and their delete.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterable
+
+from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from els_stream.db.engine import Limits, create_engine
+from els_stream.queries import outbox
+from els_stream.queries.outbox import WaitingRow
+from els_stream.relay import Relay, RelayOptions
+
+
+async def die(conn: AsyncConnection, rows: Iterable[WaitingRow]) -> None:
+    del conn, rows
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def main(database: str, broker: str, prefix: str, options: str, *flags: str) -> None:
+    if "die-before-delete" in flags:
+        outbox.delete = die
+    url = make_url(database).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
+    engine = create_engine(url, Limits(), name="els relay under test")
+    relay = Relay(engine, broker=broker, topic_prefix=prefix, options=RelayOptions(**json.loads(options)))
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await relay.start()
+    sys.stdout.write("started\n")
+    sys.stdout.flush()
+    await stop.wait()
+    await relay.stop()
+    await engine.dispose()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

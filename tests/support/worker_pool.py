@@ -1,0 +1,91 @@
+"""Workers as an operator starts them, and everything that may be done to them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from els_stream.config.settings import Settings
+
+ROOT = Path(__file__).parent.parent.parent
+STOP_SECONDS = 6.0
+TAIL = 4000
+
+Worker = subprocess.Popen[bytes]
+
+
+class Crew:
+    """All write to one log. One that ends without being told to is an error, told at the next `check`."""
+
+    def __init__(self, settings: Settings, log: Path) -> None:
+        self.log = log
+        self.workers: list[Worker] = []
+        self._environment = {name: value for name, value in os.environ.items() if not name.startswith("ELS_")} | {
+            "ELS_BROKER_URL": settings.broker,
+            "ELS_DATABASE_URL": settings.database,
+            "ELS_TOPIC_PREFIX": settings.topic_prefix,
+            "ELS_CONSUMER_GROUP": settings.consumer_group,
+            "ELS_WEB_PORT": "0",
+            "ELS_SESSION_TIMEOUT_SECONDS": "2",
+            "ELS_HEARTBEAT_INTERVAL_SECONDS": "0.5",
+            "ELS_REBALANCE_TIMEOUT_SECONDS": "11",
+            "ELS_METADATA_MAX_AGE_SECONDS": "1",
+            "ELS_RETRY_MAX_SECONDS": "1",
+            "ELS_STATEMENT_TIMEOUT_SECONDS": "4",
+        }
+
+    def set(self, **settings: object) -> None:
+        """For workers that start from now on; by their variables without ELS_."""
+        self._environment |= {f"ELS_{name.upper()}": str(value) for name, value in settings.items()}
+
+    def start(self, environment: Mapping[str, str] | None = None) -> Worker:
+        """`environment` is this worker's alone."""
+        command = [sys.executable, "-m", "els_stream", "worker"]
+        with self.log.open("ab") as out:
+            worker = subprocess.Popen(
+                command, env={**self._environment, **(environment or {})}, cwd=ROOT, stdout=out, stderr=out
+            )
+        self.workers.append(worker)
+        return worker
+
+    def check(self) -> None:
+        for worker in self.workers:
+            if worker.poll() is not None:
+                tail = self.log.read_text(errors="replace")[-TAIL:]
+                raise AssertionError(f"a worker ended with {worker.returncode}; the log ends with:\n{tail}")
+
+    def kill(self, worker: Worker) -> None:
+        self.workers.remove(worker)
+        worker.kill()
+        worker.wait()
+
+    def kill_all(self) -> None:
+        for worker in list(self.workers):
+            self.kill(worker)
+
+    def freeze(self, worker: Worker) -> None:
+        worker.send_signal(signal.SIGSTOP)
+
+    def wake(self, worker: Worker) -> None:
+        worker.send_signal(signal.SIGCONT)
+
+    async def stop(self, worker: Worker) -> int:
+        """As its operator would; returns its exit code, which is 0 also where it was told before it could listen."""
+        worker.terminate()
+        code = await asyncio.to_thread(worker.wait, STOP_SECONDS)
+        self.workers.remove(worker)
+        return 0 if code == -signal.SIGTERM else code
+
+    async def stop_all(self) -> list[int]:
+        return list(await asyncio.gather(*map(self.stop, list(self.workers))))
+
+    async def gone(self, worker: Worker, seconds: float) -> int:
+        """Waits for one that ends by itself; returns its exit code."""
+        code = await asyncio.to_thread(worker.wait, seconds)
+        self.workers.remove(worker)
+        return code

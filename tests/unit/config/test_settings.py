@@ -1,0 +1,267 @@
+"""Each setting is taken, refused or explained as its field says; secrets are never part of what is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from els_stream.config.setting_types import CHECKOUT
+from els_stream.config.settings import Settings, load_settings
+from els_stream.config.settings_reference import SettingRow, rows
+from els_stream.domain.claim_strategy import Inventory, Strategy
+from els_stream.errors import ConfigurationError, ServersMissing
+from els_stream.events.topics import INPUT_TOPICS
+from els_stream.kafka.topics import TOPICS
+
+DATABASE = "postgresql://ada:s3cr3t@db.school:5432/essays"
+RANGES = [row for row in rows(Settings) if " from " in row.allowed and row.allowed.startswith(("a whole", "a number"))]
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for row in rows(Settings):
+        monkeypatch.delenv(row.variable, raising=False)
+
+
+def complaint() -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+    return str(caught.value)
+
+
+def test_nothing_set_gives_the_defaults_on_loopback() -> None:
+    settings = load_settings()
+
+    assert settings.web_host == "127.0.0.1"
+    assert settings.inventory is Inventory.ESSAY_STATES
+    assert settings.state_dir == CHECKOUT / ".els"
+
+
+def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELS_WEB_PORT", "")
+
+    assert load_settings().web_port == 6066
+
+
+def test_argument_beats_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELS_WEB_PORT", "7000")
+
+    assert load_settings(web_port=7001).web_port == 7001
+
+
+def test_state_folder_stays_put_from_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert load_settings().state_dir == CHECKOUT / ".els"
+    assert load_settings(state_dir=tmp_path).state_dir == tmp_path
+
+
+@pytest.mark.parametrize("row", RANGES, ids=lambda row: row.variable)
+@pytest.mark.parametrize("value", ["-1", "1e99", "many", "nan"])
+def test_number_out_of_bounds_is_refused_in_one_line(
+    row: SettingRow, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(row.variable, value)
+
+    assert complaint() == f"{row.variable}='{value}': must be {row.allowed}"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ELS_BROKER_URL", "localhost"),
+        ("ELS_BROKER_URL", "localhost:0"),
+        ("ELS_BROKER_URL", "a:9092,,b:9092"),
+        ("ELS_BROKER_URL", "kafka://a:9092"),
+        ("ELS_SERVERS", "cloud"),
+        ("ELS_CONSUMER_GROUP", "our group"),
+        ("ELS_TOPIC_PREFIX", "åsa."),
+        ("ELS_RELAY_ENABLED", "perhaps"),
+        ("ELS_USE_CTE_UPSERT_ASSIGNMENT", "2"),
+        ("ELS_LOG_LEVEL", "loud"),
+        ("ELS_LOG_FORMAT", "xml"),
+        ("ELS_WEB_HOST", "not a host"),
+    ],
+)
+def test_wrong_value_is_named_with_what_is_allowed(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, value)
+
+    text = complaint()
+
+    assert text.startswith(f"{variable}={value!r}: must be ")
+    assert "\n" not in text
+
+
+def test_long_and_broken_value_is_shown_on_one_short_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELS_WEB_PORT", "no\nport\n" * 500)
+
+    text = complaint()
+
+    assert "\n" not in text
+    assert len(text) < 200
+
+
+def test_two_mistakes_are_told_as_the_first_and_a_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELS_POOL_SIZE", "0")
+    monkeypatch.setenv("ELS_WEB_PORT", "-1")
+
+    assert complaint() == "ELS_POOL_SIZE='0': must be a whole number from 4 to 200 (and 1 more)"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://ada:s3cr3t@db/essays",
+        "postgresql://ada:s3cr3t@db",
+        "postgresql://ada:s3cr3t@db:port/essays",
+        "postgresql://ada:s3cr3t/more@db/essays",
+        "postgresql://ada:12/s3cr3t@db/essays",
+        "postgresql://ada:12?s3cr3t@db/essays",
+        "postgresql://ada:12#s3cr3t@db/essays",
+        "ada:s3cr3t@db/essays",
+        "s3cr3t",
+    ],
+)
+def test_wrong_database_address_is_refused_without_its_password(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELS_DATABASE_URL", url)
+
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings()
+
+    assert str(caught.value).startswith("ELS_DATABASE_URL=")
+    assert "s3cr3t" not in str(caught.value)
+    assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("wrong", ["short", "sixteen and spaces", "åäö-åäö-åäö-åäö-åäö", "x" * 256])
+def test_a_token_is_refused_or_masked_and_never_shown(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setenv("ELS_WEB_TOKEN", wrong)
+    with pytest.raises(ConfigurationError, match=r"ELS_WEB_TOKEN=\*\*\*: must be 16 to 255") as caught:
+        load_settings()
+    assert wrong not in str(caught.value)
+
+    monkeypatch.setenv("ELS_WEB_TOKEN", "a-token-of-enough-length")
+    assert load_settings().masked()["ELS_WEB_TOKEN"] == "***"
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (DATABASE, "postgresql+asyncpg://ada:***@db.school:5432/essays"),
+        ("postgresql+asyncpg://db/essays", "postgresql+asyncpg://db/essays"),
+        ("postgresql://ada:a%2Fb@[::1]/essays", "postgresql+asyncpg://ada:***@[::1]/essays"),
+        ("postgresql://db/essays?password=s3cr3t", "postgresql+asyncpg://db/essays?password=***"),
+    ],
+)
+def test_password_is_masked_wherever_settings_are_shown(url: str, shown: str) -> None:
+    settings = load_settings(database_url=url)
+
+    assert settings.masked()["ELS_DATABASE_URL"] == shown
+    assert "s3cr3t" not in repr(settings)
+    assert "s3cr3t" not in str(settings)
+
+
+def test_database_address_names_the_driver() -> None:
+    assert load_settings(database_url=DATABASE).database == DATABASE.replace("postgresql", "postgresql+asyncpg", 1)
+
+
+def test_no_address_is_an_error_that_says_what_helps() -> None:
+    with pytest.raises(ServersMissing, match="els up"):
+        _ = load_settings().database
+    with pytest.raises(ServersMissing, match="ELS_BROKER_URL"):
+        _ = load_settings().broker
+
+
+def test_running_servers_fill_only_what_is_unset() -> None:
+    settings = load_settings(broker_url="kafka.school:9092").with_servers(
+        broker_url="127.0.0.1:1", database_url="postgresql://els@127.0.0.1:2/els"
+    )
+
+    assert settings.broker == "kafka.school:9092"
+    assert settings.database == "postgresql+asyncpg://els@127.0.0.1:2/els"
+
+
+@pytest.mark.parametrize(
+    ("smaller", "value"),
+    [
+        ("ELS_HEARTBEAT_INTERVAL_SECONDS", "10"),
+        ("ELS_STATEMENT_TIMEOUT_SECONDS", "30"),
+        ("ELS_IDLE_IN_TRANSACTION_TIMEOUT_SECONDS", "31"),
+        ("ELS_RETRY_INITIAL_SECONDS", "11"),
+        ("ELS_MICRO_BATCH_RECORDS", "5000"),
+        ("ELS_MICRO_BATCH_BYTES", "16777217"),
+    ],
+)
+def test_setting_that_contradicts_another_names_both(smaller: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(smaller, value)
+
+    text = complaint()
+
+    assert text.startswith(f"{smaller}={value}")
+    assert text.count("ELS_") == 2
+
+
+@pytest.mark.parametrize(
+    ("flags", "strategy", "inventory"),
+    [
+        ({}, Strategy.OPTION_B, Inventory.ESSAY_STATES),
+        ({"ELS_USE_ESSAY_STATES_AS_INVENTORY": "true"}, Strategy.OPTION_B, Inventory.ESSAY_STATES),
+        ({"ELS_USE_CTE_UPSERT_ASSIGNMENT": "true"}, Strategy.OPTION_A, Inventory.SLOT_ASSIGNMENTS),
+        ({"ELS_USE_ESSAY_STATES_AS_INVENTORY": "false"}, Strategy.TWO_STEP, Inventory.SLOT_ASSIGNMENTS),
+    ],
+)
+def test_flags_choose_the_strategy_and_its_inventory(
+    flags: dict[str, str], strategy: Strategy, inventory: Inventory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value in flags.items():
+        monkeypatch.setenv(variable, value)
+
+    settings = load_settings()
+
+    assert (settings.strategy, settings.inventory) == (strategy, inventory)
+
+
+def test_both_strategies_on_is_a_contradiction_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELS_USE_CTE_UPSERT_ASSIGNMENT", "true")
+    monkeypatch.setenv("ELS_USE_ESSAY_STATES_AS_INVENTORY", "true")
+
+    text = complaint()
+
+    assert "ELS_USE_CTE_UPSERT_ASSIGNMENT" in text
+    assert "ELS_USE_ESSAY_STATES_AS_INVENTORY" in text
+    assert "leave one unset" in text
+
+
+def test_option_b_may_be_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELS_USE_CTE_UPSERT_ASSIGNMENT", "false")
+    monkeypatch.setenv("ELS_USE_ESSAY_STATES_AS_INVENTORY", "true")
+
+    assert load_settings().strategy is Strategy.OPTION_B
+
+
+def test_misspelt_variable_is_told_with_the_name_that_is_near(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ELS_BROKR_URL", "a:1")
+    monkeypatch.setenv("ELS_FAUST_ANYTHING", "is Faust's")
+
+    load_settings()
+
+    assert (
+        capsys.readouterr().err == "els: ELS_BROKR_URL is not a setting and is ignored; did you mean ELS_BROKER_URL?\n"
+    )
+
+
+def test_every_field_has_a_meaning_and_every_number_a_unit() -> None:
+    assert [row.variable for row in rows(Settings) if not row.meaning.endswith(".")] == []
+    assert [row.variable for row in RANGES if not row.unit] == []
+
+
+def test_tombstones_are_never_kept_for_less_than_the_input_topics_keep_their_records() -> None:
+    longest = max(plan.retention_days for plan in TOPICS if plan.topic in INPUT_TOPICS)
+
+    Settings.model_validate({"tombstone_retention_days": longest})
+    with pytest.raises(ValidationError):
+        Settings.model_validate({"tombstone_retention_days": longest - 1})

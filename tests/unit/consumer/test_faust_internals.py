@@ -1,0 +1,52 @@
+"""What the lane rests on in Faust and aiokafka is as it was when it was read."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from importlib.metadata import version
+from operator import attrgetter
+from typing import cast
+
+import pytest
+from mode.services import ServiceTask
+
+from els_stream.consumer.faust_consumer import LaneConsumer
+from els_stream.consumer.faust_internals import OVERRIDDEN, USED, Internal
+from els_stream.consumer.kafka_client import LaneThread
+
+
+def found(where: str) -> Callable[..., object]:
+    module, _, path = where.partition(":")
+    thing = attrgetter(path)(importlib.import_module(module))
+    if isinstance(thing, ServiceTask):
+        thing = thing.fun
+    assert callable(thing)
+    return cast("Callable[..., object]", thing)
+
+
+def words(source: str) -> str:
+    return " ".join(source.split())
+
+
+@pytest.mark.parametrize("internal", [*OVERRIDDEN, *USED], ids=lambda internal: internal.where)
+def test_an_internal_has_the_shape_it_had(internal: Internal) -> None:
+    thing = found(internal.where)
+    if internal.signature is not None:
+        assert str(inspect.signature(thing)) == internal.signature
+    if internal.source is not None:
+        assert words(internal.source) in words(inspect.getsource(thing))
+
+
+def test_the_versions_are_those_that_were_read() -> None:
+    assert version("faust-streaming") == "0.15.3"
+    assert version("aiokafka").startswith("0.14.")
+
+
+@pytest.mark.parametrize("ours", [LaneConsumer, LaneThread])
+def test_everything_that_is_overridden_stands_in_the_table(ours: type) -> None:
+    table = {internal.where.rpartition(".")[2] for internal in OVERRIDDEN}
+    theirs = {name for base in ours.__mro__[1:] for name in vars(base)}
+    overridden = {name for name in vars(ours) if callable(getattr(ours, name)) and name in theirs}
+    assert {name for name in overridden if not name.startswith("__")} <= table

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from els_stream.demo.console import Screen
+from els_stream.demo.driver import Counts
+from els_stream.demo.observations import Transcript
+from els_stream.demo.random_source import Dice
+from els_stream.demo.scenarios import STORIES
+from els_stream.demo.traffic import make_traffic
+from els_stream.events import topics
+from tests.support.reference_service import outputs
+
+TRAFFIC = make_traffic(seed=3, batches=len(STORIES), largest=9)
+
+
+def screen(*, terminal: bool) -> tuple[Screen, io.StringIO]:
+    shown = io.StringIO()
+    return Screen(Console(file=shown, width=80, force_terminal=terminal, color_system=None)), shown
+
+
+def test_tables_say_which_topic_is_right_and_which_is_wrong() -> None:
+    transcript = Transcript()
+    for record in outputs(TRAFFIC, Dice(3)):
+        if record.topic != topics.ESSAYS_READY:
+            transcript.see(record)
+    plain, shown = screen(terminal=False)
+    plain.tables(TRAFFIC, transcript)
+
+    verdicts = {line.split()[0]: line.split()[-1] for line in shown.getvalue().splitlines() if "huleedu" in line}
+    assert verdicts.pop(topics.ESSAYS_READY) == "✗"
+    assert set(verdicts.values()) == {"✓"}
+
+
+def test_tables_fit_a_terminal_of_80_columns() -> None:
+    plain, shown = screen(terminal=False)
+    plain.tables(TRAFFIC, Transcript())
+
+    assert "…" not in shown.getvalue()
+    assert all(story.line in shown.getvalue() for story in STORIES)
+
+
+def test_a_terminal_gets_bars() -> None:
+    live, shown = screen(terminal=True)
+    with live.progress(TRAFFIC) as show:
+        show(Counts(sent=7, handled=5, told=3))
+
+    assert f"7/{len(TRAFFIC.messages)}" in shown.getvalue()
+
+
+def test_brackets_in_a_difference_are_no_markup() -> None:
+    plain, shown = screen(terminal=False)
+    plain.say("difference: [bold]b'[[['[/]")
+
+    assert shown.getvalue() == "difference: [bold]b'[[['[/]\n"

@@ -1,0 +1,255 @@
+"""What is legal although it looks odd, what never is, and that reading ends in one of two ways."""
+
+import json
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from els_stream.events import topics
+from els_stream.events.dead_letter_reasons import DeadLetterReason
+from els_stream.events.decoder import read, read_associations, read_content, read_failure, read_registration
+from els_stream.events.json_checks import MAX_DEPTH, MAX_VALUE_BYTES, inspect
+from els_stream.events.suspicion import looks_plain, looks_suspect
+from els_stream.events.violation import ContractViolation
+from tests.support import factories as make
+from tests.support.invalid_records import CASES, HostileCase
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+)
+GOOD = (
+    (topics.BATCH_REGISTERED, make.registration_data()),
+    (topics.CONTENT_PROVISIONED, make.content_data()),
+    (topics.VALIDATION_FAILED, make.failure_data()),
+    (topics.ASSOCIATIONS_CONFIRMED, make.associations_data()),
+)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_hostile_input_is_refused_for_its_reason(case: HostileCase) -> None:
+    with pytest.raises(ContractViolation) as refused:
+        read(case.topic, case.value)
+
+    assert refused.value.reason == case.reason
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_refusal_is_one_short_line(case: HostileCase) -> None:
+    with pytest.raises(ContractViolation) as refused:
+        read(case.topic, case.value)
+
+    assert 0 < len(refused.value.message) <= 500
+    assert refused.value.message.isprintable()
+
+
+def test_names_of_hostile_cases_are_unique() -> None:
+    assert len({case.name for case in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize("secret", ["Ξένη Andersson", "anna_andersson"])
+@pytest.mark.parametrize(
+    ("topic", "data", "field"),
+    [(topic, data, field) for topic, data in GOOD for field in data],
+    ids=lambda part: part if isinstance(part, str) else "",
+)
+def test_a_refusal_tells_nothing_of_what_was_sent(topic: str, data: dict[str, object], field: str, secret: str) -> None:
+    # As a value, as a key of an object, and as a key of each map that the contract has.
+    maps = {"references": {secret: secret}, secret: secret}
+    for spoilt in ([secret], secret * 100, {secret: secret}, maps, secret):
+        try:
+            read(topic, make.envelope(topic, data | {field: spoilt}))
+        except ContractViolation as refusal:
+            told = refusal.message
+        else:
+            continue
+        assert secret not in told
+        assert "Ξ" not in told
+
+
+@settings(max_examples=150)
+@given(
+    topic=st.sampled_from(topics.INPUT_TOPICS),
+    value=st.none() | st.binary() | JSON.map(lambda v: json.dumps(v).encode()),
+)
+@example(topic=topics.BATCH_REGISTERED, value=b'"' + b'\\"' * 10_000)
+@example(topic=topics.BATCH_REGISTERED, value=b"[" * 100_000)
+@example(topic=topics.BATCH_REGISTERED, value=b"-" + b"9" * 5000)
+def test_whatever_is_no_event_is_refused(topic: str, value: bytes | None) -> None:
+    with pytest.raises(ContractViolation):
+        read(topic, value)
+
+
+@settings(max_examples=150)
+@given(kind=st.sampled_from(GOOD), data=st.data())
+def test_a_good_event_with_one_field_spoilt_is_read_or_refused(
+    kind: tuple[str, dict[str, object]], data: st.DataObject
+) -> None:
+    topic, good = kind
+    field = data.draw(st.sampled_from([*sorted(good), "one_more"]))
+    value = json.dumps(json.loads(make.envelope(topic, good)) | {"data": good | {field: data.draw(JSON)}}).encode()
+    try:
+        envelope = read(topic, value)
+    except ContractViolation:
+        return
+    assert envelope.event_type == topic
+
+
+@settings(max_examples=200)
+@given(JSON, st.sampled_from([(",", ":"), (" , ", " : ")]))
+def test_no_poison_escapes_the_cheap_look(tree: object, separators: tuple[str, str]) -> None:
+    value = json.dumps(tree, ensure_ascii=True, separators=separators).encode()
+    try:
+        inspect(value)
+    except ContractViolation:
+        assert looks_suspect(value)
+        assert b"NaN" in value or b"Infinity" in value or not looks_plain(value)
+
+
+@pytest.mark.parametrize(
+    "poison",
+    [
+        b"1e309",
+        b"-1.5E+999",
+        b"123456789e400",
+        b"9223372036854775808",
+        b"-9223372036854775809",
+        b'"\\u0000"',
+        b"NaN",
+        b'"\\ud800"',
+        b'"\\uDfff"',
+    ],
+)
+@pytest.mark.parametrize("before", [b"[", b"[0,", b'{"a":', b"[ ", b"[\n", b"[\t", b"[\r"])
+@pytest.mark.parametrize("after", [b"]", b"}", b",0]", b" ]", b"\n]", b"\t]", b"\r]"])
+def test_poison_looks_suspect_wherever_it_stands(before: bytes, poison: bytes, after: bytes) -> None:
+    assert looks_suspect(before + poison + after)
+
+
+def test_an_ordinary_event_does_not_look_suspect() -> None:
+    assert [topic for topic, data in GOOD if looks_suspect(make.envelope(topic, data))] == []
+
+
+def test_fields_that_we_do_not_know_are_ignored_everywhere() -> None:
+    detail = make.error_detail(mood="blue")
+    data = make.failure_data(validation_error_detail=detail, colour=["red", {"of": "tape"}])
+
+    assert read_failure(make.envelope(topics.VALIDATION_FAILED, data, shoe_size=44)).data.file_upload_id
+
+
+@pytest.mark.parametrize("instead", ["null", "absent"])
+def test_what_may_be_null_or_absent_is_the_same(instead: str) -> None:
+    def without(data: dict[str, object], *fields: str) -> dict[str, object]:
+        kept = {name: told for name, told in data.items() if name not in fields}
+        return kept if instead == "absent" else kept | dict.fromkeys(fields)
+
+    system = without(make.metadata(), *make.metadata().keys() - {"entity_id", "entity_type"})
+    detail = without(make.error_detail(), "timestamp", "stack_trace", "trace_id", "span_id")
+    registration = make.registration_data(metadata=system)
+    registration = without(registration, "event", "student_prompt_ref", "org_id", "class_id")
+    content = without(make.content_data(), "event", "content_md5_hash", "timestamp")
+    failure = without(make.failure_data(validation_error_detail=detail), "event", "timestamp")
+    associations = without(
+        make.associations_data(), "entity_id", "entity_type", "parent_id", "timeout_triggered", "timestamp"
+    )
+
+    assert read_registration(make.envelope(topics.BATCH_REGISTERED, registration)).data.class_id is None
+    assert read_content(make.envelope(topics.CONTENT_PROVISIONED, content)).data.timestamp is None
+    assert read_failure(make.envelope(topics.VALIDATION_FAILED, failure)).data.validation_error_detail.timestamp is None
+    assert read_associations(make.envelope(topics.ASSOCIATIONS_CONFIRMED, associations)).data.entity_id is None
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ("2026-01-31T12:00:00Z", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+        ("2026-01-31T12:00:00", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+        ("2026-01-31 12:00:00.5", datetime(2026, 1, 31, 12, 0, 0, 500_000, tzinfo=UTC)),
+        ("2026-01-31T14:30:00.123456789+02:30", datetime(2026, 1, 31, 12, 0, 0, 123_456, tzinfo=UTC)),
+        ("2026-01-31t12:00:00z", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+    ],
+)
+def test_times_end_in_utc(told: str, expected: datetime) -> None:
+    envelope = read_content(make.content(timestamp=told))
+
+    assert envelope.data.timestamp == expected
+    assert envelope.data.timestamp.utcoffset() == expected.utcoffset()
+
+
+@pytest.mark.parametrize(
+    "told", ["2026-W05-6", "20260131T120000Z", "2026-01-31T24:00:00Z", "2026-02-30T12:00:00Z", "٢٠٢٦"]
+)
+def test_times_that_rfc_3339_does_not_write_are_refused(told: str) -> None:
+    with pytest.raises(ContractViolation, match="timestamp"):
+        read_content(make.content(timestamp=told))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        make.content(original_file_name="å" * 255),
+        make.content(original_file_name="En 🎉 fest.docx"),
+        make.content(original_file_name="\\u0000 is how you write NUL.docx"),
+        make.content(original_file_name="NaN and Infinity: a Love Story.docx"),
+        make.content(file_size_bytes=2**63 - 1),
+        make.content(one_more=-(2**63)),
+        make.content(one_more="12345678901234567890123"),
+        make.content().ljust(MAX_VALUE_BYTES),
+    ],
+)
+def test_what_looks_odd_but_is_legal_is_read(value: bytes) -> None:
+    assert read_content(value).data.batch_id == make.BATCH
+
+
+def test_emoji_written_as_a_surrogate_pair_is_one_character() -> None:
+    value = make.content(original_file_name="@").replace(b'"@"', rb'"\ud83c\udf89"')
+
+    assert read_content(value).data.original_file_name == "🎉"
+
+
+def test_nesting_is_legal_up_to_its_limit() -> None:
+    room = MAX_DEPTH - 2
+    legal = make.content(one_more="@").replace(b'"@"', b"[" * room + b"]" * room)
+
+    assert read_content(legal).data.batch_id == make.BATCH
+    with pytest.raises(ContractViolation, match="deeper"):
+        read_content(legal.replace(b"[]", b"[[]]"))
+
+
+def test_many_flat_objects_are_not_deep() -> None:
+    assert len(read_associations(make.associations(essays=500)).data.associations) == 500
+
+
+def test_of_a_repeated_key_the_last_counts() -> None:
+    value = make.content().replace(b'"data":{', b'"data":{"text_storage_id":"first",')
+
+    assert read_content(value).data.text_storage_id == make.content_data()["text_storage_id"]
+
+
+def test_the_correlation_of_the_envelope_is_apart_from_that_in_data() -> None:
+    inner = "11111111-1111-4111-8111-111111111111"
+    envelope = read_content(make.content(correlation_id=inner))
+
+    assert envelope.correlation_id == UUID(make.told_id("correlation"))
+    assert envelope.data.correlation_id == UUID(inner)
+
+
+def test_ten_thousand_essays_are_a_legal_batch() -> None:
+    ids = [f"e{number}" for number in range(10_000)]
+
+    assert len(read_registration(make.registration(essays=ids)).data.essay_ids) == 10_000
+
+
+def test_a_newer_version_is_told_as_such_whatever_else_is_wrong() -> None:
+    with pytest.raises(ContractViolation) as refused:
+        read_content(make.envelope(topics.CONTENT_PROVISIONED, "other", schema_version=2))
+
+    assert refused.value.reason is DeadLetterReason.UNSUPPORTED_SCHEMA_VERSION
+
+
+def test_a_topic_that_is_none_of_ours_is_a_bug() -> None:
+    with pytest.raises(KeyError):
+        read("huleedu.lunch.menu.v1", make.content())

@@ -1,0 +1,208 @@
+"""The golden files are written by hand from the contract: what we read and write is what they hold, byte for byte."""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+import pytest
+from pydantic import TypeAdapter
+
+from els_stream.events import decoder, outbound, outbound_facade, topics
+from els_stream.events.dead_letter_reasons import DeadLetterReason
+from els_stream.events.inbound import BatchEssaysRegistered, EssayValidationFailedV1
+from els_stream.events.outbound_facade import FailedSlot, Occasion, OutboundEvent
+from els_stream.events.records import RawRecord
+
+WRITERS: Final[Mapping[str, TypeAdapter[Any]]] = {
+    topics.BATCH_REGISTERED: TypeAdapter(decoder.Registration),
+    topics.CONTENT_PROVISIONED: TypeAdapter(decoder.Content),
+    topics.VALIDATION_FAILED: TypeAdapter(decoder.Failure),
+    topics.ASSOCIATIONS_CONFIRMED: TypeAdapter(decoder.Associations),
+}
+GOLDEN: Final = Path(__file__).parents[2] / "golden"
+TRACE: Final = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+OCCASION: Final = Occasion(
+    batch_id="0b7f2f3e-6f0e-4c1e-9c39-1a2b3c4d5e6f",
+    correlation_id=UUID("7d9f0c0a-1b2c-4d3e-8f40-51627384a5b6"),
+    now=datetime(2026, 1, 31, 12, 0, tzinfo=UTC),
+)
+ESSAYS: Final = [("essay-003", "text-009"), ("essay-001", "text-001")]
+
+
+def golden(name: str) -> bytes:
+    return (GOLDEN / f"{name}.json").read_bytes().removesuffix(b"\n")
+
+
+def golden_registration() -> BatchEssaysRegistered:
+    return decoder.read_registration(golden("batch_essays_registered")).data
+
+
+def golden_failure() -> EssayValidationFailedV1:
+    return decoder.read_failure(golden("essay_validation_failed")).data
+
+
+def failed_slot() -> FailedSlot:
+    failure = golden_failure()
+    assert failure.timestamp is not None
+    return FailedSlot(
+        essay_id="essay-002",
+        file_name=failure.original_file_name,
+        error_code=failure.validation_error_code,
+        error_detail=failure.validation_error_detail,
+        failed_at=failure.timestamp,
+    )
+
+
+def slot_assigned() -> OutboundEvent:
+    return outbound_facade.slot_assigned(
+        Occasion(
+            batch_id=OCCASION.batch_id, correlation_id=OCCASION.correlation_id, now=OCCASION.now, traceparent=TRACE
+        ),
+        essay_id="essay-001",
+        file_upload_id="upload-001",
+        text_storage_id="text-001",
+        original_file_name='Varför surströmming är ett "vapen".docx',
+    )
+
+
+def excess_content() -> OutboundEvent:
+    return outbound_facade.excess_content(
+        OCCASION, text_storage_id="text-004", original_file_name="One Essay Too Many.docx"
+    )
+
+
+def provisioning_completed() -> OutboundEvent:
+    return outbound_facade.provisioning_completed(
+        OCCASION, essays=ESSAYS, expected_count=3, course_code="SV2", user_id="ms-frizzle"
+    )
+
+
+def essays_ready() -> OutboundEvent:
+    prompt = golden_registration().student_prompt_ref
+    return outbound_facade.essays_ready(OCCASION, essays=ESSAYS, course_code="SV2", student_prompt_ref=prompt)
+
+
+def validation_errors() -> OutboundEvent:
+    return outbound_facade.validation_errors(OCCASION, [failed_slot()], provisioned_count=2)
+
+
+def readiness_timeout() -> OutboundEvent:
+    return outbound_facade.readiness_timeout(
+        OCCASION, essays=ESSAYS, missing_essay_ids=["essay-002"], expected_count=3, timeout_duration_seconds=259_200
+    )
+
+
+SENT: Final[dict[str, tuple[Callable[[], OutboundEvent], type[outbound.Outgoing]]]] = {
+    "essay_slot_assigned": (slot_assigned, outbound.OutgoingEnvelope[outbound.EssaySlotAssignedV1]),
+    "excess_content_provisioned": (excess_content, outbound.OutgoingEnvelope[outbound.ExcessContentProvisionedV1]),
+    "batch_content_provisioning_completed": (
+        provisioning_completed,
+        outbound.OutgoingEnvelope[outbound.BatchContentProvisioningCompletedV1],
+    ),
+    "batch_essays_ready": (essays_ready, outbound.OutgoingEnvelope[outbound.BatchEssaysReady]),
+    "batch_validation_errors": (validation_errors, outbound.OutgoingEnvelope[outbound.BatchValidationErrorsV1]),
+    "batch_readiness_timeout": (readiness_timeout, outbound.OutgoingEnvelope[outbound.BatchReadinessTimeout]),
+}
+RECEIVED: Final = {
+    "batch_essays_registered": topics.BATCH_REGISTERED,
+    "essay_content_provisioned": topics.CONTENT_PROVISIONED,
+    "essay_validation_failed": topics.VALIDATION_FAILED,
+    "student_associations_confirmed": topics.ASSOCIATIONS_CONFIRMED,
+}
+
+
+@pytest.mark.parametrize("name", RECEIVED)
+def test_an_incoming_event_is_read_and_written_byte_for_byte(name: str) -> None:
+    envelope = decoder.read(RECEIVED[name], golden(name))
+
+    assert WRITERS[RECEIVED[name]].dump_json(envelope) == golden(name)
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_a_builder_writes_the_golden_bytes(name: str) -> None:
+    build, _ = SENT[name]
+
+    assert build().value == golden(name)
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_the_model_of_an_outgoing_event_reads_and_writes_the_golden_bytes(name: str) -> None:
+    _, model = SENT[name]
+
+    assert model.model_validate_json(golden(name)).model_dump_json().encode() == golden(name)
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_an_outgoing_event_has_no_field_beyond_the_contract(name: str) -> None:
+    _, model = SENT[name]
+
+    for place in _objects(json.loads(golden(name)), free={"details", "error_info", "error_categories", "references"}):
+        whole = json.loads(golden(name))
+        node = whole
+        for step in place:
+            node = node[step]
+        node["one_more"] = None
+        # `metadata` of the envelope is a map of strings, so there a stray null is refused by its type.
+        with pytest.raises(ValueError, match="one_more"):
+            model.model_validate_json(json.dumps(whole))
+
+
+@pytest.mark.parametrize("name", SENT)
+def test_headers_tell_the_event_without_its_value(name: str) -> None:
+    build, _ = SENT[name]
+    event = build()
+    told = json.loads(golden(name))
+    headers = {header: content.decode() for header, content in event.headers}
+
+    assert len(headers) == len(event.headers)
+    assert headers.pop("traceparent", None) == (told["metadata"] or {}).get("traceparent")
+    assert headers == {
+        "event_id": told["event_id"],
+        "event_type": event.topic,
+        "correlation_id": told["correlation_id"],
+        "ce_id": told["event_id"],
+        "ce_type": event.topic,
+        "ce_source": "essay-lifecycle-service",
+        "ce_subject": OCCASION.batch_id,
+        "ce_time": "2026-01-31T12:00:00.000000Z",
+        "ce_specversion": "1.0",
+    }
+    assert event.key == OCCASION.batch_id.encode()
+    assert event.event_id == UUID(told["event_id"])
+    assert event.topic == told["event_type"]
+
+
+def test_a_dead_letter_is_the_original_with_where_and_why() -> None:
+    content = topics.CONTENT_PROVISIONED
+    headers = (("traceparent", TRACE.encode()), ("ce_id", b"the-senders-own"))
+    record = RawRecord(content, 3, 1729, 1769860800000, b"class 9b", b"Dear Sir or Madam,", headers)
+    event = outbound_facade.dead_letter(record, DeadLetterReason.NOT_JSON, "not JSON at character 0")
+    described = {
+        "key": (event.key or b"").decode(),
+        "value": (event.value or b"").decode(),
+        "headers": [[name, told.decode()] for name, told in event.headers],
+    }
+
+    assert json.dumps(described, ensure_ascii=False, separators=(",", ":")).encode() == golden("dead_letter")
+
+
+def test_every_event_of_the_contract_has_a_golden_file() -> None:
+    names = {path.stem for path in GOLDEN.glob("*.json")}
+
+    assert names == {*SENT, *RECEIVED, "dead_letter"}
+    assert {build().topic for build, _ in SENT.values()} == set(topics.OUTPUT_TOPICS)
+    assert set(RECEIVED.values()) == set(topics.INPUT_TOPICS)
+
+
+def _objects(node: object, free: set[str], place: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Where the objects of fixed shape are."""
+    if isinstance(node, dict):
+        inside = [_objects(below, free, (*place, name)) for name, below in node.items() if name not in free]
+        return [place, *(found for some in inside for found in some)]
+    if isinstance(node, list):
+        inside = [_objects(below, free, (*place, number)) for number, below in enumerate(node)]
+        return [found for some in inside for found in some]
+    return []

@@ -1,0 +1,112 @@
+"""Lines that machines read, from whatever library; nothing that a student wrote, nor who it was."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from els_stream.observability.logging import Style, configure_logging
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name in ("aiokafka", "alembic", "asyncio", "faust", "mode", "sqlalchemy"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+
+
+def test_line_is_one_json_object_with_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", "json")
+
+    structlog.get_logger("els_stream.agents").info("slot assigned", batch_id="b-1", attempt=2)
+
+    (line,) = lines(capsys)
+    assert {"event": "slot assigned", "level": "info", "batch_id": "b-1", "attempt": 2}.items() <= line.items()
+    assert line["logger"] == "els_stream.agents"
+    assert line["timestamp"].endswith("Z")
+
+
+def test_on_a_terminal_lines_are_for_people_and_elsewhere_for_machines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    for terminal in (True, False):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
+        configure_logging("info", "auto")
+        structlog.get_logger("els_stream").info("handled", records=3)
+        written.append(capsys.readouterr().err)
+
+    assert ["handled" in line for line in written] == [True, True]
+    assert [line.startswith("{") for line in written] == [False, True]
+
+
+def test_libraries_log_in_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", "json")
+
+    logging.getLogger("faust.worker").warning("partition %d is late", 3)
+
+    (line,) = lines(capsys)
+    assert line["event"] == "partition 3 is late"
+    assert line["logger"] == "faust.worker"
+
+
+def test_libraries_chat_only_when_debugging(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", "json")
+    logging.getLogger("aiokafka.consumer").info("joined")
+    assert lines(capsys) == []
+
+    configure_logging("debug", "json")
+    logging.getLogger("aiokafka.consumer").info("joined")
+    assert [line["event"] for line in lines(capsys)] == ["joined"]
+
+
+def test_level_below_the_setting_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("warning", "json")
+
+    structlog.get_logger("els_stream").info("too small to mention")
+
+    assert lines(capsys) == []
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_what_a_student_wrote_is_left_out_of_fields(style: Style, capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", style)
+
+    structlog.get_logger("els_stream").info("read", text="My summer, by Astrid", original_file_name="astrid.docx")
+    logging.getLogger("mode").warning("read", extra={"value": "My summer, by Astrid"})
+
+    written = capsys.readouterr().err
+    assert "strid" not in written
+    assert written.count("[private]") == 3
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_data_that_a_database_quotes_is_left_out_of_tracebacks(
+    style: Style, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logging("info", style)
+    cause = RuntimeError("duplicate key\nDETAIL:  Failing row contains (Astrid,\nsecond line of Astrid).")
+    wrapped = RuntimeError("(IntegrityError)\n[SQL: INSERT]\n[parameters: ('Astrid',)]\n(Background on this error)")
+    wrapped.__cause__ = cause
+
+    logging.getLogger("faust").error("agent failed", exc_info=wrapped)
+
+    written = capsys.readouterr().err
+    assert "Astrid" not in written
+    assert "duplicate key" in written
+    assert "IntegrityError" in written

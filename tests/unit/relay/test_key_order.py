@@ -1,0 +1,90 @@
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from els_stream.queries.outbox import HeldRow, WaitingRow
+from els_stream.relay.key_order import Acked, Outcome, Refused, Unanswered, Unsent, Waves
+
+OUTCOMES: tuple[Outcome, ...] = (Acked(), Unsent(), Refused("too large"), Unanswered("gone"))
+
+
+def waiting(order_key: str, position: int, topic: str) -> WaitingRow:
+    return WaitingRow(0, order_key, UUID(int=position), topic, order_key.encode(), b"{}", b"[]", 0)
+
+
+def rows_of(*told: tuple[str, str]) -> list[WaitingRow]:
+    return [waiting(key, position, topic) for position, (key, topic) in enumerate(told)]
+
+
+def test_neighbours_on_one_topic_go_together() -> None:
+    rows = rows_of(("9b", "assigned"), ("9b", "assigned"), ("9b", "completed"), ("9b", "assigned"))
+
+    assert Waves(rows).runs() == [rows[:2]]
+
+
+def test_the_next_topic_comes_after_the_last_ack_of_the_one_before() -> None:
+    rows = rows_of(("9b", "assigned"), ("9b", "assigned"), ("9b", "completed"))
+    waves = Waves(rows)
+
+    waves.settle([(rows[0], Acked())])
+    after_one = waves.runs()
+    waves.settle([(rows[1], Acked())])
+
+    assert after_one == [[rows[1]]]
+    assert waves.runs() == [[rows[2]]]
+
+
+def test_keys_do_not_wait_for_one_another() -> None:
+    rows = rows_of(("9b", "assigned"), ("8a", "completed"), ("9b", "completed"))
+
+    assert Waves(rows).runs() == [[rows[0]], [rows[1]]]
+
+
+def test_two_record_keys_are_two_partitions_and_so_two_runs() -> None:
+    one, other = rows_of(("9b", "assigned"), ("9b", "assigned"))
+    moved = WaitingRow(0, "9b", other.event_id, "assigned", b"elsewhere", b"{}", b"[]", 0)
+
+    assert Waves([one, moved]).runs() == [[one]]
+
+
+def test_a_refused_row_ends_its_key_and_no_other() -> None:
+    rows = rows_of(("9b", "assigned"), ("8a", "assigned"), ("9b", "completed"), ("8a", "completed"))
+    waves = Waves(rows)
+
+    waves.settle([(rows[0], Refused("too large")), (rows[1], Acked())])
+
+    assert waves.runs() == [[rows[3]]]
+    assert (waves.acked, waves.refused) == ([rows[1]], [HeldRow(rows[0], "too large")])
+
+
+def test_an_ack_that_overtakes_a_row_of_its_key_is_a_bug_that_is_raised() -> None:
+    rows = rows_of(("9b", "assigned"), ("9b", "assigned"))
+
+    with pytest.raises(AssertionError, match="overtook"):
+        Waves(rows).settle([(rows[1], Acked())])
+
+
+@given(
+    told=st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["assigned", "completed", "ready"])), max_size=30),
+    data=st.data(),
+)
+def test_however_a_pass_goes_rows_are_acked_in_order_and_each_once(
+    told: list[tuple[str, str]], data: st.DataObject
+) -> None:
+    rows = rows_of(*told)
+    waves = Waves(rows)
+    for _ in range(200):
+        runs = waves.runs()
+        if not runs:
+            break
+        for run in runs:
+            acked = data.draw(st.integers(0, len(run)))
+            waves.settle((row, Acked()) for row in run[:acked])
+            if acked < len(run):
+                waves.settle([(run[acked], data.draw(st.sampled_from(OUTCOMES[1:])))])
+
+    for key in "abcd":
+        ids = [row.event_id for row in waves.acked if row.order_key == key]
+        assert ids == [row.event_id for row in rows if row.order_key == key][: len(ids)]

@@ -1,0 +1,101 @@
+"""Who is answered: by address, token and origin."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from els_stream.config.settings import Settings
+from els_stream.errors import ConfigurationError
+from els_stream.web.auth import Access, Call
+from els_stream.web.problems import Problem
+
+TOKEN = "a-token-of-enough-length"
+HERE = "127.0.0.1:6066"
+
+
+def asked(access: Access, method: str = "GET", path: str = "/api/status", host: str = HERE, **headers: str) -> int:
+    try:
+        access.check(Call(method, path, host, {name.replace("_", "-"): value for name, value in headers.items()}))
+    except Problem as problem:
+        return int(problem.status)
+    return 200
+
+
+def basic(password: str) -> str:
+    return "Basic " + base64.b64encode(f"anybody:{password}".encode()).decode()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.8.8"])
+def test_loopback_needs_no_token(host: str) -> None:
+    assert asked(Access.of(Settings(web_host=host))) == 200
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "::", "10.0.0.7", "els.example", "localhost.example"])
+def test_a_worker_beyond_loopback_does_not_start_without_a_token(host: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"set ELS_WEB_TOKEN"):
+        Access.of(Settings(web_host=host))
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:6066", 200),
+        ("localhost", 200),
+        ("[::1]:8080", 200),
+        ("els.localhost:6066", 200),
+        ("evil.example:6066", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("", 421),
+        ("[", 421),
+    ],
+)
+def test_a_name_that_was_rebound_to_loopback_is_not_answered(host: str, status: int) -> None:
+    assert asked(Access(None), host=host) == status
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
+def test_probes_and_metrics_are_open_to_everybody(path: str) -> None:
+    assert asked(Access(TOKEN), path=path, host="els.example") == 200
+    assert asked(Access(None), path=path, host="els.example") == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/page/main.js", "/api/status", "/livez/", "/nothing"])
+@pytest.mark.parametrize(
+    "header",
+    ["", "Bearer", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", TOKEN, f"Token {TOKEN}", basic("no"), "Basic %"],
+)
+def test_everything_else_needs_the_token(path: str, header: str) -> None:
+    assert asked(Access(TOKEN), path=path, Authorization=header) == 401
+
+
+@pytest.mark.parametrize("header", [f"Bearer {TOKEN}", f"bearer {TOKEN}", basic(TOKEN)])
+def test_the_token_opens_under_any_host(header: str) -> None:
+    assert asked(Access(TOKEN), host="els.example", Authorization=header) == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 403),
+        ({"Origin": f"http://{HERE}"}, 200),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": f"http://{HERE}"}, 200),
+        ({"Origin": "http://localhost:6067"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site", "Origin": f"http://{HERE}"}, 403),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://evil.example"}, 403),
+        ({"Sec-Fetch-Site": "none"}, 403),
+    ],
+)
+def test_changes_are_taken_from_the_page_itself_only(headers: dict[str, str], status: int) -> None:
+    assert asked(Access(None), "POST", **headers) == status
+    # What a browser sends by itself once it knows the password is no consent.
+    assert asked(Access(TOKEN), "POST", **headers, Authorization=basic(TOKEN)) == status
+
+
+def test_changes_are_taken_with_the_token_as_bearer() -> None:
+    assert asked(Access(TOKEN), "POST", Authorization=f"Bearer {TOKEN}") == 200
+    assert asked(Access(None), "POST", Authorization=f"Bearer {TOKEN}") == 403
