@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from els_stream.consumer.service import Intake
-from els_stream.handlers.event_handler import Handler
+from els_stream.consumer.service import ConsumerService
+from els_stream.handlers.event_handler import DomainHandler
 
 
-async def assign_content(intake: Intake, handlers: Mapping[str, Handler]) -> None:
+async def assign_content(intake: ConsumerService, handlers: Mapping[str, DomainHandler]) -> None:
     """Unreadable or refused: dead letter. Servers away: retried in place. Unforeseen: one by one, then held."""
     await intake.run(handlers["assign_content"])

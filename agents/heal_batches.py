@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from els_stream.maintenance.scheduler import Progress, TimerName, Timers
+from els_stream.maintenance.scheduler import StepResult, TimerName, Timers
 
 
 async def heal_batches(timers: Timers) -> None:
     """A slow walk over all trackers. Each heal is told loudly; what can't be healed is told at each walk."""
     sweep = timers.policy.sweep
 
-    async def step(conn: AsyncConnection) -> Progress:
+    async def step(conn: AsyncConnection) -> StepResult:
         swept = await sweep.step(conn)
-        return Progress(swept.healed, more=swept.more)
+        return StepResult(swept.healed, more=swept.more)
 
     await timers.run(TimerName.HEAL_BATCHES, timers.policy.sweep_seconds, step)

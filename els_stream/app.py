@@ -24,18 +24,18 @@ from yarl import URL
 from els_stream import web
 from els_stream.backoff import Backoff
 from els_stream.config.settings import Settings, load_settings
-from els_stream.consumer.batch_loop import RunLimits
-from els_stream.consumer.faust_app import Companion, ElsApp, ElsWorker
-from els_stream.consumer.partition_buffers import LaneLimits
-from els_stream.consumer.service import Intake, IntakeOptions
+from els_stream.consumer.batch_loop import MicroBatchLimits
+from els_stream.consumer.faust_app import BackgroundService, ElsApp, ElsWorker
+from els_stream.consumer.partition_buffers import BufferLimits
+from els_stream.consumer.service import ConsumerOptions, ConsumerService
 from els_stream.db.engine import create_engine, limits_of, use_of
 from els_stream.db.startup import wait_for_database
 from els_stream.embedded.discovery import resolve
 from els_stream.embedded.servers import register_web
 from els_stream.errors import ElsError
 from els_stream.handlers.dead_letters import bury
-from els_stream.handlers.event_handler import Handler
-from els_stream.handlers.recount import Heals
+from els_stream.handlers.event_handler import DomainHandler
+from els_stream.handlers.recount import RepairCounts
 from els_stream.handlers.registry import make_handlers, policy_of
 from els_stream.kafka.consumer_group import ConsumerGroup
 from els_stream.maintenance.replays import Replays
@@ -46,7 +46,7 @@ from els_stream.observability.record_log import remark
 from els_stream.observability.tracing import Tracing
 from els_stream.relay.factory import create_relay_engine, make_relay
 
-Agent: TypeAlias = Callable[[Intake, Mapping[str, Handler]], Awaitable[None]]
+Agent: TypeAlias = Callable[[ConsumerService, Mapping[str, DomainHandler]], Awaitable[None]]
 
 Timer: TypeAlias = Callable[[Timers], Awaitable[None]]
 
@@ -57,27 +57,27 @@ FAUST_WEB_PORT: Final = 6066
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Workload:
     """What a worker does: a handler and an agent for each name, and what runs by the clock; tests bring their own."""
 
-    handlers: Mapping[str, Handler]
+    handlers: Mapping[str, DomainHandler]
     agents: Mapping[str, Agent]
     timers: Sequence[Timer] = ()
-    heals: Heals = field(default_factory=Heals)
+    heals: RepairCounts = field(default_factory=RepairCounts)
 
 
-def service_work(settings: Settings) -> Work:
+def service_work(settings: Settings) -> Workload:
     """The agents by the list above: Faust's autodiscovery would only log one that can't be imported."""
-    heals = Heals()
+    heals = RepairCounts()
     handlers = make_handlers(policy_of(settings, heals))
     agents: dict[str, Agent] = {name: getattr(importlib.import_module(f"agents.{name}"), name) for name in AGENTS}
     if agents.keys() != handlers.keys():
         raise RuntimeError(f"agents {sorted(agents)} are not those of the handlers {sorted(handlers)}")
     timers: list[Timer] = [getattr(importlib.import_module(f"agents.{name}"), name) for name in TimerName]
-    return Work(handlers, agents, timers, heals)
+    return Workload(handlers, agents, timers, heals)
 
 
-def build(settings: Settings, work: Work, *, announce: Callable[[str], None]) -> ElsApp:
+def build(settings: Settings, work: Workload, *, announce: Callable[[str], None]) -> ElsApp:
     """`announce` is told the web server's address, once it listens. Opens no connection."""
     engine = create_engine(settings.database, limits_of(settings), pool_size=settings.pool_size, name="els worker")
     topics = {handler.name: handler.topic for handler in work.handlers.values()}
@@ -87,10 +87,10 @@ def build(settings: Settings, work: Work, *, announce: Callable[[str], None]) ->
     relay_engine = create_relay_engine(settings)
     relay = make_relay(settings, relay_engine, tracing.of_acks(metrics.acked))
     begin = partial(relay.begin, engine) if settings.relay_enabled else engine.begin
-    intake = Intake(engine, begin, intake_options(settings), bury, metrics, remark)
+    intake = ConsumerService(engine, begin, intake_options(settings), bury, metrics, remark)
     names = [settings.topic_prefix + topic for topic in topics.values()]
     group = ConsumerGroup(settings.broker, settings.consumer_group, names)
-    watch = web.Watch(engine, group, metrics, figures_seconds=settings.figures_interval_seconds)
+    watch = web.HealthPoller(engine, group, metrics, figures_seconds=settings.figures_interval_seconds)
     timers = Timers(engine, timer_policy(settings, work.heals, lambda: group.partitions), metrics)
 
     app = ElsApp(**faust_options(settings))
@@ -98,14 +98,14 @@ def build(settings: Settings, work: Work, *, announce: Callable[[str], None]) ->
     app.prepare = partial(wait_for_database, engine)
     app.announce = announce
     app.any_web_port = settings.web_port == 0
-    app.around = [Companion(tasks=(), stop=end) for end in (engine.dispose, relay_engine.dispose, tracing.stop)]
+    app.around = [BackgroundService(tasks=(), stop=end) for end in (engine.dispose, relay_engine.dispose, tracing.stop)]
     app.beside = [
-        Companion(tasks=(intake.keep_noting_what_is_caught_up, intake.keep_asking_for_ends), stop=nothing),
-        Companion(tasks=(watch.start,), stop=watch.stop),
-        Companion(tasks=[partial(timer, timers) for timer in work.timers], stop=nothing),
+        BackgroundService(tasks=(intake.keep_noting_what_is_caught_up, intake.keep_asking_for_ends), stop=nothing),
+        BackgroundService(tasks=(watch.start,), stop=watch.stop),
+        BackgroundService(tasks=[partial(timer, timers) for timer in work.timers], stop=nothing),
     ]
     if settings.relay_enabled:
-        app.beside = [*app.beside, Companion(tasks=(relay.start,), stop=relay.stop)]
+        app.beside = [*app.beside, BackgroundService(tasks=(relay.start,), stop=relay.stop)]
         metrics.watch_relay(relay.status)
         metrics.watch_pool("relay", partial(use_of, relay_engine))
     subscribe(app, work, settings.topic_prefix)
@@ -114,15 +114,17 @@ def build(settings: Settings, work: Work, *, announce: Callable[[str], None]) ->
     metrics.watch_pool("worker", partial(use_of, engine))
     metrics.watch_heals(work.heals.counts)
     health = web.Health(intake.state, watch, lambda: relay.status().troubles, settings.stalled_after_seconds)
-    sources = web.Sources(health, watch, intake.state, lambda: relay.status() if settings.relay_enabled else None)
-    site = web.Site(settings, sources, partial(Replays.of, settings, work.handlers.values()))
+    sources = web.DashboardSources(
+        health, watch, intake.state, lambda: relay.status() if settings.relay_enabled else None
+    )
+    site = web.Dashboard(settings, sources, partial(Replays.of, settings, work.handlers.values()))
     app.extend_web = site.extend
-    app.beside = [*app.beside, Companion(tasks=(site.start,), stop=site.stop)]
+    app.beside = [*app.beside, BackgroundService(tasks=(site.start,), stop=site.stop)]
     web.register(app, health, metrics)
     return app
 
 
-def subscribe(app: ElsApp, work: Work, topic_prefix: str) -> None:
+def subscribe(app: ElsApp, work: Workload, topic_prefix: str) -> None:
     """As any Faust agents; what they iterate is the lane, not the stream."""
     for name, agent in work.agents.items():
         topic = app.topic(
@@ -135,7 +137,7 @@ def subscribe(app: ElsApp, work: Work, topic_prefix: str) -> None:
         app.agent(topic, name=name, concurrency=1)(_body(app, agent, work.handlers))
 
 
-def _body(app: ElsApp, agent: Agent, handlers: Mapping[str, Handler]) -> Callable[[Any], Awaitable[None]]:
+def _body(app: ElsApp, agent: Agent, handlers: Mapping[str, DomainHandler]) -> Callable[[Any], Awaitable[None]]:
     async def body(_: faust.Stream[bytes]) -> None:
         await agent(app.intake, handlers)
 
@@ -146,12 +148,12 @@ async def nothing() -> None:
     return
 
 
-def intake_options(settings: Settings) -> IntakeOptions:
-    return IntakeOptions(
+def intake_options(settings: Settings) -> ConsumerOptions:
+    return ConsumerOptions(
         consumer_group=settings.consumer_group,
         topic_prefix=settings.topic_prefix,
-        lane=LaneLimits(settings.lane_records, settings.lane_bytes),
-        micro_batch=RunLimits(
+        lane=BufferLimits(settings.lane_records, settings.lane_bytes),
+        micro_batch=MicroBatchLimits(
             settings.micro_batch_records, settings.micro_batch_bytes, settings.transactions_in_flight
         ),
         backoff=Backoff(settings.retry_initial_seconds, settings.retry_max_seconds),

@@ -19,7 +19,7 @@ EXIT_CODE: Final = 86
 
 
 @unique
-class CrashPoint(StrEnum):
+class Failpoint(StrEnum):
     AFTER_ADOPT = "after_adopt"  # the ledger has its first rows, nothing was fetched
     AFTER_CLAIM = "after_claim"  # slots are taken, nothing is told of them
     AFTER_PARKING = "after_parking"
@@ -30,10 +30,10 @@ class CrashPoint(StrEnum):
     AFTER_SEND = "after_send"  # the broker has acked, the outbox rows are there still
 
 
-Reach = Callable[[CrashPoint], None]
+Reach = Callable[[Failpoint], None]
 
 
-def pass_by(_: CrashPoint) -> None:
+def pass_by(_: Failpoint) -> None:
     """What production does at every point."""
 
 
@@ -42,9 +42,9 @@ def armed(environ: Mapping[str, str]) -> Reach:
     if environ.get(CONFIRMATION) != CONFIRMED or PLACE not in environ:
         return pass_by
     name, _, passes = environ[PLACE].partition(":")
-    point, left = CrashPoint(name), iter(range(int(passes or 0)))
+    point, left = Failpoint(name), iter(range(int(passes or 0)))
 
-    def reach_armed(reached: CrashPoint) -> None:
+    def reach_armed(reached: Failpoint) -> None:
         if reached is point and next(left, None) is None:
             sys.stderr.write(f"els: crash point {point}\n")
             sys.stderr.flush()

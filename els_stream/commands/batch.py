@@ -12,12 +12,12 @@ from rich.table import Table
 from els_stream.commands.database_access import snapshot
 from els_stream.commands.exit_codes import exit_codes
 from els_stream.config.settings import Settings, load_settings
-from els_stream.domain.published_events import Sending, told_events
+from els_stream.domain.published_events import DeliveryState, told_events
 from els_stream.domain.waiting import is_stuck, waits_for
 from els_stream.embedded.discovery import resolve
 from els_stream.errors import ServersUnavailable
 from els_stream.printable import plain
-from els_stream.queries.batch_detail import BatchStory, read_story
+from els_stream.queries.batch_detail import BatchDetail, read_story
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,12 +64,12 @@ def batch(*, batch_id: str, as_json: bool) -> None:
         context.exit(STUCK)
 
 
-async def _read(settings: Settings, batch_id: str) -> BatchStory | None:
+async def _read(settings: Settings, batch_id: str) -> BatchDetail | None:
     async with snapshot(settings) as conn:
         return await read_story(conn, batch_id)
 
 
-def _as_json(story: BatchStory) -> dict[str, object]:
+def _as_json(story: BatchDetail) -> dict[str, object]:
     return {
         "waits_for": waits_for(story),
         "stuck": is_stuck(story),
@@ -78,7 +78,7 @@ def _as_json(story: BatchStory) -> dict[str, object]:
     }
 
 
-def _print(story: BatchStory) -> None:
+def _print(story: BatchDetail) -> None:
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console = Console(highlight=False, markup=False, width=PLAIN_WIDTH)
@@ -98,7 +98,7 @@ def _print(story: BatchStory) -> None:
             console.print(table)
 
 
-def _history(story: BatchStory) -> Iterator[tuple[str, str]]:
+def _history(story: BatchDetail) -> Iterator[tuple[str, str]]:
     dated = [
         *((kind.since, f"{kind.events} {kind.kind} parked since") for kind in story.parked),
         (story.registered_at, "registered"),
@@ -118,14 +118,14 @@ def _held(essay_id: str, text_storage_id: str | None) -> str:
     return f"{essay_id} holds {text_storage_id}" if text_storage_id else f"{essay_id} consumed by a validation failure"
 
 
-def _events(story: BatchStory) -> Iterator[tuple[str, str, str]]:
+def _events(story: BatchDetail) -> Iterator[tuple[str, str, str]]:
     held = {event.event_id: f": {event.attempts} tries, {event.last_error}" for event in story.waiting}
     for event in told_events(story):
-        why = held[event.event_id] if event.sending is Sending.HELD else ""
+        why = held[event.event_id] if event.sending is DeliveryState.HELD else ""
         yield _time(event.at), plain(f"{event.topic} {event.subject}".rstrip()), plain(f"{event.sending}{why}")
 
 
-def _letters(story: BatchStory) -> Iterator[tuple[str, str, str]]:
+def _letters(story: BatchDetail) -> Iterator[tuple[str, str, str]]:
     for letter in story.dead_letters:
         yield f"{letter.id}, {letter.state}", letter.place, plain(f"{letter.reason}: {letter.message}")
 

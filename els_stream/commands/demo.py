@@ -6,7 +6,7 @@ import click
 
 from els_stream.commands.exit_codes import exit_codes
 from els_stream.config.settings import load_settings
-from els_stream.demo.console import Screen
+from els_stream.demo.console import DemoConsole
 from els_stream.demo.run import demo as perform
 from els_stream.demo.traffic import LARGEST, Mix, make_traffic, with_a_lie
 
@@ -32,4 +32,4 @@ def demo(*, seed: int, batches: int, largest: int, lie: bool) -> None:
     Example: els demo --batches 400 --seed 7
     """
     traffic = make_traffic(seed, batches, largest, Mix(overdue=True))
-    asyncio.run(perform(load_settings(), with_a_lie(traffic) if lie else traffic, Screen()))
+    asyncio.run(perform(load_settings(), with_a_lie(traffic) if lie else traffic, DemoConsole()))

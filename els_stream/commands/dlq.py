@@ -23,7 +23,7 @@ from els_stream.maintenance.replay import Accepted, FailedAgain, NotReplayable, 
 from els_stream.maintenance.replays import Replays
 from els_stream.printable import plain
 from els_stream.queries import dead_letter_admin
-from els_stream.queries.dead_letter_admin import Choice, Letter, WholeLetter
+from els_stream.queries.dead_letter_admin import DeadLetterRecord, DeadLetterSelection, DeadLetterSummary
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -50,7 +50,7 @@ def dlq() -> None:
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
 @click.option("--before", type=int, help="The next page: the last id of this one.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for scripts.")
-def list_letters(*, state: str, limit: int, before: int | None, as_json: bool, chosen: Choice) -> None:
+def list_letters(*, state: str, limit: int, before: int | None, as_json: bool, chosen: DeadLetterSelection) -> None:
     """The newest first.
 
     Example: els dlq list --reason unknown_essay --younger-than 7d
@@ -89,7 +89,9 @@ def show(*, letter_id: int, as_json: bool) -> None:
 @filters
 @click.option("--all", "everything", is_flag=True, help="All that are open.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for scripts.")
-def replay_letters(*, letter_ids: tuple[int, ...], everything: bool, as_json: bool, chosen: Choice) -> None:
+def replay_letters(
+    *, letter_ids: tuple[int, ...], everything: bool, as_json: bool, chosen: DeadLetterSelection
+) -> None:
     """Hand records to their handlers again, in the order of their burial.
 
     Nothing is sent to the input topics. A record that fails again has another dead letter, linked to its first.
@@ -115,7 +117,13 @@ def replay_letters(*, letter_ids: tuple[int, ...], everything: bool, as_json: bo
 @click.option("--yes", is_flag=True, help="Really: their payload is removed for good.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
 def drop(  # one value per option
-    *, letter_ids: tuple[int, ...], everything: bool, because: str, yes: bool, as_json: bool, chosen: Choice
+    *,
+    letter_ids: tuple[int, ...],
+    everything: bool,
+    because: str,
+    yes: bool,
+    as_json: bool,
+    chosen: DeadLetterSelection,
 ) -> None:
     """Give dead letters up: the payload goes, a row with its size, hash and who dropped it stays.
 
@@ -137,23 +145,27 @@ def drop(  # one value per option
         click.echo(f"{count} dead letters dropped")
 
 
-def _need_a_choice(letter_ids: Sequence[int], chosen: Choice, *, everything: bool) -> None:
-    named = [bool(letter_ids), chosen != Choice(), everything]
+def _need_a_choice(letter_ids: Sequence[int], chosen: DeadLetterSelection, *, everything: bool) -> None:
+    named = [bool(letter_ids), chosen != DeadLetterSelection(), everything]
     if sum(named) != 1:
         raise click.UsageError("which ones? Name ids, or filters, or --all")
 
 
-async def _newest(settings: Settings, wanted: Choice, limit: int, before: int | None) -> list[Letter]:
+async def _newest(
+    settings: Settings, wanted: DeadLetterSelection, limit: int, before: int | None
+) -> list[DeadLetterSummary]:
     async with snapshot(settings) as conn:
         return await dead_letter_admin.newest(conn, wanted, limit, before)
 
 
-async def _read(settings: Settings, letter_id: int) -> WholeLetter | None:
+async def _read(settings: Settings, letter_id: int) -> DeadLetterRecord | None:
     async with snapshot(settings) as conn:
         return await dead_letter_admin.read(conn, letter_id)
 
 
-async def _replay(settings: Settings, named: Sequence[int], wanted: Choice, *, as_json: bool) -> Counter[str]:
+async def _replay(
+    settings: Settings, named: Sequence[int], wanted: DeadLetterSelection, *, as_json: bool
+) -> Counter[str]:
     handlers = make_handlers(policy_of(settings))
     outcomes: Counter[str] = Counter()
     async with writing(settings) as engine:
@@ -185,7 +197,9 @@ def _told(result: Replayed) -> tuple[str, str]:
             assert_never(result)
 
 
-async def _drop(settings: Settings, named: Sequence[int], wanted: Choice, *, note: str, really: bool) -> int:
+async def _drop(
+    settings: Settings, named: Sequence[int], wanted: DeadLetterSelection, *, note: str, really: bool
+) -> int:
     async with writing(settings) as engine:
         total, last = await _extent(engine, named, wanted)
         if not really:
@@ -197,14 +211,16 @@ async def _drop(settings: Settings, named: Sequence[int], wanted: Choice, *, not
         return dropped
 
 
-async def _extent(engine: AsyncEngine, named: Sequence[int], wanted: Choice) -> tuple[int, int]:
+async def _extent(engine: AsyncEngine, named: Sequence[int], wanted: DeadLetterSelection) -> tuple[int, int]:
     if named:
         return len(named), 0
     async with engine.connect() as conn:
         return await dead_letter_admin.extent(conn, wanted)
 
 
-async def _pages(engine: AsyncEngine, named: Sequence[int], wanted: Choice, last: int) -> AsyncIterator[Sequence[int]]:
+async def _pages(
+    engine: AsyncEngine, named: Sequence[int], wanted: DeadLetterSelection, last: int
+) -> AsyncIterator[Sequence[int]]:
     """Up to `last`, so that what fails again is not met a second time."""
     if named:
         yield sorted(set(named))

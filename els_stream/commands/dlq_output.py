@@ -14,10 +14,10 @@ from els_stream.printable import decoded, plain
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from els_stream.queries.dead_letter_admin import Letter, WholeLetter
+    from els_stream.queries.dead_letter_admin import DeadLetterRecord, DeadLetterSummary
 
 
-def table(found: Sequence[Letter]) -> Table:
+def table(found: Sequence[DeadLetterSummary]) -> Table:
     table = Table("id", "buried at", "state", "reason", "batch", "place", "bytes", box=None, pad_edge=False)
     for letter in found:
         table.add_row(
@@ -32,7 +32,7 @@ def table(found: Sequence[Letter]) -> Table:
     return table
 
 
-def print_whole(whole: WholeLetter) -> None:
+def print_whole(whole: DeadLetterRecord) -> None:
     letter = whole.letter
     facts = {**asdict(letter), "place": letter.place, "value_sha256": whole.value_sha256.hex()}
     for name, fact in facts.items():
@@ -46,7 +46,7 @@ def print_whole(whole: WholeLetter) -> None:
     click.echo("(no value)" if record.value is None else decoded(record.value))
 
 
-def as_json(whole: WholeLetter) -> dict[str, Any]:
+def as_json(whole: DeadLetterRecord) -> dict[str, Any]:
     record = whole.record
     return {
         **asdict(whole.letter),

@@ -18,7 +18,7 @@ from els_stream.errors import ServersUnavailable
 from els_stream.events.topics import INPUT_TOPICS
 from els_stream.kafka.log_offsets import read_logs, unread
 from els_stream.kafka.offsets import Partition
-from els_stream.queries.status_report import Aged, Overview, read_overview
+from els_stream.queries.status_report import CountWithAge, StatusReport, read_overview
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -52,7 +52,7 @@ def status(*, as_json: bool) -> None:
         click.echo(f"els: no lag is known: {trouble}", err=True)
 
 
-async def _ask(settings: Settings) -> tuple[Overview, str | None]:
+async def _ask(settings: Settings) -> tuple[StatusReport, str | None]:
     async with snapshot(settings) as conn:
         overview = await read_overview(conn, settings.consumer_group)
     positions = {Partition(place.topic, place.partition): place.next_offset for place in overview.ledger}
@@ -69,7 +69,7 @@ async def _lag(settings: Settings, positions: Mapping[Partition, int]) -> dict[P
     return await unread(settings.broker, logs, positions)
 
 
-def _batches(overview: Overview) -> Table:
+def _batches(overview: StatusReport) -> Table:
     table = _table("batches", "state", "batches", "slots", "filled", "failed", "free", "timed out", "conflicting")
     for row in overview.batches:
         counts = (row.batches, row.slots, row.filled, row.failed, row.free, row.timed_out, row.conflicting)
@@ -77,7 +77,7 @@ def _batches(overview: Overview) -> Table:
     return table
 
 
-def _aged(what: str, rows: Sequence[Aged]) -> Table:
+def _aged(what: str, rows: Sequence[CountWithAge]) -> Table:
     table = _table(what, "count", "oldest")
     for row in rows:
         table.add_row(row.name, str(row.count), _age(row.oldest_seconds))
@@ -86,7 +86,7 @@ def _aged(what: str, rows: Sequence[Aged]) -> Table:
     return table
 
 
-def _ledger(overview: Overview, prefix: str) -> Table:
+def _ledger(overview: StatusReport, prefix: str) -> Table:
     table = _table("handled", "partition", "next offset", "lag")
     for place in overview.ledger:
         lag = "?" if place.lag is None else str(place.lag)

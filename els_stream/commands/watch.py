@@ -17,7 +17,7 @@ from els_stream.embedded.discovery import resolve
 from els_stream.errors import ServersUnavailable
 
 if TYPE_CHECKING:
-    from els_stream.commands.watch_data import Looker
+    from els_stream.commands.watch_data import WatchClient
     from els_stream.config.settings import Settings
 
 # A pipe tells no size.
@@ -64,7 +64,7 @@ async def _live(settings: Settings, url: str | None, console: Console, every: fl
             await asyncio.gather(showing, return_exceptions=stop.is_set())
 
 
-async def _keep_showing(eyes: Looker, live: Live, every: float) -> None:
+async def _keep_showing(eyes: WatchClient, live: Live, every: float) -> None:
     """An outage is shown and waited for."""
     while True:
         seen = await eyes.look()

@@ -13,9 +13,9 @@ import aiohttp
 from els_stream.db.errors import DATABASE_ERRORS, classify
 from els_stream.embedded.servers import addresses
 from els_stream.queries.listing import BatchFilter, newest_batches
-from els_stream.queries.stats import Figures, read_figures
+from els_stream.queries.stats import Stats, read_figures
 from els_stream.web.auth import is_loopback
-from els_stream.web.history import Glances, Step
+from els_stream.web.history import Sample, StatsHistory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from els_stream.config.settings import Settings
-    from els_stream.queries.dashboard import Glance
+    from els_stream.queries.dashboard import DashboardSnapshot
     from els_stream.queries.listing import BatchLine
 
 READ_SECONDS: Final = 3.0
@@ -34,13 +34,13 @@ ANSWERED: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class WatchData:
     """`trouble` says why the database did not answer; what is here then is of before. `status` is a worker's own."""
 
-    figures: Figures | None
+    figures: Stats | None
     batches: Sequence[BatchLine]
-    glance: Glance | None
-    steps: Sequence[Step]
+    glance: DashboardSnapshot | None
+    steps: Sequence[Sample]
     url: str
     status: Mapping[str, Any] | None
     trouble: str | None
@@ -51,21 +51,21 @@ class Seen:
         return None if self.glance is None else self.glance.read_at
 
 
-class Looker:
+class WatchClient:
     def __init__(self, engine: AsyncEngine, group: str, url: str, http: aiohttp.ClientSession) -> None:
         self._engine = engine
         self._url = url
         self._http = http
-        self._figures: Figures | None = None
+        self._figures: Stats | None = None
         self._batches: Sequence[BatchLine] = ()
-        self._glances = Glances(engine, group, lambda: None if self._figures is None else (self._figures, 0.0))
+        self._glances = StatsHistory(engine, group, lambda: None if self._figures is None else (self._figures, 0.0))
 
-    async def look(self) -> Seen:
+    async def look(self) -> WatchData:
         trouble = await self._read()
         status = await self._ask("/api/status")
         history = None if status is None else await self._ask("/api/history")
         steps = list(self._glances.steps) if history is None else _steps(history)
-        return Seen(self._figures, self._batches, self._glances.last, steps, self._url, status, trouble)
+        return WatchData(self._figures, self._batches, self._glances.last, steps, self._url, status, trouble)
 
     async def _read(self) -> str | None:
         try:
@@ -87,13 +87,13 @@ class Looker:
 
 
 @asynccontextmanager
-async def looker(settings: Settings, engine: AsyncEngine, url: str | None) -> AsyncIterator[Looker]:
+async def looker(settings: Settings, engine: AsyncEngine, url: str | None) -> AsyncIterator[WatchClient]:
     """Asks the worker at `url`, else the one that settings or `els servers` know, with the token if there is one."""
     token = settings.web_token
     headers = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
     patience = aiohttp.ClientTimeout(total=ASK_SECONDS)
     async with aiohttp.ClientSession(headers=headers, timeout=patience) as http:
-        yield Looker(engine, settings.consumer_group, (url or where(settings)).rstrip("/"), http)
+        yield WatchClient(engine, settings.consumer_group, (url or where(settings)).rstrip("/"), http)
 
 
 def where(settings: Settings) -> str:
@@ -104,6 +104,6 @@ def where(settings: Settings) -> str:
     return f"http://[{host}]:{settings.web_port}" if ":" in host else f"http://{host}:{settings.web_port}"
 
 
-def _steps(history: Mapping[str, Any]) -> list[Step]:
+def _steps(history: Mapping[str, Any]) -> list[Sample]:
     names = ("intake_per_second", "completion_seconds", "outbox_oldest_seconds")
-    return [Step(*step) for step in zip(*(history[name] for name in names), strict=True)]
+    return [Sample(*step) for step in zip(*(history[name] for name in names), strict=True)]

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from els_stream.commands.watch_data import Seen
-    from els_stream.queries.dashboard import Glance
+    from els_stream.commands.watch_data import WatchData
+    from els_stream.queries.dashboard import DashboardSnapshot
     from els_stream.queries.listing import BatchLine
-    from els_stream.queries.stats import Figures
+    from els_stream.queries.stats import Stats
 
 BLOCKS: Final = "▁▂▃▄▅▆▇█"
 SPARK: Final = 36
@@ -38,7 +38,7 @@ COLOURS: Final = {"open": "cyan", "content_complete": "cyan", "completed": "gree
 UNITS: Final = ((172_800.0, 86_400, "days"), (7_200.0, 3_600, "h"), (120.0, 60, "min"))
 
 
-def frame(seen: Seen, height: int) -> RenderableType:
+def frame(seen: WatchData, height: int) -> RenderableType:
     """Fits `height` lines, unless that is less than a few batches need."""
     parts: list[RenderableType] = [_verdict(seen), ""]
     if seen.figures is not None:
@@ -49,7 +49,7 @@ def frame(seen: Seen, height: int) -> RenderableType:
     return Group(*parts)
 
 
-def _verdict(seen: Seen) -> Text:
+def _verdict(seen: WatchData) -> Text:
     line = Text("els_stream  ", style="bold")
     if seen.trouble is not None:
         age = "" if seen.figures is None else "; what you see is out of date"
@@ -64,7 +64,7 @@ def _verdict(seen: Seen) -> Text:
     return line.append(f"  {seen.url}: {worker['host']}, process {worker['pid']}", style="dim")
 
 
-def _tiles(figures: Figures, status: Mapping[str, object] | None) -> Table:
+def _tiles(figures: Stats, status: Mapping[str, object] | None) -> Table:
     parked, letters = sum(figures.parked.values()), sum(figures.dead_letters.values())
     tiles = (
         ("active batches", sum(figures.active.values()), _counts(figures.active)),
@@ -87,7 +87,7 @@ def _counts(counts: Mapping[str, int]) -> str:
     return " · ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items())
 
 
-def _outbox(figures: Figures) -> str:
+def _outbox(figures: Stats) -> str:
     if figures.outbox_held:
         return f"{figures.outbox_held} can't be sent"
     return f"oldest {duration(figures.outbox_oldest_seconds)}" if figures.outbox_rows else "everything is sent"
@@ -98,7 +98,7 @@ def _to_handle(status: Mapping[str, object] | None) -> str:
     return str(sum(part["records"] for part in lag)) if isinstance(lag, list) else "?"
 
 
-def _charts(seen: Seen) -> Table:
+def _charts(seen: WatchData) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     rows = (
         ("intake per second", [step.intake_per_second for step in seen.steps], "{:.1f}".format),
@@ -120,7 +120,7 @@ def spark(values: Sequence[float | None], width: int = SPARK) -> str:
     return "".join(BLOCKS[round(max(group) / highest * (len(BLOCKS) - 1))] if group else " " for group in groups)
 
 
-def _workings(seen: Seen, glance: Glance, now: datetime) -> Iterator[Text]:
+def _workings(seen: WatchData, glance: DashboardSnapshot, now: datetime) -> Iterator[Text]:
     relay = None if seen.status is None else seen.status["relay"]
     if relay is not None:
         yield _fact(

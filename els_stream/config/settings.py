@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from els_stream.config import setting_types as kinds
 from els_stream.config import urls
 from els_stream.config.settings_reference import Allowed, explain, unknown_variables, variable
-from els_stream.domain.claim_strategy import Inventory, Strategy, choose_strategy, inventory_of
+from els_stream.domain.claim_strategy import SlotTable, Strategy, choose_strategy, inventory_of
 from els_stream.errors import ConfigurationError, ServersMissing
 
 MIB = 1024 * 1024
@@ -227,7 +227,7 @@ class Settings(BaseSettings):
         )
 
     @property
-    def inventory(self) -> Inventory:
+    def inventory(self) -> SlotTable:
         """Where the slots of batches registered from now on live."""
         return inventory_of(self.strategy)
 

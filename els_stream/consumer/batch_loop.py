@@ -6,9 +6,9 @@ import asyncio
 import logging
 from dataclasses import dataclass
 
-from els_stream.consumer.batch_order import Behind
-from els_stream.consumer.batch_outcome import Aftermath, Surroundings
-from els_stream.consumer.batch_processor import Settler
+from els_stream.consumer.batch_order import BatchOrder
+from els_stream.consumer.batch_outcome import BatchOutcome, ConsumerContext
+from els_stream.consumer.batch_processor import BatchProcessor
 from els_stream.consumer.partition_state import MicroBatch
 from els_stream.consumer.transaction import Attempts
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class RunLimits:
+class MicroBatchLimits:
     """Of one micro-batch, and how many of them one agent has in flight."""
 
     records: int
@@ -24,34 +24,36 @@ class RunLimits:
     in_flight: int
 
 
-class Runner:
-    def __init__(self, agent: str, topic: str, attempts: Attempts, around: Surroundings, limits: RunLimits) -> None:
+class BatchLoop:
+    def __init__(
+        self, agent: str, topic: str, attempts: Attempts, around: ConsumerContext, limits: MicroBatchLimits
+    ) -> None:
         """`topic` is the broker's name."""
         self._agent = agent
         self._topic = topic
         self._around = around
         self._limits = limits
-        self._aftermath = Aftermath(agent, around)
-        self._settler = Settler(attempts, self._aftermath)
+        self._aftermath = BatchOutcome(agent, around)
+        self._settler = BatchProcessor(attempts, self._aftermath)
 
     async def run(self) -> None:
         """Until the lane stops. To cancel it does not cancel what is in flight: the lane waits for that."""
         lane = self._around.lane
         slots = asyncio.Semaphore(self._limits.in_flight)
         previous: asyncio.Task[None] | None = None
-        behind = Behind()
+        behind = BatchOrder()
         while not lane.stopping:
             await slots.acquire()
             batch = await lane.take(self._topic, self._limits.records, self._limits.bytes)
             if not batch:
                 return
-            behind = Behind(previous, behind.progress)
+            behind = BatchOrder(previous, behind.progress)
             previous = asyncio.create_task(self._settle(batch, behind), name=f"{self._agent} micro-batch")
             lane.in_flight.add(previous)
             previous.add_done_callback(lane.in_flight.discard)
             previous.add_done_callback(lambda _: slots.release())
 
-    async def _settle(self, batch: MicroBatch, behind: Behind) -> None:
+    async def _settle(self, batch: MicroBatch, behind: BatchOrder) -> None:
         """Ends after its predecessors, so that to wait for the last one is to wait for all."""
         try:
             await self._settler.settle(batch, behind)

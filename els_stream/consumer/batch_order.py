@@ -14,7 +14,7 @@ from typing import Final
 PATIENCE_SECONDS: Final = 1.0
 
 
-class Progress:
+class TransactionProgress:
     """Of one micro-batch's first attempt; any failure makes its successor wait for its end, outside a transaction."""
 
     def __init__(self) -> None:
@@ -32,14 +32,14 @@ class Progress:
         self.ended.set()
 
 
-class Behind:
+class BatchOrder:
     """Whether a predecessor is still in flight, and how to wait for it."""
 
-    def __init__(self, predecessor: asyncio.Task[None] | None = None, ahead: Progress | None = None) -> None:
+    def __init__(self, predecessor: asyncio.Task[None] | None = None, ahead: TransactionProgress | None = None) -> None:
         """`ahead` is the predecessor's `progress`; not the whole of it, which would chain them all."""
         self._predecessor = predecessor
         self._ahead = ahead
-        self.progress = Progress()
+        self.progress = TransactionProgress()
 
     @property
     def open(self) -> bool:

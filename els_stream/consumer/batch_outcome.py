@@ -12,17 +12,17 @@ from typing import Protocol
 import structlog
 
 from els_stream.backoff import Backoff
-from els_stream.consumer.batch_order import Behind
-from els_stream.consumer.failed_records import Suspicion
-from els_stream.consumer.handler import Remark, nothing
-from els_stream.consumer.partition_buffers import Lane
-from els_stream.consumer.partition_state import MicroBatch, Part, alive, spans_of
-from els_stream.consumer.reporting import Occurrence, Reports, Took
+from els_stream.consumer.batch_order import BatchOrder
+from els_stream.consumer.failed_records import FailedRecordTracker
+from els_stream.consumer.handler import LogFields, nothing
+from els_stream.consumer.partition_buffers import PartitionBuffers
+from els_stream.consumer.partition_state import MicroBatch, PartitionState, alive, spans_of
+from els_stream.consumer.reporting import BatchTimings, ConsumerEvent, ConsumerMetrics
 from els_stream.consumer.retries import Retries
-from els_stream.consumer.transaction import Done, Suspect
-from els_stream.db.errors import DATABASE_ERRORS, Failure, Verdict, classify
+from els_stream.consumer.transaction import Committed, FailedRecord
+from els_stream.db.errors import DATABASE_ERRORS, ClassifiedError, FailureClass, classify
 from els_stream.events.trace_context import correlation_of
-from els_stream.kafka.offsets import LedgerRow, Partition
+from els_stream.kafka.offsets import Partition, StoredOffset
 
 log = logging.getLogger(__name__)
 lines = structlog.get_logger(__name__)
@@ -31,39 +31,39 @@ lines = structlog.get_logger(__name__)
 LOG_EVERY = 10
 
 
-class LedgerReader(Protocol):
-    async def read(self, partitions: Collection[Partition]) -> Mapping[Partition, LedgerRow]: ...
+class OffsetReader(Protocol):
+    async def read(self, partitions: Collection[Partition]) -> Mapping[Partition, StoredOffset]: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ConsumerContext:
     """What settling micro-batches needs beside the handler; the same for all agents of a worker."""
 
-    lane: Lane
-    ledger: LedgerReader
+    lane: PartitionBuffers
+    ledger: OffsetReader
     backoff: Backoff
-    reports: Reports
+    reports: ConsumerMetrics
     retries: Retries
-    remark: Remark = nothing
+    remark: LogFields = nothing
 
 
-class Aftermath:
-    def __init__(self, agent: str, around: Surroundings) -> None:
+class BatchOutcome:
+    def __init__(self, agent: str, around: ConsumerContext) -> None:
         self._agent = agent
         self._around = around
-        self.suspicion = Suspicion()
+        self.suspicion = FailedRecordTracker()
 
     def going(self, batch: MicroBatch) -> MicroBatch:
         """What of it is still ours to settle."""
         return () if self._around.lane.stopping else alive(batch)
 
-    def done(self, batch: MicroBatch, done: Done, started: float) -> None:
+    def done(self, batch: MicroBatch, done: Committed, started: float) -> None:
         self._around.retries.over(self._agent)
         self._around.lane.handled(batch)
         records = len(done.outcomes)
         self.suspicion.passed(records)
         labels = Counter(outcome.label for outcome in done.outcomes)
-        took = Took(time.monotonic() - started, done.handler_seconds, done.commit_seconds)
+        took = BatchTimings(time.monotonic() - started, done.handler_seconds, done.commit_seconds)
         self._around.reports.handled(self._agent, labels, records, took)
         lines.info(
             "handled",
@@ -76,7 +76,7 @@ class Aftermath:
             events=self._around.remark(done.readings, done.outcomes),
         )
 
-    def buried(self, suspects: Iterable[Suspect]) -> None:
+    def buried(self, suspects: Iterable[FailedRecord]) -> None:
         for suspect in suspects:
             self.suspicion.forget(suspect.run)
             self._around.lane.handled((suspect.run,))
@@ -91,12 +91,12 @@ class Aftermath:
                 correlation_id=correlation_of(suspect.run.records[-1].headers),
             )
 
-    async def ask(self, batch: MicroBatch, failure: Failure, behind: Behind) -> None:
+    async def ask(self, batch: MicroBatch, failure: ClassifiedError, behind: BatchOrder) -> None:
         """Asks the ledger, after the predecessors and outside of any transaction; drops what does not stand at `lo`.
 
         An error may be the echo of our own commit whose answer was lost, or of another owner's.
         """
-        if failure.verdict is not Verdict.MOVED:
+        if failure.verdict is not FailureClass.MOVED:
             self._around.reports.failed(self._agent, failure.verdict, failure.cause)
         await behind.wait()
         attempt = 0
@@ -114,20 +114,20 @@ class Aftermath:
         rows = await self._around.ledger.read([span.partition for span in spans])
         moved = {s.partition for s in spans if s.partition not in rows or rows[s.partition].next_offset != s.lo}
         for part in {run.part for run in batch if run.part.partition in moved}:
-            self._around.reports.occurred(Occurrence.PART_DROPPED)
+            self._around.reports.occurred(ConsumerEvent.PART_DROPPED)
             log.info("%s: the ledger moved under %s, which is positioned anew", self._agent, part.partition)
             self._around.lane.drop(part)
 
-    async def pause(self, failure: Failure, attempt: int) -> None:
+    async def pause(self, failure: ClassifiedError, attempt: int) -> None:
         """Backs off with readiness off; a rebalance or a stop ends the pause."""
         self._around.retries.retrying(self._agent, failure.cause)
         if attempt % LOG_EVERY == 1:
             log.warning("%s: %s (%s), attempt %d", self._agent, failure.verdict, failure.cause, attempt)
         await self._around.lane.interruptible(self._around.backoff.pause(attempt))
 
-    def hold(self, parts: Iterable[Part], cause: str) -> None:
+    def hold(self, parts: Iterable[PartitionState], cause: str) -> None:
         for part in parts:
             if part.live:
                 seconds = self._around.lane.hold(part, cause, self._around.backoff.steady)
-                self._around.reports.occurred(Occurrence.PART_HELD)
+                self._around.reports.occurred(ConsumerEvent.PART_HELD)
                 log.error("%s: %s is held for %.1f s: %s", self._agent, part.partition, seconds, cause)

@@ -6,28 +6,28 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from els_stream.consumer.batch_order import Behind
-from els_stream.consumer.batch_outcome import Aftermath
-from els_stream.consumer.one_by_one import OneByOne
+from els_stream.consumer.batch_order import BatchOrder
+from els_stream.consumer.batch_outcome import BatchOutcome
+from els_stream.consumer.one_by_one import RecordByRecordFallback
 from els_stream.consumer.partition_state import MicroBatch, halves
-from els_stream.consumer.retry_policy import MICRO_BATCH, Step, step
-from els_stream.consumer.transaction import Attempts, Done
-from els_stream.db.errors import Failure, Verdict
+from els_stream.consumer.retry_policy import MICRO_BATCH, Action, step
+from els_stream.consumer.transaction import Attempts, Committed
+from els_stream.db.errors import ClassifiedError, FailureClass
 
 
-class Settler:
-    def __init__(self, attempts: Attempts, aftermath: Aftermath) -> None:
+class BatchProcessor:
+    def __init__(self, attempts: Attempts, aftermath: BatchOutcome) -> None:
         self._attempts = attempts
         self._aftermath = aftermath
-        self._one_by_one = OneByOne(attempts, aftermath)
+        self._one_by_one = RecordByRecordFallback(attempts, aftermath)
 
-    async def settle(self, batch: MicroBatch, behind: Behind) -> None:
+    async def settle(self, batch: MicroBatch, behind: BatchOrder) -> None:
         """Tries as long as it takes while the parts live. Never raises for what handlers and servers do."""
-        seen: Counter[Verdict] = Counter()
+        seen: Counter[FailureClass] = Counter()
         while batch := self._aftermath.going(batch):
             started = time.monotonic()
             result = await self._attempts.attempt(batch, behind=behind)
-            if isinstance(result, Done):
+            if isinstance(result, Committed):
                 self._aftermath.done(batch, result, started)
                 return
             failure = result.failure
@@ -36,23 +36,23 @@ class Settler:
             if await self._another_way(self._aftermath.going(batch), failure, seen[failure.verdict], behind):
                 return
 
-    async def _another_way(self, batch: MicroBatch, failure: Failure, times: int, behind: Behind) -> bool:
+    async def _another_way(self, batch: MicroBatch, failure: ClassifiedError, times: int, behind: BatchOrder) -> bool:
         """True when it is settled now; false: to be tried again as it is."""
         match step(MICRO_BATCH, failure.verdict, times):
-            case Step.PAUSE:
+            case Action.PAUSE:
                 await self._aftermath.pause(failure, times)
                 return False
-            case Step.HALVES:
+            case Action.HALVES:
                 await self._pieces(halves(batch), failure, behind)
-            case Step.BY_PARTITION:
+            case Action.BY_PARTITION:
                 await self._pieces([(run,) for run in batch], failure, behind)
-            case Step.ONE_BY_ONE:
+            case Action.ONE_BY_ONE:
                 await self._one_by_one.settle(batch, behind)
             case _:
                 return False
         return True
 
-    async def _pieces(self, pieces: Sequence[MicroBatch], failure: Failure, behind: Behind) -> None:
+    async def _pieces(self, pieces: Sequence[MicroBatch], failure: ClassifiedError, behind: BatchOrder) -> None:
         """Each piece for itself; what can't be cut any more is held."""
         pieces = [piece for piece in pieces if piece]
         if len(pieces) == 1:

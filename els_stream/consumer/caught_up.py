@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Protocol
 
-from els_stream.consumer.offset_store import Ledger
-from els_stream.consumer.partition_buffers import Lane
+from els_stream.consumer.offset_store import OffsetStore
+from els_stream.consumer.partition_buffers import PartitionBuffers
 from els_stream.kafka.offsets import Partition
 
 log = logging.getLogger(__name__)
@@ -17,11 +17,11 @@ log = logging.getLogger(__name__)
 NOTE_SECONDS = 2.0
 
 
-class Ends(Protocol):
+class EndOffsetSource(Protocol):
     async def ends(self, partitions: AbstractSet[Partition]) -> Mapping[Partition, int]: ...
 
 
-async def caught_up(lane: Lane, kafka: Ends) -> dict[Partition, int]:
+async def caught_up(lane: PartitionBuffers, kafka: EndOffsetSource) -> dict[Partition, int]:
     """Where each partition stands that has nothing queued or in flight and was read up to its end, asked now."""
     ends = await kafka.ends(set(lane.parts)) if lane.parts else {}
     reached: dict[Partition, int] = {}
@@ -35,7 +35,9 @@ async def caught_up(lane: Lane, kafka: Ends) -> dict[Partition, int]:
     return reached
 
 
-async def keep_noting(lane: Lane, kafka: Ends, ledger: Ledger, away: tuple[type[Exception], ...]) -> None:
+async def keep_noting(
+    lane: PartitionBuffers, kafka: EndOffsetSource, ledger: OffsetStore, away: tuple[type[Exception], ...]
+) -> None:
     """Until cancelled. `away`: what the servers raise while they are gone; then nothing is noted, which is true."""
     while True:
         try:

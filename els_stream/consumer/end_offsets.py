@@ -6,22 +6,22 @@ import asyncio
 import logging
 from typing import Final
 
-from els_stream.consumer.caught_up import Ends
-from els_stream.consumer.partition_buffers import Lane
+from els_stream.consumer.caught_up import EndOffsetSource
+from els_stream.consumer.partition_buffers import PartitionBuffers
 
 log = logging.getLogger(__name__)
 
 ASK_SECONDS: Final = 2.0
 
 
-async def ask(lane: Lane, kafka: Ends) -> None:
+async def ask(lane: PartitionBuffers, kafka: EndOffsetSource) -> None:
     ends = await kafka.ends(set(lane.parts)) if lane.parts else {}
     for tp, end in ends.items():
         if (part := lane.parts.get(tp)) is not None:
             part.end = end
 
 
-async def keep_asking(lane: Lane, kafka: Ends, away: tuple[type[Exception], ...]) -> None:
+async def keep_asking(lane: PartitionBuffers, kafka: EndOffsetSource, away: tuple[type[Exception], ...]) -> None:
     """Until cancelled. `away`: what the broker raises while it is gone; the last ends stay."""
     while True:
         try:

@@ -20,8 +20,8 @@ from faust.web.drivers.aiohttp import Web
 from mode import Service
 from typing_extensions import override
 
-from els_stream.consumer.faust_consumer import LaneTransport
-from els_stream.consumer.service import Intake
+from els_stream.consumer.faust_consumer import ElsTransport
+from els_stream.consumer.service import ConsumerService
 from els_stream.errors import ElsError
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ EX_SOFTWARE = 70
 GC_THRESHOLDS = (50_000, 20, 20)
 
 
-class Companion(Service):
+class BackgroundService(Service):
     """What runs beside the agents; `first` and `last` frame everything else of the worker."""
 
     def __init__(self, *, tasks: Sequence[Callable[[], Awaitable[None]]], stop: Callable[[], Awaitable[None]]) -> None:
@@ -87,7 +87,7 @@ class ElsWeb(Web):
         cast("ElsApp", self.app).announce(address)
 
 
-class Boot(BootStrategy):
+class ElsBootStrategy(BootStrategy):
     """No producer of Faust's: each commit of offsets would first flush it. The relay has its own."""
 
     enable_kafka_producer = False
@@ -106,8 +106,8 @@ class Boot(BootStrategy):
 class ElsApp(faust.App):
     """Faust's App around an intake. `around` and `beside` are started first and last, stopped last and first."""
 
-    BootStrategy = Boot
-    intake: Intake
+    BootStrategy = ElsBootStrategy
+    intake: ConsumerService
     prepare: Callable[[], Awaitable[None]]
     announce: Callable[[str], None]
     extend_web: Callable[[Application], None]
@@ -116,8 +116,8 @@ class ElsApp(faust.App):
     beside: Sequence[Service] = ()
 
     @override
-    def _new_transport(self) -> LaneTransport:
-        return LaneTransport(self.conf.broker_consumer, self, self.intake)
+    def _new_transport(self) -> ElsTransport:
+        return ElsTransport(self.conf.broker_consumer, self, self.intake)
 
     @override
     def _new_web(self) -> Web:

@@ -27,11 +27,11 @@ from els_stream.consumer.kafka_client import (
     COMMIT_SECONDS_OUTSIDE,
     KAFKA_ERRORS,
     STOP_SECONDS,
+    ElsConsumerThread,
     KafkaLog,
-    LaneThread,
 )
-from els_stream.consumer.partition_buffers import Lane
-from els_stream.consumer.reporting import Occurrence, Reports
+from els_stream.consumer.partition_buffers import PartitionBuffers
+from els_stream.consumer.reporting import ConsumerEvent, ConsumerMetrics
 
 if TYPE_CHECKING:
     from faust.types import AppT
@@ -39,42 +39,42 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Intake(Protocol):
+class ConsumerParts(Protocol):
     """What the consumer serves."""
 
     @property
-    def lane(self) -> Lane: ...
+    def lane(self) -> PartitionBuffers: ...
     @property
-    def reports(self) -> Reports: ...
+    def reports(self) -> ConsumerMetrics: ...
     def attach(self, kafka: KafkaLog) -> None: ...
     async def step(self) -> None: ...
 
 
-class LaneConsumer(Consumer):
+class ElsConsumer(Consumer):
     """Faust's consumer with the lane in place of its streams, acks and commits."""
 
-    _thread: LaneThread
+    _thread: ElsConsumerThread
 
     @override
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._intake = cast("LaneTransport", self.transport).intake
+        self._intake = cast("ElsTransport", self.transport).intake
         self._lane = self._intake.lane
         self._intake.attach(KafkaLog(self, self._thread))
 
     @override
-    def _new_consumer_thread(self) -> LaneThread:
+    def _new_consumer_thread(self) -> ElsConsumerThread:
         """On asyncio's own loop: uvloop refuses to write to a connection that was just lost with a RuntimeError.
 
         aiokafka's tasks know no such error and end by it, unheard: the worker would be out of its group for ever.
         """
-        return LaneThread(self, loop=self.loop, thread_loop=asyncio.SelectorEventLoop(), beacon=self.beacon)
+        return ElsConsumerThread(self, loop=self.loop, thread_loop=asyncio.SelectorEventLoop(), beacon=self.beacon)
 
     # Everything ends on revoke, assign, stop_flow and stop.
 
     @override
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        self._intake.reports.occurred(Occurrence.REBALANCED)
+        self._intake.reports.occurred(ConsumerEvent.REBALANCED)
         await self._quiesce()
         await super().on_partitions_revoked(revoked)
 
@@ -147,18 +147,18 @@ class LaneConsumer(Consumer):
             async with asyncio.timeout(COMMIT_SECONDS_OUTSIDE):
                 await self._thread.call_thread(self._thread.thread_commit, offsets)
         except KAFKA_ERRORS as error:
-            self._intake.reports.occurred(Occurrence.COMMIT_FAILED)
+            self._intake.reports.occurred(ConsumerEvent.COMMIT_FAILED)
             log.warning("the group was not told its offsets: %s", type(error).__name__)
             return False
         self._lane.sent(offsets)
         return True
 
 
-class LaneTransport(Transport):
+class ElsTransport(Transport):
     """Brings the intake to the consumer that Faust makes."""
 
-    Consumer = LaneConsumer
+    Consumer = ElsConsumer
 
-    def __init__(self, url: Iterable[URL], app: AppT, intake: Intake) -> None:
+    def __init__(self, url: Iterable[URL], app: AppT, intake: ConsumerParts) -> None:
         super().__init__(list(url), app)
         self.intake = intake

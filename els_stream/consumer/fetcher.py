@@ -9,10 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Protocol, assert_never
 
-from els_stream.consumer.partition_buffers import Lane
-from els_stream.consumer.partition_state import AnotherLog, FetchedRecord, Part, Queued, ReadAgain, WentBack
-from els_stream.consumer.reporting import Occurrence, Reports
-from els_stream.consumer.start_offsets import LedgerPositions, LogPositions, Positioner
+from els_stream.consumer.partition_buffers import PartitionBuffers
+from els_stream.consumer.partition_state import (
+    FetchedRecord,
+    LogReplaced,
+    PartitionState,
+    PositionReset,
+    Queued,
+    RefetchGap,
+)
+from els_stream.consumer.reporting import ConsumerEvent, ConsumerMetrics
+from els_stream.consumer.start_offsets import LogOffsets, StartOffsetFinder, StoredOffsets
 from els_stream.kafka.offsets import Partition
 
 log = logging.getLogger(__name__)
@@ -28,7 +35,7 @@ FETCH_TROUBLE_SECONDS = 5.0
 FETCH_TROUBLE_FAILURES = 3
 
 
-class Log(LogPositions, Protocol):
+class RecordLog(LogOffsets, Protocol):
     """Kafka as the feeder sees it."""
 
     def assignment(self) -> AbstractSet[Partition]: ...
@@ -46,7 +53,7 @@ class Log(LogPositions, Protocol):
         """Tells the client that this consumer lives although it does not fetch."""
 
 
-class Trouble:
+class FetchHealth:
     """What keeps the feeder from working just now. Readiness asks."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -68,13 +75,13 @@ class Trouble:
         return self._fetching if recent and self._fetch_failures >= FETCH_TROUBLE_FAILURES else None
 
 
-class Feeder:
+class Fetcher:
     def __init__(  # one value per collaborator
         self,
-        lane: Lane,
-        kafka: Log,
-        ledger: LedgerPositions,
-        reports: Reports,
+        lane: PartitionBuffers,
+        kafka: RecordLog,
+        ledger: StoredOffsets,
+        reports: ConsumerMetrics,
         errors: tuple[type[Exception], ...],
         logical: Callable[[str], str],
     ) -> None:
@@ -84,8 +91,8 @@ class Feeder:
         self._reports = reports
         self._errors = errors
         self._logical = logical
-        self._positioner = Positioner(kafka, ledger, reports)
-        self.trouble = Trouble()
+        self._positioner = StartOffsetFinder(kafka, ledger, reports)
+        self.trouble = FetchHealth()
 
     async def step(self) -> None:
         """One round; returns within about a second. A result that crosses an epoch change is thrown away."""
@@ -113,7 +120,7 @@ class Feeder:
             parts = await self._positioner.position(missing)
         except self._errors as error:
             self.trouble.positioning = type(error).__name__
-            self._reports.occurred(Occurrence.POSITION_FAILED)
+            self._reports.occurred(ConsumerEvent.POSITION_FAILED)
             log.warning("positions of %d partitions could not be asked: %r", len(missing), error)
             await asyncio.sleep(FAILED_SECONDS)
             return
@@ -127,7 +134,7 @@ class Feeder:
             fetched = await self._kafka.fetch(room, seconds)
         except self._errors as error:
             self.trouble.fetch_failed(type(error).__name__)
-            self._reports.occurred(Occurrence.FETCH_FAILED)
+            self._reports.occurred(ConsumerEvent.FETCH_FAILED)
             log.warning("fetch failed: %r", error)
             await asyncio.sleep(FAILED_SECONDS)
             return
@@ -140,23 +147,23 @@ class Feeder:
         for tp, part in self._lane.parts.items():
             part.fetched_to = self._kafka.position(tp)
 
-    async def _receive(self, part: Part, records: Sequence[FetchedRecord]) -> None:
+    async def _receive(self, part: PartitionState, records: Sequence[FetchedRecord]) -> None:
         expected = part.expected
         received = part.receive(records, self._logical(part.partition.topic))
         match received:
             case Queued(skipped):
                 if skipped:
                     log.error("%s: Kafka no longer has %d offsets from %d on", part.partition, skipped, expected)
-                    self._reports.occurred(Occurrence.GAP_ACCEPTED, skipped)
+                    self._reports.occurred(ConsumerEvent.GAP_ACCEPTED, skipped)
                 self._lane.arrived(part.partition.topic)
-            case ReadAgain(offset):
-                self._reports.occurred(Occurrence.READ_AGAIN)
+            case RefetchGap(offset):
+                self._reports.occurred(ConsumerEvent.READ_AGAIN)
                 await self._kafka.seek({part.partition: offset})
-            case AnotherLog():
+            case LogReplaced():
                 self._positioner.suspect(part.partition, expected)
                 self._lane.drop(part)
-            case WentBack():
-                self._reports.occurred(Occurrence.WENT_BACK)
+            case PositionReset():
+                self._reports.occurred(ConsumerEvent.WENT_BACK)
                 self._lane.drop(part)
             case _:
                 assert_never(received)

@@ -55,7 +55,7 @@ class KafkaConsumer(Protocol):
     async def beginning_offsets(self, partitions: Sequence[object]) -> Mapping[Any, int]: ...
 
 
-class LaneThread(AIOKafkaConsumerThread):
+class ElsConsumerThread(AIOKafkaConsumerThread):
     """aiokafka's consumer in its own thread and loop; what begins with `thread_` runs there, by `call_thread`."""
 
     @override
@@ -148,7 +148,7 @@ class LaneThread(AIOKafkaConsumerThread):
 class KafkaLog:
     """Kafka as the feeder sees it."""
 
-    def __init__(self, consumer: Consumer, thread: LaneThread) -> None:
+    def __init__(self, consumer: Consumer, thread: ElsConsumerThread) -> None:
         self._consumer = consumer
         self._thread = thread
 

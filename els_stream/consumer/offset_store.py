@@ -7,16 +7,16 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from els_stream.kafka.offsets import LedgerRow, Partition
+from els_stream.kafka.offsets import Partition, StoredOffset
 from els_stream.queries import consumed_offsets
 
 
-class Ledger:
+class OffsetStore:
     def __init__(self, engine: AsyncEngine, consumer_group: str) -> None:
         self._engine = engine
         self.consumer_group = consumer_group
 
-    async def read(self, partitions: Collection[Partition]) -> dict[Partition, LedgerRow]:
+    async def read(self, partitions: Collection[Partition]) -> dict[Partition, StoredOffset]:
         async with self._engine.begin() as conn:
             return await consumed_offsets.read(conn, self.consumer_group, partitions)
 

@@ -12,12 +12,12 @@ from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from els_stream.consumer.partition_state import MicroBatch, Part, take
+from els_stream.consumer.partition_state import MicroBatch, PartitionState, take
 from els_stream.kafka.offsets import Partition
 
 
 @dataclass(frozen=True, slots=True)
-class LaneLimits:
+class BufferLimits:
     """What may wait, for each partition; a fetch may overshoot by what it brings at once."""
 
     records: int
@@ -25,7 +25,7 @@ class LaneLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class PausedPartition:
     """Until then the partition is neither fetched nor taken; `times` in a row without anything handled between."""
 
     offset: int
@@ -34,12 +34,12 @@ class Hold:
     cause: str
 
 
-class Lane:
-    def __init__(self, limits: LaneLimits, clock: Callable[[], float] = time.monotonic) -> None:
+class PartitionBuffers:
+    def __init__(self, limits: BufferLimits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
         self._clock = clock
-        self.parts: dict[Partition, Part] = {}
-        self.holds: dict[Partition, Hold] = {}
+        self.parts: dict[Partition, PartitionState] = {}
+        self.holds: dict[Partition, PausedPartition] = {}
         self.epoch = 0
         self.settled = self.joined = False
         self.stopping = False
@@ -67,7 +67,7 @@ class Lane:
             if len(part.queue) < limits.records and part.queued_bytes < limits.bytes
         }
 
-    def join(self, parts: Collection[Part]) -> None:
+    def join(self, parts: Collection[PartitionState]) -> None:
         for part in parts:
             self.parts[part.partition] = part
             held = self.holds.get(part.partition)
@@ -89,21 +89,21 @@ class Lane:
 
     # What happens to parts.
 
-    def drop(self, part: Part) -> None:
+    def drop(self, part: PartitionState) -> None:
         """The ledger or the log moved under this part, or nobody knows: it is positioned anew."""
         part.kill()
         if self.parts.get(part.partition) is part:
             del self.parts[part.partition]
         self.wake.set()
 
-    def hold(self, part: Part, cause: str, delay: Callable[[int], float]) -> float:
+    def hold(self, part: PartitionState, cause: str, delay: Callable[[int], float]) -> float:
         """As `drop`, but not before a pause; `delay` is asked with the number of holds in a row. Returns the pause."""
         if self.parts.get(part.partition) is not part:
             return 0.0
         before = self.holds.get(part.partition)
         times = 1 if before is None else before.times + 1
         seconds = delay(times)
-        self.holds[part.partition] = Hold(part.done, self._clock() + seconds, times, cause)
+        self.holds[part.partition] = PausedPartition(part.done, self._clock() + seconds, times, cause)
         self.drop(part)
         return seconds
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from els_stream.events.records import RawRecord
-from els_stream.kafka.offsets import LedgerRow, Mark, Partition, Span, mark_of
+from els_stream.kafka.offsets import OffsetRange, Partition, RecordFingerprint, StoredOffset, mark_of
 
 # What a queued record costs beside its bytes: the objects around them, measured roughly.
 RECORD_OVERHEAD_BYTES = 300
@@ -41,26 +41,26 @@ class Queued:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadAgain:
+class RefetchGap:
     """The first gap at this place: fetch again from `offset` before believing it."""
 
     offset: int
 
 
 @dataclass(frozen=True, slots=True)
-class AnotherLog:
+class LogReplaced:
     """The record before the first one is not the one that was handled: the topic was made anew."""
 
 
 @dataclass(frozen=True, slots=True)
-class WentBack:
+class PositionReset:
     """The client reset its position by itself: position anew."""
 
 
-Received: TypeAlias = Queued | ReadAgain | AnotherLog | WentBack
+Received: TypeAlias = Queued | RefetchGap | LogReplaced | PositionReset
 
 
-class Part:
+class PartitionState:
     __slots__ = (
         "_gap_at",
         "check",
@@ -76,7 +76,7 @@ class Part:
         "tail",
     )
 
-    def __init__(self, partition: Partition, row: LedgerRow, *, check: bool) -> None:
+    def __init__(self, partition: Partition, row: StoredOffset, *, check: bool) -> None:
         """With `check` the first record fetched should be the last one handled."""
         self.partition = partition
         self.live = True
@@ -84,7 +84,7 @@ class Part:
         self.sent: int | None = None  # what the group was told
         self.end = 0  # of the log, as the broker said when it was last asked
         self.fetched_to: int | None = None  # where the client stood when all that it had brought was queued
-        self.check: Mark | None = row.mark if check else None
+        self.check: RecordFingerprint | None = row.mark if check else None
         self.queue: deque[RawRecord] = deque()
         self.queued_bytes = 0
         self._gap_at: int | None = None
@@ -94,16 +94,16 @@ class Part:
         check, self.check = self.check, None
         if check is not None and records[0].offset == self.expected - 1:
             if mark_of(records[0].timestamp, records[0].key, records[0].value) != check:
-                return AnotherLog()
+                return LogReplaced()
             records = records[1:]
         if not records:
             return Queued(0)
         first = records[0].offset
         if first < self.expected:
-            return WentBack()
+            return PositionReset()
         if first > self.expected and self._gap_at != first:
             self._gap_at = first
-            return ReadAgain(self.expected)
+            return RefetchGap(self.expected)
         skipped = first - self.expected
         for record in records:
             self._put(record, topic)
@@ -129,10 +129,10 @@ def size_of(record: RawRecord) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class PartitionRecords:
     """Consecutive records of one part, and the offset `lo` where their span begins."""
 
-    part: Part
+    part: PartitionState
     lo: int
     records: Sequence[RawRecord]
 
@@ -141,12 +141,12 @@ class Run:
         return self.records[-1].offset + 1
 
     @property
-    def span(self) -> Span:
+    def span(self) -> OffsetRange:
         last = self.records[-1]
-        return Span(self.part.partition, self.lo, self.hi, mark_of(last.timestamp, last.key, last.value))
+        return OffsetRange(self.part.partition, self.lo, self.hi, mark_of(last.timestamp, last.key, last.value))
 
 
-MicroBatch: TypeAlias = tuple[Run, ...]
+MicroBatch: TypeAlias = tuple[PartitionRecords, ...]
 
 
 def alive(batch: MicroBatch) -> MicroBatch:
@@ -157,48 +157,48 @@ def records_of(batch: MicroBatch) -> list[RawRecord]:
     return [record for run in batch for record in run.records]
 
 
-def spans_of(batch: MicroBatch) -> list[Span]:
+def spans_of(batch: MicroBatch) -> list[OffsetRange]:
     """One span per partition, sorted: pieces of one partition that follow each other are joined."""
-    joined: dict[Partition, Span] = {}
+    joined: dict[Partition, OffsetRange] = {}
     for run in batch:
         span = run.span
         before = joined.get(span.partition)
-        joined[span.partition] = span if before is None else Span(span.partition, before.lo, span.hi, span.mark)
+        joined[span.partition] = span if before is None else OffsetRange(span.partition, before.lo, span.hi, span.mark)
     return sorted(joined.values(), key=lambda span: span.partition)
 
 
 def halves(batch: MicroBatch) -> tuple[MicroBatch, MicroBatch]:
     """Both keep the order within each partition; the first holds the earlier records."""
     left = sum(len(run.records) for run in batch) // 2
-    first: list[Run] = []
-    second: list[Run] = []
+    first: list[PartitionRecords] = []
+    second: list[PartitionRecords] = []
     for run in batch:
         cut = min(left, len(run.records))
         left -= cut
         if cut:
-            first.append(Run(run.part, run.lo, run.records[:cut]))
+            first.append(PartitionRecords(run.part, run.lo, run.records[:cut]))
         if cut < len(run.records):
             lo = run.records[cut - 1].offset + 1 if cut else run.lo
-            second.append(Run(run.part, lo, run.records[cut:]))
+            second.append(PartitionRecords(run.part, lo, run.records[cut:]))
     return tuple(first), tuple(second)
 
 
-def one_by_one(batch: MicroBatch) -> Iterator[Run]:
+def one_by_one(batch: MicroBatch) -> Iterator[PartitionRecords]:
     """Each record as a run of its own, in order."""
     for run in batch:
         lo = run.lo
         for record in run.records:
-            yield Run(run.part, lo, (record,))
+            yield PartitionRecords(run.part, lo, (record,))
             lo = record.offset + 1
 
 
-def take(parts: Sequence[Part], max_records: int, max_bytes: int) -> MicroBatch:
+def take(parts: Sequence[PartitionState], max_records: int, max_bytes: int) -> MicroBatch:
     """What is queued, one part after the other, within both limits; at least one record if there is any.
 
     So where much waits, a micro-batch is of one partition, and the next of another: records are keyed by their batch,
     and the two don't want the same rows. The tails move: what was taken is a transaction's business from now on.
     """
-    batch: list[Run] = []
+    batch: list[PartitionRecords] = []
     for part in parts:
         records: list[RawRecord] = []
         while part.queue and max_records > 0:
@@ -211,6 +211,6 @@ def take(parts: Sequence[Part], max_records: int, max_bytes: int) -> MicroBatch:
             max_bytes -= size
             max_records -= 1
         if records:
-            batch.append(Run(part, part.tail, records))
+            batch.append(PartitionRecords(part, part.tail, records))
             part.tail = batch[-1].hi
     return tuple(batch)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 
-class Occurrence(StrEnum):
+class ConsumerEvent(StrEnum):
     """What can happen on the lane that an operator should be able to see; a closed set, for counting."""
 
     GAP_ACCEPTED = "gap_accepted"  # offsets that are no longer in Kafka (retention, compaction, markers)
@@ -25,7 +25,7 @@ class Occurrence(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Took:
+class BatchTimings:
     """Seconds of one micro-batch: all of it, its handler's work, and its commit."""
 
     whole: float
@@ -33,19 +33,19 @@ class Took:
     commit: float
 
 
-class Reports(Protocol):
-    def handled(self, agent: str, outcomes: Mapping[str, int], records: int, took: Took) -> None:
+class ConsumerMetrics(Protocol):
+    def handled(self, agent: str, outcomes: Mapping[str, int], records: int, took: BatchTimings) -> None:
         """A micro-batch is committed; `outcomes` counts the handler's outcomes by their labels."""
 
     def failed(self, agent: str, verdict: str, cause: str) -> None: ...
     def buried(self, agent: str, reason: str) -> None: ...
-    def occurred(self, occurrence: Occurrence, count: int = 1) -> None: ...
+    def occurred(self, occurrence: ConsumerEvent, count: int = 1) -> None: ...
 
 
-class Silent:
+class NullMetrics:
     """Counts nothing."""
 
-    def handled(self, agent: str, outcomes: Mapping[str, int], records: int, took: Took) -> None: ...
+    def handled(self, agent: str, outcomes: Mapping[str, int], records: int, took: BatchTimings) -> None: ...
     def failed(self, agent: str, verdict: str, cause: str) -> None: ...
     def buried(self, agent: str, reason: str) -> None: ...
-    def occurred(self, occurrence: Occurrence, count: int = 1) -> None: ...
+    def occurred(self, occurrence: ConsumerEvent, count: int = 1) -> None: ...

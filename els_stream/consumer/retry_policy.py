@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Final, TypeAlias
 
-from els_stream.db.errors import Verdict
+from els_stream.db.errors import FailureClass
 
 
-class Step(StrEnum):
+class Action(StrEnum):
     AGAIN = "again"  # at once: the ledger was asked, and waited for the predecessors
     PAUSE = "pause"  # again after a backoff, readiness off
     HALVES = "halves"  # each half for itself
@@ -20,28 +20,31 @@ class Step(StrEnum):
     REFUSE = "refuse"  # a dead letter
 
 
-Policy: TypeAlias = Mapping[Verdict, tuple[Step, ...]]
+RetryPolicy: TypeAlias = Mapping[FailureClass, tuple[Action, ...]]
 
-MICRO_BATCH: Final[Policy] = {
-    Verdict.MOVED: (Step.AGAIN, Step.AGAIN, Step.PAUSE),
-    Verdict.TRANSIENT: (Step.PAUSE,),
-    Verdict.TIMED_OUT: (Step.AGAIN, Step.HALVES),
-    Verdict.REFUSED: (Step.AGAIN, Step.ONE_BY_ONE),  # the echo of a repeat that another worker commits passes then
-    Verdict.BROKEN: (Step.BY_PARTITION,),
-    Verdict.BUG: (Step.ONE_BY_ONE,),
+MICRO_BATCH: Final[RetryPolicy] = {
+    FailureClass.MOVED: (Action.AGAIN, Action.AGAIN, Action.PAUSE),
+    FailureClass.TRANSIENT: (Action.PAUSE,),
+    FailureClass.TIMED_OUT: (Action.AGAIN, Action.HALVES),
+    FailureClass.REFUSED: (
+        Action.AGAIN,
+        Action.ONE_BY_ONE,
+    ),  # the echo of a repeat that another worker commits passes then
+    FailureClass.BROKEN: (Action.BY_PARTITION,),
+    FailureClass.BUG: (Action.ONE_BY_ONE,),
 }
 
-ALONE: Final[Policy] = {
-    Verdict.MOVED: (Step.AGAIN, Step.AGAIN, Step.PAUSE),
-    Verdict.TRANSIENT: (Step.PAUSE,),
-    Verdict.TIMED_OUT: (Step.AGAIN, Step.HOLD),
-    Verdict.REFUSED: (Step.AGAIN, Step.REFUSE),
-    Verdict.BROKEN: (Step.HOLD,),
-    Verdict.BUG: (Step.SUSPECT,),
+ALONE: Final[RetryPolicy] = {
+    FailureClass.MOVED: (Action.AGAIN, Action.AGAIN, Action.PAUSE),
+    FailureClass.TRANSIENT: (Action.PAUSE,),
+    FailureClass.TIMED_OUT: (Action.AGAIN, Action.HOLD),
+    FailureClass.REFUSED: (Action.AGAIN, Action.REFUSE),
+    FailureClass.BROKEN: (Action.HOLD,),
+    FailureClass.BUG: (Action.SUSPECT,),
 }
 
 
-def step(policy: Policy, verdict: Verdict, times: int) -> Step:
+def step(policy: RetryPolicy, verdict: FailureClass, times: int) -> Action:
     """`times` counts the failures of this verdict, this one with them."""
     steps = policy[verdict]
     return steps[min(times, len(steps)) - 1]

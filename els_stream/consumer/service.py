@@ -7,60 +7,60 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.backoff import Backoff
-from els_stream.consumer.batch_loop import RunLimits, Runner
-from els_stream.consumer.batch_outcome import Surroundings
+from els_stream.consumer.batch_loop import BatchLoop, MicroBatchLimits
+from els_stream.consumer.batch_outcome import ConsumerContext
 from els_stream.consumer.caught_up import keep_noting
 from els_stream.consumer.end_offsets import keep_asking
-from els_stream.consumer.fetcher import Feeder
-from els_stream.consumer.handler import Bury, Handler, Reading, Remark, nothing
+from els_stream.consumer.fetcher import Fetcher
+from els_stream.consumer.handler import Decoded, Handler, LogFields, WriteDeadLetters, nothing
 from els_stream.consumer.kafka_client import KAFKA_ERRORS, KafkaLog
-from els_stream.consumer.offset_store import Ledger
-from els_stream.consumer.partition_buffers import Lane, LaneLimits
-from els_stream.consumer.reporting import Reports
+from els_stream.consumer.offset_store import OffsetStore
+from els_stream.consumer.partition_buffers import BufferLimits, PartitionBuffers
+from els_stream.consumer.reporting import ConsumerMetrics
 from els_stream.consumer.retries import Retries
-from els_stream.consumer.status import IntakeState
-from els_stream.consumer.transaction import Begin, Transactions
+from els_stream.consumer.status import ConsumerStatus
+from els_stream.consumer.transaction import BeginTransaction, Transactions
 from els_stream.db.errors import DATABASE_ERRORS
 
 AWAY: tuple[type[Exception], ...] = (*KAFKA_ERRORS, *DATABASE_ERRORS)
 
 
 @dataclass(frozen=True, slots=True)
-class IntakeOptions:
+class ConsumerOptions:
     consumer_group: str
     topic_prefix: str
-    lane: LaneLimits
-    micro_batch: RunLimits
+    lane: BufferLimits
+    micro_batch: MicroBatchLimits
     backoff: Backoff
 
 
-class Intake:
+class ConsumerService:
     def __init__(
         self,
         engine: AsyncEngine,
-        begin: Begin,
-        options: IntakeOptions,
-        bury: Bury,
-        reports: Reports,
-        remark: Remark = nothing,
+        begin: BeginTransaction,
+        options: ConsumerOptions,
+        bury: WriteDeadLetters,
+        reports: ConsumerMetrics,
+        remark: LogFields = nothing,
     ) -> None:
         """Micro-batches are transactions of `begin`; all else uses `engine`."""
         self._begin = begin
         self._options = options
         self._bury = bury
         self.reports = reports
-        self.lane = Lane(options.lane)
-        self.ledger = Ledger(engine, options.consumer_group)
+        self.lane = PartitionBuffers(options.lane)
+        self.ledger = OffsetStore(engine, options.consumer_group)
         retries = Retries()
-        self.state = IntakeState(self.lane, retries, self._logical)
-        self._around = Surroundings(self.lane, self.ledger, options.backoff, reports, retries, remark)
+        self.state = ConsumerStatus(self.lane, retries, self._logical)
+        self._around = ConsumerContext(self.lane, self.ledger, options.backoff, reports, retries, remark)
         self._kafka: KafkaLog | None = None
-        self._feeder: Feeder | None = None
+        self._feeder: Fetcher | None = None
 
     def attach(self, kafka: KafkaLog) -> None:
         """Faust's consumer does this when it is made."""
         self._kafka = kafka
-        self._feeder = Feeder(self.lane, kafka, self.ledger, self.reports, AWAY, self._logical)
+        self._feeder = Fetcher(self.lane, kafka, self.ledger, self.reports, AWAY, self._logical)
         self.state.attach(self._feeder.trouble, kafka)
 
     async def step(self) -> None:
@@ -69,11 +69,11 @@ class Intake:
             raise RuntimeError("the intake is not attached to a consumer")
         await self._feeder.step()
 
-    async def run(self, handler: Handler[Reading]) -> None:
+    async def run(self, handler: Handler[Decoded]) -> None:
         """An agent's whole work: everything that arrives on the handler's topic, each record once."""
         transactions = Transactions(self._begin, self._options.consumer_group, handler, self._bury)
         topic = self._options.topic_prefix + handler.topic
-        await Runner(handler.name, topic, transactions, self._around, self._options.micro_batch).run()
+        await BatchLoop(handler.name, topic, transactions, self._around, self._options.micro_batch).run()
 
     async def keep_asking_for_ends(self) -> None:
         """Until cancelled."""

@@ -1,6 +1,6 @@
 """Where to go on reading: the ledger wins over the group's offset, both ways, and the log is recognised by a record.
 
-`decide` is pure; `Positioner` asks the log and the ledger, and does what was decided.
+`decide` is pure; `StartOffsetFinder` asks the log and the ledger, and does what was decided.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from els_stream.consumer.partition_state import Part
-from els_stream.consumer.reporting import Occurrence, Reports
-from els_stream.failpoints import CrashPoint, reach
-from els_stream.kafka.offsets import LedgerRow, Partition
+from els_stream.consumer.partition_state import PartitionState
+from els_stream.consumer.reporting import ConsumerEvent, ConsumerMetrics
+from els_stream.failpoints import Failpoint, reach
+from els_stream.kafka.offsets import Partition, StoredOffset
 
 log = logging.getLogger(__name__)
 
@@ -29,14 +29,14 @@ class LogState:
 
 
 @dataclass(frozen=True, slots=True)
-class Adopt:
+class InitialOffset:
     """Nobody has handled anything here under our ledger: its first row."""
 
     offset: int
 
 
 @dataclass(frozen=True, slots=True)
-class MadeAnew:
+class TopicRecreated:
     """The topic was deleted and made again: from the row that was `seen` to the new beginning."""
 
     seen: int
@@ -47,37 +47,37 @@ class MadeAnew:
 class Resume:
     """Seek to `seek`; with `check` the record there is the last handled one, or the log is another."""
 
-    row: LedgerRow
+    row: StoredOffset
     seek: int
     check: bool
 
 
-Position: TypeAlias = Adopt | MadeAnew | Resume
+StartPosition: TypeAlias = InitialOffset | TopicRecreated | Resume
 
 
-def decide(state: LogState, row: LedgerRow | None, other_log_at: int | None) -> Position:
+def decide(state: LogState, row: StoredOffset | None, other_log_at: int | None) -> StartPosition:
     """`other_log_at`: the ledger's offset at which a fetched record showed that this is not the log it was."""
     if row is None:
-        return Adopt(state.beginning if state.committed is None else state.committed)
+        return InitialOffset(state.beginning if state.committed is None else state.committed)
     if state.end < row.next_offset or other_log_at == row.next_offset:
-        return MadeAnew(row.next_offset, state.beginning)
+        return TopicRecreated(row.next_offset, state.beginning)
     check = row.mark is not None and row.next_offset - 1 >= state.beginning
     return Resume(row, row.next_offset - 1 if check else row.next_offset, check)
 
 
-class LogPositions(Protocol):
+class LogOffsets(Protocol):
     async def states(self, partitions: AbstractSet[Partition]) -> Mapping[Partition, LogState]: ...
     async def seek(self, where: Mapping[Partition, int]) -> None: ...
 
 
-class LedgerPositions(Protocol):
-    async def read(self, partitions: Collection[Partition]) -> Mapping[Partition, LedgerRow]: ...
+class StoredOffsets(Protocol):
+    async def read(self, partitions: Collection[Partition]) -> Mapping[Partition, StoredOffset]: ...
     async def adopt(self, offsets: Mapping[Partition, int]) -> None: ...
     async def restart(self, lost: Mapping[Partition, tuple[int, int]]) -> AbstractSet[Partition]: ...
 
 
-class Positioner:
-    def __init__(self, positions: LogPositions, ledger: LedgerPositions, reports: Reports) -> None:
+class StartOffsetFinder:
+    def __init__(self, positions: LogOffsets, ledger: StoredOffsets, reports: ConsumerMetrics) -> None:
         self._positions = positions
         self._ledger = ledger
         self._reports = reports
@@ -87,7 +87,7 @@ class Positioner:
         """The record before `offset` is not the one that was handled; the next `position` acts on it."""
         self._other_log_at[partition] = offset
 
-    async def position(self, partitions: AbstractSet[Partition]) -> list[Part]:
+    async def position(self, partitions: AbstractSet[Partition]) -> list[PartitionState]:
         """Parts to go on with, their fetch positions set; partitions that moved meanwhile are left for the next call.
 
         Raises what Kafka and the database raise: nothing was lost, ask again.
@@ -100,22 +100,22 @@ class Positioner:
         resumes = {tp: position for tp, position in decided.items() if isinstance(position, Resume)}
         for tp, resume in resumes.items():
             if states[tp].committed not in {None, resume.row.next_offset}:
-                self._reports.occurred(Occurrence.GROUP_DIFFERED)
+                self._reports.occurred(ConsumerEvent.GROUP_DIFFERED)
         if resumes:
             await self._positions.seek({tp: resume.seek for tp, resume in resumes.items()})
-        return [Part(tp, resume.row, check=resume.check) for tp, resume in resumes.items()]
+        return [PartitionState(tp, resume.row, check=resume.check) for tp, resume in resumes.items()]
 
-    async def _settle(self, decided: Mapping[Partition, Position]) -> None:
-        new = {tp: position.offset for tp, position in decided.items() if isinstance(position, Adopt)}
-        lost = {tp: (p.seen, p.beginning) for tp, p in decided.items() if isinstance(p, MadeAnew)}
+    async def _settle(self, decided: Mapping[Partition, StartPosition]) -> None:
+        new = {tp: position.offset for tp, position in decided.items() if isinstance(position, InitialOffset)}
+        lost = {tp: (p.seen, p.beginning) for tp, p in decided.items() if isinstance(p, TopicRecreated)}
         if new:
             await self._ledger.adopt(new)
-            reach(CrashPoint.AFTER_ADOPT)
+            reach(Failpoint.AFTER_ADOPT)
         if lost:
             moved = await self._ledger.restart(lost)
             for tp in moved:
                 seen, beginning = lost[tp]
                 log.error("topic was made anew: %s, the ledger stood at %d, goes on at %d", tp, seen, beginning)
-            self._reports.occurred(Occurrence.TOPIC_MADE_ANEW, len(moved))
+            self._reports.occurred(ConsumerEvent.TOPIC_MADE_ANEW, len(moved))
             for tp in lost:
                 self._other_log_at.pop(tp, None)

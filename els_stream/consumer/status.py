@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from els_stream.consumer.fetcher import Trouble
-from els_stream.consumer.partition_buffers import Lane
+from els_stream.consumer.fetcher import FetchHealth
+from els_stream.consumer.partition_buffers import PartitionBuffers
 from els_stream.consumer.retries import Retries
 from els_stream.kafka.offsets import Partition, PartitionLag
 
@@ -18,17 +18,17 @@ class Positions(Protocol):
     def unread(self, partition: Partition, end: int) -> int | None: ...
 
 
-class IntakeState:
+class ConsumerStatus:
     """Before the consumer is made there is no trouble and no lag, and the lane is not settled."""
 
-    def __init__(self, lane: Lane, retries: Retries, logical: Callable[[str], str]) -> None:
+    def __init__(self, lane: PartitionBuffers, retries: Retries, logical: Callable[[str], str]) -> None:
         self._lane = lane
         self._retries = retries
         self._logical = logical
-        self._trouble = Trouble()
+        self._trouble = FetchHealth()
         self._positions: Positions | None = None
 
-    def attach(self, trouble: Trouble, positions: Positions) -> None:
+    def attach(self, trouble: FetchHealth, positions: Positions) -> None:
         self._trouble = trouble
         self._positions = positions
 

@@ -11,23 +11,23 @@ from typing import Generic, Protocol, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from els_stream.consumer.batch_order import Behind
-from els_stream.consumer.handler import Bury, Handler, Labelled, Reading
-from els_stream.consumer.partition_state import MicroBatch, Run, records_of, spans_of
-from els_stream.db.errors import DATABASE_ERRORS, Failure, LedgerMoved, Verdict, classify
+from els_stream.consumer.batch_order import BatchOrder
+from els_stream.consumer.handler import Decoded, Handler, HasLabel, WriteDeadLetters
+from els_stream.consumer.partition_state import MicroBatch, PartitionRecords, records_of, spans_of
+from els_stream.db.errors import DATABASE_ERRORS, ClassifiedError, FailureClass, OffsetConflict, classify
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.records import RawRecord
-from els_stream.failpoints import CrashPoint, reach
+from els_stream.failpoints import Failpoint, reach
 from els_stream.queries import consumed_offsets
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Suspect:
+class FailedRecord:
     """A record that failed alone, and what its dead letter will say: causes, never data."""
 
-    run: Run
+    run: PartitionRecords
     reason: DeadLetterReason
     cause: str
 
@@ -39,46 +39,52 @@ class Suspect:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class Committed:
     """Committed."""
 
     readings: Sequence[object]
-    outcomes: Sequence[Labelled]
+    outcomes: Sequence[HasLabel]
     handler_seconds: float
     commit_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class RolledBack:
     """Not committed, as far as we were told: the ledger knows."""
 
-    failure: Failure
+    failure: ClassifiedError
 
 
-Result: TypeAlias = Done | Failed
+AttemptResult: TypeAlias = Committed | RolledBack
 
 
 class Attempts(Protocol):
-    async def attempt(self, batch: MicroBatch, suspects: Sequence[Suspect] = (), *, behind: Behind) -> Result:
+    async def attempt(
+        self, batch: MicroBatch, suspects: Sequence[FailedRecord] = (), *, behind: BatchOrder
+    ) -> AttemptResult:
         """Tries once, when its turn has come behind an earlier micro-batch, which moves the ledger before it."""
         ...
 
 
-Begin: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
+BeginTransaction: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
 """Begins a transaction, which commits at the end of the block; an engine's `begin`, or one that does more."""
 
 
-class Transactions(Generic[Reading]):
-    def __init__(self, begin: Begin, consumer_group: str, handler: Handler[Reading], bury: Bury) -> None:
+class Transactions(Generic[Decoded]):
+    def __init__(
+        self, begin: BeginTransaction, consumer_group: str, handler: Handler[Decoded], bury: WriteDeadLetters
+    ) -> None:
         self._begin = begin
         self._consumer_group = consumer_group
         self._handler = handler
         self._bury = bury
 
-    def prepare(self, batch: MicroBatch) -> Sequence[Reading]:
+    def prepare(self, batch: MicroBatch) -> Sequence[Decoded]:
         return self._handler.prepare(records_of(batch))
 
-    async def attempt(self, batch: MicroBatch, suspects: Sequence[Suspect] = (), *, behind: Behind) -> Result:
+    async def attempt(
+        self, batch: MicroBatch, suspects: Sequence[FailedRecord] = (), *, behind: BatchOrder
+    ) -> AttemptResult:
         """See Attempts."""
         try:
             readings = self.prepare(batch)
@@ -89,21 +95,21 @@ class Transactions(Generic[Reading]):
                 applied = time.monotonic()
                 await self._bury_all(conn, suspects)
                 await self._advance(conn, (*(suspect.run for suspect in suspects), *batch), behind)
-                reach(CrashPoint.BEFORE_COMMIT)
+                reach(Failpoint.BEFORE_COMMIT)
                 worked = time.monotonic()
             committed = time.monotonic()
-            reach(CrashPoint.AFTER_COMMIT)
-            return Done(readings, outcomes, applied - began, committed - worked)
+            reach(Failpoint.AFTER_COMMIT)
+            return Committed(readings, outcomes, applied - began, committed - worked)
         except DATABASE_ERRORS as error:
             behind.progress.has_failed()
-            return Failed(classify(error))
+            return RolledBack(classify(error))
         except Exception as error:
             behind.progress.has_failed()
             # With suspects its like was told in full just before.
             log.exception("%s: unforeseen: %s", self._handler.name, type(error).__name__, exc_info=not suspects)
-            return Failed(Failure(Verdict.BUG, type(error).__name__))
+            return RolledBack(ClassifiedError(FailureClass.BUG, type(error).__name__))
 
-    async def _bury_all(self, conn: AsyncConnection, suspects: Sequence[Suspect]) -> None:
+    async def _bury_all(self, conn: AsyncConnection, suspects: Sequence[FailedRecord]) -> None:
         """After the handler: while records fail one after the other, their burials would only be rolled back."""
         alike: dict[tuple[DeadLetterReason, str], list[RawRecord]] = {}
         for suspect in suspects:
@@ -111,13 +117,13 @@ class Transactions(Generic[Reading]):
         for (reason, message), records in alike.items():
             await self._bury(conn, records, reason, message)
 
-    async def _advance(self, conn: AsyncConnection, runs: MicroBatch, behind: Behind) -> None:
+    async def _advance(self, conn: AsyncConnection, runs: MicroBatch, behind: BatchOrder) -> None:
         behind.locked()
         spans = spans_of(runs)
         if behind.open:
             if not await behind.ledger_turn():
-                raise LedgerMoved
+                raise OffsetConflict
             await consumed_offsets.lock(conn, self._consumer_group, spans)
         if await consumed_offsets.advance(conn, self._consumer_group, spans) != len(spans):
-            raise LedgerMoved
+            raise OffsetConflict
         behind.progress.has_moved()

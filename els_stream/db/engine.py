@@ -40,7 +40,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class PoolUse:
+class PoolUsage:
     """`waiting` are those who asked for a connection and have none yet."""
 
     size: int
@@ -62,13 +62,13 @@ class CountingPool(AsyncAdaptedQueuePool):
             self.waiting -= 1
 
 
-def use_of(engine: AsyncEngine) -> PoolUse:
+def use_of(engine: AsyncEngine) -> PoolUsage:
     """Of an engine that `create_engine` made."""
     pool = engine.pool
     if not isinstance(pool, CountingPool):
         raise TypeError("the engine's pool does not count")
     out = pool.checkedout()
-    return PoolUse(size=pool.size(), open=pool.checkedin() + out, checked_out=out, waiting=pool.waiting)
+    return PoolUsage(size=pool.size(), open=pool.checkedin() + out, checked_out=out, waiting=pool.waiting)
 
 
 def limits_of(settings: Settings) -> Limits:

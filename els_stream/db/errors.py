@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, PendingRollbackError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 
-class Verdict(StrEnum):
+class FailureClass(StrEnum):
     TRANSIENT = "transient"  # might work later: again, in place, as long as it takes
     TIMED_OUT = "timed_out"  # a statement took too long: again, then fewer records
     REFUSED = "refused"  # the database refuses the data
@@ -25,7 +25,7 @@ class Verdict(StrEnum):
     BUG = "bug"  # anything unforeseen
 
 
-class LedgerMoved(Exception):
+class OffsetConflict(Exception):
     """The compare-and-set moved fewer rows than there are spans; the transaction was rolled back."""
 
 
@@ -37,15 +37,15 @@ DATABASE_ERRORS: Final = (
     asyncpg.InternalClientError,
     OSError,
     EOFError,
-    LedgerMoved,
+    OffsetConflict,
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class ClassifiedError:
     """`cause` is short and from a small set (a SQLSTATE or the name of a type): logs, metrics and readiness show it."""
 
-    verdict: Verdict
+    verdict: FailureClass
     cause: str
 
 
@@ -60,14 +60,14 @@ REFUSED_CLASSES = frozenset({"22", "23"})
 BROKEN_CLASSES = frozenset({"3F", "42", "F0", "XX"})
 
 
-def verdict_of_state(state: str) -> Verdict:
+def verdict_of_state(state: str) -> FailureClass:
     if state == QUERY_CANCELED:
-        return Verdict.TIMED_OUT
+        return FailureClass.TIMED_OUT
     if state in TRANSIENT_STATES or state[:2] in TRANSIENT_CLASSES:
-        return Verdict.TRANSIENT
+        return FailureClass.TRANSIENT
     if state[:2] in REFUSED_CLASSES:
-        return Verdict.REFUSED
-    return Verdict.BROKEN if state[:2] in BROKEN_CLASSES else Verdict.BUG
+        return FailureClass.REFUSED
+    return FailureClass.BROKEN if state[:2] in BROKEN_CLASSES else FailureClass.BUG
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -83,24 +83,24 @@ def _state(error: BaseException) -> str | None:
     return state if isinstance(state, str) and state else None
 
 
-def _without_state(error: BaseException) -> Verdict | None:
-    if isinstance(error, LedgerMoved):
-        return Verdict.MOVED
+def _without_state(error: BaseException) -> FailureClass | None:
+    if isinstance(error, OffsetConflict):
+        return FailureClass.MOVED
     if isinstance(error, asyncpg.InterfaceError):
-        return Verdict.REFUSED if isinstance(error, ValueError) else Verdict.TRANSIENT
-    return Verdict.TRANSIENT if isinstance(error, CONNECTION_LOSSES) else None
+        return FailureClass.REFUSED if isinstance(error, ValueError) else FailureClass.TRANSIENT
+    return FailureClass.TRANSIENT if isinstance(error, CONNECTION_LOSSES) else None
 
 
-def classify(error: BaseException) -> Failure:
+def classify(error: BaseException) -> ClassifiedError:
     for link in _chain(error):
         if isinstance(link, asyncpg.InvalidCachedStatementError):
-            return Failure(Verdict.TRANSIENT, FEATURE_NOT_SUPPORTED)
+            return ClassifiedError(FailureClass.TRANSIENT, FEATURE_NOT_SUPPORTED)
         state = _state(link)
         if state is not None:
-            return Failure(verdict_of_state(state), state)
+            return ClassifiedError(verdict_of_state(state), state)
         verdict = _without_state(link)
         if verdict is not None:
-            return Failure(verdict, type(link).__name__)
+            return ClassifiedError(verdict, type(link).__name__)
     if isinstance(error, DBAPIError) and error.connection_invalidated:
-        return Failure(Verdict.TRANSIENT, type(error).__name__)
-    return Failure(Verdict.BUG, type(error).__name__)
+        return ClassifiedError(FailureClass.TRANSIENT, type(error).__name__)
+    return ClassifiedError(FailureClass.BUG, type(error).__name__)

@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from els_stream.db import schema
-from els_stream.db.errors import Verdict, classify
+from els_stream.db.errors import FailureClass, classify
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -29,7 +29,7 @@ async def wait_for_database(engine: AsyncEngine) -> None:
                 await schema.require(conn)
         except (SQLAlchemyError, asyncpg.PostgresError, OSError) as error:
             failure = classify(error)
-            if failure.verdict is not Verdict.TRANSIENT:
+            if failure.verdict is not FailureClass.TRANSIENT:
                 raise
             if not told:
                 log.warning("waiting_for_database", cause=failure.cause)

@@ -5,32 +5,32 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from els_stream.demo.observations import Tale
+from els_stream.demo.observations import ObservedBatch
 from els_stream.events import topics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from els_stream.demo.expectations import Poison, Promise, Traffic
-    from els_stream.demo.observations import Transcript
+    from els_stream.demo.expectations import Expectation, Poison, Traffic
+    from els_stream.demo.observations import Observations
     from els_stream.events.outbound import EssayProcessingInputRefV1
     from els_stream.events.records import RawRecord
 
 _VALUE_SHOWN: Final = 60
 
 
-def differences(traffic: Traffic, transcript: Transcript) -> list[str]:
+def differences(traffic: Traffic, transcript: Observations) -> list[str]:
     tales, found = transcript.tales()
     found = [*transcript.differences, *found]
     for promise in traffic.promises:
-        tale = tales.pop(promise.batch_id, Tale())
+        tale = tales.pop(promise.batch_id, ObservedBatch())
         found += [f"{promise.batch_id} ({promise.story}): {line}" for line in _of_batch(promise, tale)]
     found += [f"{batch_id}: nobody sent anything about this batch" for batch_id in tales]
     found += _of_letters(traffic.poison, transcript.letters())
     return found
 
 
-def _of_batch(promise: Promise, tale: Tale) -> Iterator[str]:
+def _of_batch(promise: Expectation, tale: ObservedBatch) -> Iterator[str]:
     yield from _counts(promise, tale)
     yield from _slots(promise, tale)
     yield from _excess(promise, tale)
@@ -40,7 +40,7 @@ def _of_batch(promise: Promise, tale: Tale) -> Iterator[str]:
     yield from _order(tale)
 
 
-def _counts(promise: Promise, tale: Tale) -> Iterator[str]:
+def _counts(promise: Expectation, tale: ObservedBatch) -> Iterator[str]:
     """The number assigned may lie within bounds; every other number follows from it."""
     assigned = len(tale.assigned)
     if assigned not in promise.assigned:
@@ -58,7 +58,7 @@ def _counts(promise: Promise, tale: Tale) -> Iterator[str]:
         yield f"{len(tale.timeouts)} events of readiness timeout, not {promise.timeouts}"
 
 
-def _slots(promise: Promise, tale: Tale) -> Iterator[str]:
+def _slots(promise: Expectation, tale: ObservedBatch) -> Iterator[str]:
     events = [told.data for told in tale.assigned]
     yield from _repeated("slot", (event.essay_id for event in events), "was assigned")
     yield from _repeated("content", (event.text_storage_id for event in events), "was assigned")
@@ -75,7 +75,7 @@ def _slots(promise: Promise, tale: Tale) -> Iterator[str]:
             yield f"content {event.text_storage_id} was assigned under two correlation ids"
 
 
-def _excess(promise: Promise, tale: Tale) -> Iterator[str]:
+def _excess(promise: Expectation, tale: ObservedBatch) -> Iterator[str]:
     assigned = {told.data.text_storage_id for told in tale.assigned}
     yield from _repeated("content", (told.data.text_storage_id for told in tale.excess), "was excess")
     for told in tale.excess:
@@ -87,7 +87,7 @@ def _excess(promise: Promise, tale: Tale) -> Iterator[str]:
             yield f"content {event.text_storage_id} was excess otherwise than it was sent"
 
 
-def _completion(promise: Promise, tale: Tale) -> Iterator[str]:
+def _completion(promise: Expectation, tale: ObservedBatch) -> Iterator[str]:
     held = sorted((told.data.essay_id, told.data.text_storage_id) for told in tale.assigned)
     for completed in tale.completed:
         event = completed.data
@@ -104,7 +104,7 @@ def _completion(promise: Promise, tale: Tale) -> Iterator[str]:
             yield "ready with another course or correlation id than was registered"
 
 
-def _errors(promise: Promise, tale: Tale) -> Iterator[str]:
+def _errors(promise: Expectation, tale: ObservedBatch) -> Iterator[str]:
     held = {told.data.essay_id for told in tale.assigned}
     sent = Counter((failed.file_name, failed.code) for failed in promise.failures.values())
     for told in tale.errors:
@@ -122,7 +122,7 @@ def _errors(promise: Promise, tale: Tale) -> Iterator[str]:
             yield "validation errors that are critical with essays there, or not without any"
 
 
-def _timeouts(promise: Promise, tale: Tale) -> Iterator[str]:
+def _timeouts(promise: Expectation, tale: ObservedBatch) -> Iterator[str]:
     for event in (told.data for told in tale.timeouts):
         there = {essay.essay_id: essay.text_storage_id for essay in event.ready_essays}
         missing = set(event.missing_essay_ids)
@@ -134,7 +134,7 @@ def _timeouts(promise: Promise, tale: Tale) -> Iterator[str]:
             yield "the timeout names texts that nobody sent"
 
 
-def _order(tale: Tale) -> Iterator[str]:
+def _order(tale: ObservedBatch) -> Iterator[str]:
     """Topics share no offsets, so order is told by the time at which the first copy of each was sent."""
     ranks = (
         ("assigned", [told.at for told in tale.assigned]),

@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from els_stream.demo.driver import Counts, Show
-    from els_stream.demo.expectations import Promise, Traffic
-    from els_stream.demo.observations import Tale, Transcript
+    from els_stream.demo.expectations import Expectation, Traffic
+    from els_stream.demo.observations import Observations, ObservedBatch
 
 LINE_SECONDS: Final = 2.0
 # A pipe tells no width; narrower than this the tables would fold.
 PLAIN_WIDTH: Final = 100
 
 
-class Screen:
+class DemoConsole:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False)
         if console is None and not self.console.is_terminal:
@@ -74,7 +74,7 @@ class Screen:
 
         return show
 
-    def tables(self, traffic: Traffic, transcript: Transcript) -> None:
+    def tables(self, traffic: Traffic, transcript: Observations) -> None:
         for table in (by_topic(traffic, transcript), by_story(traffic, transcript.tales()[0])):
             self.console.print()
             self.console.print(table)
@@ -85,7 +85,7 @@ def due(traffic: Traffic) -> Between:
     return sum((traffic.told(topic) for topic in (*topics.OUTPUT_TOPICS, topics.DEAD_LETTER)), exactly(0))
 
 
-def by_topic(traffic: Traffic, transcript: Transcript) -> Table:
+def by_topic(traffic: Traffic, transcript: Observations) -> Table:
     table = _table("What the output topics hold", "topic", "must come", "came", "copies", "")
     for topic in (*topics.OUTPUT_TOPICS, topics.DEAD_LETTER):
         must, came = traffic.told(topic), transcript.counts[topic]
@@ -93,8 +93,8 @@ def by_topic(traffic: Traffic, transcript: Transcript) -> Table:
     return table
 
 
-def by_story(traffic: Traffic, tales: dict[str, Tale]) -> Table:
-    told: defaultdict[str, list[Promise]] = defaultdict(list)
+def by_story(traffic: Traffic, tales: dict[str, ObservedBatch]) -> Table:
+    told: defaultdict[str, list[Expectation]] = defaultdict(list)
     for promise in traffic.promises:
         told[promise.story].append(promise)
     table = _table("What became of the class sets", "", "sets", "slots", "texts", "given", "excess", "full", "ready")
@@ -120,7 +120,7 @@ def _table(title: str, first: str, *numbers: str) -> Table:
     return table
 
 
-def _sums(tales: Sequence[Tale]) -> Iterator[str]:
+def _sums(tales: Sequence[ObservedBatch]) -> Iterator[str]:
     yield str(sum(len(tale.assigned) for tale in tales))
     yield str(sum(len(tale.excess) for tale in tales))
     yield str(sum(len(tale.completed) for tale in tales))

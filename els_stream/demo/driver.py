@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
     from els_stream.config.settings import Settings
     from els_stream.demo.expectations import Traffic
-    from els_stream.demo.observations import Transcript
-    from els_stream.demo.output_consumer import Audience
-    from els_stream.demo.workers import Worker
+    from els_stream.demo.observations import Observations
+    from els_stream.demo.output_consumer import OutputConsumer
+    from els_stream.demo.workers import DemoWorker
 
 PATIENCE_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 0.1
@@ -51,13 +51,13 @@ Check = Callable[[], None]
 
 
 @dataclass(slots=True)
-class Performance:
+class Driver:
     settings: Settings
     traffic: Traffic
-    transcript: Transcript
+    transcript: Observations
     counts: Counts
 
-    async def run(self, audience: Audience, workers: Sequence[Worker], show: Show) -> bool:
+    async def run(self, audience: OutputConsumer, workers: Sequence[DemoWorker], show: Show) -> bool:
         """Whether all was handled and told; False once nothing has moved for a minute."""
         engine = create_async_engine(self.settings.database, pool_size=1)
         try:

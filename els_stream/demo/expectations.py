@@ -39,7 +39,7 @@ def exactly(count: int) -> Between:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class FailedFile:
     """A file that could not be read."""
 
     file_name: str
@@ -47,7 +47,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Promise:
+class Expectation:
     """One batch. `contents` are by text, several uploads of one text being one content; `failures` are by upload."""
 
     batch_id: str
@@ -61,7 +61,7 @@ class Promise:
     confirmed: bool
     overdue: bool  # the deadline is so short that it passes before the end
     contents: Mapping[str, tuple[Upload, ...]]
-    failures: Mapping[str, Failed]
+    failures: Mapping[str, FailedFile]
 
     @property
     def slots(self) -> int:
@@ -139,7 +139,7 @@ class Traffic:
 
     seed: int
     messages: tuple[Message, ...]
-    promises: tuple[Promise, ...]
+    promises: tuple[Expectation, ...]
     poison: tuple[Poison, ...]
 
     def told(self, topic: str) -> Between:

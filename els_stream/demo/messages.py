@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from uuid import UUID
 
-    from els_stream.demo.random_source import Dice
+    from els_stream.demo.random_source import RandomSource
 
 SCHOOL_DAY: Final = "2026-01-30T08:15:00Z"
 
@@ -45,7 +45,7 @@ class Upload:
     correlation_id: UUID
 
 
-def envelope(dice: Dice, topic: str, correlation_id: UUID, data: object) -> bytes:
+def envelope(dice: RandomSource, topic: str, correlation_id: UUID, data: object) -> bytes:
     whole: Fields = {
         "event_id": str(dice.uuid()),
         "event_type": topic,

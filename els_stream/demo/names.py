@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from els_stream.demo.random_source import Dice
+    from els_stream.demo.random_source import RandomSource
 
 COURSES: Final = ("ENG5", "ENG6", "ENG7", "SV1", "SV2", "SV3")
 
@@ -69,5 +69,5 @@ MISHAPS: Final = (
 )
 
 
-def file_name(dice: Dice) -> str:
+def file_name(dice: RandomSource) -> str:
     return f"{dice.choice(STUDENTS)} - {dice.choice(TITLES)}{dice.choice(ENDINGS)}"

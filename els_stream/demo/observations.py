@@ -17,38 +17,38 @@ from els_stream.events.outbound import (
     BatchValidationErrorsV1,
     EssaySlotAssignedV1,
     ExcessContentProvisionedV1,
-    OutgoingEnvelope,
+    OutboundEnvelope,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from els_stream.events.outbound import Outgoing
+    from els_stream.events.outbound import OutboundModel
     from els_stream.events.records import RawRecord
 
-DataT = TypeVar("DataT", bound="Outgoing")
+DataT = TypeVar("DataT", bound="OutboundModel")
 
 Envelopes = (
-    OutgoingEnvelope[EssaySlotAssignedV1]
-    | OutgoingEnvelope[ExcessContentProvisionedV1]
-    | OutgoingEnvelope[BatchContentProvisioningCompletedV1]
-    | OutgoingEnvelope[BatchEssaysReady]
-    | OutgoingEnvelope[BatchValidationErrorsV1]
-    | OutgoingEnvelope[BatchReadinessTimeout]
+    OutboundEnvelope[EssaySlotAssignedV1]
+    | OutboundEnvelope[ExcessContentProvisionedV1]
+    | OutboundEnvelope[BatchContentProvisioningCompletedV1]
+    | OutboundEnvelope[BatchEssaysReady]
+    | OutboundEnvelope[BatchValidationErrorsV1]
+    | OutboundEnvelope[BatchReadinessTimeout]
 )
 
 _MODELS: Final[Mapping[str, type[Envelopes]]] = {
-    topics.SLOT_ASSIGNED: OutgoingEnvelope[EssaySlotAssignedV1],
-    topics.EXCESS_CONTENT: OutgoingEnvelope[ExcessContentProvisionedV1],
-    topics.PROVISIONING_COMPLETED: OutgoingEnvelope[BatchContentProvisioningCompletedV1],
-    topics.ESSAYS_READY: OutgoingEnvelope[BatchEssaysReady],
-    topics.VALIDATION_ERRORS: OutgoingEnvelope[BatchValidationErrorsV1],
-    topics.READINESS_TIMEOUT: OutgoingEnvelope[BatchReadinessTimeout],
+    topics.SLOT_ASSIGNED: OutboundEnvelope[EssaySlotAssignedV1],
+    topics.EXCESS_CONTENT: OutboundEnvelope[ExcessContentProvisionedV1],
+    topics.PROVISIONING_COMPLETED: OutboundEnvelope[BatchContentProvisioningCompletedV1],
+    topics.ESSAYS_READY: OutboundEnvelope[BatchEssaysReady],
+    topics.VALIDATION_ERRORS: OutboundEnvelope[BatchValidationErrorsV1],
+    topics.READINESS_TIMEOUT: OutboundEnvelope[BatchReadinessTimeout],
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Told(Generic[DataT]):
+class ObservedEvents(Generic[DataT]):
     """An event, and when its first copy was sent (ms)."""
 
     data: DataT
@@ -57,36 +57,36 @@ class Told(Generic[DataT]):
 
 
 @dataclass(slots=True)
-class Tale:
+class ObservedBatch:
     """All that was told of one batch."""
 
-    assigned: list[Told[EssaySlotAssignedV1]] = field(default_factory=list)
-    excess: list[Told[ExcessContentProvisionedV1]] = field(default_factory=list)
-    completed: list[Told[BatchContentProvisioningCompletedV1]] = field(default_factory=list)
-    ready: list[Told[BatchEssaysReady]] = field(default_factory=list)
-    errors: list[Told[BatchValidationErrorsV1]] = field(default_factory=list)
-    timeouts: list[Told[BatchReadinessTimeout]] = field(default_factory=list)
+    assigned: list[ObservedEvents[EssaySlotAssignedV1]] = field(default_factory=list)
+    excess: list[ObservedEvents[ExcessContentProvisionedV1]] = field(default_factory=list)
+    completed: list[ObservedEvents[BatchContentProvisioningCompletedV1]] = field(default_factory=list)
+    ready: list[ObservedEvents[BatchEssaysReady]] = field(default_factory=list)
+    errors: list[ObservedEvents[BatchValidationErrorsV1]] = field(default_factory=list)
+    timeouts: list[ObservedEvents[BatchReadinessTimeout]] = field(default_factory=list)
 
-    def add(self, data: Outgoing, correlation_id: UUID, at: int) -> None:
+    def add(self, data: OutboundModel, correlation_id: UUID, at: int) -> None:
         match data:
             case EssaySlotAssignedV1():
-                self.assigned.append(Told(data, correlation_id, at))
+                self.assigned.append(ObservedEvents(data, correlation_id, at))
             case ExcessContentProvisionedV1():
-                self.excess.append(Told(data, correlation_id, at))
+                self.excess.append(ObservedEvents(data, correlation_id, at))
             case BatchContentProvisioningCompletedV1():
-                self.completed.append(Told(data, correlation_id, at))
+                self.completed.append(ObservedEvents(data, correlation_id, at))
             case BatchEssaysReady():
-                self.ready.append(Told(data, correlation_id, at))
+                self.ready.append(ObservedEvents(data, correlation_id, at))
             case BatchValidationErrorsV1():
-                self.errors.append(Told(data, correlation_id, at))
+                self.errors.append(ObservedEvents(data, correlation_id, at))
             case BatchReadinessTimeout():
-                self.timeouts.append(Told(data, correlation_id, at))
+                self.timeouts.append(ObservedEvents(data, correlation_id, at))
             case _:
                 raise TypeError(f"no event of ours: {type(data).__name__}")
 
 
 @dataclass(slots=True)
-class Transcript:
+class Observations:
     """Grows record by record; `differences` are those that show without knowing what was sent."""
 
     first: dict[UUID, RawRecord] = field(default_factory=dict)
@@ -118,9 +118,9 @@ class Transcript:
     def letters(self) -> list[RawRecord]:
         return [record for record in self.first.values() if record.topic == topics.DEAD_LETTER]
 
-    def tales(self) -> tuple[dict[str, Tale], list[str]]:
+    def tales(self) -> tuple[dict[str, ObservedBatch], list[str]]:
         """By batch, and what could not be read or stood under a key or an id that is not its own."""
-        tales: defaultdict[str, Tale] = defaultdict(Tale)
+        tales: defaultdict[str, ObservedBatch] = defaultdict(ObservedBatch)
         differences: list[str] = []
         for identity, record in self.first.items():
             if record.topic == topics.DEAD_LETTER:

@@ -14,14 +14,14 @@ from els_stream.events.topics import DEAD_LETTER, OUTPUT_TOPICS
 
 if TYPE_CHECKING:
     from els_stream.config.settings import Settings
-    from els_stream.demo.observations import Transcript
+    from els_stream.demo.observations import Observations
 
 POLL_MS: Final = 200
 MAX_RECORDS: Final = 2000
 
 
-class Audience:
-    def __init__(self, consumer: AIOKafkaConsumer, prefix: str, transcript: Transcript) -> None:
+class OutputConsumer:
+    def __init__(self, consumer: AIOKafkaConsumer, prefix: str, transcript: Observations) -> None:
         self._consumer = consumer
         self._prefix = prefix
         self._transcript = transcript
@@ -51,7 +51,7 @@ class Audience:
 
 
 @contextlib.asynccontextmanager
-async def audience(settings: Settings, transcript: Transcript) -> AsyncIterator[Audience]:
+async def audience(settings: Settings, transcript: Observations) -> AsyncIterator[OutputConsumer]:
     prefix = settings.topic_prefix
     consumer = AIOKafkaConsumer(
         *(prefix + topic for topic in (*OUTPUT_TOPICS, DEAD_LETTER)),
@@ -64,6 +64,6 @@ async def audience(settings: Settings, transcript: Transcript) -> AsyncIterator[
     )
     try:
         await consumer.start()
-        yield Audience(consumer, prefix, transcript)
+        yield OutputConsumer(consumer, prefix, transcript)
     finally:
         await undisturbed(consumer.stop())

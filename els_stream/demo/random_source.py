@@ -6,7 +6,7 @@ from random import Random
 from uuid import UUID
 
 
-class Dice(Random):
+class RandomSource(Random):
     def uuid(self) -> UUID:
         return UUID(int=self.getrandbits(128), version=4)
 

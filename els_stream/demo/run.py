@@ -9,9 +9,9 @@ from aiokafka.errors import KafkaError
 from sqlalchemy.exc import SQLAlchemyError
 
 from els_stream.demo.check import differences
-from els_stream.demo.driver import PATIENCE_SECONDS, Counts, Performance
+from els_stream.demo.driver import PATIENCE_SECONDS, Counts, Driver
 from els_stream.demo.environment import stage
-from els_stream.demo.observations import Transcript
+from els_stream.demo.observations import Observations
 from els_stream.demo.output_consumer import audience
 from els_stream.demo.workers import workers
 from els_stream.embedded.servers import running
@@ -20,14 +20,14 @@ from els_stream.verify.runner import verify
 
 if TYPE_CHECKING:
     from els_stream.config.settings import Settings
-    from els_stream.demo.console import Screen
+    from els_stream.demo.console import DemoConsole
     from els_stream.demo.expectations import Traffic
     from els_stream.embedded.servers import Addresses
 
 WORKERS: Final = 2
 
 
-async def demo(settings: Settings, traffic: Traffic, screen: Screen) -> None:
+async def demo(settings: Settings, traffic: Traffic, screen: DemoConsole) -> None:
     """Raises DemoFailed, every difference printed, unless what came out is what must come of the traffic."""
     screen.say(f"seed {traffic.seed}: {len(traffic.promises)} class sets in {len(traffic.messages)} records")
     async with contextlib.AsyncExitStack() as end:
@@ -39,8 +39,8 @@ async def demo(settings: Settings, traffic: Traffic, screen: Screen) -> None:
             raise ServersUnavailable(f"the demo lost its servers: {error}") from error
 
 
-async def _perform(settings: Settings, found: Addresses, traffic: Traffic, screen: Screen) -> None:
-    transcript = Transcript()
+async def _perform(settings: Settings, found: Addresses, traffic: Traffic, screen: DemoConsole) -> None:
+    transcript = Observations()
     async with contextlib.AsyncExitStack() as end:
         with screen.step("a database, topics and a group of its own"):
             here = await end.enter_async_context(stage(settings, found))
@@ -49,7 +49,7 @@ async def _perform(settings: Settings, found: Addresses, traffic: Traffic, scree
         for worker in crew:
             screen.say(f"  {worker.web}/ is its page; log {worker.log}")
         heard = await end.enter_async_context(audience(here, transcript))
-        performance = Performance(here, traffic, transcript, Counts())
+        performance = Driver(here, traffic, transcript, Counts())
         with screen.step("all records sent, handled and told of"), screen.progress(traffic) as show:
             done = await performance.run(heard, crew, show)
         _judge(traffic, transcript, screen, done=done)
@@ -57,7 +57,7 @@ async def _perform(settings: Settings, found: Addresses, traffic: Traffic, scree
         screen.say(f"`make run` keeps a worker, with its page at http://{here.web_host}:{here.web_port}/.")
 
 
-async def _prove(settings: Settings, screen: Screen) -> None:
+async def _prove(settings: Settings, screen: DemoConsole) -> None:
     """What `els verify --kafka` does."""
     screen.say("")
     violated = 0
@@ -68,7 +68,7 @@ async def _prove(settings: Settings, screen: Screen) -> None:
         raise DemoFailed(f"{violated} violations of what must always hold")
 
 
-def _judge(traffic: Traffic, transcript: Transcript, screen: Screen, *, done: bool) -> None:
+def _judge(traffic: Traffic, transcript: Observations, screen: DemoConsole, *, done: bool) -> None:
     screen.tables(traffic, transcript)
     found = differences(traffic, transcript)
     for line in found:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from els_stream.demo import messages, names
-from els_stream.demo.expectations import Failed, Promise
+from els_stream.demo.expectations import Expectation, FailedFile
 from els_stream.demo.messages import Message, Upload
-from els_stream.demo.scenarios import Story, Students, When
+from els_stream.demo.scenarios import Scenario, Students, When
 from els_stream.events import topics
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from els_stream.demo.messages import Fields
-    from els_stream.demo.random_source import Dice
+    from els_stream.demo.random_source import RandomSource
 
 # Uploads come between 0 and 1; before and after them there is time for what comes first or last.
 _SPANS: Final = {When.BEFORE: (-0.2, -0.1), When.AMID: (0.2, 0.8), When.AFTER: (1.1, 1.2)}
@@ -41,14 +41,14 @@ class Sent:
 class ClassSet:
     """A batch in the making."""
 
-    dice: Dice
-    story: Story
+    dice: RandomSource
+    story: Scenario
     batch_id: str
     slots: int
     overdue: bool = False
     sent: list[Sent] = field(default_factory=list)
     contents: dict[str, tuple[Upload, ...]] = field(default_factory=dict)
-    failures: dict[str, Failed] = field(default_factory=dict)
+    failures: dict[str, FailedFile] = field(default_factory=dict)
     course: str = field(init=False)
     user: str = field(init=False)
     correlation_id: UUID = field(init=False)
@@ -66,14 +66,14 @@ class ClassSet:
     def essay_ids(self) -> list[str]:
         return [f"{self.batch_id}-essay-{number:03}" for number in range(1, self.slots + 1)]
 
-    def tell(self) -> Promise:
+    def tell(self) -> Expectation:
         """All of it, into `sent`, and what must come of it."""
         self._register()
         self._hand_in()
         self._swap()
         self._confirm()
         self._confirm_oddly()
-        return Promise(
+        return Expectation(
             batch_id=self.batch_id,
             story=self.story.line,
             essay_ids=frozenset(self.essay_ids),
@@ -133,7 +133,7 @@ class ClassSet:
 
     def _fail(self, upload: Upload) -> None:
         code, what = self.dice.choice(names.MISHAPS)
-        self.failures[upload.upload_id] = Failed(upload.file_name, code)
+        self.failures[upload.upload_id] = FailedFile(upload.file_name, code)
         told = messages.failure(self.batch_id, upload, code, what)
         self._send(self.dice.random(), topics.VALIDATION_FAILED, told, correlation_id=upload.correlation_id)
 

@@ -26,7 +26,7 @@ class Students(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Story:
+class Scenario:
     """`missing` slots stay empty, `surplus` files come too many, `failing` of the slots get a file nobody can read.
 
     `mended` of the failing uploads get readable after all; `shared` texts come under two uploads; `swapped` uploads
@@ -57,20 +57,20 @@ class Story:
 
 
 STORIES: Final = (
-    Story(line="everybody hands in, nobody frets"),
-    Story(line="confirmed after the last essay", regular=True, confirmed=When.AFTER),
-    Story(line="all essays in before the batch", registered=When.AFTER),
-    Story(
+    Scenario(line="everybody hands in, nobody frets"),
+    Scenario(line="confirmed after the last essay", regular=True, confirmed=When.AFTER),
+    Scenario(line="all essays in before the batch", registered=When.AFTER),
+    Scenario(
         line="students known before the essays",
         regular=True,
         registered=When.AMID,
         confirmed=When.BEFORE,
         repeated=True,
     ),
-    Story(line="more essays than slots", surplus=4, registered=When.AMID),
-    Story(line="three files nobody can open", regular=True, confirmed=When.AMID, failing=3),
-    Story(line="two essays missing at midnight", missing=2, registered=When.AMID),
-    Story(
+    Scenario(line="more essays than slots", surplus=4, registered=When.AMID),
+    Scenario(line="three files nobody can open", regular=True, confirmed=When.AMID, failing=3),
+    Scenario(line="two essays missing at midnight", missing=2, registered=When.AMID),
+    Scenario(
         line="too many, some broken, no keys",
         regular=True,
         confirmed=When.AFTER,
@@ -79,23 +79,23 @@ STORIES: Final = (
         registered=When.AMID,
         keyed=False,
     ),
-    Story(line="scanner off: every file failed", regular=True, confirmed=When.AFTER, all_fail=True),
-    Story(line="unreadable at first, then fine", failing=3, mended=2, registered=When.AMID),
-    Story(line="registered twice, then otherwise", repeated=True, conflict=True, registered=When.AMID),
-    Story(line="one essay by two, one swapped", shared=1, swapped=1, surplus=1),
-    Story(
+    Scenario(line="scanner off: every file failed", regular=True, confirmed=When.AFTER, all_fail=True),
+    Scenario(line="unreadable at first, then fine", failing=3, mended=2, registered=When.AMID),
+    Scenario(line="registered twice, then otherwise", repeated=True, conflict=True, registered=When.AMID),
+    Scenario(line="one essay by two, one swapped", shared=1, swapped=1, surplus=1),
+    Scenario(
         line="confirmed for the parallel class",
         regular=True,
         confirmed=When.NEVER,
         students=Students.OTHER_CLASS,
     ),
-    Story(line="guests, yet with students", students=Students.FOR_GUESTS, registered=When.AMID),
-    Story(
+    Scenario(line="guests, yet with students", students=Students.FOR_GUESTS, registered=When.AMID),
+    Scenario(
         line="wrong essay first, then right",
         regular=True,
         confirmed=When.AFTER,
         students=Students.UNKNOWN_ESSAY_FIRST,
         failing=1,
     ),
-    Story(line="uploaded, never registered", registered=When.NEVER, keyed=False),
+    Scenario(line="uploaded, never registered", registered=When.NEVER, keyed=False),
 )

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
-from els_stream.demo.expectations import Poison, Promise, Traffic
+from els_stream.demo.expectations import Expectation, Poison, Traffic
 from els_stream.demo.poison import POISON_KINDS, poison
-from els_stream.demo.random_source import Dice
+from els_stream.demo.random_source import RandomSource
 from els_stream.demo.scenario_builder import ClassSet, Sent
 from els_stream.demo.scenarios import STORIES
 
@@ -52,9 +52,9 @@ class _Delivery:
 def make_traffic(seed: int, batches: int, largest: int = LARGEST, mix: Mix | None = None) -> Traffic:
     """The stories in turn, overlapping, then every tenth record twice more at a later time."""
     mix = mix or Mix()
-    dice = Dice(seed)
+    dice = RandomSource(seed)
     sent: list[Sent] = []
-    promises: list[Promise] = []
+    promises: list[Expectation] = []
     for number in range(batches):
         class_set = _class_set(dice, number, largest, overdue=mix.overdue)
         promises.append(class_set.tell())
@@ -71,7 +71,7 @@ def make_traffic(seed: int, batches: int, largest: int = LARGEST, mix: Mix | Non
     )
 
 
-def _class_set(dice: Dice, number: int, largest: int, *, overdue: bool) -> ClassSet:
+def _class_set(dice: RandomSource, number: int, largest: int, *, overdue: bool) -> ClassSet:
     story = STORIES[number % len(STORIES)]
     size = min(_SIZES[number], largest) if number < len(_SIZES) else dice.randint(SMALLEST, largest)
     return ClassSet(dice, story, f"batch-{number + 1:03}", max(size, story.least), overdue)
@@ -81,7 +81,7 @@ def _later(sent: Sent, by: float) -> Sent:
     return replace(sent, moment=sent.moment + by)
 
 
-def _unreadable(dice: Dice, sent: Sequence[Sent], mix: Mix) -> Iterator[tuple[Message, DeadLetterReason]]:
+def _unreadable(dice: RandomSource, sent: Sequence[Sent], mix: Mix) -> Iterator[tuple[Message, DeadLetterReason]]:
     """One of each kind at least."""
     yield from poison(dice)
     refused = sum(one.reason is not None for one in sent) + POISON_KINDS
@@ -89,7 +89,7 @@ def _unreadable(dice: Dice, sent: Sequence[Sent], mix: Mix) -> Iterator[tuple[Me
     yield from islice(chain.from_iterable(poison(dice) for _ in range(more)), max(0, more))
 
 
-def _with_delays(dice: Dice, sent: Sequence[Sent], mix: Mix) -> list[Sent]:
+def _with_delays(dice: RandomSource, sent: Sequence[Sent], mix: Mix) -> list[Sent]:
     movable = [number for number, one in enumerate(sent) if not one.in_turn]
     late = set(dice.sample(movable, min(len(movable), round(mix.late * len(sent)))))
     return [
@@ -98,7 +98,7 @@ def _with_delays(dice: Dice, sent: Sequence[Sent], mix: Mix) -> list[Sent]:
     ]
 
 
-def _deliveries(dice: Dice, sent: Sequence[Sent]) -> Iterator[_Delivery]:
+def _deliveries(dice: RandomSource, sent: Sequence[Sent]) -> Iterator[_Delivery]:
     for number, one in enumerate(sent, start=1):
         yield _Delivery(one, one.moment)
         if number % EVERY == 0:

@@ -33,7 +33,7 @@ SERVICE: Final = ("-m", "els_stream", "worker", "--web-port")
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
+class DemoWorker:
     process: asyncio.subprocess.Process
     web: str
     log: Path
@@ -46,9 +46,11 @@ class Worker:
 
 
 @contextlib.asynccontextmanager
-async def workers(settings: Settings, count: int, program: Sequence[str] = SERVICE) -> AsyncIterator[Sequence[Worker]]:
+async def workers(
+    settings: Settings, count: int, program: Sequence[str] = SERVICE
+) -> AsyncIterator[Sequence[DemoWorker]]:
     """Running and ready; ended with the block, however that ends. After an error their logs stay."""
-    started: list[Worker] = []
+    started: list[DemoWorker] = []
     try:
         for number, port in enumerate(new_ports(count), start=1):
             log = settings.state_dir / f"{settings.consumer_group}-worker-{number}.log"
@@ -65,7 +67,7 @@ async def workers(settings: Settings, count: int, program: Sequence[str] = SERVI
                 worker.log.unlink()
 
 
-async def _start(settings: Settings, port: int, log: Path, program: Sequence[str]) -> Worker:
+async def _start(settings: Settings, port: int, log: Path, program: Sequence[str]) -> DemoWorker:
     """In a session of its own: Ctrl-C in a terminal reaches the demo only, which stops its workers in order."""
     env = {
         **os.environ,
@@ -87,10 +89,10 @@ async def _start(settings: Settings, port: int, log: Path, program: Sequence[str
             stderr=out,
             start_new_session=True,
         )
-    return Worker(process, f"http://{LOOPBACK}:{port}", log)
+    return DemoWorker(process, f"http://{LOOPBACK}:{port}", log)
 
 
-async def _until_ready(started: Sequence[Worker]) -> None:
+async def _until_ready(started: Sequence[DemoWorker]) -> None:
     """All at once: the second to join unsettles the first."""
     try:
         async with asyncio.timeout(READY_SECONDS), aiohttp.ClientSession() as http:
@@ -103,7 +105,7 @@ async def _until_ready(started: Sequence[Worker]) -> None:
         raise DemoFailed(f"the workers were not ready after {READY_SECONDS:.0f} s: see {logs}") from late
 
 
-async def _ready(http: aiohttp.ClientSession, worker: Worker) -> bool:
+async def _ready(http: aiohttp.ClientSession, worker: DemoWorker) -> bool:
     worker.check()
     try:
         async with http.get(f"{worker.web}/readyz", timeout=aiohttp.ClientTimeout(PROBE_SECONDS)) as answer:
@@ -112,7 +114,7 @@ async def _ready(http: aiohttp.ClientSession, worker: Worker) -> bool:
         return False
 
 
-async def _stop(started: Sequence[Worker]) -> None:
+async def _stop(started: Sequence[DemoWorker]) -> None:
     for worker in started:
         if worker.process.returncode is None:
             worker.process.terminate()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, assert_never
 
 from els_stream.domain import outcomes
-from els_stream.domain.associations import Standing, outranks, standing
+from els_stream.domain.associations import CurrentAssociation, outranks, standing
 from els_stream.domain.batch import (
     Batch,
     BatchBecameReady,
@@ -21,11 +21,11 @@ from els_stream.domain.batch import (
     ContentBecameComplete,
     ContentWasExcess,
     Fact,
-    Failure,
-    Origin,
+    FailedUpload,
     Payload,
     Slot,
     SlotWasAssigned,
+    SourceRecord,
 )
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Inventory:
+class Allocation:
     """A registered batch with what its rows say of the uploads and texts at hand, and what is to be written."""
 
     batch: Batch
@@ -46,12 +46,12 @@ class Inventory:
     excess_by_text: set[str] = field(default_factory=set)
     excess_by_upload: set[str] = field(default_factory=set)
     failed_uploads: set[str] = field(default_factory=set)
-    students: dict[str, Standing] = field(default_factory=dict)  # of the essays at hand that exist
+    students: dict[str, CurrentAssociation] = field(default_factory=dict)  # of the essays at hand that exist
 
     claims: list[Slot] = field(default_factory=list)
     take_overs: list[tuple[Slot, Content]] = field(default_factory=list)
     excess: list[Content] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
+    failures: list[FailedUpload] = field(default_factory=list)
     associations: dict[str, StudentAssociation] = field(default_factory=dict)
     facts: list[Fact] = field(default_factory=list)
     confirmed: bool = False
@@ -84,7 +84,7 @@ class Inventory:
         match payload:
             case Content():
                 return self.admit_content(payload)
-            case Failure():
+            case FailedUpload():
                 return self.admit_failure(payload)
             case Confirmation():
                 return self.confirm(payload)
@@ -106,7 +106,7 @@ class Inventory:
             return self._refuse_as_excess(content)
         return self._assign(content, slot)
 
-    def admit_failure(self, failure: Failure) -> outcomes.Outcome:
+    def admit_failure(self, failure: FailedUpload) -> outcomes.Outcome:
         """Let the failed file consume a free slot, unless its upload has had its fate or none is free."""
         upload = failure.event.file_upload_id
         if upload in self.failed_uploads:
@@ -166,7 +166,7 @@ class Inventory:
         self.facts.append(ContentWasExcess(content))
         return outcomes.NoFreeSlot()
 
-    def _complete_if_full(self, origin: Origin | None) -> None:
+    def _complete_if_full(self, origin: SourceRecord | None) -> None:
         if self.batch.free > 0:
             return
         self.batch.state = BatchState.CONTENT_COMPLETE
@@ -177,7 +177,7 @@ class Inventory:
         else:
             self._ready_if_all_is_there(origin)
 
-    def _ready_if_all_is_there(self, origin: Origin | None) -> None:
+    def _ready_if_all_is_there(self, origin: SourceRecord | None) -> None:
         complete = self.batch.state is BatchState.CONTENT_COMPLETE
         if complete and self.batch.associations_confirmed_at is not None:
             self.facts.append(BatchBecameReady(origin))

@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class CurrentAssociation:
     """How well founded an essay's present association is; both are None where it has none."""
 
     method: ValidationMethod | None = None
     validated_at: datetime | None = None
 
 
-def standing(association: StudentAssociation) -> Standing:
-    return Standing(association.validation_method, association.validated_at)
+def standing(association: StudentAssociation) -> CurrentAssociation:
+    return CurrentAssociation(association.validation_method, association.validated_at)
 
 
-def outranks(association: StudentAssociation, present: Standing) -> bool:
+def outranks(association: StudentAssociation, present: CurrentAssociation) -> bool:
     """Whether the association takes the place of the present one; an equal one changes nothing."""
     if present.method is None or present.validated_at is None:
         return True

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from els_stream.domain.claim_strategy import Inventory
+    from els_stream.domain.claim_strategy import SlotTable
     from els_stream.events.inbound import (
         EssayContentProvisionedV1,
         EssayValidationFailedV1,
@@ -35,7 +35,7 @@ class ClassType(StrEnum):
     REGULAR = "REGULAR"
 
 
-class Origin(Protocol):
+class SourceRecord(Protocol):
     """The record that brought an event. What follows from the event belongs to its trace; no decision looks at it."""
 
     @property
@@ -53,16 +53,16 @@ class Content:
 
     event: EssayContentProvisionedV1
     correlation_id: UUID
-    origin: Origin | None = field(default=None, compare=False)
+    origin: SourceRecord | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedUpload:
     """A failed file and the correlation id of its chain."""
 
     event: EssayValidationFailedV1
     correlation_id: UUID
-    origin: Origin | None = field(default=None, compare=False)
+    origin: SourceRecord | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +70,10 @@ class Confirmation:
     """Confirmed student associations."""
 
     event: StudentAssociationsConfirmedV1
-    origin: Origin | None = field(default=None, compare=False)
+    origin: SourceRecord | None = field(default=None, compare=False)
 
 
-Payload = Content | Failure | Confirmation
+Payload = Content | FailedUpload | Confirmation
 
 
 @dataclass(slots=True)
@@ -83,10 +83,10 @@ class Slot:
     file_upload_id: str
     text_storage_id: str | None = None
     essay_id: str = ""
-    holder: Content | Failure | None = None  # what is to be written; None where the row says it already
+    holder: Content | FailedUpload | None = None  # what is to be written; None where the row says it already
 
     @property
-    def written(self) -> Content | Failure:
+    def written(self) -> Content | FailedUpload:
         """What a claim writes into the slot."""
         if self.holder is None:
             raise ValueError("the slot is claimed for nothing")
@@ -100,7 +100,7 @@ class Batch:
     batch_id: str
     state: BatchState
     class_type: ClassType | None
-    inventory: Inventory | None
+    inventory: SlotTable | None
     expected: int
     free: int
     filled: int
@@ -127,7 +127,7 @@ class SlotWasAssigned:
     content: Content
 
     @property
-    def origin(self) -> Origin | None:
+    def origin(self) -> SourceRecord | None:
         return self.content.origin
 
 
@@ -136,7 +136,7 @@ class ContentWasExcess:
     content: Content
 
     @property
-    def origin(self) -> Origin | None:
+    def origin(self) -> SourceRecord | None:
         return self.content.origin
 
 
@@ -144,14 +144,14 @@ class ContentWasExcess:
 class ContentBecameComplete:
     """No slot is free any more."""
 
-    origin: Origin | None = field(default=None, compare=False)
+    origin: SourceRecord | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchBecameReady:
     """REGULAR: the content is complete, some slot holds any, and the associations are confirmed."""
 
-    origin: Origin | None = field(default=None, compare=False)
+    origin: SourceRecord | None = field(default=None, compare=False)
 
 
 Fact = SlotWasAssigned | ContentWasExcess | ContentBecameComplete | BatchBecameReady

@@ -11,7 +11,7 @@ class Strategy(StrEnum):
     OPTION_B = "option-b"
 
 
-class Inventory(StrEnum):
+class SlotTable(StrEnum):
     """The table that holds a batch's slots; written on its tracker at registration and never changed after."""
 
     ESSAY_STATES = "essay_states"
@@ -30,5 +30,5 @@ def choose_strategy(*, cte_upsert: bool | None, essay_states: bool | None) -> St
     return Strategy.TWO_STEP if essay_states is False else Strategy.OPTION_B
 
 
-def inventory_of(strategy: Strategy) -> Inventory:
-    return Inventory.ESSAY_STATES if strategy is Strategy.OPTION_B else Inventory.SLOT_ASSIGNMENTS
+def inventory_of(strategy: Strategy) -> SlotTable:
+    return SlotTable.ESSAY_STATES if strategy is Strategy.OPTION_B else SlotTable.SLOT_ASSIGNMENTS

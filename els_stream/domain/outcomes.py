@@ -108,14 +108,14 @@ class AssociationsUpdated:
 
 
 @dataclass(frozen=True, slots=True)
-class Parked:
+class StoredAsPending:
     """It came before its batch; the registration will use it."""
 
     label: ClassVar[str] = "parked"
 
 
 @dataclass(frozen=True, slots=True)
-class AlreadyParked:
+class AlreadyPending:
     label: ClassVar[str] = "already_parked"
 
 
@@ -146,8 +146,8 @@ Outcome = (
     | FailureRecorded
     | AssociationsConfirmed
     | AssociationsUpdated
-    | Parked
-    | AlreadyParked
+    | StoredAsPending
+    | AlreadyPending
     | Refused
 )
 

@@ -18,31 +18,31 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 
-class Sending(StrEnum):
+class DeliveryState(StrEnum):
     SENT = "sent"
     WAITING = "waiting"
     HELD = "held"
 
 
 @dataclass(frozen=True, slots=True)
-class ToldEvent:
+class PublishedEvent:
     """`at` is when its fact became true."""
 
     at: datetime
     topic: str
     subject: str
     event_id: UUID
-    sending: Sending
+    sending: DeliveryState
 
 
-class Unsent(Protocol):
+class UnsentEvent(Protocol):
     @property
     def event_id(self) -> UUID: ...
     @property
     def held_until(self) -> datetime | None: ...
 
 
-class Slot(Protocol):
+class SlotFact(Protocol):
     @property
     def essay_id(self) -> str: ...
     @property
@@ -58,7 +58,7 @@ class Excess(Protocol):
     def created_at(self) -> datetime: ...
 
 
-class Facts(Protocol):
+class BatchFacts(Protocol):
     """The part of a batch's story that events follow from."""
 
     @property
@@ -76,30 +76,30 @@ class Facts(Protocol):
     @property
     def timed_out_at(self) -> datetime | None: ...
     @property
-    def slots(self) -> Sequence[Slot]: ...
+    def slots(self) -> Sequence[SlotFact]: ...
     @property
     def excess(self) -> Sequence[Excess]: ...
     @property
-    def waiting(self) -> Sequence[Unsent]: ...
+    def waiting(self) -> Sequence[UnsentEvent]: ...
 
 
-def told_events(facts: Facts) -> list[ToldEvent]:
+def told_events(facts: BatchFacts) -> list[PublishedEvent]:
     """In the order in which they became true, as far as times tell; facts of one instant in the order of telling."""
     waiting = {event.event_id: event for event in facts.waiting}
 
-    def sending(identity: UUID) -> Sending:
+    def sending(identity: UUID) -> DeliveryState:
         if identity not in waiting:
-            return Sending.SENT
-        return Sending.WAITING if waiting[identity].held_until is None else Sending.HELD
+            return DeliveryState.SENT
+        return DeliveryState.WAITING if waiting[identity].held_until is None else DeliveryState.HELD
 
     events = []
     for at, topic, subject in sorted(_told(facts), key=lambda told: told[0]):
         identity = event_id(topic, facts.batch_id, subject)
-        events.append(ToldEvent(at, topic, subject, identity, sending(identity)))
+        events.append(PublishedEvent(at, topic, subject, identity, sending(identity)))
     return events
 
 
-def _told(facts: Facts) -> Iterator[tuple[datetime, str, str]]:
+def _told(facts: BatchFacts) -> Iterator[tuple[datetime, str, str]]:
     if facts.timed_out_at is not None:
         yield facts.timed_out_at, topics.READINESS_TIMEOUT, ""
     for slot in facts.slots:

@@ -26,14 +26,14 @@ class WaitsFor(StrEnum):
     NOTHING = "nothing"
 
 
-class Unsent(Protocol):
+class WithNextAttempt(Protocol):
     @property
     def created_at(self) -> datetime: ...
     @property
     def held_until(self) -> datetime | None: ...
 
 
-class Story(Protocol):
+class WaitingBatch(Protocol):
     """The part of a batch's story that the answer depends on."""
 
     @property
@@ -41,12 +41,12 @@ class Story(Protocol):
     @property
     def deadline_at(self) -> datetime | None: ...
     @property
-    def waiting(self) -> Sequence[Unsent]: ...
+    def waiting(self) -> Sequence[WithNextAttempt]: ...
     @property
     def asked_at(self) -> datetime: ...
 
 
-def waits_for(story: Story) -> WaitsFor:
+def waits_for(story: WaitingBatch) -> WaitsFor:
     match BatchState(story.state):
         case BatchState.UNREGISTERED:
             return WaitsFor.REGISTRATION
@@ -58,7 +58,7 @@ def waits_for(story: Story) -> WaitsFor:
             return WaitsFor.RELAY if story.waiting else WaitsFor.NOTHING
 
 
-def is_stuck(story: Story) -> bool:
+def is_stuck(story: WaitingBatch) -> bool:
     """Whether someone should look: an event can't be sent or is not, or the deadline passed and slots are empty."""
     unsent = any(
         event.held_until is not None or story.asked_at - event.created_at > RELAY_PATIENCE for event in story.waiting

@@ -15,7 +15,7 @@ from typing import Any
 from els_stream.embedded.jars import VERSION
 from els_stream.embedded.kafka import PROPERTIES, STARTED
 from els_stream.embedded.ports import LOOPBACK, new_ports
-from els_stream.embedded.state import Running
+from els_stream.embedded.state import RunningServers
 from els_stream.errors import ServersUnavailable
 
 POSTGRES_IMAGE = "postgres:18"
@@ -25,7 +25,7 @@ START_SECONDS = 180
 POSTGRES_STARTED = r"listening on IPv4 address[\s\S]*database system is ready to accept connections"
 
 
-def start() -> Running:
+def start() -> RunningServers:
     """Blocks until both are ready; what was started is removed again when the other one fails."""
     _without_reaper()
     password = secrets.token_urlsafe(32)
@@ -38,7 +38,7 @@ def start() -> Running:
         ]
         undo.pop_all()
     url = f"postgresql://els:{password}@{LOOPBACK}:{postgres}/els"
-    return Running("containers", f"{LOOPBACK}:{broker}", url, tuple(started))
+    return RunningServers("containers", f"{LOOPBACK}:{broker}", url, tuple(started))
 
 
 def stop(ids: Sequence[str]) -> None:

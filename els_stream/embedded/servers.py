@@ -19,7 +19,7 @@ from els_stream.embedded.kafka import EmbeddedKafka
 from els_stream.embedded.ports import answers
 from els_stream.embedded.postgres import EmbeddedPostgres
 from els_stream.embedded.processes import undisturbed
-from els_stream.embedded.state import Running, StateFolder
+from els_stream.embedded.state import RunningServers, StateFolder
 from els_stream.errors import ConfigurationError
 
 POSTGRES_PORT = 5432
@@ -128,12 +128,12 @@ def unregister_web(settings: Settings) -> None:
     StateFolder(settings.state_dir).unregister_worker()
 
 
-async def _start(folder: StateFolder, settings: Settings, *, fsync: bool) -> Running:
+async def _start(folder: StateFolder, settings: Settings, *, fsync: bool) -> RunningServers:
     if settings.servers == "containers":
         return await asyncio.to_thread(containers.start)
     embedded = EmbeddedServers(folder.path, fsync=fsync)
     await embedded.start()
-    return Running("embedded", embedded.kafka.address, embedded.postgres.url)
+    return RunningServers("embedded", embedded.kafka.address, embedded.postgres.url)
 
 
 async def _stop(folder: StateFolder) -> None:
@@ -144,7 +144,7 @@ async def _stop(folder: StateFolder) -> None:
     folder.forget()
 
 
-def _answers(folder: StateFolder, running: Running) -> bool:
+def _answers(folder: StateFolder, running: RunningServers) -> bool:
     if running.kind == "embedded" and not EmbeddedServers(folder.path).alive:
         return False
     broker_host, _, broker_port = running.broker.rpartition(":")

@@ -24,7 +24,7 @@ Kind = Literal["embedded", "containers"]
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningServers:
     """Which servers were started here; `containers` holds their ids on the Docker engine."""
 
     kind: Kind
@@ -56,15 +56,15 @@ class StateFolder:
                 raise ServersUnavailable(f"another command has held {self.path} for {LOCK_SECONDS} s") from late
             yield
 
-    def running(self) -> Running | None:
+    def running(self) -> RunningServers | None:
         """What was recorded last, whether or not it still runs."""
         try:
             fields = json.loads(self._servers.read_text())
-            return Running(fields["kind"], fields["broker"], fields["database_url"], tuple(fields["containers"]))
+            return RunningServers(fields["kind"], fields["broker"], fields["database_url"], tuple(fields["containers"]))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 
-    def record(self, running: Running) -> None:
+    def record(self, running: RunningServers) -> None:
         _write(self._servers, asdict(running))
 
     def forget(self) -> None:

@@ -17,12 +17,12 @@ from els_stream.events.outbound import (
     ErrorSummary,
     ExcessContentProvisionedV1,
     FailedEssay,
-    Outgoing,
-    ToldMetadata,
-    ToldStorageReference,
-    ToldStorageReferences,
+    OutboundMetadata,
+    OutboundModel,
+    OutboundStorageReference,
+    OutboundStorageReferences,
 )
-from els_stream.events.outbound_event import MAX_RECORD_BYTES, Occasion, OutboundEvent, quoted, seal, written
+from els_stream.events.outbound_event import MAX_RECORD_BYTES, EventContext, OutboundEvent, quoted, seal, written
 from els_stream.events.truncation import DETAILS_BYTES, TEXT_BYTES, cut_error_detail, cut_text
 
 EssayAndText = tuple[str, str]
@@ -45,7 +45,7 @@ class FailedSlot:
 
 
 def slot_assigned(
-    occasion: Occasion, *, essay_id: str, file_upload_id: str, text_storage_id: str, original_file_name: str
+    occasion: EventContext, *, essay_id: str, file_upload_id: str, text_storage_id: str, original_file_name: str
 ) -> OutboundEvent:
     """Written by hand, since it is told once per essay: a test holds it equal to what the model writes."""
     data = (
@@ -57,7 +57,7 @@ def slot_assigned(
     return seal(topics.SLOT_ASSIGNED, slot_subject(essay_id, text_storage_id), occasion, data)
 
 
-def excess_content(occasion: Occasion, *, text_storage_id: str, original_file_name: str) -> OutboundEvent:
+def excess_content(occasion: EventContext, *, text_storage_id: str, original_file_name: str) -> OutboundEvent:
     data = ExcessContentProvisionedV1(
         batch_id=occasion.batch_id,
         original_file_name=original_file_name,
@@ -69,7 +69,7 @@ def excess_content(occasion: Occasion, *, text_storage_id: str, original_file_na
 
 
 def provisioning_completed(
-    occasion: Occasion, *, essays: Iterable[EssayAndText], expected_count: int, course_code: str, user_id: str
+    occasion: EventContext, *, essays: Iterable[EssayAndText], expected_count: int, course_code: str, user_id: str
 ) -> OutboundEvent:
     """`essays` are the slots that hold content, `expected_count` all that were registered."""
     listed = sorted(essays)
@@ -87,7 +87,7 @@ def provisioning_completed(
 
 
 def essays_ready(
-    occasion: Occasion,
+    occasion: EventContext,
     *,
     essays: Iterable[EssayAndText],
     course_code: str,
@@ -105,7 +105,9 @@ def essays_ready(
     return seal(topics.ESSAYS_READY, "", occasion, _listing(data, "ready_essays", sorted(essays)))
 
 
-def validation_errors(occasion: Occasion, failures: Sequence[FailedSlot], *, provisioned_count: int) -> OutboundEvent:
+def validation_errors(
+    occasion: EventContext, failures: Sequence[FailedSlot], *, provisioned_count: int
+) -> OutboundEvent:
     """The failures that hold a slot at completion; critical where no slot holds content."""
     counts = Counter(failure.error_code for failure in failures)
     summary = ErrorSummary(
@@ -124,7 +126,7 @@ def validation_errors(occasion: Occasion, failures: Sequence[FailedSlot], *, pro
 
 
 def readiness_timeout(
-    occasion: Occasion,
+    occasion: EventContext,
     *,
     essays: Iterable[EssayAndText],
     missing_essay_ids: Iterable[str],
@@ -145,7 +147,7 @@ def readiness_timeout(
     return seal(topics.READINESS_TIMEOUT, "", occasion, _listing(data, "ready_essays", listed))
 
 
-def _listing(data: Outgoing, name: str, essays: Sequence[EssayAndText]) -> str:
+def _listing(data: OutboundModel, name: str, essays: Sequence[EssayAndText]) -> str:
     """The model's JSON with its empty list filled: by hand, since each essay stands in it once or twice.
 
     What is replaced holds bare quotes, so that no string of the model can look like it.
@@ -157,18 +159,18 @@ def _listing(data: Outgoing, name: str, essays: Sequence[EssayAndText]) -> str:
     return data.model_dump_json().replace(f'"{name}":[]', f'"{name}":[{",".join(references)}]', 1)
 
 
-def _metadata(topic: str, occasion: Occasion) -> ToldMetadata:
-    return ToldMetadata(
+def _metadata(topic: str, occasion: EventContext) -> OutboundMetadata:
+    return OutboundMetadata(
         entity_id=occasion.batch_id, entity_type="batch", timestamp=occasion.now, event=topic, error_info={}
     )
 
 
-def _told(prompt: StorageReferenceMetadata | None) -> ToldStorageReferences | None:
+def _told(prompt: StorageReferenceMetadata | None) -> OutboundStorageReferences | None:
     if prompt is None:
         return None
-    return ToldStorageReferences(
+    return OutboundStorageReferences(
         references={
-            kind: ToldStorageReference(storage_id=reference.storage_id, path=reference.path)
+            kind: OutboundStorageReference(storage_id=reference.storage_id, path=reference.path)
             for kind, reference in prompt.references.items()
         }
     )

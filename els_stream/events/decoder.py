@@ -12,7 +12,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from els_stream.events import topics
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.envelope import Envelope
-from els_stream.events.fast_reading import FastReader
+from els_stream.events.fast_reading import FastDecoder
 from els_stream.events.fields import Contract
 from els_stream.events.inbound import (
     BatchEssaysRegistered,
@@ -34,12 +34,12 @@ Associations = Envelope[StudentAssociationsConfirmedV1]
 Inbound = Registration | Content | Failure | Associations
 
 
-class Reader(Generic[DataT]):
+class Decoder(Generic[DataT]):
     """Reads the events of one topic."""
 
     def __init__(self, topic: str, contract: type[Envelope[DataT]]) -> None:
         self.topic = topic
-        self.fast: Final = FastReader(contract)
+        self.fast: Final = FastDecoder(contract)
         self._exact: Final = TypeAdapter(contract)
 
     def __call__(self, value: bytes | None) -> Envelope[DataT]:
@@ -60,16 +60,16 @@ class Reader(Generic[DataT]):
         return envelope
 
 
-read_registration: Final = Reader(topics.BATCH_REGISTERED, Registration)
-read_content: Final = Reader(topics.CONTENT_PROVISIONED, Content)
-read_failure: Final = Reader(topics.VALIDATION_FAILED, Failure)
-read_associations: Final = Reader(topics.ASSOCIATIONS_CONFIRMED, Associations)
+read_registration: Final = Decoder(topics.BATCH_REGISTERED, Registration)
+read_content: Final = Decoder(topics.CONTENT_PROVISIONED, Content)
+read_failure: Final = Decoder(topics.VALIDATION_FAILED, Failure)
+read_associations: Final = Decoder(topics.ASSOCIATIONS_CONFIRMED, Associations)
 
 AnyReader = (
-    Reader[BatchEssaysRegistered]
-    | Reader[EssayContentProvisionedV1]
-    | Reader[EssayValidationFailedV1]
-    | Reader[StudentAssociationsConfirmedV1]
+    Decoder[BatchEssaysRegistered]
+    | Decoder[EssayContentProvisionedV1]
+    | Decoder[EssayValidationFailedV1]
+    | Decoder[StudentAssociationsConfirmedV1]
 )
 READERS: Final[Mapping[str, AnyReader]] = {
     topics.BATCH_REGISTERED: read_registration,

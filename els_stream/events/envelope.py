@@ -7,7 +7,7 @@ from uuid import UUID
 from msgspec import Meta
 from pydantic import Field
 
-from els_stream.events.fields import Contract, FreeObject, Identifier, UtcTime
+from els_stream.events.fields import Contract, Identifier, JsonObject, UtcTime
 
 DataT_co = TypeVar("DataT_co", bound=Contract, covariant=True)
 
@@ -25,4 +25,4 @@ class Envelope(Contract, Generic[DataT_co]):
     correlation_id: UUID
     data_schema_uri: str | None = None
     data: DataT_co
-    metadata: FreeObject | None = None
+    metadata: JsonObject | None = None

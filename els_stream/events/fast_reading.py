@@ -11,7 +11,7 @@ from els_stream.events.suspicion import looks_plain
 DataT = TypeVar("DataT", bound=Contract)
 
 
-class FastReader(Generic[DataT]):
+class FastDecoder(Generic[DataT]):
     """Reads what is good and plain. What it refuses may still be good: it says nothing, least of all why."""
 
     def __init__(self, contract: type[Envelope[DataT]]) -> None:

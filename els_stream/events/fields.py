@@ -52,14 +52,14 @@ def parse_time(given: object) -> datetime:
 UtcTime = Annotated[datetime, PlainValidator(parse_time), PlainSerializer(format_time, when_used="json"), Meta(tz=True)]
 Identifier = Annotated[str, Field(min_length=1, max_length=255), Meta(min_length=1, max_length=255)]
 Count = Annotated[int, Field(ge=0, le=LARGEST_INTEGER), Meta(ge=0, le=LARGEST_INTEGER)]
-Share = Annotated[float, Field(ge=0, le=1), Meta(ge=0, le=1)]
+Ratio = Annotated[float, Field(ge=0, le=1), Meta(ge=0, le=1)]
 ContentType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,254}$"), Meta(pattern=r"\A[a-z][a-z0-9_.-]{0,254}\Z")]
 StoragePath = Annotated[str, Field(max_length=1024), Meta(max_length=1024)]
 
 if TYPE_CHECKING:
-    FreeObject: TypeAlias = dict[str, JsonValue]
+    JsonObject: TypeAlias = dict[str, JsonValue]
 else:
-    FreeObject = dict[str, Any]  # the same from JSON, and readers take it as it is
+    JsonObject = dict[str, Any]  # the same from JSON, and readers take it as it is
 
 
 class CourseCode(StrEnum):
@@ -127,7 +127,7 @@ class SystemProcessingMetadata(Contract):
     started_at: UtcTime | None = None
     completed_at: UtcTime | None = None
     event: str | None = None
-    error_info: FreeObject | None = None
+    error_info: JsonObject | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +151,7 @@ class ErrorDetail(Contract):
     timestamp: UtcTime | None = None
     service: Identifier
     operation: Identifier
-    details: FreeObject
+    details: JsonObject
     stack_trace: str | None = None
     trace_id: str | None = None
     span_id: str | None = None

@@ -16,7 +16,7 @@ from els_stream.events.fields import (
     CourseCode,
     ErrorDetail,
     Identifier,
-    Share,
+    Ratio,
     StorageReferenceMetadata,
     SystemProcessingMetadata,
     UtcTime,
@@ -96,7 +96,7 @@ class StudentAssociation(Contract):
 
     essay_id: Identifier
     student_id: Identifier | None = None
-    confidence_score: Share
+    confidence_score: Ratio
     validation_method: ValidationMethod
     validated_by: Identifier | None = None
     validated_at: UtcTime

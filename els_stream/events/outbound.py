@@ -14,8 +14,8 @@ from els_stream.events.fields import (
     Count,
     CourseCode,
     ErrorDetail,
-    FreeObject,
     Identifier,
+    JsonObject,
     StorageReference,
     SystemProcessingMetadata,
     UtcTime,
@@ -27,42 +27,42 @@ SOURCE_SERVICE: Final = "essay-lifecycle-service"
 _ONLY_WHAT_IS_NAMED: Final = ConfigDict(**STRICT | {"extra": "forbid"})
 
 
-class Outgoing(BaseModel):
+class OutboundModel(BaseModel):
     """What we send."""
 
     model_config = _ONLY_WHAT_IS_NAMED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToldErrorDetail(ErrorDetail):
+class OutboundErrorDetail(ErrorDetail):
     """An error detail as it goes out, its free text cut."""
 
     __pydantic_config__: ClassVar = _ONLY_WHAT_IS_NAMED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToldMetadata(SystemProcessingMetadata):
+class OutboundMetadata(SystemProcessingMetadata):
     __pydantic_config__: ClassVar = _ONLY_WHAT_IS_NAMED
 
-    error_info: FreeObject
+    error_info: JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToldStorageReference(StorageReference):
+class OutboundStorageReference(StorageReference):
     __pydantic_config__: ClassVar = _ONLY_WHAT_IS_NAMED
 
 
-class ToldStorageReferences(Outgoing):
-    references: dict[str, ToldStorageReference]
+class OutboundStorageReferences(OutboundModel):
+    references: dict[str, OutboundStorageReference]
 
 
-class EssayProcessingInputRefV1(Outgoing):
+class EssayProcessingInputRefV1(OutboundModel):
     essay_id: Identifier
     text_storage_id: Identifier
     spellcheck_metrics: None = None
 
 
-class EssaySlotAssignedV1(Outgoing):
+class EssaySlotAssignedV1(OutboundModel):
     event: Literal["essay.slot.assigned"] = "essay.slot.assigned"
     batch_id: Identifier
     essay_id: Identifier
@@ -73,7 +73,7 @@ class EssaySlotAssignedV1(Outgoing):
     timestamp: UtcTime
 
 
-class BatchContentProvisioningCompletedV1(Outgoing):
+class BatchContentProvisioningCompletedV1(OutboundModel):
     event: Literal["batch.content.provisioning.completed"] = "batch.content.provisioning.completed"
     batch_id: Identifier
     provisioned_count: Count
@@ -85,18 +85,18 @@ class BatchContentProvisioningCompletedV1(Outgoing):
     timestamp: UtcTime
 
 
-class BatchEssaysReady(Outgoing):
+class BatchEssaysReady(OutboundModel):
     event: Literal["batch.essays.ready"] = "batch.essays.ready"
     batch_id: Identifier
     ready_essays: tuple[EssayProcessingInputRefV1, ...]
-    metadata: ToldMetadata
+    metadata: OutboundMetadata
     course_code: CourseCode
     course_language: Literal["en", "sv"]
-    student_prompt_ref: ToldStorageReferences | None
+    student_prompt_ref: OutboundStorageReferences | None
     class_type: Literal["REGULAR"] = "REGULAR"
 
 
-class ExcessContentProvisionedV1(Outgoing):
+class ExcessContentProvisionedV1(OutboundModel):
     event: Literal["excess.content.provisioned"] = "excess.content.provisioned"
     batch_id: Identifier
     original_file_name: Identifier
@@ -106,29 +106,29 @@ class ExcessContentProvisionedV1(Outgoing):
     timestamp: UtcTime
 
 
-class FailedEssay(Outgoing):
+class FailedEssay(OutboundModel):
     essay_id: Identifier
     file_name: Identifier
-    error_detail: ToldErrorDetail
+    error_detail: OutboundErrorDetail
     failed_at: UtcTime
 
 
-class ErrorSummary(Outgoing):
+class ErrorSummary(OutboundModel):
     total_errors: Count
     error_categories: dict[str, Count]
     critical_failure: bool
 
 
-class BatchValidationErrorsV1(Outgoing):
+class BatchValidationErrorsV1(OutboundModel):
     event: Literal["batch.validation.errors.v1"] = "batch.validation.errors.v1"
     batch_id: Identifier
     failed_essays: tuple[FailedEssay, ...]
     error_summary: ErrorSummary
     correlation_id: UUID
-    metadata: ToldMetadata
+    metadata: OutboundMetadata
 
 
-class BatchReadinessTimeout(Outgoing):
+class BatchReadinessTimeout(OutboundModel):
     event: Literal["batch.readiness.timeout"] = "batch.readiness.timeout"
     batch_id: Identifier
     ready_essays: tuple[EssayProcessingInputRefV1, ...]
@@ -136,13 +136,13 @@ class BatchReadinessTimeout(Outgoing):
     expected_count: Count
     actual_count: Count
     timeout_duration_seconds: Count
-    metadata: ToldMetadata
+    metadata: OutboundMetadata
 
 
-DataT_co = TypeVar("DataT_co", bound=Outgoing, covariant=True)
+DataT_co = TypeVar("DataT_co", bound=OutboundModel, covariant=True)
 
 
-class OutgoingEnvelope(Outgoing, Generic[DataT_co]):
+class OutboundEnvelope(OutboundModel, Generic[DataT_co]):
     """`metadata` holds the trace context where there is one, and is null where there is none."""
 
     event_id: UUID

@@ -22,7 +22,7 @@ quoted: Final = encoder.encode_basestring  # what `JSONEncoder(ensure_ascii=Fals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Occasion:
+class EventContext:
     """What an event is told under: its batch, the chain of causes it belongs to, and the time it is told."""
 
     batch_id: str
@@ -61,7 +61,7 @@ def written(identity: UUID) -> str:
     return encode(identity)[1:-1].decode()
 
 
-def seal(topic: str, subject: str, occasion: Occasion, data: str) -> OutboundEvent:
+def seal(topic: str, subject: str, occasion: EventContext, data: str) -> OutboundEvent:
     """`data` is compact JSON; `subject` tells this fact from others of its kind in the batch."""
     told_id = written_event_id(topic, occasion.batch_id, subject)
     identity = convert(told_id, UUID)  # a third of what its constructor costs

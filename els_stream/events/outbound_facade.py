@@ -10,14 +10,14 @@ from els_stream.events.builders import (
     validation_errors,
 )
 from els_stream.events.dead_letter import dead_letter
-from els_stream.events.outbound_event import MAX_RECORD_BYTES, Occasion, OutboundEvent
+from els_stream.events.outbound_event import MAX_RECORD_BYTES, EventContext, OutboundEvent
 from els_stream.events.trace_context import traceparent_of
 from els_stream.events.truncation import cut_error_detail
 
 __all__ = [
     "MAX_RECORD_BYTES",
+    "EventContext",
     "FailedSlot",
-    "Occasion",
     "OutboundEvent",
     "cut_error_detail",
     "dead_letter",

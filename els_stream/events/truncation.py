@@ -5,8 +5,8 @@ from typing import Final
 from pydantic import JsonValue
 from pydantic_core import to_json
 
-from els_stream.events.fields import ErrorDetail, FreeObject
-from els_stream.events.outbound import ToldErrorDetail
+from els_stream.events.fields import ErrorDetail, JsonObject
+from els_stream.events.outbound import OutboundErrorDetail
 
 DETAILS_BYTES: Final = 4096
 TEXT_BYTES: Final = 1024
@@ -19,11 +19,11 @@ def cut_text(text: str, limit: int = TEXT_BYTES) -> str:
     return text.encode()[:limit].decode(errors="ignore")
 
 
-def cut_object(given: FreeObject, limit: int) -> FreeObject:
+def cut_object(given: JsonObject, limit: int) -> JsonObject:
     """The entries that fit into `limit` bytes of JSON, in order; a string at the border is cut, the rest left out."""
     if len(to_json(given)) <= limit:
         return given
-    kept: FreeObject = {}
+    kept: JsonObject = {}
     left = limit - len("{}")
     for name, entry in given.items():
         room = left - len(to_json(name)) - len(":,")
@@ -38,11 +38,11 @@ def cut_object(given: FreeObject, limit: int) -> FreeObject:
 
 def cut_error_detail(
     detail: ErrorDetail, details_bytes: int = DETAILS_BYTES, text_bytes: int = TEXT_BYTES
-) -> ToldErrorDetail:
+) -> OutboundErrorDetail:
     """`details` first, `stack_trace` with what they leave; cutting what was cut changes nothing."""
     details = cut_object(detail.details, details_bytes)
     left = max(0, details_bytes - len(to_json(details)))
-    return ToldErrorDetail(
+    return OutboundErrorDetail(
         error_code=cut_text(detail.error_code, text_bytes),
         message=cut_text(detail.message, text_bytes),
         correlation_id=detail.correlation_id,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from els_stream.domain.allocation import Inventory
-from els_stream.domain.batch import BatchBecameReady, Confirmation, Content, ContentBecameComplete, Failure
-from els_stream.failpoints import CrashPoint, reach
-from els_stream.handlers.outbox_events import Lists, tell
+from els_stream.domain.allocation import Allocation
+from els_stream.domain.batch import BatchBecameReady, Confirmation, Content, ContentBecameComplete, FailedUpload
+from els_stream.failpoints import Failpoint, reach
+from els_stream.handlers.outbox_events import EssayLists, tell
 from els_stream.queries import associations, claims, excess_and_failures, outbox, slots, trackers
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ async def settle(
     """Give each arrival, with its batch id, its fate, in order, and write what follows from it."""
     if not arrivals:
         return []
-    inventories = {batch_id: Inventory(batches[batch_id], batches.now) for batch_id in sorted({b for b, _ in arrivals})}
+    inventories = {
+        batch_id: Allocation(batches[batch_id], batches.now) for batch_id in sorted({b for b, _ in arrivals})
+    }
     await _read_facts(conn, inventories, arrivals)
     outcomes = [inventories[batch_id].admit(payload) for batch_id, payload in arrivals]
     await write(conn, [inventory for inventory in inventories.values() if inventory.changed], batches, strategy)
@@ -35,12 +37,12 @@ async def settle(
 
 
 async def _read_facts(
-    conn: AsyncConnection, inventories: Mapping[str, Inventory], arrivals: Sequence[tuple[str, Payload]]
+    conn: AsyncConnection, inventories: Mapping[str, Allocation], arrivals: Sequence[tuple[str, Payload]]
 ) -> None:
     """Tell the inventories what the rows say of the uploads, texts and essays at hand; only where they may say any."""
     uploads = [_upload(batch_id, payload) for batch_id, payload in arrivals if not isinstance(payload, Confirmation)]
     await _read_slots(conn, inventories, uploads)
-    if failing := [(b, payload.event.file_upload_id) for b, payload in arrivals if isinstance(payload, Failure)]:
+    if failing := [(b, payload.event.file_upload_id) for b, payload in arrivals if isinstance(payload, FailedUpload)]:
         for batch_id, upload_id in await excess_and_failures.known_failures(conn, failing):
             inventories[batch_id].failed_uploads.add(upload_id)
     listed = {
@@ -55,7 +57,7 @@ async def _read_facts(
 
 
 async def _read_slots(
-    conn: AsyncConnection, inventories: Mapping[str, Inventory], uploads: Sequence[tuple[str, str, str | None]]
+    conn: AsyncConnection, inventories: Mapping[str, Allocation], uploads: Sequence[tuple[str, str, str | None]]
 ) -> None:
     """A batch without a held slot has no holder to tell of, and one with a free slot no excess."""
     if held := [u for u in uploads if inventories[u[0]].batch.free < inventories[u[0]].batch.expected]:
@@ -66,19 +68,19 @@ async def _read_slots(
             inventories[batch_id].was_excess(text_id, upload_id)
 
 
-def _upload(batch_id: str, payload: Content | Failure) -> tuple[str, str, str | None]:
+def _upload(batch_id: str, payload: Content | FailedUpload) -> tuple[str, str, str | None]:
     text_id = payload.event.text_storage_id if isinstance(payload, Content) else None
     return batch_id, payload.event.file_upload_id, text_id
 
 
 async def write(
-    conn: AsyncConnection, changed: Sequence[Inventory], batches: LockedBatches, strategy: Strategy
+    conn: AsyncConnection, changed: Sequence[Allocation], batches: LockedBatches, strategy: Strategy
 ) -> None:
     """The claim first: it names the essays that all the rest tells of."""
     now = batches.now
-    if wanted := [claims.Wanted(i.batch, slot) for i in changed for slot in i.claims]:
+    if wanted := [claims.SlotClaim(i.batch, slot) for i in changed for slot in i.claims]:
         await claims.claim(conn, wanted, now, strategy)
-        reach(CrashPoint.AFTER_CLAIM)
+        reach(Failpoint.AFTER_CLAIM)
     if taken := [(i.batch.batch_id, slot, content) for i in changed for slot, content in i.take_overs]:
         await slots.take_over(conn, taken, now)
     if excess := [(i.batch.batch_id, content) for i in changed for content in i.excess]:
@@ -94,7 +96,7 @@ async def write(
         await outbox.put(conn, rows)
 
 
-async def _lists(conn: AsyncConnection, changed: Iterable[Inventory]) -> Lists:
+async def _lists(conn: AsyncConnection, changed: Iterable[Allocation]) -> EssayLists:
     """The essays of the batches that became complete or ready, read after the claim."""
     ending = [
         i.batch for i in changed if any(isinstance(f, (ContentBecameComplete, BatchBecameReady)) for f in i.facts)
@@ -102,4 +104,4 @@ async def _lists(conn: AsyncConnection, changed: Iterable[Inventory]) -> Lists:
     filled = await slots.filled(conn, [b.batch_id for b in ending if b.filled]) if ending else {}
     with_failures = [b.batch_id for b in ending if b.failed]
     failed = await slots.failed(conn, with_failures) if with_failures else {}
-    return Lists(filled, failed)
+    return EssayLists(filled, failed)

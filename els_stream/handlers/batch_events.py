@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import IntegrityError
 
-from els_stream.domain.batch import BatchState, Confirmation, Content, Failure
-from els_stream.domain.outcomes import AlreadyParked, Parked, Refused, another_text
+from els_stream.domain.batch import BatchState, Confirmation, Content, FailedUpload
+from els_stream.domain.outcomes import AlreadyPending, Refused, StoredAsPending, another_text
 from els_stream.errors import InventoryMismatch
 from els_stream.events.dead_letter_reasons import DeadLetterReason
-from els_stream.failpoints import CrashPoint, reach
+from els_stream.failpoints import Failpoint, reach
 from els_stream.fast_dataclass import value
 from els_stream.handlers.assignment import settle
 from els_stream.handlers.event_handler import unheard
-from els_stream.handlers.recount import Doubts, Heals
+from els_stream.handlers.recount import PendingRecounts, RepairCounts
 from els_stream.queries import pending_events, trackers
 from els_stream.queries.claims import lock_contents
 from els_stream.queries.pending_events import PendingEvent, PendingKind
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
         EssayValidationFailedV1,
         StudentAssociationsConfirmedV1,
     )
-    from els_stream.handlers.decoding import Incoming
-    from els_stream.handlers.event_handler import Locked
+    from els_stream.handlers.decoding import DecodedEvent
+    from els_stream.handlers.event_handler import OnLocked
     from els_stream.queries.trackers import LockedBatches
 
 
@@ -42,17 +42,17 @@ _ADMITTING = frozenset({BatchState.OPEN, BatchState.CONTENT_COMPLETE, BatchState
 
 
 @dataclass(frozen=True, slots=True)
-class ArrivalPolicy:
+class BatchEventPolicy:
     """`strategy` and `advisory_locks` say how slots are claimed; at most `max_parked` events wait for one batch."""
 
     strategy: Strategy
     advisory_locks: bool
     max_parked: int
-    doubts: Doubts = field(default_factory=lambda: Doubts(Heals()))
+    doubts: PendingRecounts = field(default_factory=lambda: PendingRecounts(RepairCounts()))
 
 
 @value
-class Arrival:
+class BatchEvent:
     """What came for a batch, and the form in which it parks if it came too early."""
 
     parkable: PendingEvent
@@ -67,25 +67,25 @@ class Arrival:
         return self.payload.event.text_storage_id if isinstance(self.payload, Content) else None
 
 
-def content_arrival(incoming: Incoming[EssayContentProvisionedV1]) -> Arrival:
+def content_arrival(incoming: DecodedEvent[EssayContentProvisionedV1]) -> BatchEvent:
     event = incoming.event
-    return Arrival(
+    return BatchEvent(
         PendingEvent(event.batch_id, PendingKind.CONTENT, event.file_upload_id, incoming.record),
         Content(event, incoming.correlation_id, incoming),
     )
 
 
-def failure_arrival(incoming: Incoming[EssayValidationFailedV1]) -> Arrival:
+def failure_arrival(incoming: DecodedEvent[EssayValidationFailedV1]) -> BatchEvent:
     event = incoming.event
-    return Arrival(
+    return BatchEvent(
         PendingEvent(event.batch_id, PendingKind.FAILURE, event.file_upload_id, incoming.record),
-        Failure(event, incoming.correlation_id, incoming),
+        FailedUpload(event, incoming.correlation_id, incoming),
     )
 
 
-def associations_arrival(incoming: Incoming[StudentAssociationsConfirmedV1]) -> Arrival:
+def associations_arrival(incoming: DecodedEvent[StudentAssociationsConfirmedV1]) -> BatchEvent:
     subject = str(incoming.event_id)
-    return Arrival(
+    return BatchEvent(
         PendingEvent(incoming.event.batch_id, PendingKind.ASSOCIATIONS, subject, incoming.record),
         Confirmation(incoming.event, incoming),
     )
@@ -93,9 +93,9 @@ def associations_arrival(incoming: Incoming[StudentAssociationsConfirmedV1]) -> 
 
 async def assign_contents(
     conn: AsyncConnection,
-    contents: Sequence[Incoming[EssayContentProvisionedV1]],
-    policy: ArrivalPolicy,
-    locked: Locked = unheard,
+    contents: Sequence[DecodedEvent[EssayContentProvisionedV1]],
+    policy: BatchEventPolicy,
+    locked: OnLocked = unheard,
 ) -> list[Outcome]:
     """Give each content its fate, in order, of any number of batches.
 
@@ -105,7 +105,7 @@ async def assign_contents(
 
 
 async def admit(
-    conn: AsyncConnection, arrivals: Sequence[Arrival], policy: ArrivalPolicy, locked: Locked
+    conn: AsyncConnection, arrivals: Sequence[BatchEvent], policy: BatchEventPolicy, locked: OnLocked
 ) -> list[Outcome]:
     """Lock the batches of these arrivals, say so, and give each its fate, in order.
 
@@ -128,13 +128,13 @@ async def admit(
 
 
 async def _admit(
-    conn: AsyncConnection, batches: LockedBatches, arrivals: Sequence[Arrival], policy: ArrivalPolicy
+    conn: AsyncConnection, batches: LockedBatches, arrivals: Sequence[BatchEvent], policy: BatchEventPolicy
 ) -> list[Outcome]:
     if all(batch.state in _ADMITTING for batch in batches.values()):
         return await settle(conn, batches, [(a.batch_id, a.payload) for a in arrivals], policy.strategy)
     outcomes: dict[int, Outcome] = {}
-    early: list[tuple[int, Arrival]] = []
-    timely: list[tuple[int, Arrival]] = []
+    early: list[tuple[int, BatchEvent]] = []
+    timely: list[tuple[int, BatchEvent]] = []
     for position, arrival in enumerate(arrivals):
         match batches[arrival.batch_id].state:
             case BatchState.PURGED:
@@ -152,7 +152,7 @@ async def _admit(
 
 
 async def _park(
-    conn: AsyncConnection, batches: LockedBatches, arrivals: Sequence[Arrival], max_parked: int
+    conn: AsyncConnection, batches: LockedBatches, arrivals: Sequence[BatchEvent], max_parked: int
 ) -> list[Outcome]:
     if not arrivals:
         return []
@@ -162,16 +162,16 @@ async def _park(
     for arrival in arrivals:
         batch = batches[arrival.batch_id]
         if (identity := arrival.parkable.identity) in known:
-            outcomes.append(AlreadyParked() if known[identity] == arrival.text_id else another_text())
+            outcomes.append(AlreadyPending() if known[identity] == arrival.text_id else another_text())
         elif batch.parked >= max_parked:
             outcomes.append(Refused(DeadLetterReason.TOO_MANY_PARKED, f"{max_parked} events wait for this batch"))
         else:
             known[identity] = arrival.text_id
             batch.parked += 1
             parked.append(arrival.parkable)
-            outcomes.append(Parked())
+            outcomes.append(StoredAsPending())
     if parked:
         await pending_events.park(conn, parked)
-        reach(CrashPoint.AFTER_PARKING)
+        reach(Failpoint.AFTER_PARKING)
         await trackers.save(conn, [batches[batch_id] for batch_id in sorted({event.batch_id for event in parked})])
     return outcomes

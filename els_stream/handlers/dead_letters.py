@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from els_stream.domain.outcomes import Refused
 from els_stream.events.dead_letter import dead_letter
 from els_stream.events.input_timestamp import stamp_of
-from els_stream.failpoints import CrashPoint, reach
+from els_stream.failpoints import Failpoint, reach
 from els_stream.queries import dead_letters, outbox
 from els_stream.queries.dead_letters import DeadLetter, Source
 from els_stream.queries.outbox import OutboxRow
@@ -25,7 +25,7 @@ _MAX_MESSAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Burial:
+class DeadLetterRequest:
     """A record that can never be applied, and why."""
 
     record: RawRecord
@@ -33,7 +33,7 @@ class Burial:
     refusal: Refused
 
 
-async def bury_each(conn: AsyncConnection, burials: Sequence[Burial]) -> None:
+async def bury_each(conn: AsyncConnection, burials: Sequence[DeadLetterRequest]) -> None:
     """Keep the records and tell the platform. A dead letter makes and locks no tracker: it is its own order key.
 
     What fails again after a replay is kept and not told: its event id is the first telling's, with other bytes.
@@ -45,13 +45,13 @@ async def bury_each(conn: AsyncConnection, burials: Sequence[Burial]) -> None:
         letter = DeadLetter(b.record, b.batch_id, b.refusal.reason, b.refusal.message[:_MAX_MESSAGE])
         letters.setdefault(letter.source, letter)  # one record may come twice in a micro-batch
     new = await dead_letters.add(conn, list(letters.values()))
-    reach(CrashPoint.IN_BURIAL)
+    reach(Failpoint.IN_BURIAL)
     await outbox.put(conn, [_row(letter) for source, letter in letters.items() if source in new])
 
 
 async def bury(conn: AsyncConnection, records: Sequence[RawRecord], reason: DeadLetterReason, message: str) -> None:
     """Bury records that no handler could apply, for the one reason that the caller found."""
-    await bury_each(conn, [Burial(record, None, Refused(reason, message)) for record in records])
+    await bury_each(conn, [DeadLetterRequest(record, None, Refused(reason, message)) for record in records])
 
 
 def _row(letter: DeadLetter) -> OutboxRow:

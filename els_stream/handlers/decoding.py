@@ -28,7 +28,7 @@ Event_co = TypeVar("Event_co", bound=AnyEvent, covariant=True)
 
 
 @value
-class Incoming(Generic[Event_co]):
+class DecodedEvent(Generic[Event_co]):
     """A record that keeps its contract."""
 
     record: RawRecord
@@ -47,7 +47,7 @@ class Incoming(Generic[Event_co]):
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class InvalidRecord:
     """A record that breaks its contract."""
 
     record: RawRecord
@@ -55,11 +55,13 @@ class Rejected:
     batch_id: None = None
 
 
-def read_record(read: Callable[[bytes | None], Envelope[Event_co]], record: RawRecord) -> Incoming[Event_co] | Rejected:
+def read_record(
+    read: Callable[[bytes | None], Envelope[Event_co]], record: RawRecord
+) -> DecodedEvent[Event_co] | InvalidRecord:
     try:
         envelope = read(record.value)
     except ContractViolation as violation:
-        return Rejected(record, Refused(violation.reason, violation.message))
+        return InvalidRecord(record, Refused(violation.reason, violation.message))
     headers, metadata = record.headers, envelope.metadata
     traceparent = traceparent_of(headers, metadata) if headers or metadata else None
-    return Incoming(record, envelope.data, envelope.correlation_id, envelope.event_id, traceparent)
+    return DecodedEvent(record, envelope.data, envelope.correlation_id, envelope.event_id, traceparent)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from els_stream.domain.outcomes import Refused
-from els_stream.handlers.dead_letters import Burial, bury_each
-from els_stream.handlers.decoding import AnyEvent, Incoming, Rejected, read_record
+from els_stream.handlers.dead_letters import DeadLetterRequest, bury_each
+from els_stream.handlers.decoding import AnyEvent, DecodedEvent, InvalidRecord, read_record
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from els_stream.events.records import RawRecord
 
 EventT = TypeVar("EventT", bound=AnyEvent)
-Reading = Incoming[AnyEvent] | Rejected
-Locked: TypeAlias = "Callable[[], None]"
+DecodedRecord = DecodedEvent[AnyEvent] | InvalidRecord
+OnLocked: TypeAlias = "Callable[[], None]"
 
 
 def unheard() -> None:
     """For callers whom nobody follows."""
 
 
-class Handler(Protocol):
+class DomainHandler(Protocol):
     """One per input topic."""
 
     @property
@@ -38,12 +38,12 @@ class Handler(Protocol):
         """The logical topic, without the prefix of an environment."""
         ...
 
-    def prepare(self, records: Sequence[RawRecord]) -> Sequence[Reading]:
-        """One reading per record, in order. Pure; what breaks its contract is a `Rejected`, never an exception."""
+    def prepare(self, records: Sequence[RawRecord]) -> Sequence[DecodedRecord]:
+        """One reading per record, in order. Pure; what breaks its contract is a `InvalidRecord`, never an exception."""
         ...
 
     async def apply(
-        self, conn: AsyncConnection, readings: Sequence[Reading], locked: Locked = unheard
+        self, conn: AsyncConnection, readings: Sequence[DecodedRecord], locked: OnLocked = unheard
     ) -> Sequence[Outcome]:
         """One outcome per reading, in order; effects, outbox rows and dead letters are written and not committed.
 
@@ -59,22 +59,22 @@ class EventHandler(Generic[EventT]):
     name: str
     topic: str
     read: Callable[[bytes | None], Envelope[EventT]]
-    admit: Callable[[AsyncConnection, Sequence[Incoming[EventT]], Locked], Awaitable[Sequence[Outcome]]]
+    admit: Callable[[AsyncConnection, Sequence[DecodedEvent[EventT]], OnLocked], Awaitable[Sequence[Outcome]]]
 
-    def prepare(self, records: Sequence[RawRecord]) -> Sequence[Reading]:
+    def prepare(self, records: Sequence[RawRecord]) -> Sequence[DecodedRecord]:
         return [read_record(self.read, record) for record in records]
 
     async def apply(
-        self, conn: AsyncConnection, readings: Sequence[Reading], locked: Locked = unheard
+        self, conn: AsyncConnection, readings: Sequence[DecodedRecord], locked: OnLocked = unheard
     ) -> Sequence[Outcome]:
-        good = [reading for reading in readings if isinstance(reading, Incoming)]
+        good = [reading for reading in readings if isinstance(reading, DecodedEvent)]
         # They come from `prepare` of this handler, so they are of its event.
-        admitted = iter(await self.admit(conn, cast("list[Incoming[EventT]]", good), locked) if good else ())
-        outcomes = [reading.refusal if isinstance(reading, Rejected) else next(admitted) for reading in readings]
+        admitted = iter(await self.admit(conn, cast("list[DecodedEvent[EventT]]", good), locked) if good else ())
+        outcomes = [reading.refusal if isinstance(reading, InvalidRecord) else next(admitted) for reading in readings]
         await bury_each(
             conn,
             [
-                Burial(reading.record, reading.batch_id, outcome)
+                DeadLetterRequest(reading.record, reading.batch_id, outcome)
                 for reading, outcome in zip(readings, outcomes, strict=True)
                 if isinstance(outcome, Refused)
             ],

@@ -13,16 +13,16 @@ from els_stream.events import builders
 from els_stream.events.builders import FailedSlot
 from els_stream.events.fields import ERROR_DETAIL, LARGEST_INTEGER, STORAGE_REFERENCES, StorageReferenceMetadata
 from els_stream.events.input_timestamp import stamp_of
-from els_stream.events.outbound_event import Occasion, OutboundEvent
+from els_stream.events.outbound_event import EventContext, OutboundEvent
 from els_stream.queries.outbox import OutboxRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from uuid import UUID
 
-    from els_stream.domain.allocation import Inventory
-    from els_stream.domain.batch import Fact, Origin
-    from els_stream.queries.slots import FailedEssay
+    from els_stream.domain.allocation import Allocation
+    from els_stream.domain.batch import Fact, SourceRecord
+    from els_stream.queries.slots import SlotOfFailure
 
 KnownT = TypeVar("KnownT")
 
@@ -30,14 +30,14 @@ _MANY_DIGITS = re.compile("[0-9]{19}")
 
 
 @dataclass(frozen=True, slots=True)
-class Lists:
+class EssayLists:
     """By batch: (essay id, text id) of the slots that hold content, and the failures that hold the others."""
 
     filled: Mapping[str, Sequence[tuple[str, str]]]
-    failed: Mapping[str, Sequence[FailedEssay]]
+    failed: Mapping[str, Sequence[SlotOfFailure]]
 
 
-def tell(inventory: Inventory, lists: Lists) -> list[OutboxRow]:
+def tell(inventory: Allocation, lists: EssayLists) -> list[OutboxRow]:
     """The rows of everything that this transaction made true; the batch's next sequence moves with them."""
     batch = inventory.batch
     rows = []
@@ -49,7 +49,7 @@ def tell(inventory: Inventory, lists: Lists) -> list[OutboxRow]:
     return rows
 
 
-def _events(inventory: Inventory, fact: Fact, lists: Lists) -> Iterator[OutboundEvent]:
+def _events(inventory: Allocation, fact: Fact, lists: EssayLists) -> Iterator[OutboundEvent]:
     match fact:
         case SlotWasAssigned(slot, content):
             yield builders.slot_assigned(
@@ -79,7 +79,7 @@ def _events(inventory: Inventory, fact: Fact, lists: Lists) -> Iterator[Outbound
             assert_never(fact)
 
 
-def _completion(inventory: Inventory, origin: Origin | None, lists: Lists) -> Iterator[OutboundEvent]:
+def _completion(inventory: Allocation, origin: SourceRecord | None, lists: EssayLists) -> Iterator[OutboundEvent]:
     batch = inventory.batch
     essays = lists.filled.get(batch.batch_id, ())
     if failed := lists.failed.get(batch.batch_id):
@@ -95,7 +95,7 @@ def _completion(inventory: Inventory, origin: Origin | None, lists: Lists) -> It
     )
 
 
-def _failed_slot(failure: FailedEssay) -> FailedSlot:
+def _failed_slot(failure: SlotOfFailure) -> FailedSlot:
     return FailedSlot(
         essay_id=failure.essay_id,
         file_name=failure.file_name,
@@ -119,13 +119,13 @@ def _prompt(stored: dict[str, object] | None) -> StorageReferenceMetadata | None
     return None if stored is None else STORAGE_REFERENCES.validate_python(stored, strict=False)
 
 
-def _of_the_batch(inventory: Inventory, origin: Origin | None) -> Occasion:
+def _of_the_batch(inventory: Allocation, origin: SourceRecord | None) -> EventContext:
     """Batch-level events carry the correlation id of the batch's registration, and the trace of what caused them."""
     return _occasion(inventory, _known(inventory.batch.correlation_id), origin)
 
 
-def _occasion(inventory: Inventory, correlation_id: UUID, origin: Origin | None) -> Occasion:
-    return Occasion(
+def _occasion(inventory: Allocation, correlation_id: UUID, origin: SourceRecord | None) -> EventContext:
+    return EventContext(
         batch_id=inventory.batch.batch_id,
         correlation_id=correlation_id,
         now=inventory.now,

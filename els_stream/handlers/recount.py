@@ -7,7 +7,7 @@ from collections import Counter
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from els_stream.domain.allocation import Inventory
+from els_stream.domain.allocation import Allocation
 from els_stream.handlers.assignment import write
 from els_stream.queries import consistency
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from els_stream.domain.claim_strategy import Strategy
-    from els_stream.queries.consistency import Look
+    from els_stream.queries.consistency import BatchConsistency
     from els_stream.queries.trackers import LockedBatches
 
 log = logging.getLogger(__name__)
 
 
-class Heal(StrEnum):
+class RepairKind(StrEnum):
     """What was found ill, and, but for the last, set right."""
 
     SLOTS_RECOUNTED = "slots_recounted"
@@ -33,24 +33,24 @@ class Heal(StrEnum):
     BEYOND_HEALING = "beyond_healing"
 
 
-class Heals:
+class RepairCounts:
     """Counts for the metrics of this worker."""
 
     def __init__(self) -> None:
-        self._counts: Counter[Heal] = Counter()
+        self._counts: Counter[RepairKind] = Counter()
 
-    def note(self, heal: Heal, look: Look) -> None:
+    def note(self, heal: RepairKind, look: BatchConsistency) -> None:
         self._counts[heal] += 1
         log.error("batch %r, %s: %s; %s", look.batch_id, look.state, heal, look)
 
-    def counts(self) -> Mapping[Heal, int]:
-        return {heal: self._counts[heal] for heal in Heal}
+    def counts(self) -> Mapping[RepairKind, int]:
+        return {heal: self._counts[heal] for heal in RepairKind}
 
 
-class Doubts:
+class PendingRecounts:
     """Batches whose counters promised slots that no row had. A hint only: the rows are asked, under the lock."""
 
-    def __init__(self, heals: Heals) -> None:
+    def __init__(self, heals: RepairCounts) -> None:
         self._heals = heals
         self._batch_ids: set[str] = set()
 
@@ -67,13 +67,15 @@ class Doubts:
                 self._batch_ids.discard(look.batch_id)
 
 
-async def recount(conn: AsyncConnection, batches: LockedBatches, look: Look, strategy: Strategy, heals: Heals) -> int:
+async def recount(
+    conn: AsyncConnection, batches: LockedBatches, look: BatchConsistency, strategy: Strategy, heals: RepairCounts
+) -> int:
     """Make the counters of a locked batch true, and tell what follows; 0 where that is beyond healing."""
     if not look.recountable:
-        heals.note(Heal.BEYOND_HEALING, look)
+        heals.note(RepairKind.BEYOND_HEALING, look)
         return 0
-    heals.note(Heal.SLOTS_RECOUNTED, look)
-    inventory = Inventory(batches[look.batch_id], batches.now)
+    heals.note(RepairKind.SLOTS_RECOUNTED, look)
+    inventory = Allocation(batches[look.batch_id], batches.now)
     inventory.recount(look.rows.free, look.rows.filled, look.rows.failed)
     await write(conn, [inventory], batches, strategy)
     return 1

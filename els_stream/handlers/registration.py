@@ -12,11 +12,11 @@ from els_stream.domain.outcomes import AlreadyRegistered, Refused, Registered
 from els_stream.domain.registration import registration_digest
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.decoder import read_associations, read_content, read_failure
-from els_stream.failpoints import CrashPoint, reach
+from els_stream.failpoints import Failpoint, reach
 from els_stream.handlers.assignment import settle
 from els_stream.handlers.batch_events import associations_arrival, content_arrival, failure_arrival
-from els_stream.handlers.dead_letters import Burial, bury_each
-from els_stream.handlers.decoding import Incoming, read_record
+from els_stream.handlers.dead_letters import DeadLetterRequest, bury_each
+from els_stream.handlers.decoding import DecodedEvent, read_record
 from els_stream.queries import pending_events, trackers
 from els_stream.queries.pending_events import PendingKind
 from els_stream.queries.trackers import Opening
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from els_stream.domain.batch import Batch
-    from els_stream.domain.claim_strategy import Inventory, Strategy
+    from els_stream.domain.claim_strategy import SlotTable, Strategy
     from els_stream.domain.outcomes import Outcome
     from els_stream.events.inbound import BatchEssaysRegistered
-    from els_stream.handlers.batch_events import Arrival
-    from els_stream.handlers.decoding import Rejected
-    from els_stream.handlers.event_handler import Locked
+    from els_stream.handlers.batch_events import BatchEvent
+    from els_stream.handlers.decoding import InvalidRecord
+    from els_stream.handlers.event_handler import OnLocked
     from els_stream.queries.pending_events import PendingEvent
     from els_stream.queries.trackers import LockedBatches
 
@@ -52,9 +52,9 @@ class RegistrationPolicy:
 
 async def register(
     conn: AsyncConnection,
-    registrations: Sequence[Incoming[BatchEssaysRegistered]],
+    registrations: Sequence[DecodedEvent[BatchEssaysRegistered]],
     policy: RegistrationPolicy,
-    locked: Locked,
+    locked: OnLocked,
 ) -> list[Outcome]:
     """Open each batch once; an equal registration is acknowledged, a different one refused and flagged."""
     batches = await trackers.lock(conn, {incoming.event.batch_id for incoming in registrations})
@@ -76,7 +76,7 @@ async def register(
         await trackers.flag_conflicts(conn, conflicts)
     if openings:
         await trackers.open_batches(conn, openings, batches.now, policy.deadline)
-        reach(CrashPoint.AFTER_REGISTRATION)
+        reach(Failpoint.AFTER_REGISTRATION)
         await use_parked(conn, batches, [opening.batch.batch_id for opening in openings], policy.strategy)
     return outcomes
 
@@ -88,36 +88,36 @@ async def use_parked(
     parked = await pending_events.drain(conn, batch_ids)
     for start in range(0, len(parked), _AT_ONCE):
         readings = [_reread(event) for event in parked[start : start + _AT_ONCE]]
-        arrivals = [reading for reading in readings if not isinstance(reading, Burial)]
+        arrivals = [reading for reading in readings if not isinstance(reading, DeadLetterRequest)]
         outcomes = await settle(conn, batches, [(arrival.batch_id, arrival.payload) for arrival in arrivals], strategy)
         refused = [
-            Burial(arrival.parkable.record, arrival.batch_id, outcome)
+            DeadLetterRequest(arrival.parkable.record, arrival.batch_id, outcome)
             for arrival, outcome in zip(arrivals, outcomes, strict=True)
             if isinstance(outcome, Refused)
         ]
-        await bury_each(conn, [reading for reading in readings if isinstance(reading, Burial)] + refused)
+        await bury_each(conn, [reading for reading in readings if isinstance(reading, DeadLetterRequest)] + refused)
 
 
-def _reread(event: PendingEvent) -> Arrival | Burial:
+def _reread(event: PendingEvent) -> BatchEvent | DeadLetterRequest:
     """A parked record was good when it was parked; a release that reads it otherwise makes it a dead letter."""
     match event.kind:
         case PendingKind.CONTENT:
             content = read_record(read_content, event.record)
-            return content_arrival(content) if isinstance(content, Incoming) else _rejected(event, content)
+            return content_arrival(content) if isinstance(content, DecodedEvent) else _rejected(event, content)
         case PendingKind.FAILURE:
             failure = read_record(read_failure, event.record)
-            return failure_arrival(failure) if isinstance(failure, Incoming) else _rejected(event, failure)
+            return failure_arrival(failure) if isinstance(failure, DecodedEvent) else _rejected(event, failure)
         case PendingKind.ASSOCIATIONS:
             associations = read_record(read_associations, event.record)
-            if isinstance(associations, Incoming):
+            if isinstance(associations, DecodedEvent):
                 return associations_arrival(associations)
             return _rejected(event, associations)
         case _:
             assert_never(event.kind)
 
 
-def _rejected(event: PendingEvent, rejected: Rejected) -> Burial:
-    return Burial(event.record, event.batch_id, rejected.refusal)
+def _rejected(event: PendingEvent, rejected: InvalidRecord) -> DeadLetterRequest:
+    return DeadLetterRequest(event.record, event.batch_id, rejected.refusal)
 
 
 def _decide(batch: Batch, digest: bytes) -> Outcome:
@@ -136,7 +136,7 @@ def _decide(batch: Batch, digest: bytes) -> Outcome:
             assert_never(batch.state)
 
 
-def _open(batch: Batch, incoming: Incoming[BatchEssaysRegistered], digest: bytes, inventory: Inventory) -> None:
+def _open(batch: Batch, incoming: DecodedEvent[BatchEssaysRegistered], digest: bytes, inventory: SlotTable) -> None:
     """The batch as it will stand once it is open, so that a second registration in the micro-batch sees it."""
     event = incoming.event
     batch.state = BatchState.OPEN

@@ -20,24 +20,24 @@ PEEK_MS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
+class PartitionLog:
     """Of one partition: the first offset that is still there, and the next that will be."""
 
     beginning: int
     end: int
 
 
-async def read_logs(broker: str, topics: Collection[str]) -> dict[Partition, Log]:
+async def read_logs(broker: str, topics: Collection[str]) -> dict[Partition, PartitionLog]:
     """Every partition of these topics, named as on the broker. Raises ServersUnavailable."""
     counts = await partitions_of(broker, list(topics))
     asked = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
     async with _consumer(broker) as consumer:
         beginnings, ends = await consumer.beginning_offsets(asked), await consumer.end_offsets(asked)
-    return {Partition(*tp): Log(beginnings[tp], ends[tp]) for tp in asked}
+    return {Partition(*tp): PartitionLog(beginnings[tp], ends[tp]) for tp in asked}
 
 
 async def unread(
-    broker: str, logs: Mapping[Partition, Log], positions: Mapping[Partition, int]
+    broker: str, logs: Mapping[Partition, PartitionLog], positions: Mapping[Partition, int]
 ) -> dict[Partition, int]:
     """How many offsets lie from these positions to the ends; 0 where only markers of transactions do.
 
@@ -51,7 +51,7 @@ async def unread(
 
 
 async def _peek(
-    consumer: AIOKafkaConsumer, behind: Mapping[Partition, int], logs: Mapping[Partition, Log]
+    consumer: AIOKafkaConsumer, behind: Mapping[Partition, int], logs: Mapping[Partition, PartitionLog]
 ) -> set[Partition]:
     """Which partitions have a record from there on. One that did not answer in time counts as such."""
     waiting = {TopicPartition(*tp) for tp in behind}

@@ -17,33 +17,33 @@ class Partition(NamedTuple):
         return f"{self.topic}/{self.partition}"
 
 
-class Mark(NamedTuple):
+class RecordFingerprint(NamedTuple):
     """What a record is recognised by: a topic made anew holds another record at the same offset."""
 
     timestamp: int
     crc: int
 
 
-def mark_of(timestamp: int, key: bytes | None, value: bytes | None) -> Mark:
-    return Mark(timestamp, zlib.crc32(value or b"", zlib.crc32(key or b"")))
+def mark_of(timestamp: int, key: bytes | None, value: bytes | None) -> RecordFingerprint:
+    return RecordFingerprint(timestamp, zlib.crc32(value or b"", zlib.crc32(key or b"")))
 
 
 @dataclass(frozen=True, slots=True)
-class LedgerRow:
+class StoredOffset:
     """`mark` is the last handled record's, at `next_offset - 1`; none while nothing was handled."""
 
     next_offset: int
-    mark: Mark | None
+    mark: RecordFingerprint | None
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class OffsetRange:
     """What one transaction handles of one partition: from `lo` up to, not with, `hi`; `mark` is its last record's."""
 
     partition: Partition
     lo: int
     hi: int
-    mark: Mark
+    mark: RecordFingerprint
 
 
 @dataclass(frozen=True, slots=True)

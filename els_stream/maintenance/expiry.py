@@ -14,8 +14,8 @@ from els_stream.domain.outcomes import Refused
 from els_stream.errors import InventoryMismatch
 from els_stream.events import builders, topics
 from els_stream.events.dead_letter_reasons import DeadLetterReason
-from els_stream.events.outbound_event import Occasion
-from els_stream.handlers.dead_letters import Burial, bury_each
+from els_stream.events.outbound_event import EventContext
+from els_stream.handlers.dead_letters import DeadLetterRequest, bury_each
 from els_stream.queries import expiry, outbox, slots, trackers
 from els_stream.queries.outbox import OutboxRow
 
@@ -73,7 +73,7 @@ async def give_up_parked(conn: AsyncConnection, policy: ExpiryPolicy) -> int:
     batches = await trackers.lock(conn, waiting)
     given_up = await expiry.take_forgotten(conn, waiting, until, policy.parked_retention)
     refusal = Refused(DeadLetterReason.NEVER_REGISTERED, "its batch was not registered in time")
-    await bury_each(conn, [Burial(event.record, event.batch_id, refusal) for event in given_up])
+    await bury_each(conn, [DeadLetterRequest(event.record, event.batch_id, refusal) for event in given_up])
     for batch_id, count in Counter(event.batch_id for event in given_up).items():
         batches[batch_id].parked -= count
     await trackers.save(conn, [batches[batch_id] for batch_id in waiting])
@@ -103,7 +103,7 @@ def _timeout(
         msg = "an open batch lacks what its registration said"
         raise InventoryMismatch(msg)
     event = builders.readiness_timeout(
-        Occasion(batch_id=batch_id, correlation_id=batch.correlation_id, now=batches.now),
+        EventContext(batch_id=batch_id, correlation_id=batch.correlation_id, now=batches.now),
         essays=filled,
         missing_essay_ids=free,
         expected_count=batch.expected,

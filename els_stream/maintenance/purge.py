@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-    from els_stream.queries.purge import Place
+    from els_stream.queries.purge import PurgeCursor
 
 # Lock timeout, statement timeout, deadlock.
 _TOO_MUCH_AT_ONCE: Final = frozenset({"55P03", "57014", "40P01"})
@@ -60,7 +60,7 @@ class _Run:
 
     log_id: int
     chunk: int
-    after: Place = purge.BEFORE_ALL
+    after: PurgeCursor = purge.BEFORE_ALL
     removed: Removed = field(default_factory=Removed)
 
 
@@ -105,7 +105,7 @@ async def _chunk(engine: AsyncEngine, plan: PurgePlan, run: _Run) -> bool:
 
     What is too much at once is tried again as half as much; one batch that is too much alone is left for another run.
     """
-    oldest: list[Place] = []
+    oldest: list[PurgeCursor] = []
     try:
         async with engine.begin() as conn:
             oldest = await purge.lock_oldest(conn, plan.age, after=run.after, limit=run.chunk, abandoned=plan.abandoned)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 from els_stream.domain.batch import BatchState
 from els_stream.domain.outcomes import Refused
 from els_stream.events.dead_letter_reasons import DeadLetterReason
-from els_stream.handlers.dead_letters import Burial, bury_each
-from els_stream.handlers.recount import Heal, recount
+from els_stream.handlers.dead_letters import DeadLetterRequest, bury_each
+from els_stream.handlers.recount import RepairKind, recount
 from els_stream.handlers.registration import use_parked
 from els_stream.queries import consistency, expiry, pending_events, trackers
 
@@ -21,41 +21,41 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from els_stream.domain.claim_strategy import Strategy
-    from els_stream.handlers.recount import Heals
-    from els_stream.queries.consistency import Look
+    from els_stream.handlers.recount import RepairCounts
+    from els_stream.queries.consistency import BatchConsistency
     from els_stream.queries.trackers import LockedBatches
 
 STRETCH: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class ScanResult:
     """`more`: the walk is not at its end."""
 
     healed: int
     more: bool
 
 
-class Sweep:
+class RepairScan:
     """A walk over all trackers by batch id, which begins anew at its end. Where it stands is no truth, only a place."""
 
-    def __init__(self, strategy: Strategy, heals: Heals, stretch: int = STRETCH) -> None:
+    def __init__(self, strategy: Strategy, heals: RepairCounts, stretch: int = STRETCH) -> None:
         self._strategy = strategy
         self._heals = heals
         self._stretch = stretch
         self._after = ""
 
-    async def step(self, conn: AsyncConnection) -> Swept:
+    async def step(self, conn: AsyncConnection) -> ScanResult:
         """Look at one stretch; heal the first batch that is ill, and go on behind it, also if that fails."""
         looks = await consistency.stretch(conn, self._after, self._stretch)
         ill = next((look for look in looks if look.ill), None)
         last = ill or (looks[-1] if len(looks) == self._stretch else None)
         self._after = last.batch_id if last else ""
         healed = await heal(conn, ill.batch_id, self._strategy, self._heals) if ill else 0
-        return Swept(healed, more=last is not None)
+        return ScanResult(healed, more=last is not None)
 
 
-async def heal(conn: AsyncConnection, batch_id: str, strategy: Strategy, heals: Heals) -> int:
+async def heal(conn: AsyncConnection, batch_id: str, strategy: Strategy, heals: RepairCounts) -> int:
     """Look again under the lock, and set right what is still wrong; returns how much was."""
     batches = await trackers.lock(conn, [batch_id])
     (look,) = await consistency.these(conn, [batch_id])
@@ -68,24 +68,26 @@ async def heal(conn: AsyncConnection, batch_id: str, strategy: Strategy, heals: 
     if look.miscounted:
         healed += await recount(conn, batches, look, strategy, heals)
     if look.parked:
-        heals.note(Heal.PARKED_USED, look)
+        heals.note(RepairKind.PARKED_USED, look)
         await _use(conn, batches, look, strategy)
         healed += 1
     return healed
 
 
-async def _heal_unregistered(conn: AsyncConnection, batches: LockedBatches, look: Look, heals: Heals) -> None:
-    heals.note(Heal.PARKED_RECOUNTED if look.parked else Heal.EMPTY_REMOVED, look)
+async def _heal_unregistered(
+    conn: AsyncConnection, batches: LockedBatches, look: BatchConsistency, heals: RepairCounts
+) -> None:
+    heals.note(RepairKind.PARKED_RECOUNTED if look.parked else RepairKind.EMPTY_REMOVED, look)
     batch = batches[look.batch_id]
     batch.parked = look.parked
     await trackers.save(conn, [batch])
     await expiry.remove_empty(conn, [look.batch_id])
 
 
-async def _use(conn: AsyncConnection, batches: LockedBatches, look: Look, strategy: Strategy) -> None:
+async def _use(conn: AsyncConnection, batches: LockedBatches, look: BatchConsistency, strategy: Strategy) -> None:
     if look.state is not BatchState.PURGED:
         await use_parked(conn, batches, [look.batch_id], strategy)
         return
     refusal = Refused(DeadLetterReason.BATCH_PURGED, "the batch was purged")
     parked = await pending_events.drain(conn, [look.batch_id])
-    await bury_each(conn, [Burial(event.record, event.batch_id, refusal) for event in parked])
+    await bury_each(conn, [DeadLetterRequest(event.record, event.batch_id, refusal) for event in parked])

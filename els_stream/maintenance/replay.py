@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from els_stream.domain.outcomes import Refused
 from els_stream.events.dead_letter_reasons import DeadLetterReason
-from els_stream.handlers.dead_letters import Burial, bury_each
+from els_stream.handlers.dead_letters import DeadLetterRequest, bury_each
 from els_stream.queries import dead_letter_admin, trackers
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from els_stream.handlers.event_handler import Handler
-    from els_stream.queries.dead_letter_admin import WholeLetter
+    from els_stream.handlers.event_handler import DomainHandler
+    from els_stream.queries.dead_letter_admin import DeadLetterRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class NotReplayable:
 Replayed: TypeAlias = Accepted | FailedAgain | NotReplayable
 
 
-async def replay(conn: AsyncConnection, handlers: Mapping[str, Handler], letter_id: int) -> Replayed:
+async def replay(conn: AsyncConnection, handlers: Mapping[str, DomainHandler], letter_id: int) -> Replayed:
     """Hand the record to the handler of its topic, in the caller's transaction. `handlers` are by logical topic."""
     whole = _replayable(await dead_letter_admin.read(conn, letter_id))
     if isinstance(whole, NotReplayable):
@@ -74,7 +74,7 @@ async def give_up_replay(conn: AsyncConnection, letter_id: int, reason: DeadLett
     return await _settle(conn, whole, refusal) or FailedAgain(refusal.reason, refusal.message)
 
 
-async def _settle(conn: AsyncConnection, whole: WholeLetter, refusal: Refused | None) -> NotReplayable | None:
+async def _settle(conn: AsyncConnection, whole: DeadLetterRecord, refusal: Refused | None) -> NotReplayable | None:
     """Mark the letter, after its batch is locked: a purge that has the batch goes on to its letters."""
     batch_id = whole.letter.batch_id
     if batch_id is not None:
@@ -83,11 +83,11 @@ async def _settle(conn: AsyncConnection, whole: WholeLetter, refusal: Refused | 
         now = _replayable(await dead_letter_admin.read(conn, whole.letter.id))
         return now if isinstance(now, NotReplayable) else NotReplayable("somebody else settled it meanwhile")
     if refusal is not None:
-        await bury_each(conn, [Burial(whole.record, batch_id, refusal)])
+        await bury_each(conn, [DeadLetterRequest(whole.record, batch_id, refusal)])
     return None
 
 
-def _replayable(whole: WholeLetter | None) -> WholeLetter | NotReplayable:
+def _replayable(whole: DeadLetterRecord | None) -> DeadLetterRecord | NotReplayable:
     if whole is None or whole.letter.state != "open":
         return NotReplayable("there is no such dead letter" if whole is None else f"it is {whole.letter.state}")
     return NotReplayable("its payload was removed") if whole.value_is_gone else whole

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from els_stream.backoff import Backoff
-from els_stream.db.errors import DATABASE_ERRORS, Failure, Verdict, classify
+from els_stream.db.errors import DATABASE_ERRORS, ClassifiedError, FailureClass, classify
 from els_stream.errors import ServersUnavailable
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.maintenance.replay import give_up_replay, replay
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from els_stream.config.settings import Settings
-    from els_stream.handlers.event_handler import Handler
+    from els_stream.handlers.event_handler import DomainHandler
     from els_stream.maintenance.replay import Replayed
 
 log = logging.getLogger(__name__)
@@ -27,20 +27,20 @@ TRIES: Final = 6
 
 
 class Replays:
-    def __init__(self, engine: AsyncEngine, handlers: Mapping[str, Handler], backoff: Backoff) -> None:
+    def __init__(self, engine: AsyncEngine, handlers: Mapping[str, DomainHandler], backoff: Backoff) -> None:
         """`handlers` are by logical topic."""
         self._engine = engine
         self._handlers = handlers
         self._backoff = backoff
 
     @classmethod
-    def of(cls, settings: Settings, handlers: Iterable[Handler], engine: AsyncEngine) -> Replays:
+    def of(cls, settings: Settings, handlers: Iterable[DomainHandler], engine: AsyncEngine) -> Replays:
         backoff = Backoff(settings.retry_initial_seconds, settings.retry_max_seconds)
         return cls(engine, {handler.topic: handler for handler in handlers}, backoff)
 
     async def one(self, letter_id: int) -> Replayed:
         """Raises ServersUnavailable when the database stays away; the letter is open then, as before."""
-        failure = Failure(Verdict.BUG, "")
+        failure = ClassifiedError(FailureClass.BUG, "")
         for attempt in range(1, TRIES + 1):
             try:
                 async with self._engine.begin() as conn:
@@ -49,17 +49,17 @@ class Replays:
                 failure = classify(error)
             except Exception as error:
                 log.exception("the replay of dead letter %d failed for an unforeseen reason", letter_id)
-                failure = Failure(Verdict.BUG, type(error).__name__)
-            if failure.verdict in {Verdict.REFUSED, Verdict.BUG}:
+                failure = ClassifiedError(FailureClass.BUG, type(error).__name__)
+            if failure.verdict in {FailureClass.REFUSED, FailureClass.BUG}:
                 break
             await asyncio.sleep(self._backoff.steady(attempt))
         return await self._given_up(letter_id, failure)
 
-    async def _given_up(self, letter_id: int, failure: Failure) -> Replayed:
+    async def _given_up(self, letter_id: int, failure: ClassifiedError) -> Replayed:
         match failure.verdict:
-            case Verdict.REFUSED:
+            case FailureClass.REFUSED:
                 reason = DeadLetterReason.DATABASE_REFUSED
-            case Verdict.BUG:
+            case FailureClass.BUG:
                 reason = DeadLetterReason.UNPROCESSABLE
             case _:
                 raise ServersUnavailable(f"dead letter {letter_id} could not be replayed: {failure.cause}")

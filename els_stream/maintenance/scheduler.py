@@ -19,10 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from els_stream.config.settings import Settings
 from els_stream.db.errors import DATABASE_ERRORS, classify
-from els_stream.handlers.recount import Heals
+from els_stream.handlers.recount import RepairCounts
 from els_stream.kafka.offsets import Partition
 from els_stream.maintenance.expiry import ExpiryPolicy
-from els_stream.maintenance.repair import Sweep
+from els_stream.maintenance.repair import RepairScan
 from els_stream.maintenance.retention import Retention
 from els_stream.queries.timer_lock import take_turn
 
@@ -46,17 +46,17 @@ class TimerName(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class StepResult:
     """Of one step: how much was `done`, and whether another step may find `more`."""
 
     done: int
     more: bool
 
 
-Step: TypeAlias = Callable[[AsyncConnection], Awaitable[Progress]]
+TimerStep: TypeAlias = Callable[[AsyncConnection], Awaitable[StepResult]]
 
 
-class Reports(Protocol):
+class TimerMetrics(Protocol):
     def timer_done(self, timer: TimerName, count: int) -> None: ...
     def timer_failed(self, timer: TimerName) -> None: ...
 
@@ -65,14 +65,16 @@ class Reports(Protocol):
 class TimerPolicy:
     expiry: ExpiryPolicy
     expiry_seconds: float
-    sweep: Sweep
+    sweep: RepairScan
     sweep_seconds: float
     dead_letter_retention: timedelta
     retention: Retention
     retention_seconds: float
 
 
-def timer_policy(settings: Settings, heals: Heals, partitions: Callable[[], Collection[Partition]]) -> TimerPolicy:
+def timer_policy(
+    settings: Settings, heals: RepairCounts, partitions: Callable[[], Collection[Partition]]
+) -> TimerPolicy:
     """`partitions` are those that the broker has of the input topics."""
     return TimerPolicy(
         expiry=ExpiryPolicy(
@@ -82,7 +84,7 @@ def timer_policy(settings: Settings, heals: Heals, partitions: Callable[[], Coll
             partitions,
         ),
         expiry_seconds=settings.expiry_interval_seconds,
-        sweep=Sweep(settings.strategy, heals),
+        sweep=RepairScan(settings.strategy, heals),
         sweep_seconds=settings.sweep_interval_seconds,
         dead_letter_retention=timedelta(days=settings.dead_letter_retention_days),
         retention=retention(settings),
@@ -103,19 +105,19 @@ def retention(settings: Settings) -> Retention:
 
 
 class Timers:
-    def __init__(self, engine: AsyncEngine, policy: TimerPolicy, reports: Reports) -> None:
+    def __init__(self, engine: AsyncEngine, policy: TimerPolicy, reports: TimerMetrics) -> None:
         self._engine = engine
         self._reports = reports
         self.policy = policy
         self._spread = random.SystemRandom()
 
-    async def run(self, timer: TimerName, seconds: float, step: Step) -> None:
+    async def run(self, timer: TimerName, seconds: float, step: TimerStep) -> None:
         """A round about every `seconds`, until cancelled; what is open then is rolled back. Never raises."""
         while True:
             await self.round(timer, step)
             await asyncio.sleep(seconds * self._spread.uniform(1 - SPREAD, 1 + SPREAD))
 
-    async def round(self, timer: TimerName, step: Step) -> int:
+    async def round(self, timer: TimerName, step: TimerStep) -> int:
         """Steps while there is more, as long as no other worker is at it. What fails is told and left for later."""
         total = 0
         with self._failures_told(timer):
@@ -143,10 +145,10 @@ class Timers:
             self._reports.timer_failed(timer)
             log.exception("%s: unforeseen", timer)
 
-    async def _once(self, timer: TimerName, step: Step) -> Progress:
+    async def _once(self, timer: TimerName, step: TimerStep) -> StepResult:
         async with self._engine.begin() as conn:
             if not await take_turn(conn, timer):
-                return Progress(0, more=False)
+                return StepResult(0, more=False)
             progress = await step(conn)
         self._tell(timer, progress.done)
         return progress
@@ -157,11 +159,11 @@ class Timers:
             log.info("%s: %d", timer, done)
 
 
-def bounded(act: Callable[[AsyncConnection], Awaitable[int]]) -> Step:
+def bounded(act: Callable[[AsyncConnection], Awaitable[int]]) -> TimerStep:
     """A step of what says how much it did: there may be more until it finds nothing."""
 
-    async def step(conn: AsyncConnection) -> Progress:
+    async def step(conn: AsyncConnection) -> StepResult:
         done = await act(conn)
-        return Progress(done, more=done > 0)
+        return StepResult(done, more=done > 0)
 
     return step

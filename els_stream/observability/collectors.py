@@ -13,10 +13,10 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from els_stream.db.engine import PoolUse
-from els_stream.handlers.recount import Heal
+from els_stream.db.engine import PoolUsage
+from els_stream.handlers.recount import RepairKind
 from els_stream.kafka.offsets import PartitionLag
-from els_stream.queries.stats import Figures, PurgeFigures
+from els_stream.queries.stats import PurgeStats, Stats
 
 
 class RelayCounts(Protocol):
@@ -51,9 +51,9 @@ class LagCollector(Collector):
         yield lag
 
 
-class HealsCollector(Collector):
+class RepairsCollector(Collector):
     def __init__(self) -> None:
-        self.source: Callable[[], Mapping[Heal, int]] = lambda: dict.fromkeys(Heal, 0)
+        self.source: Callable[[], Mapping[RepairKind, int]] = lambda: dict.fromkeys(RepairKind, 0)
 
     def collect(self) -> Iterator[Metric]:
         heals = CounterMetricFamily(
@@ -102,7 +102,7 @@ class LatencyCollector(Collector):
 
 class PoolCollector(Collector):
     def __init__(self) -> None:
-        self.sources: dict[str, Callable[[], PoolUse]] = {}
+        self.sources: dict[str, Callable[[], PoolUsage]] = {}
 
     def collect(self) -> Iterator[Metric]:
         uses = {pool: source() for pool, source in self.sources.items()}
@@ -115,14 +115,14 @@ class PoolCollector(Collector):
             yield labelled(name, meaning, "pool", {pool: part(use) for pool, use in uses.items()})
 
 
-class FiguresCollector(Collector):
+class StatsCollector(Collector):
     """Shows nothing before the first reading: no figure is not zero."""
 
     def __init__(self) -> None:
-        self._figures: Figures | None = None
+        self._figures: Stats | None = None
         self._read_at = 0.0
 
-    def update(self, figures: Figures) -> None:
+    def update(self, figures: Stats) -> None:
         self._figures, self._read_at = figures, monotonic()
 
     def collect(self) -> Iterator[Metric]:
@@ -151,7 +151,7 @@ class FiguresCollector(Collector):
         yield from of_purge(figures.purge)
 
 
-def of_purge(purge: PurgeFigures) -> Iterator[Metric]:
+def of_purge(purge: PurgeStats) -> Iterator[Metric]:
     yield GaugeMetricFamily("els_purge_running", "1 while a purge is at work, in whatever process.", purge.running)
     if purge.batches is None or purge.started_at is None:
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from els_stream.events.trace_context import traceparent_of
-from els_stream.handlers.decoding import Incoming
+from els_stream.handlers.decoding import DecodedEvent
 from els_stream.handlers.event_handler import unheard
 from els_stream.observability.spans import begin, traceparent_from
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
     from els_stream.domain.outcomes import Outcome
     from els_stream.events.records import RawRecord
-    from els_stream.handlers.event_handler import Handler, Locked, Reading
+    from els_stream.handlers.event_handler import DecodedRecord, DomainHandler, OnLocked
 
 
 @dataclass(frozen=True, slots=True)
 class TracedHandler:
     """The same handler; each try of a micro-batch has spans of its own, in the same traces."""
 
-    handler: Handler
+    handler: DomainHandler
     tracer: Tracer
 
     @property
@@ -38,11 +38,11 @@ class TracedHandler:
     def topic(self) -> str:
         return self.handler.topic
 
-    def prepare(self, records: Sequence[RawRecord]) -> Sequence[Reading]:
+    def prepare(self, records: Sequence[RawRecord]) -> Sequence[DecodedRecord]:
         return self.handler.prepare(records)
 
     async def apply(
-        self, conn: AsyncConnection, readings: Sequence[Reading], locked: Locked = unheard
+        self, conn: AsyncConnection, readings: Sequence[DecodedRecord], locked: OnLocked = unheard
     ) -> Sequence[Outcome]:
         spans = [self._begin(reading) for reading in readings]
         try:
@@ -60,9 +60,9 @@ class TracedHandler:
             for span in spans:
                 span.end()
 
-    def _begin(self, reading: Reading) -> Span:
+    def _begin(self, reading: DecodedRecord) -> Span:
         record = reading.record
-        told = reading.traceparent if isinstance(reading, Incoming) else traceparent_of(record.headers, None)
+        told = reading.traceparent if isinstance(reading, DecodedEvent) else traceparent_of(record.headers, None)
         attributes: dict[str, str | int] = {
             "messaging.destination.name": record.topic,
             "messaging.destination.partition.id": str(record.partition),
@@ -73,6 +73,6 @@ class TracedHandler:
         return begin(self.tracer, f"process {record.topic}", SpanKind.CONSUMER, told, attributes)
 
 
-def _within(reading: Reading, span: Span) -> Reading:
+def _within(reading: DecodedRecord, span: Span) -> DecodedRecord:
     """What it causes is told as caused by the span."""
-    return replace(reading, traceparent=traceparent_from(span)) if isinstance(reading, Incoming) else reading
+    return replace(reading, traceparent=traceparent_from(span)) if isinstance(reading, DecodedEvent) else reading

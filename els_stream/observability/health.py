@@ -42,7 +42,7 @@ class Reason:
     detail: str
 
 
-class IntakeState(Protocol):
+class ConsumerState(Protocol):
     """What the intake declares. Every mapping says why: agent, partition or part of the intake to cause."""
 
     @property
@@ -66,7 +66,7 @@ class IntakeState(Protocol):
     def lag(self) -> Collection[PartitionLag]: ...
 
 
-class Outside(Protocol):
+class ExternalChecks(Protocol):
     """What is known of the servers, fresh or said to be stale."""
 
     def reasons(self) -> Collection[Reason]: ...
@@ -80,8 +80,8 @@ class Health:
 
     def __init__(
         self,
-        intake: IntakeState,
-        outside: Outside,
+        intake: ConsumerState,
+        outside: ExternalChecks,
         relay: Callable[[], Mapping[str, str]],
         stalled_after: float,
         clock: Callable[[], float] = monotonic,

@@ -16,7 +16,7 @@ from els_stream.db.schema import Outdated
 from els_stream.kafka.consumer_group import Ownership, Unreachable
 from els_stream.observability.health import Code, Reason, group_reasons
 from els_stream.observability.metrics import Metrics
-from els_stream.queries.stats import Figures, read_figures
+from els_stream.queries.stats import Stats, read_figures
 
 LOOK_EVERY_SECONDS: Final = 1.0
 DATABASE_SECONDS: Final = 3.0
@@ -31,7 +31,7 @@ class GroupView(Protocol):
     async def close(self) -> None: ...
 
 
-class Look:
+class CachedCheck:
     """The last answer to one question."""
 
     def __init__(self, about: Code, clock: Callable[[], float]) -> None:
@@ -53,7 +53,7 @@ class Look:
         return self._found if age < STALE_SECONDS else [Reason(self._about, f"not looked at for {age:.0f} s")]
 
 
-class Watch:
+class HealthPoller:
     """Between `start` and `stop`. One connection of the engine's pool at a time, briefly."""
 
     def __init__(
@@ -70,15 +70,15 @@ class Watch:
         self._metrics = metrics
         self._clock = clock
         self._figures_seconds = figures_seconds
-        self._figures: tuple[Figures, float] | None = None
-        self._database = Look(Code.DATABASE, clock)
-        self._broker = Look(Code.BROKER, clock)
+        self._figures: tuple[Stats, float] | None = None
+        self._database = CachedCheck(Code.DATABASE, clock)
+        self._broker = CachedCheck(Code.BROKER, clock)
         self._tasks: list[asyncio.Task[None]] = []
 
     def reasons(self) -> list[Reason]:
         return [*self._database.reasons(), *self._broker.reasons()]
 
-    def figures(self) -> tuple[Figures, float] | None:
+    def figures(self) -> tuple[Stats, float] | None:
         """The last that were read, and their age in seconds."""
         if self._figures is None:
             return None

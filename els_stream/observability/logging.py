@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import structlog
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
-Style: TypeAlias = Literal["auto", "json", "console"]
+LogStyle: TypeAlias = Literal["auto", "json", "console"]
 
 PRIVATE = frozenset(
     {"content", "email", "file_name", "headers", "original_file_name", "payload", "student", "text"}
@@ -29,7 +29,7 @@ _QUOTED_DATA = re.compile(
 _CHATTY = ("aiokafka", "alembic", "asyncio", "els_stream.db.engine", "faust", "mode", "sqlalchemy")
 
 
-def configure_logging(level: str, style: Style) -> None:
+def configure_logging(level: str, style: LogStyle) -> None:
     """For the whole process, to stderr; may be called again with other values."""
     logging.config.dictConfig(logging_config(level, style))
     structlog.configure(
@@ -44,7 +44,7 @@ def configure_logging(level: str, style: Style) -> None:
     )
 
 
-def logging_config(level: str, style: Style) -> dict[str, object]:
+def logging_config(level: str, style: LogStyle) -> dict[str, object]:
     """For logging.config.dictConfig, and for Faust, which would put its own colours over ours."""
     quieter = "DEBUG" if level.lower() == "debug" else "WARNING"
     return {
@@ -83,7 +83,7 @@ def _shared() -> list[Processor]:
     ]
 
 
-def _rendering(style: Style) -> list[Processor]:
+def _rendering(style: LogStyle) -> list[Processor]:
     exceptions = structlog.processors.ExceptionRenderer(traceback_without_data)
     terminal = sys.stderr.isatty()
     if style == "console" or (style == "auto" and terminal):

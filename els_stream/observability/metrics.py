@@ -16,26 +16,26 @@ from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from els_stream.consumer.reporting import Occurrence, Took
-from els_stream.db.engine import PoolUse
-from els_stream.db.errors import Verdict
+from els_stream.consumer.reporting import BatchTimings, ConsumerEvent
+from els_stream.db.engine import PoolUsage
+from els_stream.db.errors import FailureClass
 from els_stream.domain.outcomes import OUTCOME_LABELS
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.input_timestamp import age_seconds
 from els_stream.events.topics import INPUT_TOPICS
-from els_stream.handlers.recount import Heal
+from els_stream.handlers.recount import RepairKind
 from els_stream.kafka.offsets import PartitionLag
 from els_stream.maintenance.scheduler import TimerName
 from els_stream.observability.collectors import (
-    FiguresCollector,
-    HealsCollector,
     LagCollector,
     LatencyCollector,
     PoolCollector,
     RelayCollector,
     RelayCounts,
+    RepairsCollector,
+    StatsCollector,
 )
-from els_stream.queries.stats import Figures
+from els_stream.queries.stats import Stats
 from els_stream.version import VERSION
 
 OTHER: Final = "other"
@@ -75,10 +75,10 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry, topics: Mapping[str, str]) -> None:
         self.registry = registry
         self._topics = topics
-        self._figures = FiguresCollector()
+        self._figures = StatsCollector()
         self._lag = LagCollector()
         self._relay = RelayCollector()
-        self._heals = HealsCollector()
+        self._heals = RepairsCollector()
         registry.register(self._figures)
         registry.register(self._lag)
         registry.register(self._relay)
@@ -103,13 +103,13 @@ class Metrics:
             "els_failures",
             "Micro-batches that failed, by what is done about it; transient: tried again.",
             topic=INPUT_TOPICS,
-            verdict=list(Verdict),
+            verdict=list(FailureClass),
         )
         self._causes = Closed(
             registry,
             "els_failure_causes",
             "The same failures, by cause; those that are transient or timed_out are retries.",
-            verdict=list(Verdict),
+            verdict=list(FailureClass),
             cause=[*CAUSES.values(), DRIVER],
         )
         self._buried = Closed(
@@ -123,7 +123,7 @@ class Metrics:
             registry,
             "els_intake_occurrences",
             "What an operator should know of: differences between Kafka and the ledger, holds, rebalances.",
-            kind=list(Occurrence),
+            kind=list(ConsumerEvent),
         )
         self._timers = Closed(
             registry,
@@ -161,7 +161,7 @@ class Metrics:
         build = Gauge("els_build_info", "Always 1; the labels say what runs.", ["version", "python"], registry=registry)
         build.labels(VERSION, platform.python_version()).set(1)
 
-    def handled(self, agent: str, outcomes: Mapping[str, int], records: int, took: Took) -> None:
+    def handled(self, agent: str, outcomes: Mapping[str, int], records: int, took: BatchTimings) -> None:
         topic = self._topics.get(agent, OTHER)
         for label, count in outcomes.items():
             self._events.inc(count, topic, label)
@@ -177,7 +177,7 @@ class Metrics:
     def buried(self, agent: str, reason: str) -> None:
         self._buried.inc(1, self._topics.get(agent, OTHER), reason)
 
-    def occurred(self, occurrence: Occurrence, count: int = 1) -> None:
+    def occurred(self, occurrence: ConsumerEvent, count: int = 1) -> None:
         self._occurrences.inc(count, occurrence)
 
     def timer_done(self, timer: TimerName, count: int) -> None:
@@ -186,7 +186,7 @@ class Metrics:
     def timer_failed(self, timer: TimerName) -> None:
         self._timer_failures.inc(1, timer)
 
-    def watch_heals(self, source: Callable[[], Mapping[Heal, int]]) -> None:
+    def watch_heals(self, source: Callable[[], Mapping[RepairKind, int]]) -> None:
         """Asked at each scrape."""
         self._heals.source = source
 
@@ -198,7 +198,7 @@ class Metrics:
         """Also asked at each scrape. A worker without a relay shows none of its metrics."""
         self._relay.source = source
 
-    def watch_pool(self, pool: str, source: Callable[[], PoolUse]) -> None:
+    def watch_pool(self, pool: str, source: Callable[[], PoolUsage]) -> None:
         """Also asked at each scrape."""
         self._pool.sources[pool] = source
 
@@ -209,7 +209,7 @@ class Metrics:
             if stamp is not None:
                 self._latency.observe(age_seconds(stamp, now), times)
 
-    def figures(self, figures: Figures) -> None:
+    def figures(self, figures: Stats) -> None:
         self._figures.update(figures)
 
 

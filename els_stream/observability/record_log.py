@@ -6,32 +6,34 @@ from typing import TYPE_CHECKING, Final
 
 from els_stream.domain.outcomes import Refused
 from els_stream.events.trace_context import correlation_of
-from els_stream.handlers.decoding import Incoming, Rejected
+from els_stream.handlers.decoding import DecodedEvent, InvalidRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from els_stream.consumer.handler import Labelled
-    from els_stream.handlers.event_handler import Reading
+    from els_stream.consumer.handler import HasLabel
+    from els_stream.handlers.event_handler import DecodedRecord
 
 FEW: Final = 5
 
 
-def remark(readings: Sequence[object], outcomes: Sequence[Labelled]) -> list[dict[str, str]]:
+def remark(readings: Sequence[object], outcomes: Sequence[HasLabel]) -> list[dict[str, str]]:
     """Of each record of a small micro-batch; of a larger one, the first that became dead letters."""
     both = zip(readings, outcomes, strict=True)
     told = both if len(outcomes) <= FEW else [(r, o) for r, o in both if isinstance(o, Refused)][:FEW]
-    return [_ids(reading, outcome) for reading, outcome in told if isinstance(reading, Incoming | Rejected)]
+    return [_ids(reading, outcome) for reading, outcome in told if isinstance(reading, DecodedEvent | InvalidRecord)]
 
 
-def _ids(reading: Reading, outcome: Labelled) -> dict[str, str]:
+def _ids(reading: DecodedRecord, outcome: HasLabel) -> dict[str, str]:
     record = reading.record
     ids = {"record": f"{record.topic}/{record.partition}/{record.offset}", "outcome": outcome.label}
     if isinstance(outcome, Refused):
         ids["reason"] = outcome.reason.value
     if reading.batch_id is not None:
         ids["batch_id"] = reading.batch_id
-    correlation_id = str(reading.correlation_id) if isinstance(reading, Incoming) else correlation_of(record.headers)
+    correlation_id = (
+        str(reading.correlation_id) if isinstance(reading, DecodedEvent) else correlation_of(record.headers)
+    )
     if correlation_id is not None:
         ids["correlation_id"] = correlation_id
     return ids

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from els_stream.config.settings import Settings
-    from els_stream.handlers.event_handler import Handler
+    from els_stream.handlers.event_handler import DomainHandler
     from els_stream.queries.outbox import WaitingRow
     from els_stream.relay.options import OnAck
 
@@ -28,7 +28,7 @@ class Tracing:
     def of(cls, settings: Settings) -> Tracing:
         return cls(None if settings.tracing_endpoint is None else exporter(settings.tracing_endpoint))
 
-    def of_handler(self, handler: Handler) -> Handler:
+    def of_handler(self, handler: DomainHandler) -> DomainHandler:
         if self.exporter is None:
             return handler
         return TracedHandler(handler, self.exporter.provider.get_tracer("els_stream", VERSION))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from els_stream.domain.associations import Standing
+from els_stream.domain.associations import CurrentAssociation
 from els_stream.events.fields import ValidationMethod
 
 if TYPE_CHECKING:
@@ -52,11 +52,13 @@ _FORGET = text("""
 """)
 
 
-async def standings(conn: AsyncConnection, essays: Collection[tuple[str, str]]) -> dict[tuple[str, str], Standing]:
+async def standings(
+    conn: AsyncConnection, essays: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], CurrentAssociation]:
     """How each of these (batch id, essay id) is associated at present; an essay that does not exist is left out."""
     rows = await conn.execute(_STANDINGS, {"batch_ids": [b for b, _ in essays], "essay_ids": [e for _, e in essays]})
     return {
-        (row.batch_id, row.essay_id): Standing(
+        (row.batch_id, row.essay_id): CurrentAssociation(
             row.association_method and ValidationMethod(row.association_method), row.associated_at
         )
         for row in rows

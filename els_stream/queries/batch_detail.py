@@ -44,7 +44,7 @@ _DEAD_LETTERS = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class ParkedKind:
+class PendingCount:
     kind: str
     events: int
     since: datetime
@@ -81,7 +81,7 @@ class ExcessText:
 
 
 @dataclass(frozen=True, slots=True)
-class BuriedEvent:
+class BatchDeadLetter:
     id: int
     reason: str
     message: str
@@ -91,7 +91,7 @@ class BuriedEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BatchStory:
+class BatchDetail:
     """Everything that the tables know of one batch, but for file and student names."""
 
     batch_id: str
@@ -101,7 +101,7 @@ class BatchStory:
     filled: int
     failed: int
     free: int
-    parked: Sequence[ParkedKind]
+    parked: Sequence[PendingCount]
     conflicts: int
     created_at: datetime
     registered_at: datetime | None
@@ -114,17 +114,17 @@ class BatchStory:
     slots: Sequence[HeldSlot]
     excess: Sequence[ExcessText]
     waiting: Sequence[WaitingEvent]
-    dead_letters: Sequence[BuriedEvent]
+    dead_letters: Sequence[BatchDeadLetter]
     asked_at: datetime
 
 
-async def read_story(conn: AsyncConnection, batch_id: str) -> BatchStory | None:
+async def read_story(conn: AsyncConnection, batch_id: str) -> BatchDetail | None:
     """None for a batch of which nothing ever came. Read it in one REPEATABLE READ transaction."""
     asked = {"batch_id": batch_id}
     tracker = (await conn.execute(_TRACKER, asked)).one_or_none()
     if tracker is None:
         return None
-    return BatchStory(
+    return BatchDetail(
         batch_id=batch_id,
         state=tracker.state,
         class_type=tracker.class_type,
@@ -141,7 +141,7 @@ async def read_story(conn: AsyncConnection, batch_id: str) -> BatchStory | None:
         completed_at=tracker.completed_at,
         timed_out_at=tracker.timed_out_at,
         purged_at=tracker.purged_at,
-        parked=[ParkedKind(row.kind, row.events, row.since) for row in await conn.execute(_PARKED, asked)],
+        parked=[PendingCount(row.kind, row.events, row.since) for row in await conn.execute(_PARKED, asked)],
         slots=[_slot(row) for row in await conn.execute(_SLOTS, asked)],
         excess=[ExcessText(*row) for row in await conn.execute(_EXCESS, asked)],
         waiting=[WaitingEvent(*row) for row in await conn.execute(_OUTBOX, asked)],
@@ -154,6 +154,6 @@ def _slot(row: Row[Any]) -> HeldSlot:
     return HeldSlot(row.essay_id, row.text_storage_id if row.filled else None, row.correlation_id, row.held_at)
 
 
-def _buried(row: Row[Any]) -> BuriedEvent:
+def _buried(row: Row[Any]) -> BatchDeadLetter:
     place = f"{row.source_topic}/{row.source_partition}/{row.source_offset}"
-    return BuriedEvent(row.id, row.reason, row.message, place, row.state, row.created_at)
+    return BatchDeadLetter(row.id, row.reason, row.message, place, row.state, row.created_at)

@@ -45,7 +45,7 @@ _THESE = text(
 
 
 @dataclass(frozen=True, slots=True)
-class Slots:
+class SlotCounts:
     free: int
     filled: int
     failed: int
@@ -56,14 +56,14 @@ class Slots:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class BatchConsistency:
     """A tracker's counters, and its rows counted; `parked` of a registered batch is 0 or 1."""
 
     batch_id: str
     state: BatchState
     expected: int
-    counted: Slots
-    rows: Slots
+    counted: SlotCounts
+    rows: SlotCounts
     parked_counted: int
     parked: int
 
@@ -87,25 +87,25 @@ class Look:
         return self.parked > 0 or self.miscounted
 
 
-async def stretch(conn: AsyncConnection, after: str, limit: int) -> list[Look]:
+async def stretch(conn: AsyncConnection, after: str, limit: int) -> list[BatchConsistency]:
     """The next trackers by batch id, as of one snapshot. Nothing is locked."""
     return await _looks(conn, {"after": after, "limit": limit}, whole=False)
 
 
-async def these(conn: AsyncConnection, batch_ids: Collection[str]) -> list[Look]:
+async def these(conn: AsyncConnection, batch_ids: Collection[str]) -> list[BatchConsistency]:
     """The trackers of these batches; the caller has them locked."""
     return await _looks(conn, {"batch_ids": list(batch_ids)}, whole=True)
 
 
-async def _looks(conn: AsyncConnection, asked: dict[str, object], *, whole: bool) -> list[Look]:
+async def _looks(conn: AsyncConnection, asked: dict[str, object], *, whole: bool) -> list[BatchConsistency]:
     rows = await conn.execute(_THESE if whole else _STRETCH, asked)
     return [
-        Look(
+        BatchConsistency(
             row.batch_id,
             BatchState(row.state),
             row.expected_count or 0,
-            Slots(row.free_count, row.filled_count, row.failed_count),
-            Slots(row.free, row.filled, row.failed),
+            SlotCounts(row.free_count, row.filled_count, row.failed_count),
+            SlotCounts(row.free, row.filled, row.failed),
             row.parked_count,
             row.parked,
         )

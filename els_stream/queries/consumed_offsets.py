@@ -13,7 +13,7 @@ from itertools import starmap
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from els_stream.kafka.offsets import LedgerRow, Mark, Partition, Span
+from els_stream.kafka.offsets import OffsetRange, Partition, RecordFingerprint, StoredOffset
 
 READ = text("""
     SELECT topic, partition, next_offset, record_timestamp, record_crc
@@ -75,11 +75,11 @@ def _names(partitions: Collection[Partition]) -> dict[str, object]:
 
 async def read(
     conn: AsyncConnection, consumer_group: str, partitions: Collection[Partition]
-) -> dict[Partition, LedgerRow]:
+) -> dict[Partition, StoredOffset]:
     """Partitions that nobody has adopted yet are missing from the answer."""
     rows = await conn.execute(READ, {"consumer_group": consumer_group, **_names(partitions)})
     return {
-        Partition(topic, partition): LedgerRow(next_offset, None if crc is None else Mark(stamp, crc))
+        Partition(topic, partition): StoredOffset(next_offset, None if crc is None else RecordFingerprint(stamp, crc))
         for topic, partition, next_offset, stamp, crc in rows
     }
 
@@ -107,13 +107,13 @@ async def restart(
     return set(starmap(Partition, rows))
 
 
-async def lock(conn: AsyncConnection, consumer_group: str, spans: Sequence[Span]) -> None:
+async def lock(conn: AsyncConnection, consumer_group: str, spans: Sequence[OffsetRange]) -> None:
     """Waits, where PostgreSQL can see it, for whoever is about to move the same rows."""
     partitions = [span.partition for span in spans]
     await conn.execute(LOCK, {"consumer_group": consumer_group, **_names(partitions)})
 
 
-async def advance(conn: AsyncConnection, consumer_group: str, spans: Sequence[Span]) -> int:
+async def advance(conn: AsyncConnection, consumer_group: str, spans: Sequence[OffsetRange]) -> int:
     """The compare-and-set; to be the last statement of its transaction.
 
     Returns how many rows moved. With fewer than there are spans the caller must roll back: someone else handled some of

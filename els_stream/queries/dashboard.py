@@ -41,7 +41,7 @@ _NOW = text("SELECT clock_timestamp()")
 
 
 @dataclass(frozen=True, slots=True)
-class LedgerPlace:
+class StoredOffsetAge:
     """`delay_seconds`: how old the last handled record was when its transaction began."""
 
     topic: str
@@ -62,22 +62,22 @@ class PurgeRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class DashboardSnapshot:
     """`waited_seconds` is the mean time from the last slot taken to completion, of what completed since asked."""
 
-    ledger: Sequence[LedgerPlace]
+    ledger: Sequence[StoredOffsetAge]
     purges: Sequence[PurgeRun]
     completed: int
     waited_seconds: float | None
     read_at: datetime
 
 
-async def read_glance(conn: AsyncConnection, consumer_group: str, since: datetime | None) -> Glance:
+async def read_glance(conn: AsyncConnection, consumer_group: str, since: datetime | None) -> DashboardSnapshot:
     """`since` is the database's time of the reading before; without one nothing completed."""
     now: datetime = (await conn.execute(_NOW)).scalar_one()
     completions = (await conn.execute(_COMPLETIONS, {"since": since or now, "limit": COMPLETIONS})).one()
-    return Glance(
-        ledger=[LedgerPlace(*row) for row in await conn.execute(_LEDGER, {"consumer_group": consumer_group})],
+    return DashboardSnapshot(
+        ledger=[StoredOffsetAge(*row) for row in await conn.execute(_LEDGER, {"consumer_group": consumer_group})],
         purges=[PurgeRun(*row) for row in await conn.execute(_PURGES, {"limit": PURGES})],
         completed=completions.batches,
         waited_seconds=completions.waited_seconds,

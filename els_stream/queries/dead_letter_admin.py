@@ -78,7 +78,7 @@ _FORGET = text("""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class DeadLetterSelection:
     """Which dead letters; an absent filter takes all. `topic` is the logical name."""
 
     reason: str | None = None
@@ -93,7 +93,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetterSummary:
     """A dead letter without its payload; `place` is where the record lay in Kafka."""
 
     id: int
@@ -116,10 +116,10 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
-class WholeLetter:
+class DeadLetterRecord:
     """A dead letter and its record; a value that was there and is gone leaves `value_size` and the hash."""
 
-    letter: Letter
+    letter: DeadLetterSummary
     record: RawRecord
     value_sha256: bytes
 
@@ -128,29 +128,31 @@ class WholeLetter:
         return self.record.value is None and (self.letter.value_size > 0 or self.letter.state == "dropped")
 
 
-async def newest(conn: AsyncConnection, choice: Choice, limit: int, before: int | None = None) -> list[Letter]:
+async def newest(
+    conn: AsyncConnection, choice: DeadLetterSelection, limit: int, before: int | None = None
+) -> list[DeadLetterSummary]:
     """The newest first; `before` is the last id of the page before."""
     rows = await conn.execute(_READ_NEWEST, {**choice.parameters(), "before": before, "limit": limit})
-    return [Letter(*row) for row in rows]
+    return [DeadLetterSummary(*row) for row in rows]
 
 
-async def extent(conn: AsyncConnection, choice: Choice) -> tuple[int, int]:
+async def extent(conn: AsyncConnection, choice: DeadLetterSelection) -> tuple[int, int]:
     """How many there are, and the last id of them: what is buried later is not meant."""
     row = (await conn.execute(_READ_EXTENT, choice.parameters())).one()
     return row.letters, row.last
 
 
-async def ids(conn: AsyncConnection, choice: Choice, after: int, last: int, limit: int) -> list[int]:
+async def ids(conn: AsyncConnection, choice: DeadLetterSelection, after: int, last: int, limit: int) -> list[int]:
     """In the order of their burial, from `after` up to `last`."""
     known = {**choice.parameters(), "after": after, "last": last, "limit": limit}
     return list((await conn.execute(_READ_IDS, known)).scalars())
 
 
-async def read(conn: AsyncConnection, letter_id: int) -> WholeLetter | None:
+async def read(conn: AsyncConnection, letter_id: int) -> DeadLetterRecord | None:
     return _whole((await conn.execute(_READ, {"id": letter_id})).one_or_none())
 
 
-async def mark_replayed(conn: AsyncConnection, whole: WholeLetter) -> bool:
+async def mark_replayed(conn: AsyncConnection, whole: DeadLetterRecord) -> bool:
     """Whether the letter is still as it was read; then nobody else settles it. Its batch's tracker row is locked."""
     known = {"id": whole.letter.id, "without_value": whole.record.value is None}
     return (await conn.execute(_REPLAYED, known)).rowcount == 1
@@ -169,12 +171,12 @@ async def forget(conn: AsyncConnection, retention: timedelta, limit: int) -> int
     return (await conn.execute(_FORGET, {"retention": retention, "limit": limit})).rowcount
 
 
-def _whole(row: Row[Any] | None) -> WholeLetter | None:
+def _whole(row: Row[Any] | None) -> DeadLetterRecord | None:
     if row is None:
         return None
     columns: Sequence[Any] = row
-    letter = Letter(*columns[:13])
+    letter = DeadLetterSummary(*columns[:13])
     record = RawRecord(
         letter.topic, letter.partition, letter.offset, letter.timestamp, row.key, row.value, decode_headers(row.headers)
     )
-    return WholeLetter(letter, record, row.value_sha256)
+    return DeadLetterRecord(letter, record, row.value_sha256)

@@ -17,7 +17,7 @@ _OPTION: Final = "els_handover"
 
 
 @dataclass(slots=True)
-class Handover:
+class DirectPublish:
     """`share` is this process's alone while the transaction lasts; `rows` may be sent as soon as it has committed.
 
     Nothing else of their keys waits in the outbox.
@@ -27,16 +27,16 @@ class Handover:
     rows: list[OutboxRow] = field(default_factory=list)
 
 
-async def begin_handover(conn: AsyncConnection, share: int) -> Handover:
+async def begin_handover(conn: AsyncConnection, share: int) -> DirectPublish:
     """What this connection object puts into the outbox from now on goes into that share."""
-    handover = Handover(share)
+    handover = DirectPublish(share)
     await conn.execution_options(**{_OPTION: handover})
     return handover
 
 
-def handover_of(conn: AsyncConnection) -> Handover | None:
+def handover_of(conn: AsyncConnection) -> DirectPublish | None:
     """None where rows have to be read back: also within a savepoint, which may be rolled back alone."""
     if conn.sync_connection is None or conn.in_nested_transaction():
         return None
     found = conn.sync_connection.get_execution_options().get(_OPTION)
-    return found if isinstance(found, Handover) else None
+    return found if isinstance(found, DirectPublish) else None

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from els_stream.domain.batch import Content, Failure
+    from els_stream.domain.batch import Content, FailedUpload
 
 _KNOWN_EXCESS = text("""
     SELECT x.batch_id, x.text_storage_id, x.file_upload_id
@@ -97,7 +97,7 @@ async def add_excess(conn: AsyncConnection, contents: Sequence[tuple[str, Conten
     )
 
 
-async def add_failures(conn: AsyncConnection, failures: Sequence[tuple[str, Failure]], now: datetime) -> None:
+async def add_failures(conn: AsyncConnection, failures: Sequence[tuple[str, FailedUpload]], now: datetime) -> None:
     """Record these failures, with their batch ids, whether they consumed a slot or not."""
     events = [failure.event for _, failure in failures]
     await conn.execute(

@@ -108,7 +108,7 @@ _REMOVE_EMPTY = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Forgotten:
+class ExpiredPending:
     """A parked record whose batch never registered in its time."""
 
     batch_id: str
@@ -157,7 +157,7 @@ async def forgotten(conn: AsyncConnection, until: datetime, retention: timedelta
 
 async def take_forgotten(
     conn: AsyncConnection, batch_ids: Collection[str], until: datetime, retention: timedelta
-) -> list[Forgotten]:
+) -> list[ExpiredPending]:
     """Take those events away, in order of arrival, a bounded number; their tracker rows are locked."""
     known = {
         "batch_ids": list(batch_ids),
@@ -168,7 +168,7 @@ async def take_forgotten(
     }
     rows = (await conn.execute(_TAKE_FORGOTTEN, known)).all()
     return [
-        Forgotten(
+        ExpiredPending(
             row.batch_id,
             RawRecord(
                 row.source_topic,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import text
 
 from els_stream.events.dead_letter_reasons import DeadLetterReason
-from els_stream.queries.dead_letter_admin import Letter
+from els_stream.queries.dead_letter_admin import DeadLetterSummary
 from els_stream.queries.stats import CLASS_TYPES
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class BatchFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class LetterFilter:
+class DeadLetterFilter:
     state: str | None = None
     reason: str | None = None
     batch_id: str | None = None
@@ -135,7 +135,7 @@ class BatchLine:
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class UploadedFile:
     """`subject` is the essay id of a held slot, or the text id of what was excess."""
 
     subject: str
@@ -164,8 +164,8 @@ async def newest_batches(
 
 
 async def newest_letters(
-    conn: AsyncConnection, chosen: LetterFilter, limit: int, before: int | None = None
-) -> list[Letter]:
+    conn: AsyncConnection, chosen: DeadLetterFilter, limit: int, before: int | None = None
+) -> list[DeadLetterSummary]:
     """`before` is the id of the last letter of the page before."""
     asked: dict[str, object] = {
         "states": [state for state in LETTER_STATES if chosen.state in {None, state}],
@@ -174,9 +174,12 @@ async def newest_letters(
         "limit": limit,
     }
     if chosen.batch_id is None:
-        return [Letter(*row) for row in await conn.execute(_READ_LETTERS, asked)]
-    return [Letter(*row) for row in await conn.execute(_READ_LETTERS_OF_BATCH, asked | {"batch_id": chosen.batch_id})]
+        return [DeadLetterSummary(*row) for row in await conn.execute(_READ_LETTERS, asked)]
+    return [
+        DeadLetterSummary(*row)
+        for row in await conn.execute(_READ_LETTERS_OF_BATCH, asked | {"batch_id": chosen.batch_id})
+    ]
 
 
-async def read_files(conn: AsyncConnection, batch_id: str) -> Sequence[File]:
-    return [File(*row) for row in await conn.execute(_FILES, {"batch_id": batch_id})]
+async def read_files(conn: AsyncConnection, batch_id: str) -> Sequence[UploadedFile]:
+    return [UploadedFile(*row) for row in await conn.execute(_FILES, {"batch_id": batch_id})]

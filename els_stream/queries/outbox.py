@@ -143,7 +143,7 @@ class WaitingRow(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class HeldRow:
+class FailedRow:
     row: WaitingRow
     error: str
 
@@ -216,7 +216,7 @@ async def delete(conn: AsyncConnection, rows: Iterable[WaitingRow]) -> None:
     await conn.execute(_DELETE, {"order_keys": [key for key, _ in keys], "event_ids": [id_ for _, id_ in keys]})
 
 
-async def hold(conn: AsyncConnection, held: Sequence[HeldRow], *, shortest: timedelta, longest: timedelta) -> None:
+async def hold(conn: AsyncConnection, held: Sequence[FailedRow], *, shortest: timedelta, longest: timedelta) -> None:
     """Sets rows aside, twice as long at each attempt; the rows behind them of the same key wait too."""
     parameters = {
         "order_keys": [one.row.order_key for one in held],

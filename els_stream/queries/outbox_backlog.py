@@ -27,7 +27,7 @@ _WAITING = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class OutboxBacklog:
     """`rows` and `held` are counted up to 100 000: the gauge must stay cheap when the outbox is not."""
 
     rows: int
@@ -35,7 +35,7 @@ class Waiting:
     oldest_seconds: float
 
 
-async def waiting(conn: AsyncConnection) -> Waiting:
+async def waiting(conn: AsyncConnection) -> OutboxBacklog:
     found = await conn.execute(_WAITING, {"limit": _COUNTED_AT_MOST, "last_share": SHARES - 1})
     rows, held, oldest_seconds = found.one()
-    return Waiting(rows, held, float(oldest_seconds))
+    return OutboxBacklog(rows, held, float(oldest_seconds))

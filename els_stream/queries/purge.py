@@ -104,14 +104,14 @@ _DROP_TOMBSTONES = text("""
 """)
 
 
-class Place(NamedTuple):
+class PurgeCursor(NamedTuple):
     """A batch in the order of age."""
 
     since: datetime
     batch_id: str
 
 
-BEFORE_ALL: Final = Place(datetime(1, 1, 1, tzinfo=UTC), "")
+BEFORE_ALL: Final = PurgeCursor(datetime(1, 1, 1, tzinfo=UTC), "")
 
 
 async def try_lock(conn: AsyncConnection) -> bool:
@@ -124,14 +124,14 @@ async def unlock(conn: AsyncConnection) -> None:
 
 
 async def lock_oldest(
-    conn: AsyncConnection, age: timedelta, *, after: Place, limit: int, abandoned: bool
-) -> list[Place]:
+    conn: AsyncConnection, age: timedelta, *, after: PurgeCursor, limit: int, abandoned: bool
+) -> list[PurgeCursor]:
     """Lock GUEST batches, the oldest first: completed longer ago than `age`, or registered so and never completed.
 
     Never waits for a row. By the database's clock.
     """
     asked = {"age": age, "limit": limit, "after": after.since, "after_id": after.batch_id}
-    return [Place(*row) for row in await conn.execute(_LOCK_ABANDONED if abandoned else _LOCK_FINISHED, asked)]
+    return [PurgeCursor(*row) for row in await conn.execute(_LOCK_ABANDONED if abandoned else _LOCK_FINISHED, asked)]
 
 
 async def lock_one(conn: AsyncConnection, batch_id: str) -> tuple[str, str | None] | None:

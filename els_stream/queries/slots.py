@@ -79,7 +79,7 @@ _FAILED = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class FailedEssay:
+class SlotOfFailure:
     """A slot that a validation failure holds, as BatchValidationErrorsV1 tells it."""
 
     essay_id: str
@@ -137,11 +137,11 @@ async def filled(conn: AsyncConnection, batch_ids: Collection[str]) -> dict[str,
     return {row.batch_id: list(zip(row.essay_ids or (), row.text_ids or (), strict=True)) for row in rows}
 
 
-async def failed(conn: AsyncConnection, batch_ids: Collection[str]) -> dict[str, list[FailedEssay]]:
+async def failed(conn: AsyncConnection, batch_ids: Collection[str]) -> dict[str, list[SlotOfFailure]]:
     """The failures that hold slots, by batch, in any order."""
-    found: dict[str, list[FailedEssay]] = defaultdict(list)
+    found: dict[str, list[SlotOfFailure]] = defaultdict(list)
     for row in await conn.execute(_FAILED, {"batch_ids": list(batch_ids)}):
         found[row.batch_id].append(
-            FailedEssay(row.essay_id, row.original_file_name, row.error_code, row.error_detail, row.failed_at)
+            SlotOfFailure(row.essay_id, row.original_file_name, row.error_code, row.error_detail, row.failed_at)
         )
     return found

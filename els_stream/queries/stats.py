@@ -59,7 +59,7 @@ PURGE: Final = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class PurgeFigures:
+class PurgeStats:
     """Of the last purge, which may be the one that is running; `batches` and `started_at` are None before the first."""
 
     running: bool
@@ -69,7 +69,7 @@ class PurgeFigures:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class Stats:
     """Counts by class type, kind and reason have all their keys; where nothing waits, an age is 0."""
 
     active: Mapping[str, int]
@@ -81,10 +81,10 @@ class Figures:
     outbox_rows: int
     outbox_held: int
     outbox_oldest_seconds: float
-    purge: PurgeFigures
+    purge: PurgeStats
 
 
-async def read_figures(conn: AsyncConnection) -> Figures:
+async def read_figures(conn: AsyncConnection) -> Stats:
     active = await conn.execute(ACTIVE, {"class_types": CLASS_TYPES})
     completed = await conn.execute(COMPLETED)
     purged = await conn.execute(PURGED)
@@ -92,7 +92,7 @@ async def read_figures(conn: AsyncConnection) -> Figures:
     letters = (await conn.execute(DEAD_LETTERS)).all()
     waiting = await outbox_backlog.waiting(conn)
     purge = (await conn.execute(PURGE, {"lock_key": LOCK_KEY})).one()
-    return Figures(
+    return Stats(
         active=_by_class_type(active),
         completed=_by_class_type(completed),
         purged=_by_class_type(purged),
@@ -102,7 +102,7 @@ async def read_figures(conn: AsyncConnection) -> Figures:
         outbox_rows=waiting.rows,
         outbox_held=waiting.held,
         outbox_oldest_seconds=max(0.0, waiting.oldest_seconds),
-        purge=PurgeFigures(*purge),
+        purge=PurgeStats(*purge),
     )
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from els_stream.queries.outbox_backlog import Waiting
+    from els_stream.queries.outbox_backlog import OutboxBacklog
 
 _BATCHES = text("""
     SELECT class_type, state, count(*) AS batches, coalesce(sum(expected_count), 0) AS slots,
@@ -41,7 +41,7 @@ _LEDGER = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Batches:
+class BatchCounts:
     """Of one class type, None while unregistered, and one state; with their slots."""
 
     class_type: str | None
@@ -56,7 +56,7 @@ class Batches:
 
 
 @dataclass(frozen=True, slots=True)
-class Aged:
+class CountWithAge:
     """How many of a kind or reason, and how old the oldest is."""
 
     name: str
@@ -65,7 +65,7 @@ class Aged:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class OffsetPlace:
     """Where one partition stands; `lag` in offsets, None where the broker was not asked or did not answer."""
 
     topic: str
@@ -77,20 +77,20 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
-    batches: Sequence[Batches]
-    parked: Sequence[Aged]
-    outbox: Waiting
-    dead_letters: Sequence[Aged]
-    ledger: Sequence[Place]
+class StatusReport:
+    batches: Sequence[BatchCounts]
+    parked: Sequence[CountWithAge]
+    outbox: OutboxBacklog
+    dead_letters: Sequence[CountWithAge]
+    ledger: Sequence[OffsetPlace]
 
 
-async def read_overview(conn: AsyncConnection, consumer_group: str) -> Overview:
+async def read_overview(conn: AsyncConnection, consumer_group: str) -> StatusReport:
     """Read it in one REPEATABLE READ transaction."""
-    return Overview(
-        batches=[Batches(*row) for row in await conn.execute(_BATCHES)],
-        parked=[Aged(*row) for row in await conn.execute(_PARKED)],
+    return StatusReport(
+        batches=[BatchCounts(*row) for row in await conn.execute(_BATCHES)],
+        parked=[CountWithAge(*row) for row in await conn.execute(_PARKED)],
         outbox=await outbox_backlog.waiting(conn),
-        dead_letters=[Aged(*row) for row in await conn.execute(_DEAD_LETTERS)],
-        ledger=[Place(*row) for row in await conn.execute(_LEDGER, {"consumer_group": consumer_group})],
+        dead_letters=[CountWithAge(*row) for row in await conn.execute(_DEAD_LETTERS)],
+        ledger=[OffsetPlace(*row) for row in await conn.execute(_LEDGER, {"consumer_group": consumer_group})],
     )

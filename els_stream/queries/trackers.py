@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from els_stream.domain.batch import Batch, BatchState, ClassType
-from els_stream.domain.claim_strategy import Inventory
+from els_stream.domain.claim_strategy import SlotTable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -164,7 +164,7 @@ async def open_batches(conn: AsyncConnection, openings: Sequence[Opening], now: 
 
     slots = [(o.batch, essay_id) for o in openings for essay_id in sorted(o.event.essay_ids)]
     await conn.execute(_ADD_ESSAYS, _essays(slots))
-    if assigned := [(b, essay_id) for b, essay_id in slots if b.inventory is Inventory.SLOT_ASSIGNMENTS]:
+    if assigned := [(b, essay_id) for b, essay_id in slots if b.inventory is SlotTable.SLOT_ASSIGNMENTS]:
         await conn.execute(_ADD_SLOT_ASSIGNMENTS, _essays(assigned))
 
 
@@ -203,7 +203,7 @@ def _batch(row: Row[Any]) -> Batch:
         batch_id=row.batch_id,
         state=BatchState(row.state),
         class_type=ClassType(row.class_type) if row.class_type else None,
-        inventory=Inventory(row.inventory) if row.inventory else None,
+        inventory=SlotTable(row.inventory) if row.inventory else None,
         expected=row.expected_count or 0,
         free=row.free_count,
         filled=row.filled_count,

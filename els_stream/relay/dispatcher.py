@@ -11,7 +11,7 @@ import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 
 from els_stream.queries import outbox
-from els_stream.relay.publish_batch import HandedOver, Loan, Work
+from els_stream.relay.publish_batch import DirectQueue, PublishBatch, ShardReservation
 from els_stream.relay.supervision import Backoff
 
 if TYPE_CHECKING:
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from els_stream.queries.outbox import HeldRow, WaitingRow
-    from els_stream.relay.health_counts import Health
+    from els_stream.queries.outbox import FailedRow, WaitingRow
+    from els_stream.relay.health_counts import RelayHealth
     from els_stream.relay.options import RelayOptions
-    from els_stream.relay.shard_leases import Shares, Tenure
+    from els_stream.relay.shard_leases import Lease, ShardLeases
 
 DATABASE_TROUBLE: Final = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
-class Desk:
+class Dispatcher:
     """Serves one lane at a time with work, so that while one waits for acks another fetches."""
 
-    def __init__(self, engine: AsyncEngine, shares: Shares, options: RelayOptions, health: Health) -> None:
+    def __init__(self, engine: AsyncEngine, shares: ShardLeases, options: RelayOptions, health: RelayHealth) -> None:
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._shares = shares
         self._options = options
@@ -39,7 +39,7 @@ class Desk:
         self._woken = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._handed_over = HandedOver(options.fetch_bytes)
+        self._handed_over = DirectQueue(options.fetch_bytes)
         self._look_due = True
         self._look_first = False
         self._looks = 0
@@ -51,23 +51,23 @@ class Desk:
         self._look_due = True
         self._woken.set()
 
-    def lend(self) -> Loan | None:
+    def lend(self) -> ShardReservation | None:
         """None where rows had better wait in the outbox: nothing is sent now, or too much waits to be sent."""
         if self._closed or self._health.troubles:
             return None
         tenure = self._shares.lend()
-        return None if tenure is None else Loan(tenure, self._looks)
+        return None if tenure is None else ShardReservation(tenure, self._looks)
 
-    def hand_over(self, loan: Loan, rows: Sequence[WaitingRow]) -> None:
+    def hand_over(self, loan: ShardReservation, rows: Sequence[WaitingRow]) -> None:
         """The committed rows of a loan, if there are any; where too much waits already, they are fetched."""
-        work = Work(loan.tenure, rows, loan.looks)
+        work = PublishBatch(loan.tenure, rows, loan.looks)
         if rows and not self._closed and self._handed_over.add(work):
             self._begin(work)
             self._woken.set()
         else:
             self.take_back(loan, empty=not rows)
 
-    def take_back(self, loan: Loan, *, empty: bool) -> None:
+    def take_back(self, loan: ShardReservation, *, empty: bool) -> None:
         """Unless nothing was written for it, its share is looked at."""
         self._check_in(loan.tenure, loan.tenure.shares, passed_by=not empty or loan.looks != self._looks)
 
@@ -77,7 +77,7 @@ class Desk:
         while self._handed_over:
             self.finish(self._handed_over.take(), whole=False)
 
-    async def next_work(self, *, on_idle: Callable[[], None]) -> Work:
+    async def next_work(self, *, on_idle: Callable[[], None]) -> PublishBatch:
         """Waits until something can be sent, and says so when there is nothing.
 
         What was handed over and what has to be fetched take turns: neither keeps the other waiting.
@@ -98,7 +98,7 @@ class Desk:
                 on_idle()
                 await self._wait()
 
-    async def write_back(self, acked: Sequence[WaitingRow], held: Sequence[HeldRow]) -> None:
+    async def write_back(self, acked: Sequence[WaitingRow], held: Sequence[FailedRow]) -> None:
         """Tries until the database takes it: what is acked and not deleted would be sent again."""
         backoff = Backoff(self._options.retry_initial_seconds, self._options.retry_max_seconds)
         while True:
@@ -111,7 +111,7 @@ class Desk:
                 self._health.fine("database")
                 return
 
-    def finish(self, work: Work, *, whole: bool) -> None:
+    def finish(self, work: PublishBatch, *, whole: bool) -> None:
         """Whatever of it is left in the outbox may be fetched again; `whole` says that nothing is."""
         self._health.in_flight -= len(work.rows)
         if not self._health.in_flight:
@@ -124,13 +124,13 @@ class Desk:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
 
-    def _check_in(self, tenure: Tenure, shares: frozenset[int], *, passed_by: bool) -> None:
+    def _check_in(self, tenure: Lease, shares: frozenset[int], *, passed_by: bool) -> None:
         """`passed_by`: rows of these shares may lie there, come since, or left by a limit, that no look has shown."""
         self._shares.check_in(tenure, shares)
         if passed_by:
             self.wake()
 
-    def _begin(self, work: Work) -> None:
+    def _begin(self, work: PublishBatch) -> None:
         self._health.in_flight += len(work.rows)
         self._idle.clear()
 
@@ -141,7 +141,7 @@ class Desk:
         except TimeoutError:
             self._look_due = True
 
-    async def _look(self) -> Work:
+    async def _look(self) -> PublishBatch:
         # Busy before the look: a share given away in the middle of it would be fetched by two.
         tenure = self._shares.check_out()
         rows: Sequence[WaitingRow] = ()
@@ -154,9 +154,9 @@ class Desk:
         finally:
             ours = self._shares.looked(tenure, {row.share for row in rows})
             self._looks += 1
-        return Work(tenure, [row for row in rows if row.share in ours])
+        return PublishBatch(tenure, [row for row in rows if row.share in ours])
 
-    async def _fetch(self, tenure: Tenure) -> Sequence[WaitingRow]:
+    async def _fetch(self, tenure: Lease) -> Sequence[WaitingRow]:
         """Begins behind the share that was served last, so that a long one can't keep the others waiting."""
         turns = sorted(tenure.shares, key=lambda share: (share - self._first_share) % outbox.SHARES)
         async with self._engine.connect() as conn:
@@ -166,7 +166,7 @@ class Desk:
             self._first_share = rows[-1].share + 1
         return rows
 
-    async def _write(self, acked: Sequence[WaitingRow], held: Sequence[HeldRow]) -> None:
+    async def _write(self, acked: Sequence[WaitingRow], held: Sequence[FailedRow]) -> None:
         async with self._engine.connect() as conn:
             if acked:
                 await outbox.delete(conn, acked)

@@ -13,7 +13,7 @@ ERROR_CHARACTERS: Final = 300
 
 
 @dataclass(slots=True)
-class Health:
+class RelayHealth:
     """Counts are since the start. A trouble is logged when it comes, when it changes its kind, and when it is over."""
 
     in_flight: int = 0

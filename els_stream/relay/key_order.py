@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
-from els_stream.queries.outbox import HeldRow
+from els_stream.queries.outbox import FailedRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,29 +31,29 @@ class Unsent:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Rejected:
     """It can't be sent as it is, or not to this topic; others may."""
 
     error: str
 
 
 @dataclass(frozen=True, slots=True)
-class Unanswered:
+class DeliveryUnknown:
     """The broker did not say; the row may have arrived."""
 
     error: str
 
 
-Outcome: TypeAlias = Acked | Unsent | Refused | Unanswered
+DeliveryOutcome: TypeAlias = Acked | Unsent | Rejected | DeliveryUnknown
 
 
-class Waves:
+class KeyOrder:
     """One pass over fetched rows, each key's in order. What `acked` and `refused` hold must be written back."""
 
     def __init__(self, rows: Iterable[WaitingRow]) -> None:
         self.acked: list[WaitingRow] = []
-        self.refused: list[HeldRow] = []
-        self.unanswered: list[HeldRow] = []
+        self.refused: list[FailedRow] = []
+        self.unanswered: list[FailedRow] = []
         self._waiting: dict[str, deque[WaitingRow]] = {}
         for row in rows:
             self._waiting.setdefault(row.order_key, deque()).append(row)
@@ -62,19 +62,19 @@ class Waves:
         """The next wave; empty when the pass is over."""
         return [_first_run(rows) for rows in self._waiting.values()]
 
-    def settle(self, outcomes: Iterable[tuple[WaitingRow, Outcome]]) -> None:
+    def settle(self, outcomes: Iterable[tuple[WaitingRow, DeliveryOutcome]]) -> None:
         """What became of a wave, each key's rows in order. Rows that are not named stay for the next wave."""
         for row, outcome in outcomes:
             match outcome:
                 case Acked():
                     self._leave(row)
                     self.acked.append(row)
-                case Refused(error):
+                case Rejected(error):
                     self._end(row)
-                    self.refused.append(HeldRow(row, error))
-                case Unanswered(error):
+                    self.refused.append(FailedRow(row, error))
+                case DeliveryUnknown(error):
                     self._end(row)
-                    self.unanswered.append(HeldRow(row, error))
+                    self.unanswered.append(FailedRow(row, error))
                 case Unsent():
                     pass
                 case _:

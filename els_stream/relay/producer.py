@@ -31,7 +31,7 @@ _GOODBYE_SECONDS: Final = 0.3
 _NODES_TO_LEAVE: Final = 3
 
 
-class Batch(Protocol):
+class ProducerBatch(Protocol):
     """The part of aiokafka's BatchBuilder that we use. The first record always fits."""
 
     def append(
@@ -93,11 +93,11 @@ class Producer:
             return row.event_id.int % partitions
         return int(self._hashed(row.key) & 0x7FFFFFFF) % partitions
 
-    def batch(self) -> Batch:
-        empty: Batch = self._producer.create_batch()
+    def batch(self) -> ProducerBatch:
+        empty: ProducerBatch = self._producer.create_batch()
         return empty
 
-    async def deliver(self, batch: Batch, to: Destination) -> KafkaError | TimeoutError | None:
+    async def deliver(self, batch: ProducerBatch, to: Destination) -> KafkaError | TimeoutError | None:
         """None once all in-sync replicas have the whole batch; it arrives whole or not at all."""
         try:
             async with asyncio.timeout(self._options.delivery_seconds):
@@ -124,7 +124,7 @@ class Producer:
             routine.cancel()
 
 
-def append(batch: Batch, row: WaitingRow) -> bool:
+def append(batch: ProducerBatch, row: WaitingRow) -> bool:
     """Whether the row fitted; a batch that refused one takes no other. ValueError: no client could write the row."""
     headers = list(decode_headers(row.headers))
     if b"\\ud" in row.headers:

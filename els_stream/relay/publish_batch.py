@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from els_stream.queries.outbox import WaitingRow
-    from els_stream.relay.shard_leases import Tenure
+    from els_stream.relay.shard_leases import Lease
 
 
 @dataclass(frozen=True, slots=True)
-class Loan:
+class ShardReservation:
     """A share into which a transaction writes the rows that it hands over.
 
     `looks` is how many looks at the outbox had been counted when it was lent.
     """
 
-    tenure: Tenure
+    tenure: Lease
     looks: int
 
     @property
@@ -30,13 +30,13 @@ class Loan:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class PublishBatch:
     """Each key's rows in order; their shares are busy until the work is finished.
 
     `looks` is that of the loan; None for what was fetched.
     """
 
-    tenure: Tenure
+    tenure: Lease
     rows: Sequence[WaitingRow]
     looks: int | None = None
 
@@ -45,18 +45,18 @@ class Work:
         return frozenset(row.share for row in self.rows)
 
 
-class HandedOver:
+class DirectQueue:
     """Work that waits for a lane, first come, first served, and no more than so many bytes of it."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes = most_bytes
-        self._waiting: deque[tuple[Work, int]] = deque()
+        self._waiting: deque[tuple[PublishBatch, int]] = deque()
         self._bytes = 0
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def add(self, work: Work) -> bool:
+    def add(self, work: PublishBatch) -> bool:
         """False: it has no room, and its rows wait in the outbox."""
         size = sum(len(row.value or b"") + len(row.headers) for row in work.rows)
         if self._bytes + size > self._most_bytes:
@@ -65,7 +65,7 @@ class HandedOver:
         self._bytes += size
         return True
 
-    def take(self) -> Work:
+    def take(self) -> PublishBatch:
         work, size = self._waiting.popleft()
         self._bytes -= size
         return work

@@ -6,26 +6,26 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from els_stream.errors import ServersUnavailable
-from els_stream.failpoints import CrashPoint, reach
-from els_stream.relay.key_order import Waves
+from els_stream.failpoints import Failpoint, reach
+from els_stream.relay.key_order import KeyOrder
 from els_stream.relay.sender import Sender
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from els_stream.relay.dispatcher import Desk
-    from els_stream.relay.health_counts import Health
+    from els_stream.relay.dispatcher import Dispatcher
+    from els_stream.relay.health_counts import RelayHealth
     from els_stream.relay.options import OnAck
-    from els_stream.relay.publish_batch import Work
-    from els_stream.relay.shard_leases import Shares
+    from els_stream.relay.publish_batch import PublishBatch
+    from els_stream.relay.shard_leases import ShardLeases
 
 
 SENDING: Final = "sending"
 
 
-class Lane:
+class Publisher:
     def __init__(
-        self, *, desk: Desk, shares: Shares, health: Health, sender: Callable[[], Sender], on_ack: OnAck
+        self, *, desk: Dispatcher, shares: ShardLeases, health: RelayHealth, sender: Callable[[], Sender], on_ack: OnAck
     ) -> None:
         self._desk = desk
         self._shares = shares
@@ -43,7 +43,7 @@ class Lane:
         async with self._sender() as sender:
             while not self._stopping:
                 work = await self._desk.next_work(on_idle=self._work_again)
-                waves = Waves(work.rows)
+                waves = KeyOrder(work.rows)
                 try:
                     await self._relay(sender, work, waves)
                 finally:
@@ -54,7 +54,7 @@ class Lane:
         """A producer that opened says little: only a pass, or nothing to send, ends a trouble."""
         self._health.fine(SENDING)
 
-    async def _relay(self, sender: Sender, work: Work, waves: Waves) -> None:
+    async def _relay(self, sender: Sender, work: PublishBatch, waves: KeyOrder) -> None:
         began = time.time()
         try:
             while (runs := waves.runs()) and self._may_send(work) and not waves.unanswered:
@@ -64,16 +64,16 @@ class Lane:
         if waves.unanswered and not waves.acked:
             raise ServersUnavailable(f"the broker does not answer: {waves.unanswered[0].error}")
 
-    async def _write_back(self, waves: Waves, began: float) -> None:
+    async def _write_back(self, waves: KeyOrder, began: float) -> None:
         # While nothing at all is acked it is an outage, and no row's fault.
         held = [*waves.refused, *(waves.unanswered if waves.acked else ())]
         if waves.acked or held:
             if waves.acked:
                 self._on_ack(waves.acked, began)
-                reach(CrashPoint.AFTER_SEND)
+                reach(Failpoint.AFTER_SEND)
             await self._desk.write_back(waves.acked, held)
         self._health.acked += len(waves.acked)
         self._health.refused += len(waves.refused)
 
-    def _may_send(self, work: Work) -> bool:
+    def _may_send(self, work: PublishBatch) -> bool:
         return not self._stopping and self._shares.holds(work.tenure)

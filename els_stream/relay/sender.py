@@ -17,7 +17,7 @@ from aiokafka import errors
 
 from els_stream.errors import ServersUnavailable
 from els_stream.queries.outbox import WaitingRow
-from els_stream.relay.key_order import Acked, Outcome, Refused, Unanswered
+from els_stream.relay.key_order import Acked, DeliveryOutcome, DeliveryUnknown, Rejected
 from els_stream.relay.producer import Destination, Producer, append
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from typing import Self
 
     from els_stream.relay.options import RelayOptions
-    from els_stream.relay.producer import Batch
+    from els_stream.relay.producer import ProducerBatch
 
-Settled: TypeAlias = tuple[WaitingRow, Outcome]
-Failure: TypeAlias = errors.KafkaError | TimeoutError
+SendResult: TypeAlias = tuple[WaitingRow, DeliveryOutcome]
+SendFailure: TypeAlias = errors.KafkaError | TimeoutError
 
 TOPIC_FAULTS: Final = (
     errors.UnknownTopicOrPartitionError,
@@ -55,21 +55,21 @@ class Fault(enum.Enum):
 
 
 @dataclass(slots=True)
-class Parcel:
+class RecordBatch:
     """Rows of one batch, each key's in order; `full` once a row did not fit."""
 
     to: Destination
-    batch: Batch
+    batch: ProducerBatch
     rows: list[WaitingRow] = field(default_factory=list)
     full: bool = False
 
-    def load(self, run: Iterable[WaitingRow]) -> list[Settled]:
+    def load(self, run: Iterable[WaitingRow]) -> list[SendResult]:
         """As many of the run as fit; a row that nobody could write is refused, and what follows it stays."""
         for row in run:
             try:
                 self.full = self.full or not append(self.batch, row)
             except ValueError as error:
-                return [(row, Refused(f"{type(error).__name__}: it can't be written as a record"))]
+                return [(row, Rejected(f"{type(error).__name__}: it can't be written as a record"))]
             if self.full:
                 break
             self.rows.append(row)
@@ -85,7 +85,7 @@ class Sender:
         self._options = options
         self._producer: Producer | None = None
         self._failed = False
-        self._unknown: dict[str, tuple[float, Failure]] = {}
+        self._unknown: dict[str, tuple[float, SendFailure]] = {}
 
     async def __aenter__(self) -> Self:
         await self._ready()
@@ -97,12 +97,12 @@ class Sender:
         if self._producer is not None:
             await self._producer.abandon()
 
-    async def send(self, runs: Sequence[Sequence[WaitingRow]]) -> list[Settled]:
+    async def send(self, runs: Sequence[Sequence[WaitingRow]]) -> list[SendResult]:
         """What became of the rows that were sent, each key's in order; rows that did not fit are not named.
 
         Raises ServersUnavailable when no producer can be opened and nothing was sent.
         """
-        settled: list[Settled] = []
+        settled: list[SendResult] = []
         for refused_before in (False, True):
             group = [run for run in runs if bool(run[0].attempts) is refused_before]
             # After a failure the others wait for the next wave: the acks so far must not be lost to another error.
@@ -110,28 +110,28 @@ class Sender:
                 settled += await self._send(group)
         return settled
 
-    async def _send(self, runs: Sequence[Sequence[WaitingRow]]) -> list[Settled]:
+    async def _send(self, runs: Sequence[Sequence[WaitingRow]]) -> list[SendResult]:
         producer = await self._ready()
         topics = {self._prefix + run[0].topic for run in runs}
         known = dict(zip(topics, await asyncio.gather(*map(self._partitions, topics)), strict=True))
-        parcels: dict[Destination, Parcel] = {}
-        unsendable: list[Settled] = []
+        parcels: dict[Destination, RecordBatch] = {}
+        unsendable: list[SendResult] = []
         for run in runs:
             topic = self._prefix + run[0].topic
             match known[topic]:
                 case int(partitions):
                     to = Destination(topic, producer.partition(run[0], partitions))
-                    parcel = parcels.get(to) or parcels.setdefault(to, Parcel(to, producer.batch()))
+                    parcel = parcels.get(to) or parcels.setdefault(to, RecordBatch(to, producer.batch()))
                     unsendable += parcel.load(run)
                 case error:
-                    unsendable.append((run[0], Refused(_told(topic, error))))
+                    unsendable.append((run[0], Rejected(_told(topic, error))))
         return await self._post(producer, parcels.values()) + unsendable
 
-    async def _post(self, producer: Producer, parcels: Iterable[Parcel]) -> list[Settled]:
+    async def _post(self, producer: Producer, parcels: Iterable[RecordBatch]) -> list[SendResult]:
         posted = [parcel for parcel in parcels if parcel.rows]
         failures = await asyncio.gather(*(self._deliver(producer, parcel) for parcel in posted))
-        settled: list[Settled] = []
-        doubted: list[tuple[Parcel, Failure]] = []
+        settled: list[SendResult] = []
+        doubted: list[tuple[RecordBatch, SendFailure]] = []
         for parcel, failure in zip(posted, failures, strict=True):
             if failure is None:
                 settled += [(row, Acked()) for row in parcel.rows]
@@ -142,28 +142,28 @@ class Sender:
             settled += await self._blame(parcel, failure)
         return settled
 
-    async def _deliver(self, producer: Producer, parcel: Parcel) -> Failure | None:
+    async def _deliver(self, producer: Producer, parcel: RecordBatch) -> SendFailure | None:
         if len(parcel.rows) == 1 and parcel.batch.size() > self._options.request_bytes:
             return errors.MessageSizeTooLargeError(f"{parcel.batch.size()} bytes, more than a request may have")
         failure = await producer.deliver(parcel.batch, parcel.to)
         self._failed = self._failed or failure is not None
         return failure
 
-    async def _blame(self, parcel: Parcel, failure: Failure) -> list[Settled]:
+    async def _blame(self, parcel: RecordBatch, failure: SendFailure) -> list[SendResult]:
         told = _told(parcel.to.topic, failure)
         match _fault(failure):
             case Fault.UNKNOWN:
-                return [(row, Unanswered(told)) for row in _first_of_each_key(parcel.rows)]
+                return [(row, DeliveryUnknown(told)) for row in _first_of_each_key(parcel.rows)]
             case Fault.TOPIC:
-                return [(row, Refused(told)) for row in _first_of_each_key(parcel.rows)]
+                return [(row, Rejected(told)) for row in _first_of_each_key(parcel.rows)]
             case Fault.ROW if len(parcel.rows) == 1:
-                return [(parcel.rows[0], Refused(told))]
+                return [(parcel.rows[0], Rejected(told))]
             case Fault.ROW:
                 return await self._halve(parcel)
 
-    async def _halve(self, parcel: Parcel) -> list[Settled]:
+    async def _halve(self, parcel: RecordBatch) -> list[SendResult]:
         middle = len(parcel.rows) // 2
-        settled: list[Settled] = []
+        settled: list[SendResult] = []
         for half in (parcel.rows[:middle], parcel.rows[middle:]):
             # What comes after a row that stays must stay too.
             ended = {row.order_key for row, outcome in settled if not isinstance(outcome, Acked)}
@@ -171,13 +171,13 @@ class Sender:
             try:
                 producer = await self._ready()
             except ServersUnavailable as error:
-                return settled + [(row, Unanswered(str(error))) for row in _first_of_each_key(rows)]
-            smaller = Parcel(parcel.to, producer.batch())
+                return settled + [(row, DeliveryUnknown(str(error))) for row in _first_of_each_key(rows)]
+            smaller = RecordBatch(parcel.to, producer.batch())
             unsendable = smaller.load(rows)
             settled += await self._post(producer, [smaller]) + unsendable
         return settled
 
-    async def _partitions(self, topic: str) -> int | Failure:
+    async def _partitions(self, topic: str) -> int | SendFailure:
         """A topic that is missing is asked for once in a while, not once in a wave: asking takes time."""
         until, failure = self._unknown.get(topic, (0.0, None))
         if failure is not None and time.monotonic() < until:
@@ -203,7 +203,7 @@ class Sender:
         return fresh
 
 
-def _fault(failure: Failure) -> Fault:
+def _fault(failure: SendFailure) -> Fault:
     if isinstance(failure, ROW_FAULTS):
         return Fault.ROW
     if isinstance(failure, TOPIC_FAULTS):
@@ -219,6 +219,6 @@ def _first_of_each_key(rows: Iterable[WaitingRow]) -> Iterator[WaitingRow]:
             yield row
 
 
-def _told(topic: str, failure: Failure) -> str:
+def _told(topic: str, failure: SendFailure) -> str:
     """Errors of brokers and clients name sizes and topics, never a record's content."""
     return f"{topic}: {type(failure).__name__}: {failure}"

@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING, Final
 from els_stream.queries.direct_publish import begin_handover
 from els_stream.queries.outbox import CHANNEL, as_fetched
 from els_stream.relay.dedicated_connection import own_connection
-from els_stream.relay.dispatcher import Desk
-from els_stream.relay.health_counts import Health
+from els_stream.relay.dispatcher import Dispatcher
+from els_stream.relay.health_counts import RelayHealth
 from els_stream.relay.options import OnAck, RelayOptions, nobody
-from els_stream.relay.publisher import SENDING, Lane
+from els_stream.relay.publisher import SENDING, Publisher
 from els_stream.relay.sender import Sender
-from els_stream.relay.shard_leases import Shares
+from els_stream.relay.shard_leases import ShardLeases
 from els_stream.relay.supervision import supervise
 
 if TYPE_CHECKING:
@@ -73,11 +73,11 @@ class Relay:
     ) -> None:
         self._options = options or RelayOptions()
         self._engine = engine
-        self._health = Health()
-        self._shares = Shares(engine, self._options, self._health, changed=self.wake)
-        self._desk = Desk(engine, self._shares, self._options, self._health)
+        self._health = RelayHealth()
+        self._shares = ShardLeases(engine, self._options, self._health, changed=self.wake)
+        self._desk = Dispatcher(engine, self._shares, self._options, self._health)
         self._lanes = [
-            Lane(
+            Publisher(
                 desk=self._desk,
                 shares=self._shares,
                 health=self._health,

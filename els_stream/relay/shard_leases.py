@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import asyncpg
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from els_stream.relay.health_counts import Health
+    from els_stream.relay.health_counts import RelayHealth
     from els_stream.relay.options import RelayOptions
 
 # Advisory locks are pairs of int4: this class, and the share. The one after the last share every living relay shares.
@@ -58,24 +58,24 @@ _BE_PRESENT = "SELECT pg_advisory_lock_shared($1, $2)"
 
 
 @dataclass(frozen=True, slots=True)
-class Tenure:
+class Lease:
     """Shares that are busy with one pass. It ends for good when the connection is lost, even if they come back."""
 
     term: int
     shares: frozenset[int]
 
 
-class Shares:
+class ShardLeases:
     def __init__(
-        self, engine: AsyncEngine, options: RelayOptions, health: Health, *, changed: Callable[[], None]
+        self, engine: AsyncEngine, options: RelayOptions, health: RelayHealth, *, changed: Callable[[], None]
     ) -> None:
         self._engine = engine
         self._options = options
         self._health = health
         self._changed = changed
         self._owned: set[int] = set()
-        self._busy: dict[int, Tenure] = {}
-        self._looking: Tenure | None = None
+        self._busy: dict[int, Lease] = {}
+        self._looking: Lease | None = None
         self._lent = 0
         self._leaving: set[int] = set()
         self._term = 0
@@ -87,18 +87,18 @@ class Shares:
     def owned(self) -> int:
         return len(self._owned)
 
-    def check_out(self) -> Tenure:
+    def check_out(self) -> Lease:
         """All that is idle becomes busy with a look; nothing while the lease is over."""
         self._looking = self._busy_with(self._owned - self._busy.keys() - self._leaving)
         return self._looking
 
-    def looked(self, tenure: Tenure, found: AbstractSet[int]) -> frozenset[int]:
+    def looked(self, tenure: Lease, found: AbstractSet[int]) -> frozenset[int]:
         """The look is over: what it found nothing in is idle. Which of `found` it may go on with: some may be lent."""
         self._looking = None
         self.check_in(tenure, tenure.shares - found)
         return frozenset(share for share in found if self._busy.get(share) is tenure)
 
-    def lend(self) -> Tenure | None:
+    def lend(self) -> Lease | None:
         """One share for rows that are yet to be written; a look that is going on does without it. None: none is free.
 
         In turn, so that each has time to be looked at.
@@ -113,7 +113,7 @@ class Shares:
         self._lent = min(free, key=lambda share: (share - self._lent - 1) % SHARES)
         return self._busy_with({self._lent})
 
-    def check_in(self, tenure: Tenure, shares: Iterable[int]) -> None:
+    def check_in(self, tenure: Lease, shares: Iterable[int]) -> None:
         """These shares of the tenure have nothing in flight any more."""
         for share in tenure.shares.intersection(shares):
             if self._busy.get(share) is tenure:
@@ -121,7 +121,7 @@ class Shares:
         if self._leaving - self._busy.keys():
             self._look_again.set()
 
-    def holds(self, tenure: Tenure) -> bool:
+    def holds(self, tenure: Lease) -> bool:
         """Whether its shares are still ours: asked before each wave."""
         return tenure.term == self._term and self._leased()
 
@@ -182,8 +182,8 @@ class Shares:
                 await self._look_again.wait()
         self._look_again.clear()
 
-    def _busy_with(self, shares: AbstractSet[int]) -> Tenure:
-        tenure = Tenure(self._term, frozenset(shares) if self._leased() else frozenset())
+    def _busy_with(self, shares: AbstractSet[int]) -> Lease:
+        tenure = Lease(self._term, frozenset(shares) if self._leased() else frozenset())
         self._busy |= dict.fromkeys(tenure.shares, tenure)
         return tenure
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Division:
+class Rebalance:
     """`take` may be lost to another relay that looked at the same time; `give` is surely ours."""
 
     take: frozenset[int]
@@ -21,7 +21,7 @@ class Division:
 
 def divide(
     shares: Collection[int], *, owned: AbstractSet[int], held: AbstractSet[int], relays: int, chance: Random
-) -> Division:
+) -> Rebalance:
     """What one relay does with `shares` when anyone holds those in `held`, and `relays` are alive, itself included.
 
     Each aims at a fair part, rounded up so that no share is left over. Which ones is drawn by chance, or relays that
@@ -32,7 +32,7 @@ def divide(
     free = sorted(set(shares) - held - owned)
     room = max(fair - len(ours), 0)
     surplus = max(len(ours) - fair, 0)
-    return Division(
+    return Rebalance(
         take=frozenset(chance.sample(free, min(room, len(free)))),
         give=frozenset(chance.sample(sorted(ours), surplus)),
     )

@@ -10,8 +10,8 @@ from els_stream.verify.invariants import SHOWN_PER_CHECK, Finding
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from els_stream.verify.expected_events import Snapshot
-    from els_stream.verify.kafka_events import First, Published
+    from els_stream.verify.expected_events import ExpectedEvents
+    from els_stream.verify.kafka_events import FirstCopy, Published
 
 # Each of these may reach Kafka only after all events of the batch on the topics before it.
 _ORDER: Final = (
@@ -22,7 +22,7 @@ _ORDER: Final = (
 )
 
 
-def compare(before: Snapshot, published: Published, after: Snapshot) -> list[Finding]:
+def compare(before: ExpectedEvents, published: Published, after: ExpectedEvents) -> list[Finding]:
     """`before` was read before Kafka and `after` after it, so what the service does meanwhile is no difference."""
     missing = [
         f"{told} is in no outbox and not in Kafka"
@@ -58,9 +58,9 @@ def out_of_order(published: Published) -> list[str]:
     ]
 
 
-def _ordered(events: Iterable[First]) -> Iterable[First]:
+def _ordered(events: Iterable[FirstCopy]) -> Iterable[FirstCopy]:
     return (first for first in events if first.topic in _ORDER)
 
 
-def _finding(invariant: str, meaning: str, before: Snapshot, violations: Sequence[str]) -> Finding:
+def _finding(invariant: str, meaning: str, before: ExpectedEvents, violations: Sequence[str]) -> Finding:
     return Finding(invariant, meaning, len(before.told), len(violations), violations[:SHOWN_PER_CHECK])

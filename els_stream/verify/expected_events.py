@@ -34,7 +34,7 @@ _PURGED = text("SELECT batch_id FROM batch_essay_trackers WHERE state = 'purged'
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ExpectedEvent:
     """An event that the tables say was told, in words for a person."""
 
     topic: str
@@ -46,37 +46,37 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class ExpectedEvents:
     """`waiting` are those of `told` that still lie in the outbox."""
 
-    told: dict[UUID, Told]
+    told: dict[UUID, ExpectedEvent]
     waiting: frozenset[UUID]
     purged: frozenset[str]
 
 
-async def read_snapshot(conn: AsyncConnection) -> Snapshot:
+async def read_snapshot(conn: AsyncConnection) -> ExpectedEvents:
     """Read within one REPEATABLE READ transaction of the caller."""
     told = {
         event_id(fact.topic, fact.batch_id, fact.subject): fact
         for fact in [*await _of_contents(conn), *await _of_batches(conn), *await _of_dead_letters(conn)]
     }
     waiting = frozenset(row.event_id for row in await conn.execute(_OUTBOX))
-    return Snapshot(told, waiting, frozenset(row.batch_id for row in await conn.execute(_PURGED)))
+    return ExpectedEvents(told, waiting, frozenset(row.batch_id for row in await conn.execute(_PURGED)))
 
 
-async def _of_contents(conn: AsyncConnection) -> list[Told]:
+async def _of_contents(conn: AsyncConnection) -> list[ExpectedEvent]:
     assigned = [
-        Told(topics.SLOT_ASSIGNED, row.batch_id, slot_subject(row.essay_id, row.text_storage_id))
+        ExpectedEvent(topics.SLOT_ASSIGNED, row.batch_id, slot_subject(row.essay_id, row.text_storage_id))
         for row in await conn.execute(_ASSIGNED)
     ]
     return assigned + [
-        Told(topics.EXCESS_CONTENT, row.batch_id, row.text_storage_id) for row in await conn.execute(_EXCESS)
+        ExpectedEvent(topics.EXCESS_CONTENT, row.batch_id, row.text_storage_id) for row in await conn.execute(_EXCESS)
     ]
 
 
-async def _of_batches(conn: AsyncConnection) -> list[Told]:
+async def _of_batches(conn: AsyncConnection) -> list[ExpectedEvent]:
     return [
-        Told(topic, row.batch_id, "")
+        ExpectedEvent(topic, row.batch_id, "")
         for row in await conn.execute(_BATCHES)
         for topic, became_true in (
             (topics.VALIDATION_ERRORS, row.content_complete and row.failed_count > 0),
@@ -88,9 +88,9 @@ async def _of_batches(conn: AsyncConnection) -> list[Told]:
     ]
 
 
-async def _of_dead_letters(conn: AsyncConnection) -> list[Told]:
+async def _of_dead_letters(conn: AsyncConnection) -> list[ExpectedEvent]:
     return [
-        Told(
+        ExpectedEvent(
             topics.DEAD_LETTER,
             row.batch_id,
             dead_letter_subject(row.source_topic, row.source_partition, row.source_offset, row.source_timestamp),

@@ -21,7 +21,7 @@ _PATIENCE_MS: Final = 5000
 
 
 @dataclass(slots=True)
-class First:
+class FirstCopy:
     """The first copy of an event in the log: by time, since topics and partitions share no offsets."""
 
     topic: str
@@ -34,7 +34,7 @@ class First:
 class Published:
     """`altered` are ids that came again with other bytes; `nameless` places of records without an id of ours."""
 
-    events: dict[UUID, First] = field(default_factory=dict)
+    events: dict[UUID, FirstCopy] = field(default_factory=dict)
     copies: int = 0
     altered: list[str] = field(default_factory=list)
     nameless: list[str] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Published:
         known = self.events.get(identity)
         if known is None:
             batch_id = headers.get("ce_subject", b"").decode(errors="replace")
-            self.events[identity] = First(record.topic.removeprefix(prefix), batch_id, record.timestamp, crc)
+            self.events[identity] = FirstCopy(record.topic.removeprefix(prefix), batch_id, record.timestamp, crc)
             return
         self.copies += 1
         known.timestamp = min(known.timestamp, record.timestamp)

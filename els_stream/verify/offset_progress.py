@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from els_stream.config.settings import Settings
-    from els_stream.kafka.log_offsets import Log
+    from els_stream.kafka.log_offsets import PartitionLog
 
 # A partition that stands still for longer than that, with records before it, is not being worked on.
 PATIENCE_SECONDS: Final = 10.0
@@ -55,11 +55,11 @@ async def read_ledger(engine: AsyncEngine, consumer_group: str) -> dict[Partitio
         return {Partition(row.topic, row.partition): row.next_offset for row in rows}
 
 
-def _lost(tp: Partition, log: Log, position: int) -> str:
+def _lost(tp: Partition, log: PartitionLog, position: int) -> str:
     return f"{tp} stands at {position}, and Kafka begins at {log.beginning}: what lay between was never handled"
 
 
-def _beyond(tp: Partition, log: Log, position: int) -> str:
+def _beyond(tp: Partition, log: PartitionLog, position: int) -> str:
     return f"{tp} stands at {position}, beyond the log's end {log.end}: the topic was made anew, or the ledger is wrong"
 
 

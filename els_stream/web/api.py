@@ -22,12 +22,12 @@ from els_stream.maintenance.replay import Accepted, FailedAgain, NotReplayable, 
 from els_stream.printable import decoded
 from els_stream.queries import dead_letter_admin, listing
 from els_stream.queries.batch_detail import read_story
-from els_stream.queries.dead_letter_admin import WholeLetter
-from els_stream.queries.listing import BatchFilter, LetterFilter
+from els_stream.queries.dead_letter_admin import DeadLetterRecord
+from els_stream.queries.listing import BatchFilter, DeadLetterFilter
 from els_stream.queries.stats import CLASS_TYPES
-from els_stream.web.history import STEP_SECONDS, Glances
-from els_stream.web.problems import Problem, Trouble, not_found
-from els_stream.web.query_params import Asked, cursor
+from els_stream.web.history import STEP_SECONDS, StatsHistory
+from els_stream.web.problems import Problem, ProblemCode, not_found
+from els_stream.web.query_params import QueryParams, cursor
 from els_stream.web.snapshot import snapshot
 from els_stream.web.timeline import timeline
 
@@ -45,7 +45,7 @@ class Api:
     """`status` tells what this worker knows of itself; `replay` takes one dead letter in hand."""
 
     engine: AsyncEngine
-    glances: Glances
+    glances: StatsHistory
     status: Callable[[], Mapping[str, object]]
     replay: Callable[[int], Awaitable[Replayed]]
 
@@ -73,7 +73,7 @@ class Api:
         )
 
     async def list_batches(self, request: web.Request) -> web.Response:
-        asked = Asked(request.query, ("state", "class_type", "older_than", "younger_than"))
+        asked = QueryParams(request.query, ("state", "class_type", "older_than", "younger_than"))
         chosen = BatchFilter(
             state=asked.one_of("state", listing.BATCH_STATES),
             class_type=asked.one_of("class_type", CLASS_TYPES),
@@ -112,8 +112,8 @@ class Api:
         )
 
     async def list_letters(self, request: web.Request) -> web.Response:
-        asked = Asked(request.query, ("state", "reason", "batch_id"))
-        chosen = LetterFilter(
+        asked = QueryParams(request.query, ("state", "reason", "batch_id"))
+        chosen = DeadLetterFilter(
             asked.one_of("state", listing.LETTER_STATES),
             asked.one_of("reason", [reason.value for reason in DeadLetterReason]),
             asked.text("batch_id"),
@@ -147,14 +147,14 @@ class Api:
             case FailedAgain(reason, message):
                 outcome, detail = "failed_again", f"{reason}: {message}"
             case NotReplayable(why):
-                raise Problem(HTTPStatus.CONFLICT, Trouble.NOT_REPLAYABLE, why)
+                raise Problem(HTTPStatus.CONFLICT, ProblemCode.NOT_REPLAYABLE, why)
             case _:
                 assert_never(replayed)
         log.info("dead letter replayed", dead_letter=letter_id, outcome=outcome)
         return answer({"id": letter_id, "outcome": outcome, "detail": detail})
 
 
-def shown(whole: WholeLetter) -> dict[str, object]:
+def shown(whole: DeadLetterRecord) -> dict[str, object]:
     """Bytes as text that is safe to look at: what is not printable, or no UTF-8, is escaped."""
     record = whole.record
     value = None if record.value is None else decoded(record.value[:SHOWN_BYTES])

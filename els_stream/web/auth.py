@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from els_stream.errors import ConfigurationError
-from els_stream.web.problems import Problem, Trouble
+from els_stream.web.problems import Problem, ProblemCode
 
 if TYPE_CHECKING:
     from els_stream.config.settings import Settings
@@ -30,7 +30,7 @@ CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="els", Basic realm="els", 
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class RequestInfo:
     """What of a request decides. `headers` are case-insensitive."""
 
     method: str
@@ -54,7 +54,7 @@ class Access:
             )
         return cls(None if token is None else token.get_secret_value())
 
-    def check(self, call: Call) -> None:
+    def check(self, call: RequestInfo) -> None:
         """Raises Problem unless this call is to be answered."""
         if call.path in OPEN and call.method in SAFE:
             return
@@ -63,13 +63,13 @@ class Access:
             _check_host(call.host)
         elif not hmac.compare_digest(presented.encode(), self._token.encode()):
             raise Problem(
-                HTTPStatus.UNAUTHORIZED, Trouble.UNAUTHENTICATED, "this needs the token of ELS_WEB_TOKEN", CHALLENGE
+                HTTPStatus.UNAUTHORIZED, ProblemCode.UNAUTHENTICATED, "this needs the token of ELS_WEB_TOKEN", CHALLENGE
             )
         holds_token = self._token is not None and scheme == "bearer"
         if call.method not in SAFE and not holds_token and not _is_same_origin(call):
             raise Problem(
                 HTTPStatus.FORBIDDEN,
-                Trouble.CROSS_ORIGIN,
+                ProblemCode.CROSS_ORIGIN,
                 "changes are taken from the page itself, or with the token as `Authorization: Bearer`",
             )
 
@@ -100,11 +100,11 @@ def _check_host(host: str) -> None:
         name = ""
     if not is_loopback(name):
         raise Problem(
-            HTTPStatus.MISDIRECTED_REQUEST, Trouble.FOREIGN_HOST, "without ELS_WEB_TOKEN only localhost is answered"
+            HTTPStatus.MISDIRECTED_REQUEST, ProblemCode.FOREIGN_HOST, "without ELS_WEB_TOKEN only localhost is answered"
         )
 
 
-def _is_same_origin(call: Call) -> bool:
+def _is_same_origin(call: RequestInfo) -> bool:
     """By what a browser says, and no page can forge. What says nothing is no browser, and needs the token."""
     site, origin = call.headers.get("Sec-Fetch-Site"), call.headers.get("Origin")
     if site is None and origin is None:

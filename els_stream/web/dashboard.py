@@ -10,15 +10,15 @@ from aiohttp.web import Application
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.config.settings import Settings
-from els_stream.consumer.status import IntakeState
+from els_stream.consumer.status import ConsumerStatus
 from els_stream.db.engine import create_engine, limits_of
 from els_stream.maintenance.replay import Replayed
 from els_stream.observability.health import Health
-from els_stream.observability.health_poller import Watch
+from els_stream.observability.health_poller import HealthPoller
 from els_stream.relay.service import RelayStatus
 from els_stream.web.api import Api
 from els_stream.web.auth import Access
-from els_stream.web.history import Glances
+from els_stream.web.history import StatsHistory
 from els_stream.web.middleware import shield
 from els_stream.web.snapshot import CONNECTIONS
 from els_stream.web.static_files import add_pages
@@ -26,12 +26,12 @@ from els_stream.web.status import Status
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class DashboardSources:
     """Whom the page asks. `relay` answers None in a worker without one."""
 
     health: Health
-    watch: Watch
-    intake: IntakeState
+    watch: HealthPoller
+    intake: ConsumerStatus
     relay: Callable[[], RelayStatus | None]
 
 
@@ -39,18 +39,18 @@ class Replayer(Protocol):
     async def one(self, letter_id: int) -> Replayed: ...
 
 
-class Site:
+class Dashboard:
     """Between `start` and `stop`. Raises ConfigurationError for a worker beyond loopback without a token."""
 
     def __init__(
         self,
         settings: Settings,
-        sources: Sources,
+        sources: DashboardSources,
         replays: Callable[[AsyncEngine], Replayer],
     ) -> None:
         self._access = Access.of(settings)
         self._engine = create_engine(settings.database, limits_of(settings), pool_size=CONNECTIONS, name="els web")
-        self._glances = Glances(self._engine, settings.consumer_group, sources.watch.figures)
+        self._glances = StatsHistory(self._engine, settings.consumer_group, sources.watch.figures)
         status = Status(
             health=sources.health,
             glances=self._glances,

@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.db.errors import DATABASE_ERRORS, classify
 from els_stream.events.topics import CONTENT_PROVISIONED
-from els_stream.queries.dashboard import Glance, LedgerPlace, read_glance
-from els_stream.queries.stats import Figures
+from els_stream.queries.dashboard import DashboardSnapshot, StoredOffsetAge, read_glance
+from els_stream.queries.stats import Stats
 
 STEP_SECONDS: Final = 5.0
 STEPS: Final = 720
@@ -23,7 +23,7 @@ READ_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Sample:
     """None where nothing is known: the database was away, or nothing completed."""
 
     intake_per_second: float | None = None
@@ -31,14 +31,14 @@ class Step:
     outbox_oldest_seconds: float | None = None
 
 
-class Glances:
+class StatsHistory:
     """`figures` are asked for at each look. Between `start` and `stop`; one connection at a time, briefly."""
 
     def __init__(
         self,
         engine: AsyncEngine,
         consumer_group: str,
-        figures: Callable[[], tuple[Figures, float] | None],
+        figures: Callable[[], tuple[Stats, float] | None],
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._engine = engine
@@ -47,9 +47,9 @@ class Glances:
         self._clock = clock
         self._at = 0.0
         self._task: asyncio.Task[None] | None = None
-        self.last: Glance | None = None
+        self.last: DashboardSnapshot | None = None
         self.trouble: str | None = None
-        self.steps: deque[Step] = deque(maxlen=STEPS)
+        self.steps: deque[Sample] = deque(maxlen=STEPS)
 
     @property
     def age_seconds(self) -> float | None:
@@ -70,7 +70,7 @@ class Glances:
                 glance = await read_glance(conn, self._group, None if before is None else before.read_at)
         except DATABASE_ERRORS as error:
             self.trouble = classify(error).cause
-            self.steps.append(Step())
+            self.steps.append(Sample())
             return
         self.last, self._at, self.trouble = glance, self._clock(), None
         if before is not None:
@@ -83,13 +83,13 @@ class Glances:
             await asyncio.sleep(STEP_SECONDS)
 
 
-def step(before: Glance, now: Glance, outbox_oldest_seconds: float | None) -> Step:
+def step(before: DashboardSnapshot, now: DashboardSnapshot, outbox_oldest_seconds: float | None) -> Sample:
     seconds = (now.read_at - before.read_at).total_seconds()
     handled = _handled(before.ledger, now.ledger)
-    return Step(handled / seconds if seconds > 0 else None, _completion(now, before.read_at), outbox_oldest_seconds)
+    return Sample(handled / seconds if seconds > 0 else None, _completion(now, before.read_at), outbox_oldest_seconds)
 
 
-def _handled(before: Sequence[LedgerPlace], now: Sequence[LedgerPlace]) -> int:
+def _handled(before: Sequence[StoredOffsetAge], now: Sequence[StoredOffsetAge]) -> int:
     """Records of all workers; a partition that is new, or began again, counts from the next time on."""
     stood = {(place.topic, place.partition): place.next_offset for place in before}
     return sum(
@@ -97,7 +97,7 @@ def _handled(before: Sequence[LedgerPlace], now: Sequence[LedgerPlace]) -> int:
     )
 
 
-def _completion(glance: Glance, since: datetime) -> float | None:
+def _completion(glance: DashboardSnapshot, since: datetime) -> float | None:
     """From the last content to completion, as the sender of that content sees it.
 
     The tables know the time from its commit on; how old contents are when they are handled, the ledger knows.

@@ -11,8 +11,8 @@ import structlog
 from aiohttp import web
 
 from els_stream.db.errors import DATABASE_ERRORS, classify
-from els_stream.web.auth import Access, Call
-from els_stream.web.problems import Problem, Trouble, not_found
+from els_stream.web.auth import Access, RequestInfo
+from els_stream.web.problems import Problem, ProblemCode, not_found
 
 CORRELATION: Final = "X-Correlation-ID"
 # Nothing of another host, nothing inline, and text never becomes markup.
@@ -29,7 +29,7 @@ HEADERS: Final = {
 }
 
 UNFORESEEN: Final = Problem(
-    HTTPStatus.INTERNAL_SERVER_ERROR, Trouble.INTERNAL, "unforeseen: the worker's log tells more under this id"
+    HTTPStatus.INTERNAL_SERVER_ERROR, ProblemCode.INTERNAL, "unforeseen: the worker's log tells more under this id"
 )
 
 log = structlog.get_logger(__name__)
@@ -45,7 +45,7 @@ def shield(app: web.Application, access: Access) -> None:
         correlation_id = correlation_of(request)
         with structlog.contextvars.bound_contextvars(correlation_id=str(correlation_id)):
             try:
-                access.check(Call(request.method, request.path, request.host, request.headers))
+                access.check(RequestInfo(request.method, request.path, request.host, request.headers))
                 response = await handler(request)
             except (Problem, web.HTTPException, *DATABASE_ERRORS) as error:
                 response = problem_of(error).response(correlation_id)
@@ -76,7 +76,7 @@ def problem_of(error: BaseException) -> Problem:
         return not_found("there is no such page")
     if isinstance(error, web.HTTPException):
         allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
-        return Problem(HTTPStatus(error.status), Trouble.HTTP, error.reason, allowed)
+        return Problem(HTTPStatus(error.status), ProblemCode.HTTP, error.reason, allowed)
     cause = classify(error).cause
     log.warning("the database did not answer a page", cause=cause)
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, Trouble.DATABASE, f"the database does not answer: {cause}")
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, ProblemCode.DATABASE, f"the database does not answer: {cause}")

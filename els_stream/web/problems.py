@@ -11,7 +11,7 @@ from uuid import UUID
 from aiohttp import web
 
 
-class Trouble(StrEnum):
+class ProblemCode(StrEnum):
     """Codes of problem details: programs may rely on them, whatever the detail says."""
 
     BAD_REQUEST = "bad_request"
@@ -29,7 +29,7 @@ class Problem(Exception):
     """Answered as it is: the detail holds no secret and nothing of a student."""
 
     def __init__(
-        self, status: HTTPStatus, code: Trouble, detail: str, headers: Mapping[str, str] | None = None
+        self, status: HTTPStatus, code: ProblemCode, detail: str, headers: Mapping[str, str] | None = None
     ) -> None:
         super().__init__(detail)
         self.status = status
@@ -51,8 +51,8 @@ class Problem(Exception):
 
 
 def bad_request(detail: str) -> Problem:
-    return Problem(HTTPStatus.BAD_REQUEST, Trouble.BAD_REQUEST, detail)
+    return Problem(HTTPStatus.BAD_REQUEST, ProblemCode.BAD_REQUEST, detail)
 
 
 def not_found(detail: str) -> Problem:
-    return Problem(HTTPStatus.NOT_FOUND, Trouble.NOT_FOUND, detail)
+    return Problem(HTTPStatus.NOT_FOUND, ProblemCode.NOT_FOUND, detail)

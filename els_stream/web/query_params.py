@@ -18,7 +18,7 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _LARGEST_ID: Final = 2**63 - 1
 
 
-class Asked:
+class QueryParams:
     """Raises Problem with 400 for a parameter that is not `known`, comes twice, or is not what it must be."""
 
     def __init__(self, query: Mapping[str, str], known: Collection[str]) -> None:

@@ -12,7 +12,7 @@ FOLDER: Final = Path(__file__).with_name("page")
 KINDS: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
-class File:
+class StaticFile:
     """Read once; a browser asks again each time and is told that it has it."""
 
     def __init__(self, path: Path) -> None:
@@ -31,4 +31,4 @@ class File:
 def add_pages(app: web.Application) -> None:
     for path in sorted(FOLDER.iterdir()):
         route = "/" if path.name == "index.html" else f"/page/{path.name}"
-        app.router.add_get(route, File(path).__call__)
+        app.router.add_get(route, StaticFile(path).__call__)

@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 
 from els_stream.kafka.offsets import PartitionLag
 from els_stream.observability.health import Health, Reason
-from els_stream.queries.stats import Figures
+from els_stream.queries.stats import Stats
 from els_stream.relay.service import RelayStatus
 from els_stream.version import VERSION
-from els_stream.web.history import Glances
+from els_stream.web.history import StatsHistory
 
 
 class Status:
@@ -23,8 +23,8 @@ class Status:
         self,
         *,
         health: Health,
-        glances: Glances,
-        figures: Callable[[], tuple[Figures, float] | None],
+        glances: StatsHistory,
+        figures: Callable[[], tuple[Stats, float] | None],
         lag: Callable[[], Collection[PartitionLag]],
         relay: Callable[[], RelayStatus | None],
         retention: Mapping[str, object],

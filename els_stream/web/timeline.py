@@ -14,14 +14,14 @@ from els_stream.events.event_ids import event_id, slot_subject
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from els_stream.queries.batch_detail import BatchStory, WaitingEvent
-    from els_stream.queries.listing import File
+    from els_stream.queries.batch_detail import BatchDetail, WaitingEvent
+    from els_stream.queries.listing import UploadedFile
 
 # A batch may have ten thousand slots: of what filled them the newest are told.
 MOST: Final = 500
 
 
-class What(StrEnum):
+class MomentKind(StrEnum):
     """In the order in which moments of one instant are told."""
 
     PARKED = "parked"
@@ -43,12 +43,12 @@ class Sending(StrEnum):
     HELD = "held"
 
 
-_ORDER: Final = {what: place for place, what in enumerate(What)}
-_MANY: Final = {What.FILLED, What.FAILED, What.EXCESS, What.DEAD_LETTER}
+_ORDER: Final = {what: place for place, what in enumerate(MomentKind)}
+_MANY: Final = {MomentKind.FILLED, MomentKind.FAILED, MomentKind.EXCESS, MomentKind.DEAD_LETTER}
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class EventDelivery:
     topic: str
     sending: Sending
 
@@ -58,11 +58,11 @@ class Moment:
     """`subject` is what it happened to: a slot, a text, a reason, or a kind of event."""
 
     at: datetime
-    what: What
+    what: MomentKind
     subject: str | None = None
     file_name: str | None = None
     detail: str | None = None
-    told: Sequence[Told] = ()
+    told: Sequence[EventDelivery] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Timeline:
     omitted: int
 
 
-def timeline(story: BatchStory, files: Sequence[File]) -> Timeline:
+def timeline(story: BatchDetail, files: Sequence[UploadedFile]) -> Timeline:
     moments = sorted(_Moments(story, files), key=lambda moment: (moment.at, _ORDER[moment.what]))
     omitted = max(0, sum(moment.what in _MANY for moment in moments) - MOST)
     left_out = 0
@@ -87,7 +87,7 @@ def timeline(story: BatchStory, files: Sequence[File]) -> Timeline:
 
 
 class _Moments:
-    def __init__(self, story: BatchStory, files: Sequence[File]) -> None:
+    def __init__(self, story: BatchDetail, files: Sequence[UploadedFile]) -> None:
         self._story = story
         self._files = {file.subject: file for file in files}
         self._waiting: Mapping[UUID, WaitingEvent] = {event.event_id: event for event in story.waiting}
@@ -99,22 +99,22 @@ class _Moments:
         for text in self._story.excess:
             told = [self._told(topics.EXCESS_CONTENT, text.text_storage_id)]
             yield Moment(
-                text.created_at, What.EXCESS, text.text_storage_id, self._name(text.text_storage_id), None, told
+                text.created_at, MomentKind.EXCESS, text.text_storage_id, self._name(text.text_storage_id), None, told
             )
         for letter in self._story.dead_letters:
-            yield Moment(letter.created_at, What.DEAD_LETTER, letter.reason, None, f"{letter.id}, {letter.state}")
+            yield Moment(letter.created_at, MomentKind.DEAD_LETTER, letter.reason, None, f"{letter.id}, {letter.state}")
 
     def _milestones(self) -> Iterator[Moment]:
         story = self._story
         for kind in story.parked:
-            yield Moment(kind.since, What.PARKED, kind.kind, None, str(kind.events))
+            yield Moment(kind.since, MomentKind.PARKED, kind.kind, None, str(kind.events))
         dated = (
-            (story.registered_at, What.REGISTERED, ()),
-            (story.timed_out_at, What.TIMED_OUT, (topics.READINESS_TIMEOUT,)),
-            (story.content_completed_at, What.CONTENT_COMPLETE, self._of_completion()),
-            (story.associations_confirmed_at, What.ASSOCIATIONS_CONFIRMED, ()),
-            (story.completed_at, What.COMPLETED, self._of_readiness()),
-            (story.purged_at, What.PURGED, ()),
+            (story.registered_at, MomentKind.REGISTERED, ()),
+            (story.timed_out_at, MomentKind.TIMED_OUT, (topics.READINESS_TIMEOUT,)),
+            (story.content_completed_at, MomentKind.CONTENT_COMPLETE, self._of_completion()),
+            (story.associations_confirmed_at, MomentKind.ASSOCIATIONS_CONFIRMED, ()),
+            (story.completed_at, MomentKind.COMPLETED, self._of_readiness()),
+            (story.purged_at, MomentKind.PURGED, ()),
         )
         for at, what, told in dated:
             if at is not None:
@@ -132,17 +132,17 @@ class _Moments:
         name = self._name(essay_id)
         if text_storage_id is None:
             file = self._files.get(essay_id)
-            return Moment(at, What.FAILED, essay_id, name, file.error_code if file else None)
+            return Moment(at, MomentKind.FAILED, essay_id, name, file.error_code if file else None)
         told = [self._told(topics.SLOT_ASSIGNED, slot_subject(essay_id, text_storage_id))]
-        return Moment(at, What.FILLED, essay_id, name, text_storage_id, told)
+        return Moment(at, MomentKind.FILLED, essay_id, name, text_storage_id, told)
 
     def _name(self, subject: str) -> str | None:
         file = self._files.get(subject)
         return file.name if file else None
 
-    def _told(self, topic: str, subject: str) -> Told:
+    def _told(self, topic: str, subject: str) -> EventDelivery:
         """What is no longer in the outbox was acknowledged by the broker."""
         event = self._waiting.get(event_id(topic, self._story.batch_id, subject))
         if event is None:
-            return Told(topic, Sending.SENT)
-        return Told(topic, Sending.WAITING if event.held_until is None else Sending.HELD)
+            return EventDelivery(topic, Sending.SENT)
+        return EventDelivery(topic, Sending.WAITING if event.held_until is None else Sending.HELD)

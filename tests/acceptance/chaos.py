@@ -16,10 +16,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from els_stream.db import schema
-from els_stream.demo.random_source import Dice
+from els_stream.demo.random_source import RandomSource
 from els_stream.demo.traffic import Mix, make_traffic
 from els_stream.embedded.servers import EmbeddedServers
-from tests.support.demo_environment import Scene
+from tests.support.demo_environment import DemoEnvironment
 from tests.support.faults import Fault, Faults
 
 # Besides, every tenth event is repeated.
@@ -69,9 +69,9 @@ class Result:
         return f"seed {self.plan.seed}: {sent}, in {self.seconds:.0f} s; {faults}; {len(self.wrong)} differences"
 
 
-async def chaos(plan: Plan, scene: Scene, servers: EmbeddedServers) -> Result:
+async def chaos(plan: Plan, scene: DemoEnvironment, servers: EmbeddedServers) -> Result:
     started = time.monotonic()
-    dice = Dice(plan.seed)
+    dice = RandomSource(plan.seed)
     traffic = make_traffic(plan.seed, plan.batches, plan.largest, MIX)
     total = len(traffic.messages)
     result = Result(plan, total, sum(poison.deliveries for poison in traffic.poison))
@@ -99,7 +99,7 @@ async def alone(plan: Plan, folder: Path) -> Result:
     try:
         database = await servers.postgres.create_database(f"chaos_{plan.seed}_{os.getpid()}")
         await schema.upgrade(database)
-        async with Scene(servers.kafka.address, database, f"chaos-{os.getpid()}.", folder) as scene:
+        async with DemoEnvironment(servers.kafka.address, database, f"chaos-{os.getpid()}.", folder) as scene:
             return await chaos(plan, scene, servers)
     finally:
         await servers.stop()

@@ -6,7 +6,7 @@ import pytest
 
 from els_stream.embedded.servers import EmbeddedServers
 from tests.acceptance.chaos import Plan, chaos
-from tests.support.demo_environment import Scene
+from tests.support.demo_environment import DemoEnvironment
 
 SHORT = (
     Plan(seed=3, batches=48, largest=30, workers=1, kills=4, in_flight=1, micro_batch=20),
@@ -35,7 +35,7 @@ LONG = (
 )
 
 
-async def kept(plan: Plan, scene: Scene, servers: EmbeddedServers) -> None:
+async def kept(plan: Plan, scene: DemoEnvironment, servers: EmbeddedServers) -> None:
     result = await chaos(plan, scene, servers)
 
     assert result.wrong == [], str(result)
@@ -43,7 +43,7 @@ async def kept(plan: Plan, scene: Scene, servers: EmbeddedServers) -> None:
 
 @pytest.mark.parametrize("plan", SHORT, ids=["one worker killed", "and PostgreSQL restarted", "and Kafka restarted"])
 async def test_every_promise_is_kept_through_kills_and_restarts(
-    plan: Plan, scene: Scene, servers: EmbeddedServers
+    plan: Plan, scene: DemoEnvironment, servers: EmbeddedServers
 ) -> None:
     await kept(plan, scene, servers)
 
@@ -52,6 +52,6 @@ async def test_every_promise_is_kept_through_kills_and_restarts(
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("plan", LONG, ids=lambda plan: f"seed_{plan.seed}")
 async def test_every_promise_is_kept_through_all_faults_at_length(
-    plan: Plan, scene: Scene, servers: EmbeddedServers
+    plan: Plan, scene: DemoEnvironment, servers: EmbeddedServers
 ) -> None:
     await kept(plan, scene, servers)

@@ -6,28 +6,28 @@ from collections.abc import Iterable
 
 import pytest
 
-from els_stream.demo.random_source import Dice
+from els_stream.demo.random_source import RandomSource
 from els_stream.demo.traffic import Mix, make_traffic
-from els_stream.failpoints import CONFIRMATION, CONFIRMED, EXIT_CODE, PLACE, CrashPoint
-from tests.support.demo_environment import Scene
+from els_stream.failpoints import CONFIRMATION, CONFIRMED, EXIT_CODE, PLACE, Failpoint
+from tests.support.demo_environment import DemoEnvironment
 
 MIX = Mix(late=0.2, refused=0.05)
 # Long enough for what comes before a point to be handled on a busy machine.
 REACHED_SECONDS = 60.0
 
 
-async def dies_at(scene: Scene, places: Iterable[str]) -> None:
+async def dies_at(scene: DemoEnvironment, places: Iterable[str]) -> None:
     for place in places:
         worker = scene.crew.start({PLACE: place, CONFIRMATION: CONFIRMED})
         assert await scene.crew.gone(worker, REACHED_SECONDS) == EXIT_CODE, place
 
 
-async def test_a_crash_at_any_point_loses_and_doubles_nothing(scene: Scene) -> None:
+async def test_a_crash_at_any_point_loses_and_doubles_nothing(scene: DemoEnvironment) -> None:
     traffic = make_traffic(seed=6, batches=48, largest=20, mix=MIX)
     scene.crew.set(micro_batch_records=10, lane_records=100)
     await scene.send(traffic.messages)
 
-    await dies_at(scene, CrashPoint)
+    await dies_at(scene, Failpoint)
     scene.crew.start()
     await scene.all_handled()
 
@@ -36,9 +36,11 @@ async def test_a_crash_at_any_point_loses_and_doubles_nothing(scene: Scene) -> N
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("point", [point for point in CrashPoint if point is not CrashPoint.AFTER_ADOPT])
-async def test_crashes_at_one_point_again_and_again_lose_and_double_nothing(scene: Scene, point: CrashPoint) -> None:
-    dice = Dice(point)
+@pytest.mark.parametrize("point", [point for point in Failpoint if point is not Failpoint.AFTER_ADOPT])
+async def test_crashes_at_one_point_again_and_again_lose_and_double_nothing(
+    scene: DemoEnvironment, point: Failpoint
+) -> None:
+    dice = RandomSource(point)
     traffic = make_traffic(seed=7, batches=96, largest=20, mix=MIX)
     scene.crew.set(micro_batch_records=10, lane_records=100)
     await scene.send(traffic.messages)

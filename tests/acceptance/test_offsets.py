@@ -20,7 +20,7 @@ from els_stream.events.topics import BATCH_REGISTERED, CONTENT_PROVISIONED, INPU
 from els_stream.kafka.offsets import Partition
 from els_stream.kafka.topics import delete_topics, ensure_topics
 from tests.support import compaction
-from tests.support.demo_environment import Scene
+from tests.support.demo_environment import DemoEnvironment
 
 MIX = Mix(late=0.2, refused=0.02)
 # All that a record without effect would leave behind.
@@ -47,7 +47,7 @@ def noise(count: int) -> list[Message]:
     return [Message(CONTENT_PROVISIONED, b"noise-%d" % number, b"noise") for number in range(count)]
 
 
-async def move_group(scene: Scene, offsets: dict[Partition, int]) -> None:
+async def move_group(scene: DemoEnvironment, offsets: dict[Partition, int]) -> None:
     """While no worker runs, as an operator would: the broker takes it once it knows that nobody is left."""
     await scene.members(0)
     async with scene.consumer(group_id=scene.settings.consumer_group) as consumer:
@@ -55,14 +55,14 @@ async def move_group(scene: Scene, offsets: dict[Partition, int]) -> None:
         await consumer.commit({TopicPartition(*tp): OffsetAndMetadata(end, "") for tp, end in offsets.items()})
 
 
-async def forget_before(scene: Scene, offsets: dict[Partition, int]) -> None:
+async def forget_before(scene: DemoEnvironment, offsets: dict[Partition, int]) -> None:
     """Kafka deletes what lies before these, as retention does."""
     async with scene.admin() as admin:
         await admin.delete_records({TopicPartition(*tp): RecordsToDelete(end) for tp, end in offsets.items()})
 
 
 async def test_two_three_and_four_workers_share_the_work_as_they_come_and_go(
-    scene: Scene, traffic: Traffic, halves: tuple[Sequence[Message], Sequence[Message]]
+    scene: DemoEnvironment, traffic: Traffic, halves: tuple[Sequence[Message], Sequence[Message]]
 ) -> None:
     first, second = halves
     crew = scene.crew
@@ -86,7 +86,7 @@ async def test_two_three_and_four_workers_share_the_work_as_they_come_and_go(
     "workers", [pytest.param(2, marks=pytest.mark.long), 3, pytest.param(4, marks=pytest.mark.long)]
 )
 async def test_a_worker_that_slept_beyond_its_session_doubles_nothing(
-    scene: Scene, traffic: Traffic, halves: tuple[Sequence[Message], Sequence[Message]], workers: int
+    scene: DemoEnvironment, traffic: Traffic, halves: tuple[Sequence[Message], Sequence[Message]], workers: int
 ) -> None:
     first, second = halves
     crew = scene.crew
@@ -109,7 +109,7 @@ async def test_a_worker_that_slept_beyond_its_session_doubles_nothing(
 
 
 async def test_the_group_moved_ahead_or_to_the_beginning_changes_nothing(
-    scene: Scene, traffic: Traffic, halves: tuple[Sequence[Message], Sequence[Message]]
+    scene: DemoEnvironment, traffic: Traffic, halves: tuple[Sequence[Message], Sequence[Message]]
 ) -> None:
     first, second = halves
     crew = scene.crew
@@ -139,7 +139,7 @@ async def test_the_group_moved_ahead_or_to_the_beginning_changes_nothing(
 
 
 async def test_what_kafka_deleted_is_passed_over_handled_or_not(
-    scene: Scene, traffic: Traffic, halves: tuple[Sequence[Message], Sequence[Message]]
+    scene: DemoEnvironment, traffic: Traffic, halves: tuple[Sequence[Message], Sequence[Message]]
 ) -> None:
     first, second = halves
     crew = scene.crew
@@ -160,7 +160,7 @@ async def test_what_kafka_deleted_is_passed_over_handled_or_not(
 
 
 async def test_a_log_with_holes_is_read_on_behind_them(
-    scene: Scene, traffic: Traffic, halves: tuple[Sequence[Message], Sequence[Message]]
+    scene: DemoEnvironment, traffic: Traffic, halves: tuple[Sequence[Message], Sequence[Message]]
 ) -> None:
     """Compaction takes handled records away; an aborted transaction leaves offsets that nobody ever reads."""
     first, second = halves
@@ -185,7 +185,7 @@ async def test_a_log_with_holes_is_read_on_behind_them(
     ids=["one", "two"],
 )
 async def test_topics_made_anew_under_running_workers_are_read_from_their_beginning(
-    scene: Scene, traffic: Traffic, halves: tuple[Sequence[Message], Sequence[Message]], anew: tuple[str, ...]
+    scene: DemoEnvironment, traffic: Traffic, halves: tuple[Sequence[Message], Sequence[Message]], anew: tuple[str, ...]
 ) -> None:
     first, second = halves
     crew = scene.crew

@@ -23,17 +23,17 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from els_stream.db.engine import Limits, create_engine
-from els_stream.domain.allocation import Inventory as DecidedInventory
+from els_stream.domain.allocation import Allocation
 from els_stream.domain.batch import Batch, Content
-from els_stream.domain.claim_strategy import Inventory, Strategy
+from els_stream.domain.claim_strategy import SlotTable, Strategy
 from els_stream.events.decoder import read_content
-from els_stream.handlers.outbox_events import Lists, tell
+from els_stream.handlers.outbox_events import EssayLists, tell
 from els_stream.queries import claims, outbox, slots, trackers
 from els_stream.queries.outbox import OutboxRow
 from tests.benchmarks.ground import Ground, for_sqlalchemy
 from tests.benchmarks.report import Figure, Scale, Section, percentile
 from tests.support import factories as make
-from tests.support.bulk_data import Crowd
+from tests.support.bulk_data import BulkData
 
 SLOTS: Final = 30
 SIZES: Final = {Scale.QUICK: (1, 500), Scale.FULL: (1, 10, 100, 500)}
@@ -55,11 +55,11 @@ class Case:
         return ROUNDS[self.size] + WARM_UP
 
     @property
-    def crowd(self) -> Crowd:
+    def crowd(self) -> BulkData:
         """Batches for one side's every connection and round; each round begins where the one before it ended."""
-        inventory = Inventory.ESSAY_STATES if self.strategy is Strategy.OPTION_B else Inventory.SLOT_ASSIGNMENTS
+        inventory = SlotTable.ESSAY_STATES if self.strategy is Strategy.OPTION_B else SlotTable.SLOT_ASSIGNMENTS
         batches = self.connections * (self.rounds * self.size // SLOTS + 2)
-        return Crowd("a-class-set", batches, SLOTS, 0, inventory=inventory)
+        return BulkData("a-class-set", batches, SLOTS, 0, inventory=inventory)
 
     def arrivals(self, connection: int, number: int) -> list[tuple[str, Content]]:
         """The contents of one round on one connection: batches fill one after the other."""
@@ -67,7 +67,7 @@ class Case:
         here = range(number * self.size, (number + 1) * self.size)
         return [_content(self.crowd.batch_id(first + n // SLOTS), n % SLOTS) for n in here]
 
-    def essay_of(self, wanted: claims.Wanted) -> str:
+    def essay_of(self, wanted: claims.SlotClaim) -> str:
         return self.crowd.essay_id(_number(wanted.batch.batch_id), _number(wanted.slot.file_upload_id) + 1)
 
     def slots(self, batch_id: str) -> list[tuple[str, str]]:
@@ -119,7 +119,7 @@ class Turn:
 
     batch_ids: set[str]
     uploads: Sequence[tuple[str, str, str | None]]
-    wanted: list[claims.Wanted]
+    wanted: list[claims.SlotClaim]
     complete: list[str]
     changed: list[Batch]
     rows: list[OutboxRow]
@@ -136,11 +136,11 @@ async def _turn(engine: AsyncEngine, case: Case, connection: int, number: int) -
         for batch_id, content in arrivals
         if batches[batch_id].free < batches[batch_id].expected
     ]
-    inventories = {batch_id: DecidedInventory(batches[batch_id], batches.now) for batch_id in sorted(batches)}
+    inventories = {batch_id: Allocation(batches[batch_id], batches.now) for batch_id in sorted(batches)}
     for batch_id, content in arrivals:
         inventories[batch_id].admit(content)
-    lists = Lists({batch_id: case.slots(batch_id) for batch_id in batches}, {})
-    wanted = [claims.Wanted(i.batch, slot) for i in inventories.values() for slot in i.claims]
+    lists = EssayLists({batch_id: case.slots(batch_id) for batch_id in batches}, {})
+    wanted = [claims.SlotClaim(i.batch, slot) for i in inventories.values() for slot in i.claims]
     for one in wanted:
         one.slot.essay_id = case.essay_of(one)
     rows = [row for inventory in inventories.values() for row in tell(inventory, lists)]

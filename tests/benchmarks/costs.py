@@ -23,8 +23,8 @@ from tests.benchmarks.load import Load
 from tests.benchmarks.report import Figure, Scale, Section
 from tests.support import factories as make
 from tests.support.batch_harness import handlers_by_topic
-from tests.support.micro_batches import Flow, chunks
-from tests.support.protocol_recorder import Wire, counting
+from tests.support.micro_batches import MicroBatchRunner, chunks
+from tests.support.protocol_recorder import ProtocolRecorder, counting
 
 SIZES: Final = (500, 1000)
 BATCHES: Final = {Scale.QUICK: 200, Scale.FULL: 1000}
@@ -51,7 +51,9 @@ async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
         yield Section(f"an essay's costs, {size} contents in a micro-batch", figures)
 
 
-async def _costs(engine: AsyncEngine, conn: AsyncConnection, wire: Wire, load: Load, size: int) -> list[Figure]:
+async def _costs(
+    engine: AsyncEngine, conn: AsyncConnection, wire: ProtocolRecorder, load: Load, size: int
+) -> list[Figure]:
     flow = await _registered(engine, load)
     records = [
         make.record(topics.CONTENT_PROVISIONED, value, offset=offset, key=key)
@@ -82,17 +84,17 @@ async def _costs(engine: AsyncEngine, conn: AsyncConnection, wire: Wire, load: L
     ]
 
 
-async def _registered(engine: AsyncEngine, load: Load) -> Flow:
+async def _registered(engine: AsyncEngine, load: Load) -> MicroBatchRunner:
     handlers = handlers_by_topic()
-    registering = Flow(engine, handlers[topics.BATCH_REGISTERED])
+    registering = MicroBatchRunner(engine, handlers[topics.BATCH_REGISTERED])
     await registering.adopt()
     await registering.run(list(load.registrations()), 100)
-    flow = Flow(engine, handlers[topics.CONTENT_PROVISIONED])
+    flow = MicroBatchRunner(engine, handlers[topics.CONTENT_PROVISIONED])
     await flow.adopt()
     return flow
 
 
-async def _flow(flow: Flow, engine: AsyncEngine, micro_batches: Sequence[Sequence[RawRecord]]) -> None:
+async def _flow(flow: MicroBatchRunner, engine: AsyncEngine, micro_batches: Sequence[Sequence[RawRecord]]) -> None:
     """As much as the relay may fetch lies in the outbox before it looks."""
     waiting = 0
     plain = engine.execution_options(isolation_level="AUTOCOMMIT")

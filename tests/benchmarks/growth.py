@@ -27,8 +27,8 @@ from tests.benchmarks.ground import Ground, for_sqlalchemy
 from tests.benchmarks.report import Figure, Scale, Section
 from tests.support import factories as make
 from tests.support.batch_harness import handlers_by_topic
-from tests.support.bulk_data import Crowd
-from tests.support.micro_batches import Flow
+from tests.support.bulk_data import BulkData
+from tests.support.micro_batches import MicroBatchRunner
 
 SLOTS: Final = 30
 ESSAYS: Final = (10_000, 1_000_000, 10_000_000)
@@ -89,20 +89,20 @@ class Cost:
 class Growing:
     engine: AsyncEngine
     plain: AsyncConnection
-    flow: Flow
+    flow: MicroBatchRunner
     batches: int = 0
     offsets: Iterator[int] = field(default_factory=count)
     names: Iterator[int] = field(default_factory=count)
 
     async def grow(self, essays: int) -> None:
-        crowd = Crowd("crowd", essays // SLOTS, SLOTS, SLOTS, days=1)
+        crowd = BulkData("crowd", essays // SLOTS, SLOTS, SLOTS, days=1)
         for first in range(self.batches + 1, crowd.batches + 1, AT_ONCE):
             async with self.engine.begin() as conn:
                 await crowd.add(conn, first, min(first + AT_ONCE - 1, crowd.batches))
         self.batches = crowd.batches
 
     async def cost(self) -> Cost:
-        crowd = Crowd(f"class-{next(self.names)}", ROUNDS * MICRO_BATCH // SLOTS + 1, SLOTS, 0)
+        crowd = BulkData(f"class-{next(self.names)}", ROUNDS * MICRO_BATCH // SLOTS + 1, SLOTS, 0)
         async with self.engine.begin() as conn:
             await crowd.add(conn)
         # What was filled or updated just now is on its way to the disk: that is its own cost, and not an essay's.
@@ -125,7 +125,7 @@ class Growing:
             await conn.execute(FLUSH)
         return float(await self.plain.scalar(PAGES) or 0)
 
-    def _contents(self, crowd: Crowd, number: int) -> list[RawRecord]:
+    def _contents(self, crowd: BulkData, number: int) -> list[RawRecord]:
         here = range(number * MICRO_BATCH, (number + 1) * MICRO_BATCH)
         return [
             make.record(
@@ -146,7 +146,7 @@ async def _growing(url: str) -> AsyncIterator[Growing]:
         for table in ("essay_states", "batch_essay_trackers", "event_outbox"):
             await plain.execute(text(f"ALTER TABLE {table} SET (autovacuum_enabled = false)"))
             await plain.execute(text(f"ANALYZE {table}"))
-        growing = Growing(engine, plain, Flow(engine, handlers_by_topic()[topics.CONTENT_PROVISIONED]))
+        growing = Growing(engine, plain, MicroBatchRunner(engine, handlers_by_topic()[topics.CONTENT_PROVISIONED]))
         await growing.flow.adopt()
         yield growing
     await other.dispose()

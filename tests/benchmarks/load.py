@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from els_stream.demo.random_source import Dice
+from els_stream.demo.random_source import RandomSource
 from els_stream.events.records import RawRecord
 from els_stream.events.topics import BATCH_REGISTERED, CONTENT_PROVISIONED
 from tests.support import factories as make
@@ -57,7 +57,7 @@ class Load:
 
     def sent(self) -> Iterator[Content]:
         """Key and value of each content, in the order in which they come."""
-        dice = Dice(42)
+        dice = RandomSource(42)
         sent = 0
         for start in range(0, self.batches, AT_ONCE):
             here = [_batch_id(number).encode() for number in range(start, min(start + AT_ONCE, self.batches))]
@@ -69,7 +69,7 @@ class Load:
                     if self.repeat_every and sent % self.repeat_every == 0:
                         yield self._content(dice, batch_id, number, essay)
 
-    def _content(self, dice: Dice, batch_id: bytes, number: int, essay: bytes) -> Content:
+    def _content(self, dice: RandomSource, batch_id: bytes, number: int, essay: bytes) -> Content:
         value = TEMPLATE % {
             b"batch": batch_id,
             b"upload": essay,
@@ -85,7 +85,7 @@ def _batch_id(number: int) -> str:
     return make.told_id("bench", number)
 
 
-def _uuid(dice: Dice) -> bytes:
+def _uuid(dice: RandomSource) -> bytes:
     return str(dice.uuid()).encode()
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from els_stream.app import Work, build, choose_event_loop, run_worker
+from els_stream.app import Workload, build, choose_event_loop, run_worker
 from els_stream.config.settings import load_settings
-from els_stream.consumer.service import Intake
+from els_stream.consumer.service import ConsumerService
 from els_stream.events.records import RawRecord
 from els_stream.events.topics import CONTENT_PROVISIONED
-from els_stream.handlers.event_handler import Handler
+from els_stream.handlers.event_handler import DomainHandler
 from els_stream.observability.logging import configure_logging
 
 
@@ -45,7 +45,7 @@ class DoNothing:
         return [NOTHING] * len(readings)
 
 
-async def run(intake: Intake, handlers: Mapping[str, Handler]) -> None:
+async def run(intake: ConsumerService, handlers: Mapping[str, DomainHandler]) -> None:
     await intake.run(handlers["do_nothing"])
 
 
@@ -54,7 +54,7 @@ def main(web_port: str) -> None:
     configure_logging(settings.log_level, settings.log_format)
     choose_event_loop()
     handlers: dict[str, Any] = {"do_nothing": DoNothing()}
-    run_worker(build(settings, Work(handlers, {"do_nothing": run}), announce=lambda _: None))
+    run_worker(build(settings, Workload(handlers, {"do_nothing": run}), announce=lambda _: None))
 
 
 if __name__ == "__main__":

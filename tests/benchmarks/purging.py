@@ -29,7 +29,7 @@ from tests.benchmarks.ground import Ground
 from tests.benchmarks.judged import judged
 from tests.benchmarks.report import Figure, Scale, Section, percentile
 from tests.benchmarks.steady import Steady, keep_empty
-from tests.support.bulk_data import Crowd
+from tests.support.bulk_data import BulkData
 
 SLOTS: Final = 30
 OLD: Final = {Scale.QUICK: 2000, Scale.FULL: 33_334}
@@ -51,12 +51,12 @@ SIZES: Final = text("""
 async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
     scale = Scale.QUICK if scale is Scale.QUICK else Scale.FULL
     async with ground.place() as settings, _engine(settings) as engine:
-        await _fill(engine, Crowd("old", OLD[scale], SLOTS, SLOTS, days=2 * DAYS))
+        await _fill(engine, BulkData("old", OLD[scale], SLOTS, SLOTS, days=2 * DAYS))
         yield await _proof(settings, OLD[scale] * SLOTS)
         before = await _sizes(engine, "before")
         yield Section("the claims beside a purge, 1,000 contents a second", await _beside(engine, scale))
         yield Section("tables around the purge", [*before, *await _sizes(engine, "after")])
-        await _fill(engine, Crowd("done", MANY[scale], 1, 1), slots=False)
+        await _fill(engine, BulkData("done", MANY[scale], 1, 1), slots=False)
         async with engine.begin() as conn:
             await batch_counts.fold(conn)  # as a worker does every minute
         yield await _looks(engine, f"{MANY[scale]:,} batches, as they came")
@@ -74,7 +74,7 @@ def complaints(sections: Sequence[Section]) -> Iterator[str]:
 
 
 async def _beside(engine: AsyncEngine, scale: Scale) -> list[Figure]:
-    steady = Steady(engine, Crowd("new", NEW[scale], SLOTS, 0))
+    steady = Steady(engine, BulkData("new", NEW[scale], SLOTS, 0))
     await _fill(engine, steady.crowd)
     await steady.flow.adopt()
     relay = asyncio.create_task(keep_empty(engine))
@@ -131,7 +131,7 @@ async def _milliseconds(engine: AsyncEngine, look: Callable[[AsyncConnection], A
     return 1000 * median(taken)
 
 
-async def _fill(engine: AsyncEngine, crowd: Crowd, *, slots: bool = True) -> None:
+async def _fill(engine: AsyncEngine, crowd: BulkData, *, slots: bool = True) -> None:
     add = crowd.add if slots else crowd.add_trackers
     for first in range(1, crowd.batches + 1, AT_ONCE):
         async with engine.begin() as conn:

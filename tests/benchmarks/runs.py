@@ -14,7 +14,7 @@ import asyncpg
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from els_stream.config.settings import Settings
-from els_stream.demo.workers import Worker, workers
+from els_stream.demo.workers import DemoWorker, workers
 from els_stream.errors import ElsError
 from els_stream.events.topics import CONTENT_PROVISIONED
 from els_stream.handlers.registry import make_handlers, policy_of
@@ -121,7 +121,7 @@ async def lane_alone(settings: Settings, load: Load, release: Release) -> Run:
 
 
 async def _until_handled(
-    conn: asyncpg.Connection, settings: Settings, contents: int, team: Sequence[Worker]
+    conn: asyncpg.Connection, settings: Settings, contents: int, team: Sequence[DemoWorker]
 ) -> list[tuple[float, int]]:
     """The time and the sum of offsets of each look since the ledger began to move."""
     seen: list[tuple[float, int]] = []
@@ -137,7 +137,7 @@ async def _until_handled(
     return seen
 
 
-async def _until_told(conn: asyncpg.Connection, team: Sequence[Worker]) -> float:
+async def _until_told(conn: asyncpg.Connection, team: Sequence[DemoWorker]) -> float:
     await conn.execute("SET enable_seqscan = off")
     async with asyncio.timeout(PATIENCE_SECONDS):
         while await conn.fetchval(WAITING) is not None:
@@ -152,5 +152,5 @@ def _check(done: tuple[int, ...], load: Load) -> None:
         raise Unfinished(f"(essays, batches) that are done: {done}, not {(load.essays, load.batches)}")
 
 
-def _pids(team: Sequence[Worker]) -> list[int]:
+def _pids(team: Sequence[DemoWorker]) -> list[int]:
     return [worker.process.pid for worker in team]

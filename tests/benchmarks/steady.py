@@ -17,8 +17,8 @@ from els_stream.queries.outbox import CHANNEL, SHARES
 from els_stream.relay.dedicated_connection import own_connection
 from tests.support import factories as make
 from tests.support.batch_harness import handlers_by_topic
-from tests.support.bulk_data import Crowd
-from tests.support.micro_batches import Flow
+from tests.support.bulk_data import BulkData
+from tests.support.micro_batches import MicroBatchRunner
 
 MOST_TOGETHER: Final = 1000
 TICK_SECONDS: Final = 0.002
@@ -29,13 +29,13 @@ class Steady:
     """Fills the free slots of a crowd, `rate` contents a second; each is timed from when it is due to its commit."""
 
     engine: AsyncEngine
-    crowd: Crowd
+    crowd: BulkData
     rate: int = 1000
     sent: int = 0
-    flow: Flow = field(init=False)
+    flow: MicroBatchRunner = field(init=False)
 
     def __post_init__(self) -> None:
-        self.flow = Flow(self.engine, handlers_by_topic()[topics.CONTENT_PROVISIONED])
+        self.flow = MicroBatchRunner(self.engine, handlers_by_topic()[topics.CONTENT_PROVISIONED])
 
     async def latencies(self, going: Callable[[], bool]) -> list[float]:
         """Until it is not `going` any more; what is due by then is not measured."""

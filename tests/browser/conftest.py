@@ -9,7 +9,7 @@ from playwright.async_api import Browser, async_playwright
 
 from els_stream.embedded.servers import Addresses
 from tests.support import chromium
-from tests.support.browser_page import Watched
+from tests.support.browser_page import BrowserPage
 from tests.support.worker_process import Worker, running_worker
 
 
@@ -41,9 +41,9 @@ async def browser(chromium_path: str) -> AsyncIterator[Browser]:
 
 
 @pytest.fixture
-async def watched(worker: Worker, browser: Browser) -> AsyncIterator[Watched]:
+async def watched(worker: Worker, browser: Browser) -> AsyncIterator[BrowserPage]:
     """The page, open. Whatever a test does with it: nothing of another host, no error in the console."""
-    watched = Watched(await browser.new_page(), worker.url)
+    watched = BrowserPage(await browser.new_page(), worker.url)
     await watched.open()
     yield watched
     assert watched.outside == []

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from els_stream.embedded.servers import Addresses, EmbeddedServers
 from els_stream.events.topics import BATCH_REGISTERED, CONTENT_PROVISIONED, VALIDATION_FAILED
 from tests.support import factories
-from tests.support.browser_page import Watched
+from tests.support.browser_page import BrowserPage
 from tests.support.worker_process import send
 
 SLOW = 15_000
@@ -17,7 +17,7 @@ PHONE = 390
 HOSTILE = '<img src="https://evil.example/x" onerror="document.title=1"><script>document.title=1</script>'
 
 
-async def test_a_batch_fills_while_one_looks(watched: Watched, addresses: Addresses, topic_prefix: str) -> None:
+async def test_a_batch_fills_while_one_looks(watched: BrowserPage, addresses: Addresses, topic_prefix: str) -> None:
     await expect(watched.page.locator("#batches-empty")).to_contain_text("No batch yet")
 
     await send(addresses, topic_prefix, (BATCH_REGISTERED, factories.registration(essays=3)))
@@ -42,7 +42,7 @@ async def test_a_batch_fills_while_one_looks(watched: Watched, addresses: Addres
 
 
 async def test_the_story_of_a_batch_opens_by_keyboard_and_a_hostile_name_stays_text(
-    watched: Watched, addresses: Addresses, topic_prefix: str
+    watched: BrowserPage, addresses: Addresses, topic_prefix: str
 ) -> None:
     await send(
         addresses,
@@ -71,7 +71,7 @@ async def test_the_story_of_a_batch_opens_by_keyboard_and_a_hostile_name_stays_t
     await fits_a_phone(watched)
 
 
-async def fits_a_phone(watched: Watched) -> None:
+async def fits_a_phone(watched: BrowserPage) -> None:
     """Nothing sticks out, and the page is as light or dark as its reader wants it."""
     page = watched.page
     background = "getComputedStyle(document.body).backgroundColor"
@@ -85,7 +85,7 @@ async def fits_a_phone(watched: Watched) -> None:
 
 
 async def test_a_dead_letter_shows_its_bytes_and_is_replayed(
-    watched: Watched, engine: AsyncEngine, addresses: Addresses, topic_prefix: str
+    watched: BrowserPage, engine: AsyncEngine, addresses: Addresses, topic_prefix: str
 ) -> None:
     page = watched.page
     await send(addresses, topic_prefix, (CONTENT_PROVISIONED, HOSTILE.encode() + b"\xff\x00"))
@@ -111,7 +111,7 @@ async def test_a_dead_letter_shows_its_bytes_and_is_replayed(
     await expect(watched.batch(factories.BATCH)).to_contain_text("1 parked", timeout=SLOW)
 
 
-async def test_the_purge_is_told_at_a_glance(watched: Watched, engine: AsyncEngine) -> None:
+async def test_the_purge_is_told_at_a_glance(watched: BrowserPage, engine: AsyncEngine) -> None:
     workings = watched.page.locator("#workings")
     await expect(workings).to_contain_text("GUEST batches for 14 days; due every 24 h", timeout=SLOW)
 
@@ -130,7 +130,7 @@ async def test_the_purge_is_told_at_a_glance(watched: Watched, engine: AsyncEngi
 
 
 async def test_a_database_that_is_down_is_said_and_so_is_a_worker_that_is_gone(
-    watched: Watched, servers: EmbeddedServers
+    watched: BrowserPage, servers: EmbeddedServers
 ) -> None:
     notice = watched.page.locator("#notice")
     await expect(notice).to_be_hidden(timeout=SLOW)

@@ -13,7 +13,7 @@ from els_stream.domain.claim_strategy import Strategy
 from els_stream.embedded.databases import create_database, drop_database
 from els_stream.embedded.servers import Addresses
 from tables import Base
-from tests.support.batch_harness import School, handlers_by_topic
+from tests.support.batch_harness import BatchHarness, handlers_by_topic
 from tests.support.invariants import violations
 
 # The suites that every way to claim a slot must pass, the first one on a schema of either making.
@@ -86,9 +86,9 @@ async def empty(url: str) -> None:
 
 
 @pytest.fixture
-async def school(engine: AsyncEngine, way_to_claim: tuple[Strategy, bool]) -> AsyncIterator[School]:
+async def school(engine: AsyncEngine, way_to_claim: tuple[Strategy, bool]) -> AsyncIterator[BatchHarness]:
     """Whatever a test did with it, the invariants hold when it is over."""
     strategy, advisory_locks = way_to_claim
-    yield School(engine=engine, handlers=handlers_by_topic(strategy=strategy, advisory_locks=advisory_locks))
+    yield BatchHarness(engine=engine, handlers=handlers_by_topic(strategy=strategy, advisory_locks=advisory_locks))
     async with engine.connect() as conn:
         assert await violations(conn) == []

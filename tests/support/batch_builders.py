@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from els_stream.domain.allocation import Inventory
-from els_stream.domain.associations import Standing
-from els_stream.domain.batch import Batch, BatchState, ClassType, Confirmation, Content, Failure, Payload
+from els_stream.domain.allocation import Allocation
+from els_stream.domain.associations import CurrentAssociation
+from els_stream.domain.batch import Batch, BatchState, ClassType, Confirmation, Content, FailedUpload, Payload
 from els_stream.domain.outcomes import Outcome
 from els_stream.events.decoder import read_associations, read_content, read_failure
 from tests.support import factories as make
@@ -39,9 +39,9 @@ def open_batch(essays: int = 3, *, class_id: str | None = None) -> Batch:
     )
 
 
-def fresh_inventory(essays: int = 3, *, class_id: str | None = None, now: datetime = make.NOON) -> Inventory:
-    students = {essay_id: Standing() for essay_id in make.essay_ids(essays)}
-    return Inventory(open_batch(essays, class_id=class_id), now, students=students)
+def fresh_inventory(essays: int = 3, *, class_id: str | None = None, now: datetime = make.NOON) -> Allocation:
+    students = {essay_id: CurrentAssociation() for essay_id in make.essay_ids(essays)}
+    return Allocation(open_batch(essays, class_id=class_id), now, students=students)
 
 
 def content(number: int = 0, **fields: object) -> Content:
@@ -49,29 +49,29 @@ def content(number: int = 0, **fields: object) -> Content:
     return Content(read.data, read.correlation_id)
 
 
-def failure(number: int = 0, **fields: object) -> Failure:
+def failure(number: int = 0, **fields: object) -> FailedUpload:
     read = read_failure(make.failure(make.BATCH, number=number, **fields))
-    return Failure(read.data, read.correlation_id)
+    return FailedUpload(read.data, read.correlation_id)
 
 
 def confirmation(essays: int | Sequence[str] = 3, **fields: object) -> Confirmation:
     return Confirmation(read_associations(make.associations(make.BATCH, essays=essays, **fields)).data)
 
 
-def admit(inventory: Inventory, *payloads: Payload) -> list[Outcome]:
+def admit(inventory: Allocation, *payloads: Payload) -> list[Outcome]:
     return [inventory.admit(payload) for payload in payloads]
 
 
-def labels(inventory: Inventory, *payloads: Payload) -> list[str]:
+def labels(inventory: Allocation, *payloads: Payload) -> list[str]:
     return [outcome.label for outcome in admit(inventory, *payloads)]
 
 
-def told(inventory: Inventory) -> list[str]:
+def told(inventory: Allocation) -> list[str]:
     """The facts by their names, in the order in which they became true."""
     return [type(fact).__name__ for fact in inventory.facts]
 
 
-def counts(inventory: Inventory) -> tuple[int, int, int]:
+def counts(inventory: Allocation) -> tuple[int, int, int]:
     """Free, filled, failed."""
     batch = inventory.batch
     return batch.free, batch.filled, batch.failed

@@ -18,8 +18,8 @@ from els_stream.domain.outcomes import Outcome
 from els_stream.events import topics
 from els_stream.events.headers import decode_headers
 from els_stream.events.records import RawRecord
-from els_stream.handlers.batch_events import ArrivalPolicy
-from els_stream.handlers.event_handler import Handler
+from els_stream.handlers.batch_events import BatchEventPolicy
+from els_stream.handlers.event_handler import DomainHandler
 from els_stream.handlers.registration import RegistrationPolicy
 from els_stream.handlers.registry import HandlerPolicy, make_handlers
 from tests.support import factories as make
@@ -44,13 +44,15 @@ _SLOTS = text("SELECT * FROM essay_states WHERE batch_id = :batch_id ORDER BY es
 
 def handlers_by_topic(
     max_parked: int = 20_000, *, strategy: Strategy = Strategy.OPTION_B, advisory_locks: bool = False
-) -> Mapping[str, Handler]:
-    policy = HandlerPolicy(RegistrationPolicy(strategy, DEADLINE), ArrivalPolicy(strategy, advisory_locks, max_parked))
+) -> Mapping[str, DomainHandler]:
+    policy = HandlerPolicy(
+        RegistrationPolicy(strategy, DEADLINE), BatchEventPolicy(strategy, advisory_locks, max_parked)
+    )
     return {handler.topic: handler for handler in make_handlers(policy).values()}
 
 
 @dataclass
-class Mailbag:
+class RecordFactory:
     """Records as Kafka would number them, keyed by batch; the same record handed in again is a redelivery."""
 
     offsets: Iterator[int] = field(default_factory=count)
@@ -78,7 +80,7 @@ class Mailbag:
 
 
 @dataclass(frozen=True)
-class Told:
+class OutboxEvent:
     """An outbox row, read."""
 
     order_key: str
@@ -103,9 +105,9 @@ class Told:
 
 
 @dataclass
-class School(Mailbag):
+class BatchHarness(RecordFactory):
     engine: AsyncEngine = field(kw_only=True)
-    handlers: Mapping[str, Handler] = field(default_factory=handlers_by_topic)
+    handlers: Mapping[str, DomainHandler] = field(default_factory=handlers_by_topic)
 
     async def apply(self, conn: AsyncConnection, records: Sequence[RawRecord]) -> list[Outcome]:
         """Records of one topic, in the caller's transaction."""
@@ -151,12 +153,14 @@ class School(Mailbag):
         async with self.engine.connect() as conn:
             return (await conn.execute(_SLOTS, {"batch_id": batch_id})).all()
 
-    async def told(self, order_key: str | None = None) -> list[Told]:
+    async def told(self, order_key: str | None = None) -> list[OutboxEvent]:
         """What waits in the outbox, in order."""
         async with self.engine.connect() as conn:
             rows = (await conn.execute(_OUTBOX, {"order_key": order_key})).all()
         return [
-            Told(r.order_key, str(r.event_id), r.sequence, r.topic, r.key, r.value, dict(decode_headers(r.headers)))
+            OutboxEvent(
+                r.order_key, str(r.event_id), r.sequence, r.topic, r.key, r.value, dict(decode_headers(r.headers))
+            )
             for r in rows
         ]
 

@@ -8,7 +8,7 @@ from playwright.async_api import ConsoleMessage, Error, Locator, Page, Request, 
 FAILED_ANSWER = "Failed to load resource: the server responded with a status of 503"
 
 
-class Watched:
+class BrowserPage:
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
         self.outside: list[str] = []

@@ -8,7 +8,7 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from els_stream.domain.claim_strategy import Inventory
+from els_stream.domain.claim_strategy import SlotTable
 
 _TRACKERS: Final = text("""
     INSERT INTO batch_essay_trackers (
@@ -53,7 +53,7 @@ _SLOTS: Final = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Crowd:
+class BulkData:
     """`batches` of `slots` each, `filled` of them held, `days` ago; complete where all are."""
 
     name: str
@@ -61,7 +61,7 @@ class Crowd:
     slots: int
     filled: int
     days: int = 0
-    inventory: Inventory = Inventory.ESSAY_STATES
+    inventory: SlotTable = SlotTable.ESSAY_STATES
 
     def batch_id(self, number: int) -> str:
         """From 1 on."""
@@ -84,6 +84,6 @@ class Crowd:
         # Their trackers were made a moment ago: to look for each of them again is half of the time.
         await conn.execute(text("SET LOCAL session_replication_role = replica"))
         await conn.execute(_ESSAYS, asked)
-        if self.inventory is Inventory.SLOT_ASSIGNMENTS:
+        if self.inventory is SlotTable.SLOT_ASSIGNMENTS:
             await conn.execute(_SLOTS, {"name": self.name})
         await conn.execute(text("SET LOCAL session_replication_role = origin"))

@@ -14,7 +14,7 @@ from els_stream.events.topics import INPUT_TOPICS
 from els_stream.kafka.offsets import Partition
 from els_stream.maintenance.expiry import ExpiryPolicy, give_up_parked, time_out_batches
 from tests.support import factories as make
-from tests.support.batch_harness import School
+from tests.support.batch_harness import BatchHarness
 
 GROUP = "essay-lifecycle-service"
 PREFIX = "staging."
@@ -55,8 +55,8 @@ def partitions(*of: str) -> list[Partition]:
 
 
 @dataclass
-class TimeMachine:
-    school: School
+class ClockShift:
+    school: BatchHarness
     broker: Collection[Partition] = field(default_factory=partitions)
     retention: timedelta = timedelta(days=7)
     step: int = 100

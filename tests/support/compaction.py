@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from tests.support.demo_environment import Scene
+from tests.support.demo_environment import DemoEnvironment
 
 BROKER = "1"
 EAGER_CLEANER = {"log.cleaner.backoff.ms": "50"}
@@ -20,7 +20,7 @@ COMPACTED = {
 KEPT = {"cleanup.policy": "delete"}
 
 
-async def compact(scene: Scene, topic: str) -> int:
+async def compact(scene: DemoEnvironment, topic: str) -> int:
     """While nobody writes to it; returns how many records are gone. What is written later is kept."""
     name = scene.settings.topic_prefix + topic
     before = await _count(scene, name)
@@ -46,7 +46,7 @@ async def _alter(admin: AIOKafkaAdminClient, kind: ConfigResourceType, name: str
             assert not resource["error_code"], resource
 
 
-async def _close_segments(scene: Scene, partitions: list[TopicPartition]) -> None:
+async def _close_segments(scene: DemoEnvironment, partitions: list[TopicPartition]) -> None:
     """What Kafka still writes to is never compacted; an aborted record begins another segment and is never read."""
     producer = AIOKafkaProducer(bootstrap_servers=scene.settings.broker, transactional_id=f"{uuid.uuid4()}")
     await producer.start()
@@ -59,7 +59,7 @@ async def _close_segments(scene: Scene, partitions: list[TopicPartition]) -> Non
         await producer.stop()
 
 
-async def _count(scene: Scene, name: str) -> int:
+async def _count(scene: DemoEnvironment, name: str) -> int:
     async with scene.consumer() as consumer:
         partitions = [TopicPartition(*partition) for partition in await scene.ends() if partition.topic == name]
         consumer.assign(partitions)

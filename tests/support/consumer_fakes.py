@@ -7,18 +7,18 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from els_stream.backoff import Backoff
-from els_stream.consumer.batch_order import Behind
-from els_stream.consumer.batch_outcome import Aftermath, Surroundings
-from els_stream.consumer.batch_processor import Settler
-from els_stream.consumer.partition_buffers import Lane, LaneLimits
-from els_stream.consumer.partition_state import MicroBatch, Part, records_of, spans_of, take
-from els_stream.consumer.reporting import Silent
+from els_stream.consumer.batch_order import BatchOrder
+from els_stream.consumer.batch_outcome import BatchOutcome, ConsumerContext
+from els_stream.consumer.batch_processor import BatchProcessor
+from els_stream.consumer.partition_buffers import BufferLimits, PartitionBuffers
+from els_stream.consumer.partition_state import MicroBatch, PartitionState, records_of, spans_of, take
+from els_stream.consumer.reporting import NullMetrics
 from els_stream.consumer.retries import Retries
 from els_stream.consumer.start_offsets import LogState
-from els_stream.consumer.transaction import Done, Failed, Result, Suspect
-from els_stream.db.errors import Failure, Verdict
+from els_stream.consumer.transaction import AttemptResult, Committed, FailedRecord, RolledBack
+from els_stream.db.errors import ClassifiedError, FailureClass
 from els_stream.events.records import RawRecord
-from els_stream.kafka.offsets import LedgerRow, Mark, Partition, mark_of
+from els_stream.kafka.offsets import Partition, RecordFingerprint, StoredOffset, mark_of
 from tests.support.waiting import until
 
 
@@ -33,7 +33,7 @@ class Fetched:
     headers: tuple[tuple[str, bytes | None], ...] = ()
 
     @property
-    def mark(self) -> Mark:
+    def mark(self) -> RecordFingerprint:
         return mark_of(self.timestamp, self.key, self.value)
 
 
@@ -41,8 +41,10 @@ def fetched(first: int, count: int) -> list[Fetched]:
     return [Fetched(offset, f"value {offset}".encode()) for offset in range(first, first + count)]
 
 
-def part_at(next_offset: int = 0, *, topic: str = "alpha", partition: int = 0, mark: Mark | None = None) -> Part:
-    return Part(Partition(topic, partition), LedgerRow(next_offset, mark), check=mark is not None)
+def part_at(
+    next_offset: int = 0, *, topic: str = "alpha", partition: int = 0, mark: RecordFingerprint | None = None
+) -> PartitionState:
+    return PartitionState(Partition(topic, partition), StoredOffset(next_offset, mark), check=mark is not None)
 
 
 @dataclass(frozen=True)
@@ -51,19 +53,19 @@ class Outcome:
 
 
 @dataclass
-class FakeLedger:
-    rows: dict[Partition, LedgerRow] = field(default_factory=dict)
+class FakeOffsetStore:
+    rows: dict[Partition, StoredOffset] = field(default_factory=dict)
 
-    async def read(self, partitions: Collection[Partition]) -> Mapping[Partition, LedgerRow]:
+    async def read(self, partitions: Collection[Partition]) -> Mapping[Partition, StoredOffset]:
         return {tp: self.rows[tp] for tp in partitions if tp in self.rows}
 
     async def adopt(self, offsets: Mapping[Partition, int]) -> None:
         for tp, offset in offsets.items():
-            self.rows.setdefault(tp, LedgerRow(offset, None))
+            self.rows.setdefault(tp, StoredOffset(offset, None))
 
     async def restart(self, lost: Mapping[Partition, tuple[int, int]]) -> AbstractSet[Partition]:
         moved = {tp for tp, (seen, _) in lost.items() if self.rows[tp].next_offset == seen}
-        self.rows.update((tp, LedgerRow(lost[tp][1], None)) for tp in moved)
+        self.rows.update((tp, StoredOffset(lost[tp][1], None)) for tp in moved)
         return moved
 
 
@@ -110,12 +112,14 @@ class Stage:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.lane = Lane(LaneLimits(1000, 1_000_000), clock=lambda: self.now)
-        self.ledger = FakeLedger()
+        self.lane = PartitionBuffers(BufferLimits(1000, 1_000_000), clock=lambda: self.now)
+        self.ledger = FakeOffsetStore()
         self.retries = Retries()
-        around = Surroundings(self.lane, self.ledger, Backoff(0.001, 0.002), Silent(), self.retries, self._remark)
-        self.settler = Settler(self, Aftermath("agent", around))
-        self.script: list[Failure] = []
+        around = ConsumerContext(
+            self.lane, self.ledger, Backoff(0.001, 0.002), NullMetrics(), self.retries, self._remark
+        )
+        self.settler = BatchProcessor(self, BatchOutcome("agent", around))
+        self.script: list[ClassifiedError] = []
         self.commit_then_fail = False
         self.bad_release = False
         self.done: list[str] = []
@@ -125,40 +129,42 @@ class Stage:
     def batch(self, *values: str, partition: int = 0) -> MicroBatch:
         """These values, taken from a part of their own that stands where the ledger does."""
         tp = Partition("alpha", partition)
-        row = self.ledger.rows.setdefault(tp, LedgerRow(0, None))
-        part = Part(tp, row, check=False)
+        row = self.ledger.rows.setdefault(tp, StoredOffset(0, None))
+        part = PartitionState(tp, row, check=False)
         self.lane.join([part])
         part.receive([Fetched(row.next_offset + n, value.encode()) for n, value in enumerate(values)], "alpha")
         return take([part], 1000, 1_000_000)
 
-    async def attempt(self, batch: MicroBatch, suspects: Sequence[Suspect] = (), *, behind: Behind) -> Result:
+    async def attempt(
+        self, batch: MicroBatch, suspects: Sequence[FailedRecord] = (), *, behind: BatchOrder
+    ) -> AttemptResult:
         del behind
         values = [_text(record) for record in records_of(batch)]
         self.tried.append(values)
         if self.script:
-            return Failed(self.script.pop(0))
+            return RolledBack(self.script.pop(0))
         for value in values:
             if self.bad_release or value.startswith("bug"):
-                return Failed(Failure(Verdict.BUG, "LookupError"))
+                return RolledBack(ClassifiedError(FailureClass.BUG, "LookupError"))
             if value.startswith("refuse"):
-                return Failed(Failure(Verdict.REFUSED, "22012"))
+                return RolledBack(ClassifiedError(FailureClass.REFUSED, "22012"))
             if value.startswith("slow"):
-                return Failed(Failure(Verdict.TIMED_OUT, "57014"))
+                return RolledBack(ClassifiedError(FailureClass.TIMED_OUT, "57014"))
             if value.startswith("broken"):
-                return Failed(Failure(Verdict.BROKEN, "42P01"))
+                return RolledBack(ClassifiedError(FailureClass.BROKEN, "42P01"))
         return self._commit(batch, suspects, values)
 
-    def _commit(self, batch: MicroBatch, suspects: Sequence[Suspect], values: Sequence[str]) -> Result:
+    def _commit(self, batch: MicroBatch, suspects: Sequence[FailedRecord], values: Sequence[str]) -> AttemptResult:
         spans = spans_of((*(suspect.run for suspect in suspects), *batch))
         if any(self.ledger.rows[span.partition].next_offset != span.lo for span in spans):
-            return Failed(Failure(Verdict.MOVED, "LedgerMoved"))
-        self.ledger.rows.update((span.partition, LedgerRow(span.hi, span.mark)) for span in spans)
+            return RolledBack(ClassifiedError(FailureClass.MOVED, "LedgerMoved"))
+        self.ledger.rows.update((span.partition, StoredOffset(span.hi, span.mark)) for span in spans)
         self.done += values
         self.buried += [(_text(record), suspect.reason) for suspect in suspects for record in suspect.run.records]
         if self.commit_then_fail:
             self.commit_then_fail = False
-            return Failed(Failure(Verdict.TRANSIENT, "ConnectionDoesNotExistError"))
-        return Done(values, [Outcome()] * len(values), 0.0, 0.0)
+            return RolledBack(ClassifiedError(FailureClass.TRANSIENT, "ConnectionDoesNotExistError"))
+        return Committed(values, [Outcome()] * len(values), 0.0, 0.0)
 
     async def until(self, condition: Callable[[], bool]) -> None:
         await until(condition, every=0)

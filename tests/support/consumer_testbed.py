@@ -91,7 +91,7 @@ def _get(address: str, path: str) -> tuple[int, dict[str, Any]]:
 
 
 @dataclass
-class Bed:
+class ConsumerTestbed:
     broker: str
     database: str
     engine: AsyncEngine

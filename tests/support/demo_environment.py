@@ -19,7 +19,7 @@ from els_stream.config.settings import Settings
 from els_stream.demo.check import differences
 from els_stream.demo.expectations import Traffic
 from els_stream.demo.messages import Message
-from els_stream.demo.observations import Transcript
+from els_stream.demo.observations import Observations
 from els_stream.errors import ServersUnavailable
 from els_stream.events.headers import Headers
 from els_stream.events.records import RawRecord
@@ -30,7 +30,7 @@ from els_stream.kafka.topics import ensure_topics, partitions_of
 from els_stream.verify.kafka_events import output_records
 from els_stream.verify.runner import verify
 from tests.support.waiting import until
-from tests.support.worker_pool import Crew
+from tests.support.worker_pool import WorkerPool
 
 PATIENCE_SECONDS = 90.0
 TAIL = 4000
@@ -43,14 +43,14 @@ WAITING = "SELECT count(*) FROM event_outbox"
 Condition = Callable[[], Awaitable[bool]]
 
 
-class Scene:
+class DemoEnvironment:
     """To be used as a context: workers that are left at its end are killed."""
 
     def __init__(self, broker: str, database: str, prefix: str, folder: Path) -> None:
         self.settings = Settings(
             broker_url=broker, database_url=SecretStr(database), topic_prefix=prefix, consumer_group=f"{prefix}crew"
         )
-        self.crew = Crew(self.settings, folder / "workers.log")
+        self.crew = WorkerPool(self.settings, folder / "workers.log")
         self._database = database
         self._conn: asyncpg.Connection | None = None
 
@@ -197,7 +197,7 @@ class Scene:
 
     async def broken_promises(self, traffic: Traffic) -> list[str]:
         """What the output topics hold against what must come of the traffic."""
-        transcript = Transcript()
+        transcript = Observations()
         prefix = self.settings.topic_prefix
         async for record in output_records(self.settings.broker, prefix):
             headers: Headers = tuple(record.headers)

@@ -21,11 +21,11 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from els_stream.app import Agent, Work, build, choose_event_loop, run_worker
+from els_stream.app import Agent, Workload, build, choose_event_loop, run_worker
 from els_stream.config.settings import load_settings
-from els_stream.consumer.service import Intake
+from els_stream.consumer.service import ConsumerService
 from els_stream.events.records import RawRecord
-from els_stream.handlers.event_handler import Handler
+from els_stream.handlers.event_handler import DomainHandler
 
 CHANCE = SystemRandom()
 NOTE = text("""
@@ -100,15 +100,15 @@ def lose_answers_of_commits(share: float) -> None:
     pytest.MonkeyPatch().setattr(AsyncAdapt_asyncpg_connection, "commit", commit_and_fail)
 
 
-def work(topics: Sequence[str], faults: Faults) -> Work:
+def work(topics: Sequence[str], faults: Faults) -> Workload:
     def agent(name: str) -> Agent:
-        async def run(intake: Intake, handlers: Mapping[str, Handler]) -> None:
+        async def run(intake: ConsumerService, handlers: Mapping[str, DomainHandler]) -> None:
             await intake.run(handlers[name])
 
         return run
 
     handlers: dict[str, Any] = {topic: NoteEffects(topic, topic, faults) for topic in topics}
-    return Work(handlers, {topic: agent(topic) for topic in topics})
+    return Workload(handlers, {topic: agent(topic) for topic in topics})
 
 
 def main() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from els_stream.demo.random_source import Dice
+from els_stream.demo.random_source import RandomSource
 from els_stream.embedded.postgres import StopMode
 from els_stream.embedded.servers import EmbeddedServers
-from tests.support.demo_environment import Scene
+from tests.support.demo_environment import DemoEnvironment
 from tests.support.worker_pool import Worker
 
 
@@ -22,7 +22,7 @@ class Fault(StrEnum):
 class Faults:
     """The seed chooses victims and ways."""
 
-    def __init__(self, scene: Scene, servers: EmbeddedServers, dice: Dice) -> None:
+    def __init__(self, scene: DemoEnvironment, servers: EmbeddedServers, dice: RandomSource) -> None:
         self._scene = scene
         self._servers = servers
         self._dice = dice

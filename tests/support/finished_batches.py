@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.verify.invariants import check_invariants
 from tables import metadata
-from tests.support.batch_harness import School
+from tests.support.batch_harness import BatchHarness
 
 
 async def found_wrong(engine: AsyncEngine) -> list[object]:
@@ -16,7 +16,7 @@ async def found_wrong(engine: AsyncEngine) -> list[object]:
     return [finding.shown for finding in findings if finding.violated]
 
 
-async def complete(school: School, batch_id: str, *, class_id: str | None = None) -> None:
+async def complete(school: BatchHarness, batch_id: str, *, class_id: str | None = None) -> None:
     """Two essays, one surplus, one failure that came too late, one dead letter; all told."""
     await school.together(school.registration(batch_id, essays=2, class_id=class_id))
     await school.together(*school.contents([0, 1, 2], batch_id))
@@ -27,7 +27,7 @@ async def complete(school: School, batch_id: str, *, class_id: str | None = None
     await school.execute("DELETE FROM event_outbox")
 
 
-async def age(school: School, batch_id: str, days: int) -> None:
+async def age(school: BatchHarness, batch_id: str, days: int) -> None:
     await school.execute(
         """
         UPDATE batch_essay_trackers SET completed_at = completed_at - make_interval(days => :days)
@@ -38,7 +38,7 @@ async def age(school: School, batch_id: str, days: int) -> None:
     )
 
 
-async def old_batches(school: School, count: int, name: str = "guests") -> list[str]:
+async def old_batches(school: BatchHarness, count: int, name: str = "guests") -> list[str]:
     """The first is the oldest; each of one essay, told of."""
     batch_ids = [f"{name}-{number}" for number in range(count)]
     for number, batch_id in enumerate(batch_ids):
@@ -49,7 +49,7 @@ async def old_batches(school: School, count: int, name: str = "guests") -> list[
     return batch_ids
 
 
-async def everything(school: School) -> dict[str, list[str]]:
+async def everything(school: BatchHarness) -> dict[str, list[str]]:
     """Every row of every table."""
     async with school.engine.connect() as conn:
         return {

@@ -12,14 +12,14 @@ from els_stream.cli import ENTRIES
 from els_stream.config.setting_types import CHECKOUT
 from els_stream.config.settings import Settings
 from els_stream.config.settings_reference import rows
-from els_stream.consumer.reporting import Took
-from els_stream.db.engine import PoolUse
+from els_stream.consumer.reporting import BatchTimings
+from els_stream.db.engine import PoolUsage
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.topics import BATCH_REGISTERED, INPUT_TOPICS
 from els_stream.kafka.offsets import PartitionLag
 from els_stream.kafka.topics import MIB, TOPICS
 from els_stream.observability.metrics import Metrics
-from els_stream.queries.stats import CLASS_TYPES, PARKED_KINDS, Figures, PurgeFigures
+from els_stream.queries.stats import CLASS_TYPES, PARKED_KINDS, PurgeStats, Stats
 from els_stream.relay import RelayStatus
 
 README: Final = CHECKOUT / "README.md"
@@ -87,12 +87,12 @@ def full_registry() -> CollectorRegistry:
     """Every family with a series, as of a worker that has seen everything once."""
     registry = CollectorRegistry()
     worker = Metrics(registry, {"register_batch": BATCH_REGISTERED})
-    worker.handled("register_batch", {"registered": 1}, records=1, took=Took(0.01, 0.01, 0.0))
-    worker.watch_pool("worker", lambda: PoolUse(10, 1, 1, 0))
+    worker.handled("register_batch", {"registered": 1}, records=1, took=BatchTimings(0.01, 0.01, 0.0))
+    worker.watch_pool("worker", lambda: PoolUsage(10, 1, 1, 0))
     worker.watch_lag(lambda: [PartitionLag(BATCH_REGISTERED, 0, 0)])
     worker.watch_relay(lambda: RelayStatus(0, 1, 0, acked=0, refused=0, troubles={}))
     worker.figures(
-        Figures(
+        Stats(
             active=dict.fromkeys(CLASS_TYPES, 0),
             completed=dict.fromkeys(CLASS_TYPES, 0),
             purged=dict.fromkeys(CLASS_TYPES, 0),
@@ -102,7 +102,7 @@ def full_registry() -> CollectorRegistry:
             outbox_rows=0,
             outbox_held=0,
             outbox_oldest_seconds=0,
-            purge=PurgeFigures(running=False, batches=0, started_at=0, finished=True),
+            purge=PurgeStats(running=False, batches=0, started_at=0, finished=True),
         )
     )
     return registry

@@ -14,7 +14,7 @@ BATCH: Final = "batch-of-horrors"
 
 
 @dataclass(frozen=True, slots=True)
-class HostileCase:
+class InvalidRecordCase:
     name: str
     topic: str
     value: bytes | None
@@ -198,13 +198,13 @@ _OWN: Final = (
 )
 
 
-def _cases() -> Iterator[HostileCase]:
+def _cases() -> Iterator[InvalidRecordCase]:
     for kind, own in _OWN:
         told = [*_not_even_json(kind), *_poison(kind), *_not_an_envelope(kind), *_wrong_fields(kind), *own()]
         for number, (name, value, reason) in enumerate(told):
             # A third without a key, a third with one that is no text: neither makes an event bad or good.
             key = (BATCH.encode(), None, b"\xff\x00")[number % 3]
-            yield HostileCase(f"{kind.topic.split('.')[-2]}: {name}", kind.topic, value, key, reason)
+            yield InvalidRecordCase(f"{kind.topic.split('.')[-2]}: {name}", kind.topic, value, key, reason)
 
 
 CASES: Final = tuple(_cases())

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from els_stream.consumer.batch_order import Behind
-from els_stream.consumer.partition_state import Part, Run
-from els_stream.consumer.transaction import Done, Transactions
+from els_stream.consumer.batch_order import BatchOrder
+from els_stream.consumer.partition_state import PartitionRecords, PartitionState
+from els_stream.consumer.transaction import Committed, Transactions
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.records import RawRecord
-from els_stream.handlers.event_handler import Handler, Reading
-from els_stream.kafka.offsets import LedgerRow, Partition
+from els_stream.handlers.event_handler import DecodedRecord, DomainHandler
+from els_stream.kafka.offsets import Partition, StoredOffset
 from els_stream.queries import consumed_offsets
 
 GROUP = "els"
@@ -26,16 +26,16 @@ async def _bury_nothing(
 
 
 @dataclass
-class Flow:
+class MicroBatchRunner:
     """One topic's records, of one partition, in their order."""
 
     engine: AsyncEngine
-    handler: Handler
-    part: Part = field(init=False)
-    transactions: Transactions[Reading] = field(init=False)
+    handler: DomainHandler
+    part: PartitionState = field(init=False)
+    transactions: Transactions[DecodedRecord] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.part = Part(Partition(self.handler.topic, 0), LedgerRow(0, None), check=False)
+        self.part = PartitionState(Partition(self.handler.topic, 0), StoredOffset(0, None), check=False)
         self.transactions = Transactions(self.engine.begin, GROUP, self.handler, _bury_nothing)
 
     async def adopt(self) -> None:
@@ -44,8 +44,10 @@ class Flow:
 
     async def micro_batch(self, records: Sequence[RawRecord]) -> list[str]:
         """Commits them together; the label of what became of each."""
-        result = await self.transactions.attempt((Run(self.part, self.part.tail, records),), behind=Behind())
-        if not isinstance(result, Done):
+        result = await self.transactions.attempt(
+            (PartitionRecords(self.part, self.part.tail, records),), behind=BatchOrder()
+        )
+        if not isinstance(result, Committed):
             raise AssertionError(f"not committed: {result}")  # noqa: TRY004 - a failed test
         self.part.tail = records[-1].offset + 1
         return [outcome.label for outcome in result.outcomes]

@@ -16,7 +16,7 @@ MAX_PARKED = 6
 
 
 @dataclass(frozen=True)
-class Letter:
+class ModelRecord:
     """A record with what the model needs to know of it."""
 
     record: RawRecord
@@ -46,7 +46,7 @@ class ModelBatch:
     essays: int = 0
     class_id: str | None = None
     registered: bool = False
-    parked: dict[tuple[str, str], Letter] = field(default_factory=dict)
+    parked: dict[tuple[str, str], ModelRecord] = field(default_factory=dict)
     slots: dict[str, str | None] = field(default_factory=dict)  # by upload; no text where a failure holds it
     excess: dict[str, str] = field(default_factory=dict)  # upload by text
     failures: set[str] = field(default_factory=set)
@@ -81,7 +81,7 @@ class ModelBatch:
         waits = self.class_id is not None and self.texts and not self.confirmed
         return "content_complete" if waits else "completed"
 
-    def content(self, letter: Letter) -> str:
+    def content(self, letter: ModelRecord) -> str:
         held = self.texts.get(letter.text)
         if held is not None:
             return "already_assigned" if held == letter.upload else "already_assigned_by_other_upload"
@@ -99,7 +99,7 @@ class ModelBatch:
         self._tell_the_end()
         return label
 
-    def failure(self, letter: Letter) -> str:
+    def failure(self, letter: ModelRecord) -> str:
         if letter.upload in self.failures:
             return "already_failed"
         self.failures.add(letter.upload)
@@ -109,7 +109,7 @@ class ModelBatch:
         self._tell_the_end()
         return "slot_failed"
 
-    def associations(self, letter: Letter) -> str:
+    def associations(self, letter: ModelRecord) -> str:
         if self.class_id is None:
             return "guest_batch"
         if letter.class_id != self.class_id:
@@ -151,7 +151,7 @@ class Model:
             if batch.may_be_purged and batch_id not in busy:
                 batch.purged = True
 
-    def handle(self, letter: Letter) -> str:
+    def handle(self, letter: ModelRecord) -> str:
         """What becomes of it: the label of its outcome, `dead_letter` for whatever is refused."""
         if letter.kind == "poison":
             return self._bury(letter, "not_json")
@@ -162,7 +162,7 @@ class Model:
             return self._register(batch, letter)
         return self._admit(batch, letter) if batch.registered else self._park(batch, letter)
 
-    def _register(self, batch: ModelBatch, letter: Letter) -> str:
+    def _register(self, batch: ModelBatch, letter: ModelRecord) -> str:
         if batch.registered:
             if (batch.essays, batch.class_id) == (letter.essays, letter.class_id):
                 return "already_registered"
@@ -174,7 +174,7 @@ class Model:
             self._admit(batch, early)
         return "registered"
 
-    def _park(self, batch: ModelBatch, letter: Letter) -> str:
+    def _park(self, batch: ModelBatch, letter: ModelRecord) -> str:
         if (before := batch.parked.get(letter.identity)) is not None:
             return "already_parked" if before.text == letter.text else self._bury(letter, "upload_already_provisioned")
         if len(batch.parked) >= MAX_PARKED:
@@ -182,8 +182,8 @@ class Model:
         batch.parked[letter.identity] = letter
         return "parked"
 
-    def _admit(self, batch: ModelBatch, letter: Letter) -> str:
-        admissions: dict[str, Callable[[Letter], str]] = {
+    def _admit(self, batch: ModelBatch, letter: ModelRecord) -> str:
+        admissions: dict[str, Callable[[ModelRecord], str]] = {
             "content": batch.content,
             "failure": batch.failure,
             "associations": batch.associations,
@@ -192,7 +192,7 @@ class Model:
         refused = {"upload_already_provisioned", "guest_batch", "class_mismatch", "unknown_essay"}
         return self._bury(letter, fate) if fate in refused else fate
 
-    def _bury(self, letter: Letter, reason: str) -> str:
+    def _bury(self, letter: ModelRecord, reason: str) -> str:
         if letter.source not in self.buried and letter.kind != "poison":
             self.batches[letter.batch_id].letters_waiting += 1
         self.buried.setdefault(letter.source, reason)

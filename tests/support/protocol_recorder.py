@@ -14,7 +14,7 @@ _PROTOCOL_3 = 196608
 
 
 @dataclass
-class Wire:
+class ProtocolRecorder:
     """`url` leads through the door. A round trip is what PostgreSQL answers with ReadyForQuery: a Sync or a Query."""
 
     url: str = ""
@@ -30,9 +30,9 @@ class Wire:
 
 
 @contextlib.asynccontextmanager
-async def counting(url: str) -> AsyncIterator[Wire]:
+async def counting(url: str) -> AsyncIterator[ProtocolRecorder]:
     """In front of the server at `url`, for connections without TLS."""
-    wire = Wire()
+    wire = ProtocolRecorder()
     to = make_url(url)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -14,7 +14,7 @@ BIG = ("batch_essay_trackers", "essay_states", "event_outbox", "slot_assignments
 
 
 @dataclass
-class Work:
+class PlanWork:
     """`rows` that scans of tables gave or threw away, and that joins and filters above them threw away."""
 
     rows: int = 0
@@ -35,13 +35,13 @@ class Work:
                 self.scanned.add(node["Relation Name"])
 
 
-async def work_of(engine: AsyncEngine, run: Callable[[AsyncConnection], Awaitable[object]]) -> Work:
+async def work_of(engine: AsyncEngine, run: Callable[[AsyncConnection], Awaitable[object]]) -> PlanWork:
     """Of all that `run` executes; nothing that it writes stays."""
     async with engine.connect() as conn:
         async with _overheard(engine) as said:
             await run(conn)
         await conn.rollback()
-        work = Work()
+        work = PlanWork()
         for statement, parameters in said:
             explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"
             plan = (await conn.exec_driver_sql(explain, parameters)).scalar_one()

@@ -15,11 +15,11 @@ from typing import Any
 from uuid import UUID
 
 from els_stream.demo.expectations import Traffic
-from els_stream.demo.random_source import Dice
+from els_stream.demo.random_source import RandomSource
 from els_stream.events import decoder, outbound_facade, topics
 from els_stream.events.dead_letter_reasons import DeadLetterReason as R
 from els_stream.events.fields import ERROR_DETAIL
-from els_stream.events.outbound_facade import FailedSlot, Occasion, OutboundEvent
+from els_stream.events.outbound_facade import EventContext, FailedSlot, OutboundEvent
 from els_stream.events.records import RawRecord
 from els_stream.events.violation import ContractViolation
 
@@ -165,15 +165,15 @@ class Reference:
             failed_at=START,
         )
 
-    def _occasion(self, batch_id: str, correlation_id: UUID) -> Occasion:
+    def _occasion(self, batch_id: str, correlation_id: UUID) -> EventContext:
         now = START + timedelta(milliseconds=next(self._ticks))
-        return Occasion(batch_id=batch_id, correlation_id=correlation_id, now=now)
+        return EventContext(batch_id=batch_id, correlation_id=correlation_id, now=now)
 
     def _bury(self, record: RawRecord, reason: R) -> None:
         self.told.append(outbound_facade.dead_letter(record, reason, "refused"))
 
 
-def arrivals(traffic: Traffic, chance: Dice) -> Iterator[RawRecord]:
+def arrivals(traffic: Traffic, chance: RandomSource) -> Iterator[RawRecord]:
     """One way in which the traffic may be read: each partition in its order, the partitions in none."""
     partitions: defaultdict[tuple[str, int], list[RawRecord]] = defaultdict(list)
     for message in traffic.messages:
@@ -188,7 +188,7 @@ def arrivals(traffic: Traffic, chance: Dice) -> Iterator[RawRecord]:
         queues = [queue for queue in queues if queue]
 
 
-def outputs(traffic: Traffic, chance: Dice) -> list[RawRecord]:
+def outputs(traffic: Traffic, chance: RandomSource) -> list[RawRecord]:
     """What the output topics may hold in the end, some of it twice."""
     reference = Reference()
     for record in arrivals(traffic, chance):

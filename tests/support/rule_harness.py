@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from els_stream.domain.allocation import Inventory
-from els_stream.domain.associations import Standing, standing
+from els_stream.domain.allocation import Allocation
+from els_stream.domain.associations import CurrentAssociation, standing
 from els_stream.domain.batch import Batch, ContentWasExcess, Fact, Payload, Slot, SlotWasAssigned
 from tests.support import factories as make
 
 
 @dataclass
-class Cabinet:
+class RuleHarness:
     """Slots by essay id as (upload, text); whatever is not written into it is forgotten at the end of `handle`."""
 
     batch: Batch
     slots: dict[str, tuple[str, str | None]] = field(default_factory=dict)
     excess: dict[str, str] = field(default_factory=dict)
     failed_uploads: set[str] = field(default_factory=set)
-    students: dict[str, Standing] = field(default_factory=dict)
+    students: dict[str, CurrentAssociation] = field(default_factory=dict)
     told: list[tuple[str, ...]] = field(default_factory=list)
 
     def handle(self, payloads: Sequence[Payload]) -> list[str]:
@@ -30,17 +30,17 @@ class Cabinet:
             self._write(inventory)
         return [outcome.label for outcome in outcomes]
 
-    def _facts(self) -> Inventory:
-        inventory = Inventory(self.batch, make.NOON, failed_uploads=set(self.failed_uploads))
+    def _facts(self) -> Allocation:
+        inventory = Allocation(self.batch, make.NOON, failed_uploads=set(self.failed_uploads))
         for essay_id, (upload, text) in self.slots.items():
             inventory.holds(Slot(upload, text, essay_id))
         for text, upload in self.excess.items():
             inventory.was_excess(text, upload)
         every = make.essay_ids(self.batch.expected)
-        inventory.students = {essay_id: self.students.get(essay_id, Standing()) for essay_id in every}
+        inventory.students = {essay_id: self.students.get(essay_id, CurrentAssociation()) for essay_id in every}
         return inventory
 
-    def _write(self, inventory: Inventory) -> None:
+    def _write(self, inventory: Allocation) -> None:
         free = [essay_id for essay_id in make.essay_ids(self.batch.expected) if essay_id not in self.slots]
         for slot, essay_id in zip(inventory.claims, free, strict=False):
             slot.essay_id = essay_id

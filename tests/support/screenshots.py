@@ -21,15 +21,15 @@ from els_stream.embedded.servers import EmbeddedServers, down, up
 from els_stream.events.topics import BATCH_REGISTERED, CONTENT_PROVISIONED, VALIDATION_FAILED
 from els_stream.kafka.topics import ensure_topics
 from tests.support import chromium, factories
-from tests.support.browser_page import Watched
+from tests.support.browser_page import BrowserPage
 from tests.support.paths import reachable_folder
 from tests.support.waiting import until
 from tests.support.worker_process import Worker, running_worker
 
 DOCS: Final = CHECKOUT / "docs"
 HEIGHTS: Final = {1280: 1040, 390: 844}
-Look: TypeAlias = tuple[int, Literal["light", "dark"]]
-EVERY: Final[tuple[Look, ...]] = ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark"))
+Screenshot: TypeAlias = tuple[int, Literal["light", "dark"]]
+EVERY: Final[tuple[Screenshot, ...]] = ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark"))
 STORY: Final = "9c-hamlet-or-not"
 SIZES: Final = {
     "7a-svenska-noveller": (30, 21),
@@ -45,11 +45,11 @@ ARRIVALS_PER_SECOND: Final = 12
 
 
 async def photograph(
-    browser: Browser, url: str, name: str, looks: Sequence[Look], route: str = "#/", *, mood: str = "fine"
+    browser: Browser, url: str, name: str, looks: Sequence[Screenshot], route: str = "#/", *, mood: str = "fine"
 ) -> None:
     for width, scheme in looks:
         page = await browser.new_page(viewport={"width": width, "height": HEIGHTS[width]}, color_scheme=scheme)
-        await Watched(page, url).open(route)
+        await BrowserPage(page, url).open(route)
         await page.locator(f"body[data-mood={mood}]").wait_for(timeout=20_000)
         await page.wait_for_timeout(1500)
         await page.screenshot(path=DOCS / f"page-{name}-{width}-{scheme}.png")

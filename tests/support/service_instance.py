@@ -20,7 +20,7 @@ from els_stream.domain.claim_strategy import Strategy
 from els_stream.domain.outcomes import HoldsSlot
 from els_stream.events import topics
 from els_stream.events.records import RawRecord
-from els_stream.handlers.event_handler import Handler
+from els_stream.handlers.event_handler import DomainHandler
 from tests.support import factories as make
 from tests.support.batch_harness import handlers_by_topic
 
@@ -48,7 +48,7 @@ class Seen:
     created: bool | None = None
 
 
-async def provision(engine: AsyncEngine, handler: Handler, record: RawRecord) -> Seen:
+async def provision(engine: AsyncEngine, handler: DomainHandler, record: RawRecord) -> Seen:
     try:
         async with engine.begin() as conn:
             (outcome,) = await handler.apply(conn, handler.prepare([record]))

@@ -18,7 +18,7 @@ Headers = tuple[tuple[str, bytes], ...]
 
 
 @dataclass
-class Kept:
+class RecordedSpans:
     """Stands where the exporter of a worker stands."""
 
     provider: TracerProvider = field(default_factory=lambda: TracerProvider(shutdown_on_exit=False))

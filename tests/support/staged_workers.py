@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from els_stream.events.records import RawRecord
-from tests.support.batch_harness import School
+from tests.support.batch_harness import BatchHarness
 from tests.support.waiting import until
 
 PATIENCE = 10
@@ -25,7 +25,7 @@ _PID = text("SELECT pg_backend_pid()")
 class Worker:
     """One connection in one transaction, which ends when the test says so."""
 
-    school: School
+    school: BatchHarness
     conn: AsyncConnection
     pid: int
 
@@ -60,7 +60,7 @@ class Worker:
 
 
 @asynccontextmanager
-async def worker(school: School) -> AsyncIterator[Worker]:
+async def worker(school: BatchHarness) -> AsyncIterator[Worker]:
     """What it did not commit is rolled back at the end."""
     async with school.engine.connect() as conn:
         pid = await conn.scalar(_PID)
@@ -76,7 +76,7 @@ _HOLD_BATCH = text("SELECT 1 FROM batch_essay_trackers WHERE batch_id = :batch_i
 
 
 @asynccontextmanager
-async def essays_held(school: School, batch_id: str) -> AsyncIterator[None]:
+async def essays_held(school: BatchHarness, batch_id: str) -> AsyncIterator[None]:
     """Somebody holds the essays of a batch, for as long as the block lasts."""
     async with school.engine.connect() as other:
         await other.execute(_UNHURRIED)
@@ -85,7 +85,7 @@ async def essays_held(school: School, batch_id: str) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def batch_held(school: School, batch_id: str) -> AsyncIterator[None]:
+async def batch_held(school: BatchHarness, batch_id: str) -> AsyncIterator[None]:
     """The same with its tracker row."""
     async with school.engine.connect() as other:
         await other.execute(_UNHURRIED)

@@ -19,7 +19,7 @@ TAIL = 4000
 Worker = subprocess.Popen[bytes]
 
 
-class Crew:
+class WorkerPool:
     """All write to one log. One that ends without being told to is an error, told at the next `check`."""
 
     def __init__(self, settings: Settings, log: Path) -> None:

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 
 import pytest
 
-from els_stream.failpoints import CONFIRMATION, CONFIRMED, EXIT_CODE, PLACE, CrashPoint, armed, pass_by, reach
+from els_stream.failpoints import CONFIRMATION, CONFIRMED, EXIT_CODE, PLACE, Failpoint, armed, pass_by, reach
 
 TEST = {CONFIRMATION: CONFIRMED}
 REACH_TWICE = """
-from els_stream.failpoints import CrashPoint, reach
+from els_stream.failpoints import Failpoint, reach
 for number in (1, 2):
-    reach(CrashPoint.BEFORE_COMMIT)
-    reach(CrashPoint.AFTER_COMMIT)
+    reach(Failpoint.BEFORE_COMMIT)
+    reach(Failpoint.AFTER_COMMIT)
     print(number, flush=True)
 """
 
@@ -32,7 +32,7 @@ def test_no_point_is_armed_here_or_in_production() -> None:
 
 @pytest.mark.parametrize("confirmation", [{}, {CONFIRMATION: ""}, {CONFIRMATION: "yes"}])
 def test_a_point_alone_is_not_enough(confirmation: Mapping[str, str]) -> None:
-    assert armed({PLACE: CrashPoint.AFTER_CLAIM, **confirmation}) is pass_by
+    assert armed({PLACE: Failpoint.AFTER_CLAIM, **confirmation}) is pass_by
 
 
 def test_a_confirmation_alone_is_not_enough() -> None:
@@ -46,6 +46,6 @@ def test_a_point_that_does_not_exist_is_refused() -> None:
 
 def test_the_process_ends_where_the_environment_says() -> None:
     assert reached({}) == (0, "1\n2\n")
-    assert reached({PLACE: CrashPoint.AFTER_COMMIT, **TEST}) == (EXIT_CODE, "")
-    assert reached({PLACE: f"{CrashPoint.AFTER_COMMIT}:1", **TEST}) == (EXIT_CODE, "1\n")
-    assert reached({PLACE: f"{CrashPoint.AFTER_COMMIT}:2", **TEST}) == (0, "1\n2\n")
+    assert reached({PLACE: Failpoint.AFTER_COMMIT, **TEST}) == (EXIT_CODE, "")
+    assert reached({PLACE: f"{Failpoint.AFTER_COMMIT}:1", **TEST}) == (EXIT_CODE, "1\n")
+    assert reached({PLACE: f"{Failpoint.AFTER_COMMIT}:2", **TEST}) == (0, "1\n2\n")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from els_stream.domain.claim_strategy import Inventory, Strategy
+from els_stream.domain.claim_strategy import SlotTable, Strategy
 from els_stream.errors import InventoryMismatch
 from els_stream.queries.claims import option_a, option_b, two_step
-from els_stream.queries.claims.slot_claim import Wanted
+from els_stream.queries.claims.slot_claim import SlotClaim
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-__all__ = ["Wanted", "claim", "lock_contents"]
+__all__ = ["SlotClaim", "claim", "lock_contents"]
 
 _BY_STRATEGY = {
     Strategy.OPTION_A: option_a.claim,
@@ -38,27 +38,27 @@ _LOCK_CONTENTS = text("""
 """)
 
 
-async def claim(conn: AsyncConnection, wanted: Sequence[Wanted], now: datetime, strategy: Strategy) -> None:
+async def claim(conn: AsyncConnection, wanted: Sequence[SlotClaim], now: datetime, strategy: Strategy) -> None:
     """Give each slot the essay id of a free row, and write its holder there.
 
     `strategy` is for batches whose slots are in its inventory; each batch keeps the one it was registered with. Rows
     that other code holds are waited for (a lock timeout is an error of the database, to be tried again). Raises
     InventoryMismatch where a row is then still missing: someone else took it.
     """
-    for inventory in Inventory:
+    for inventory in SlotTable:
         here = [one for one in wanted if one.batch.inventory is inventory]
         if here:
             await _claim(conn, here, now, strategy_for(inventory, strategy))
 
 
-def strategy_for(inventory: Inventory, configured: Strategy) -> Strategy:
+def strategy_for(inventory: SlotTable, configured: Strategy) -> Strategy:
     """The configured strategy where it works on this inventory, else the one that does in a single statement."""
-    if inventory is Inventory.ESSAY_STATES:
+    if inventory is SlotTable.ESSAY_STATES:
         return Strategy.OPTION_B
     return Strategy.OPTION_A if configured is Strategy.OPTION_B else configured
 
 
-async def _claim(conn: AsyncConnection, wanted: Sequence[Wanted], now: datetime, strategy: Strategy) -> None:
+async def _claim(conn: AsyncConnection, wanted: Sequence[SlotClaim], now: datetime, strategy: Strategy) -> None:
     run = _BY_STRATEGY[strategy]
     missing = await run(conn, wanted, now, waiting=False)
     if missing:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from els_stream.queries.claims.slot_claim import Wanted
+    from els_stream.queries.claims.slot_claim import SlotClaim
 
 # `reused` is part of the strategy: a caller that had read no facts would still take no second slot.
 _CLAIM: Final = """
@@ -79,7 +79,7 @@ _SKIPPING: Final = text(_CLAIM.format(wanted=WANTED, taken=TAKEN, skip_locked="S
 _WAITING: Final = text(_CLAIM.format(wanted=WANTED, taken=TAKEN, skip_locked=""))
 
 
-async def claim(conn: AsyncConnection, wanted: Sequence[Wanted], now: datetime, *, waiting: bool) -> list[Wanted]:
+async def claim(conn: AsyncConnection, wanted: Sequence[SlotClaim], now: datetime, *, waiting: bool) -> list[SlotClaim]:
     """Claims what it can and returns the rest; `waiting` for rows that other code holds, up to lock_timeout."""
     rows = await conn.execute(_WAITING if waiting else _SKIPPING, {"now": now, **columns(wanted)})
     return name_essays(wanted, rows)

@@ -40,14 +40,14 @@ TAKEN: Final = """
 
 
 @value
-class Wanted:
+class SlotClaim:
     """A slot that a content or a failure is to hold, in a batch that has a free one by its counters."""
 
     batch: Batch
     slot: Slot
 
 
-def columns(wanted: Sequence[Wanted]) -> Mapping[str, Sequence[object]]:
+def columns(wanted: Sequence[SlotClaim]) -> Mapping[str, Sequence[object]]:
     holders = [w.slot.written for w in wanted]
     return {
         "batch_ids": [w.batch.batch_id for w in wanted],
@@ -61,7 +61,7 @@ def columns(wanted: Sequence[Wanted]) -> Mapping[str, Sequence[object]]:
     }
 
 
-def name_essays(wanted: Sequence[Wanted], rows: Iterable[Sequence[Any]]) -> list[Wanted]:
+def name_essays(wanted: Sequence[SlotClaim], rows: Iterable[Sequence[Any]]) -> list[SlotClaim]:
     """Give the slots the essay ids that a claim answered, by batch and upload; those it did not answer are returned.
 
     Raises InventoryMismatch where the database had the content in a slot that the facts before did not show.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from els_stream.queries.claims.slot_claim import Wanted
+    from els_stream.queries.claims.slot_claim import SlotClaim
 
 _TAKE: Final = """
     WITH {wanted},
@@ -61,7 +61,7 @@ _WRITE: Final = text("""
 """)
 
 
-async def claim(conn: AsyncConnection, wanted: Sequence[Wanted], now: datetime, *, waiting: bool) -> list[Wanted]:
+async def claim(conn: AsyncConnection, wanted: Sequence[SlotClaim], now: datetime, *, waiting: bool) -> list[SlotClaim]:
     """Claims what it can and returns the rest; `waiting` for rows that other code holds, up to lock_timeout."""
     rows = await conn.execute(_WAITING if waiting else _SKIPPING, {"now": now, **columns(wanted)})
     missing = name_essays(wanted, rows)

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.embedded.servers import Addresses
 from els_stream.events import topics
-from tests.support.batch_harness import School
+from tests.support.batch_harness import BatchHarness
 from tests.support.cli import els
 
 AT = topics.CONTENT_PROVISIONED
@@ -29,7 +29,7 @@ async def environment(
     tmp_path: Path,
 ) -> Mapping[str, str]:
     """A school in which something of everything happened; of ten contents the ledger has handled seven."""
-    school = School(engine=engine)
+    school = BatchHarness(engine=engine)
     await school.together(school.registration("open", essays=3, class_id="class-9b"))
     await school.together(school.registration("guests", essays=1))
     await school.together(*(school.content(n, "open") for n in range(2)), school.content(0, "guests"))

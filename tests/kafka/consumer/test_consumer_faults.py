@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from els_stream.embedded.servers import EmbeddedServers
-from tests.support.consumer_testbed import PARTITIONS, Bed
+from tests.support.consumer_testbed import PARTITIONS, ConsumerTestbed
 
 # So that there is a middle to be disturbed in, however fast the machine.
 SLOWLY: dict[str, object] = {"pause": 0.02}
@@ -15,7 +15,7 @@ MANY = [f"record {number}" for number in range(10_000)]
 SOME = MANY[:3_000]
 
 
-async def test_a_worker_that_slept_beyond_its_session_doubles_nothing(bed: Bed, in_flight: int) -> None:
+async def test_a_worker_that_slept_beyond_its_session_doubles_nothing(bed: ConsumerTestbed, in_flight: int) -> None:
     async with bed.streaming():
         sleeper = bed.start(transactions_in_flight=in_flight, micro_batch_records=20)
         await bed.more(500)
@@ -28,20 +28,20 @@ async def test_a_worker_that_slept_beyond_its_session_doubles_nothing(bed: Bed, 
     await bed.all_done_once()
 
 
-async def test_errors_around_commit_lose_and_double_nothing(bed: Bed, in_flight: int) -> None:
+async def test_errors_around_commit_lose_and_double_nothing(bed: ConsumerTestbed, in_flight: int) -> None:
     bed.start(transactions_in_flight=in_flight, micro_batch_records=50, faults={"before": 0.2, "after": 0.2})
     await bed.produce(SOME[:1_500])
     await bed.all_done_once(within=60)
 
 
-async def test_a_slow_handler_is_not_thrown_out_of_the_group(bed: Bed) -> None:
+async def test_a_slow_handler_is_not_thrown_out_of_the_group(bed: ConsumerTestbed) -> None:
     await bed.produce(SOME)
     worker = bed.start(micro_batch_records=200, lane_records=200, faults={"pause": 0.4})
     await bed.all_done_once()
     assert worker.running
 
 
-async def test_group_offsets_moved_ahead_or_back_change_nothing(bed: Bed) -> None:
+async def test_group_offsets_moved_ahead_or_back_change_nothing(bed: ConsumerTestbed) -> None:
     await bed.produce(SOME)
     worker = bed.start()
     await bed.all_done_once()
@@ -59,7 +59,7 @@ async def test_group_offsets_moved_ahead_or_back_change_nothing(bed: Bed) -> Non
 
 
 @pytest.mark.parametrize("count", [300, 3_000, 6_000], ids=["shorter", "as long", "longer"])
-async def test_a_topic_made_anew_is_read_from_its_beginning(bed: Bed, count: int) -> None:
+async def test_a_topic_made_anew_is_read_from_its_beginning(bed: ConsumerTestbed, count: int) -> None:
     await bed.produce(SOME)
     worker = bed.start()
     await bed.all_done_once()
@@ -72,7 +72,7 @@ async def test_a_topic_made_anew_is_read_from_its_beginning(bed: Bed, count: int
     await bed.all_done_once()
 
 
-async def test_a_topic_made_anew_under_a_running_worker_is_noticed(bed: Bed) -> None:
+async def test_a_topic_made_anew_under_a_running_worker_is_noticed(bed: ConsumerTestbed) -> None:
     worker = bed.start()
     await bed.produce(SOME)
     await bed.all_done_once()
@@ -85,7 +85,7 @@ async def test_a_topic_made_anew_under_a_running_worker_is_noticed(bed: Bed) -> 
     await bed.ready(worker)
 
 
-async def test_offsets_that_kafka_no_longer_has_are_passed_over(bed: Bed) -> None:
+async def test_offsets_that_kafka_no_longer_has_are_passed_over(bed: ConsumerTestbed) -> None:
     await bed.produce(MANY[:300])
     await bed.cut(dict.fromkeys(range(PARTITIONS), 60))
     bed.start()
@@ -93,7 +93,7 @@ async def test_offsets_that_kafka_no_longer_has_are_passed_over(bed: Bed) -> Non
 
 
 async def test_a_database_that_dies_and_comes_back_is_waited_for(
-    bed: Bed, servers: EmbeddedServers, in_flight: int
+    bed: ConsumerTestbed, servers: EmbeddedServers, in_flight: int
 ) -> None:
     worker = bed.start(transactions_in_flight=in_flight, micro_batch_records=50, faults=SLOWLY)
     await bed.produce(MANY)
@@ -107,7 +107,7 @@ async def test_a_database_that_dies_and_comes_back_is_waited_for(
 
 
 async def test_a_broker_that_dies_and_comes_back_is_waited_for(
-    bed: Bed, servers: EmbeddedServers, in_flight: int
+    bed: ConsumerTestbed, servers: EmbeddedServers, in_flight: int
 ) -> None:
     worker = bed.start(transactions_in_flight=in_flight, micro_batch_records=50, lane_records=500, faults=SLOWLY)
     await bed.produce(MANY)
@@ -120,7 +120,9 @@ async def test_a_broker_that_dies_and_comes_back_is_waited_for(
 
 
 @pytest.mark.parametrize("away", ["postgres", "kafka"])
-async def test_a_worker_stops_in_time_while_a_server_is_away(bed: Bed, servers: EmbeddedServers, away: str) -> None:
+async def test_a_worker_stops_in_time_while_a_server_is_away(
+    bed: ConsumerTestbed, servers: EmbeddedServers, away: str
+) -> None:
     await bed.produce(MANY)
     worker = bed.start(micro_batch_records=50, faults=SLOWLY)
     await bed.more(1_000)

@@ -8,13 +8,13 @@ import signal
 import pytest
 
 from els_stream.embedded.servers import EmbeddedServers
-from tests.support.consumer_testbed import Bed
+from tests.support.consumer_testbed import ConsumerTestbed
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 OUTAGE_SECONDS = 10
 
 
-async def test_twenty_kills_lose_and_double_nothing(bed: Bed, in_flight: int) -> None:
+async def test_twenty_kills_lose_and_double_nothing(bed: ConsumerTestbed, in_flight: int) -> None:
     await bed.make_topics("beta", "gamma")
     async with bed.streaming():
         for _ in range(20):
@@ -25,7 +25,7 @@ async def test_twenty_kills_lose_and_double_nothing(bed: Bed, in_flight: int) ->
     await bed.all_done_once(within=120)
 
 
-async def test_a_storm_of_workers_loses_and_doubles_nothing(bed: Bed, in_flight: int) -> None:
+async def test_a_storm_of_workers_loses_and_doubles_nothing(bed: ConsumerTestbed, in_flight: int) -> None:
     await bed.make_topics("beta")
     async with bed.streaming():
         workers = [bed.start(transactions_in_flight=in_flight, micro_batch_records=20)]
@@ -40,7 +40,7 @@ async def test_a_storm_of_workers_loses_and_doubles_nothing(bed: Bed, in_flight:
     await bed.all_done_once(within=120)
 
 
-async def test_a_worker_that_sleeps_again_and_again_doubles_nothing(bed: Bed, in_flight: int) -> None:
+async def test_a_worker_that_sleeps_again_and_again_doubles_nothing(bed: ConsumerTestbed, in_flight: int) -> None:
     async with bed.streaming():
         workers = [bed.start(transactions_in_flight=in_flight, micro_batch_records=20) for _ in range(2)]
         await bed.ready(workers[1])
@@ -54,7 +54,9 @@ async def test_a_worker_that_sleeps_again_and_again_doubles_nothing(bed: Bed, in
 
 
 @pytest.mark.parametrize("away", ["postgres", "kafka"])
-async def test_a_long_outage_is_waited_for(bed: Bed, servers: EmbeddedServers, away: str, in_flight: int) -> None:
+async def test_a_long_outage_is_waited_for(
+    bed: ConsumerTestbed, servers: EmbeddedServers, away: str, in_flight: int
+) -> None:
     await bed.produce([f"record {number}" for number in range(20_000)])
     worker = bed.start(transactions_in_flight=in_flight, micro_batch_records=20, lane_records=500)
     await bed.more(500)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from tests.support.consumer_testbed import Bed
+from tests.support.consumer_testbed import ConsumerTestbed
 
 GOOD = [f"record {number}" for number in range(300)]
 
 
-async def test_poison_between_good_records_is_buried_and_the_rest_done(bed: Bed, in_flight: int) -> None:
+async def test_poison_between_good_records_is_buried_and_the_rest_done(bed: ConsumerTestbed, in_flight: int) -> None:
     await bed.produce([*GOOD, "bug 1", "bug 2", *GOOD, "refuse", *GOOD])
     worker = bed.start(transactions_in_flight=in_flight, micro_batch_records=100)
     await bed.all_done_once(but=3)
@@ -17,7 +17,7 @@ async def test_poison_between_good_records_is_buried_and_the_rest_done(bed: Bed,
     await bed.ready(worker)
 
 
-async def test_a_bad_release_buries_nothing_however_often_it_restarts(bed: Bed) -> None:
+async def test_a_bad_release_buries_nothing_however_often_it_restarts(bed: ConsumerTestbed) -> None:
     await bed.produce(GOOD)
     for _ in range(2):
         worker = bed.start(faults={"bad": True})
@@ -29,7 +29,7 @@ async def test_a_bad_release_buries_nothing_however_often_it_restarts(bed: Bed) 
     await bed.all_done_once()
 
 
-async def test_a_suspect_at_the_end_is_held_until_another_record_passes(bed: Bed) -> None:
+async def test_a_suspect_at_the_end_is_held_until_another_record_passes(bed: ConsumerTestbed) -> None:
     worker = bed.start()
     await bed.produce(["fine", "bug"], partition=0)
     await bed.until(lambda: bed.says(worker, "partition_held"), 20)
@@ -41,7 +41,7 @@ async def test_a_suspect_at_the_end_is_held_until_another_record_passes(bed: Bed
     await bed.ready(worker)
 
 
-async def test_a_record_whose_statement_always_takes_too_long_is_held_alone(bed: Bed) -> None:
+async def test_a_record_whose_statement_always_takes_too_long_is_held_alone(bed: ConsumerTestbed) -> None:
     worker = bed.start(statement_timeout_seconds=0.3)
     await bed.produce(["slow"], partition=0)
     await bed.produce(GOOD[:20], partition=1)

@@ -21,7 +21,7 @@ from els_stream.embedded.ports import new_ports
 from els_stream.embedded.servers import Addresses
 from els_stream.events import topics
 from tests.support import factories as make
-from tests.support.batch_harness import School
+from tests.support.batch_harness import BatchHarness
 from tests.support.finished_batches import old_batches
 from tests.support.staged_workers import essays_held
 from tests.support.waiting import until
@@ -83,7 +83,7 @@ async def test_two_workers_time_a_batch_out_once_and_only_after_its_content_that
     tmp_path: Path,
 ) -> None:
     """All of it came before a weekend: the deadline is long past when the first worker starts."""
-    school = School(engine=engine)
+    school = BatchHarness(engine=engine)
     await school.together(school.registration(essays=2))
     await school.execute(
         """
@@ -128,7 +128,7 @@ async def test_sigterm_ends_a_worker_whose_purge_waits_for_a_lock_and_the_batch_
     engine: AsyncEngine, environment: Mapping[str, str], kafka_topics: dict[str, str], tmp_path: Path
 ) -> None:
     assert kafka_topics
-    school = School(engine=engine)
+    school = BatchHarness(engine=engine)
     (batch_id,) = await old_batches(school, 1)
     (port,) = new_ports(1)
     patient = {"ELS_LOCK_TIMEOUT_SECONDS": "25", "ELS_STATEMENT_TIMEOUT_SECONDS": "28"}

@@ -10,19 +10,19 @@ from els_stream.embedded.servers import Addresses
 from els_stream.events.topics import CONTENT_PROVISIONED, SLOT_ASSIGNED
 from els_stream.events.trace_context import traceparent_of
 from els_stream.relay import Relay
-from tests.support.batch_harness import School, handlers_by_topic
+from tests.support.batch_harness import BatchHarness, handlers_by_topic
 from tests.support.relays import QUICK
-from tests.support.span_exporter import Kept, parent, place
+from tests.support.span_exporter import RecordedSpans, parent, place
 from tests.support.worker_process import until
 
 
 async def test_producer_handler_relay_and_the_event_that_goes_out_are_one_trace(
     engine: AsyncEngine, addresses: Addresses, topic_prefix: str, kafka_topics: dict[str, str]
 ) -> None:
-    kept = Kept()
+    kept = RecordedSpans()
     tracing = kept.tracing
     handlers = {topic: tracing.of_handler(handler) for topic, handler in handlers_by_topic().items()}
-    school = School(engine=engine, handlers=handlers)
+    school = BatchHarness(engine=engine, handlers=handlers)
     await school.together(school.registration(essays=2))
     consumer = AIOKafkaConsumer(
         kafka_topics[SLOT_ASSIGNED], bootstrap_servers=addresses.broker, auto_offset_reset="earliest"

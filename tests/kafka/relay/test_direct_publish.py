@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from els_stream.embedded.servers import Addresses
 from els_stream.queries import outbox
-from els_stream.queries.outbox import HASHED, SHARES, HeldRow, OutboxRow, WaitingRow, put
+from els_stream.queries.outbox import HASHED, SHARES, FailedRow, OutboxRow, WaitingRow, put
 from els_stream.relay import Relay
 from tests.support.outbox_rows import commit, emptied, left, row, story
 from tests.support.relays import (
@@ -205,7 +205,7 @@ async def test_what_follows_a_held_row_waits_with_it_in_one_share(
     await commit(engine, [first])
     async with engine.begin() as conn:
         rows = await outbox.fetch(conn, range(SHARES), rows=10, size=2**20)
-        held = [HeldRow(one, "too large") for one in rows]
+        held = [FailedRow(one, "too large") for one in rows]
         await outbox.hold(conn, held, shortest=timedelta(hours=1), longest=timedelta(hours=1))
 
     async with relaying(engine, addresses.broker, topic_prefix, UNHURRIED) as relay:

@@ -15,7 +15,7 @@ from els_stream.events import topics
 from els_stream.events.outbound_facade import OutboundEvent
 from els_stream.kafka.topics import TOPICS, delete_topics, ensure_topics
 from els_stream.queries.outbox import SHARES, OutboxRow
-from els_stream.queries.outbox_backlog import Waiting, waiting
+from els_stream.queries.outbox_backlog import OutboxBacklog, waiting
 from els_stream.relay import Relay
 from tests.support import waiting as wait
 from tests.support.outbox_rows import commit, emptied, left, row, story
@@ -40,7 +40,7 @@ async def until_left(engine: AsyncEngine, rows: int, seconds: float = 20) -> Non
     await until(holds, seconds=seconds)
 
 
-async def counted(engine: AsyncEngine) -> Waiting:
+async def counted(engine: AsyncEngine) -> OutboxBacklog:
     async with engine.connect() as conn:
         return await waiting(conn)
 

@@ -22,7 +22,7 @@ from els_stream.queries import outbox
 from els_stream.queries.outbox import SHARES, WaitingRow
 from els_stream.verify import offset_progress
 from els_stream.verify.runner import verify
-from tests.support.batch_harness import School
+from tests.support.batch_harness import BatchHarness
 from tests.support.waiting import until
 
 CLASS = "class-9b"
@@ -40,7 +40,7 @@ def later_than(milliseconds: int) -> bool:
 
 @dataclass
 class Stage:
-    school: School
+    school: BatchHarness
     settings: Settings
     producer: AIOKafkaProducer
 
@@ -98,7 +98,7 @@ async def stage(
     """A REGULAR batch from its registration to its end, an excess content and a dead letter, all told."""
     assert kafka_topics
     monkeypatch.setattr(offset_progress, "PATIENCE_SECONDS", 0.3)
-    school = School(engine=engine)
+    school = BatchHarness(engine=engine)
     await school.together(school.registration(essays=2, class_id=CLASS))
     await school.together(school.content(0))
     await school.together(school.failure(1))

@@ -17,7 +17,7 @@ from els_stream.embedded.postgres import EmbeddedPostgres
 from els_stream.embedded.servers import Addresses, EmbeddedServers
 from els_stream.events.topics import CONTENT_PROVISIONED
 from tests.support import factories
-from tests.support.batch_harness import School
+from tests.support.batch_harness import BatchHarness
 from tests.support.staged_workers import batch_held
 from tests.support.worker_process import Worker, running_worker, send, until
 
@@ -62,7 +62,7 @@ async def test_a_worker_that_waits_for_nothing_it_declared_is_not_alive_until_it
         "ELS_STATEMENT_TIMEOUT_SECONDS": "28",
         "ELS_STALLED_AFTER_SECONDS": "1",
     }
-    school = School(engine=engine)
+    school = BatchHarness(engine=engine)
     await school.together(school.registration(essays=1))
 
     async with running_worker(addresses, database, topic_prefix, tmp_path / "worker.log", **patient) as waiting:

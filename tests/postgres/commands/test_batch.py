@@ -11,7 +11,7 @@ import pytest
 
 from els_stream.events import topics
 from tests.support import factories as make
-from tests.support.batch_harness import School
+from tests.support.batch_harness import BatchHarness
 from tests.support.cli import els
 
 CLASS = "class-9b"
@@ -42,7 +42,7 @@ async def test_a_database_that_is_away_is_not_a_batch_that_is_not_there(environm
 
 
 async def test_it_says_what_a_batch_waits_for_from_its_first_content_to_its_end(
-    environment: Mapping[str, str], school: School
+    environment: Mapping[str, str], school: BatchHarness
 ) -> None:
     waits = []
 
@@ -65,7 +65,7 @@ async def test_it_says_what_a_batch_waits_for_from_its_first_content_to_its_end(
 
 
 async def test_it_counts_slots_and_tells_events_in_order_with_their_state(
-    environment: Mapping[str, str], school: School
+    environment: Mapping[str, str], school: BatchHarness
 ) -> None:
     await school.together(school.registration(essays=2, class_id=CLASS))
     await school.together(school.content(0))
@@ -104,7 +104,7 @@ async def test_it_counts_slots_and_tells_events_in_order_with_their_state(
     assert "unknown_essay" in shown.stdout
 
 
-async def test_parked_events_are_told_by_kind(environment: Mapping[str, str], school: School) -> None:
+async def test_parked_events_are_told_by_kind(environment: Mapping[str, str], school: BatchHarness) -> None:
     await school.one_by_one(school.content(0), school.content(1), school.failure(2), school.associations(3))
 
     code, story = await told(environment)
@@ -127,7 +127,7 @@ async def test_parked_events_are_told_by_kind(environment: Mapping[str, str], sc
     ],
 )
 async def test_a_batch_that_someone_should_look_at_ends_with_4(
-    environment: Mapping[str, str], school: School, trouble: str
+    environment: Mapping[str, str], school: BatchHarness, trouble: str
 ) -> None:
     await school.together(school.registration(essays=2))
     await school.together(school.content(0))
@@ -143,7 +143,7 @@ async def test_a_batch_that_someone_should_look_at_ends_with_4(
 
 
 async def test_nothing_that_others_named_reaches_the_terminal_raw(
-    environment: Mapping[str, str], school: School
+    environment: Mapping[str, str], school: BatchHarness
 ) -> None:
     batch = "batch\x1b]0;owned\x07"
     await school.together(school.registration(batch, essays=["\x1b[2Jessay"]))

@@ -11,7 +11,7 @@ import pytest
 
 from els_stream.events import topics
 from tests.support import factories as make
-from tests.support.batch_harness import School
+from tests.support.batch_harness import BatchHarness
 from tests.support.cli import els
 
 HOSTILE = b'{"title": "\x1b[2J\x1b]0;owned\x07 \xe2\x80\xae\xff"}'
@@ -28,7 +28,7 @@ def environment(database: str, tmp_path: Path) -> Mapping[str, str]:
 
 
 @pytest.fixture
-async def letters(school: School) -> list[int]:
+async def letters(school: BatchHarness) -> list[int]:
     """Three unreadable ones and one whose batch is of another class."""
     await school.together(*(school.record(topics.CONTENT_PROVISIONED, b"Dear %d," % n) for n in range(3)))
     await school.together(school.registration(essays=1, class_id="class-8a"))
@@ -78,7 +78,7 @@ async def test_the_table_names_place_reason_and_batch(environment: Mapping[str, 
 
 
 async def test_show_prints_the_record_and_no_byte_of_it_reaches_the_terminal_raw(
-    environment: Mapping[str, str], school: School
+    environment: Mapping[str, str], school: BatchHarness
 ) -> None:
     record = make.record(topics.CONTENT_PROVISIONED, HOSTILE, key=b"\x1b[1m", headers=(("x\x1b", b"\x9b\n"),))
     await school.together(record)
@@ -100,7 +100,7 @@ async def test_a_letter_that_is_not_there_ends_with_3(environment: Mapping[str, 
 
 
 async def test_replay_of_many_says_what_became_of_each_and_meets_no_letter_twice(
-    environment: Mapping[str, str], school: School, letters: list[int]
+    environment: Mapping[str, str], school: BatchHarness, letters: list[int]
 ) -> None:
     await school.execute("UPDATE batch_essay_trackers SET class_id = 'class-9b'")
 
@@ -114,7 +114,7 @@ async def test_replay_of_many_says_what_became_of_each_and_meets_no_letter_twice
 
 
 async def test_replay_of_one_ends_with_0_and_tells_scripts_what_became_of_it(
-    environment: Mapping[str, str], school: School, letters: list[int]
+    environment: Mapping[str, str], school: BatchHarness, letters: list[int]
 ) -> None:
     await school.execute("UPDATE batch_essay_trackers SET class_id = 'class-9b'")
 
@@ -125,7 +125,7 @@ async def test_replay_of_one_ends_with_0_and_tells_scripts_what_became_of_it(
 
 
 async def test_a_replay_that_the_database_refuses_leaves_a_letter_that_says_so(
-    environment: Mapping[str, str], school: School, letters: list[int]
+    environment: Mapping[str, str], school: BatchHarness, letters: list[int]
 ) -> None:
     await school.execute("UPDATE batch_essay_trackers SET class_id = 'class-9b'")
     await school.execute("ALTER TABLE essay_states ADD CHECK (student_id <> 'student-pippi')")
@@ -147,7 +147,7 @@ async def test_nothing_is_replayed_or_dropped_that_was_not_chosen(
 
 
 async def test_drop_asks_for_yes_and_says_how_many(
-    environment: Mapping[str, str], school: School, letters: list[int]
+    environment: Mapping[str, str], school: BatchHarness, letters: list[int]
 ) -> None:
     asked = await els(environment, "dlq", "drop", "--reason", "not_json")
     assert (asked.exit_code, asked.stdout) == (1, "")

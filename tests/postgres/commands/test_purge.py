@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.maintenance import purge
-from tests.support.batch_harness import School
+from tests.support.batch_harness import BatchHarness
 from tests.support.cli import els, els_process
 from tests.support.finished_batches import age, complete, everything, found_wrong, old_batches
 from tests.support.staged_workers import essays_held
@@ -31,8 +31,8 @@ IS_THERE = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'els command
 
 
 @pytest.fixture
-async def school(engine: AsyncEngine) -> AsyncIterator[School]:
-    yield School(engine=engine)
+async def school(engine: AsyncEngine) -> AsyncIterator[BatchHarness]:
+    yield BatchHarness(engine=engine)
     assert await found_wrong(engine) == []
 
 
@@ -49,7 +49,7 @@ def environment(database: str, tmp_path: Path) -> Mapping[str, str]:
 
 
 async def test_a_dry_run_prints_the_table_of_the_run_and_changes_no_row_of_any_table(
-    school: School, environment: Mapping[str, str]
+    school: BatchHarness, environment: Mapping[str, str]
 ) -> None:
     for batch_id in ("first", "second"):
         await complete(school, batch_id)
@@ -72,7 +72,7 @@ async def test_a_dry_run_prints_the_table_of_the_run_and_changes_no_row_of_any_t
     assert said["rows"]["GUEST"]["essay_states"] == 4
 
 
-async def test_the_name_that_operators_know_is_installed(school: School, environment: Mapping[str, str]) -> None:
+async def test_the_name_that_operators_know_is_installed(school: BatchHarness, environment: Mapping[str, str]) -> None:
     await old_batches(school, 1)
     script = Path(sys.executable).with_name("db-purge-guest")
     process = await asyncio.create_subprocess_exec(
@@ -84,7 +84,7 @@ async def test_the_name_that_operators_know_is_installed(school: School, environ
     assert json.loads(said)["rows"]["GUEST"]["batches"] == 1
 
 
-async def test_the_second_of_two_says_so_and_ends_well(school: School, environment: Mapping[str, str]) -> None:
+async def test_the_second_of_two_says_so_and_ends_well(school: BatchHarness, environment: Mapping[str, str]) -> None:
     await old_batches(school, 1)
     async with purge._only_one(school.engine) as alone:
         assert alone
@@ -105,7 +105,7 @@ async def test_a_database_that_is_away_is_one_line_and_3(environment: Mapping[st
 
 
 async def test_a_kill_in_the_middle_of_a_chunk_leaves_each_batch_whole_or_gone(
-    school: School, environment: Mapping[str, str]
+    school: BatchHarness, environment: Mapping[str, str]
 ) -> None:
     batches = await old_batches(school, 6)
     async with in_the_middle(school, environment, batches[3]) as process:
@@ -124,7 +124,7 @@ async def test_a_kill_in_the_middle_of_a_chunk_leaves_each_batch_whole_or_gone(
 
 
 async def test_sigterm_ends_it_though_a_chunk_waits_for_a_lock_and_the_next_run_goes_on(
-    school: School, environment: Mapping[str, str]
+    school: BatchHarness, environment: Mapping[str, str]
 ) -> None:
     batches = await old_batches(school, 6)
     async with in_the_middle(school, environment, batches[3]) as process:
@@ -144,7 +144,7 @@ async def purged_by_another_run(environment: Mapping[str, str]) -> int:
     return int(json.loads(said)["rows"]["GUEST"]["batches"])
 
 
-async def whole_or_gone(school: School) -> list[str]:
+async def whole_or_gone(school: BatchHarness) -> list[str]:
     """The states of all batches, the oldest first, each with all of its rows or none."""
     states = await school.rows(STATES)
     essays = await school.rows("SELECT batch_id FROM essay_states")
@@ -153,7 +153,7 @@ async def whole_or_gone(school: School) -> list[str]:
 
 
 @asynccontextmanager
-async def in_the_middle(school: School, environment: Mapping[str, str], batch_id: str) -> AsyncIterator[Process]:
+async def in_the_middle(school: BatchHarness, environment: Mapping[str, str], batch_id: str) -> AsyncIterator[Process]:
     """A purge that waits, in its second chunk, for an essay that somebody holds for as long as the block lasts."""
     async with essays_held(school, batch_id):
         process = await asyncio.create_subprocess_exec(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.batch_harness import School
+from tests.support.batch_harness import BatchHarness
 from tests.support.cli import els
 
 ENDS_WITHIN = 10
@@ -30,7 +30,9 @@ def environment(database: str, tmp_path: Path) -> Mapping[str, str]:
     }
 
 
-async def test_one_frame_is_printed_where_there_is_no_terminal(school: School, environment: Mapping[str, str]) -> None:
+async def test_one_frame_is_printed_where_there_is_no_terminal(
+    school: BatchHarness, environment: Mapping[str, str]
+) -> None:
     await school.together(school.registration("the-class-of-9b", essays=3))
     await school.together(school.content(0, "the-class-of-9b"))
 
@@ -49,7 +51,7 @@ async def test_a_database_that_is_away_ends_the_one_frame_with_3(environment: Ma
     assert (ended.exit_code, ended.stdout, ended.stderr.count("\n")) == (3, "", 1)
 
 
-async def test_a_terminal_sees_a_batch_fill_until_ctrl_c(school: School, environment: Mapping[str, str]) -> None:
+async def test_a_terminal_sees_a_batch_fill_until_ctrl_c(school: BatchHarness, environment: Mapping[str, str]) -> None:
     await school.together(school.registration("the-class-of-9b", essays=3))
     ours, theirs = pty.openpty()
     process = await asyncio.create_subprocess_exec(

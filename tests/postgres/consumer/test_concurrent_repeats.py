@@ -11,23 +11,23 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.backoff import Backoff
-from els_stream.consumer.batch_order import Behind
-from els_stream.consumer.batch_outcome import Aftermath, Surroundings
-from els_stream.consumer.batch_processor import Settler
-from els_stream.consumer.offset_store import Ledger
-from els_stream.consumer.partition_buffers import Lane, LaneLimits
-from els_stream.consumer.partition_state import Part, take
-from els_stream.consumer.reporting import Silent, Took
+from els_stream.consumer.batch_order import BatchOrder
+from els_stream.consumer.batch_outcome import BatchOutcome, ConsumerContext
+from els_stream.consumer.batch_processor import BatchProcessor
+from els_stream.consumer.offset_store import OffsetStore
+from els_stream.consumer.partition_buffers import BufferLimits, PartitionBuffers
+from els_stream.consumer.partition_state import PartitionState, take
+from els_stream.consumer.reporting import BatchTimings, NullMetrics
 from els_stream.consumer.retries import Retries
 from els_stream.consumer.transaction import Transactions
-from els_stream.db.errors import Verdict
+from els_stream.db.errors import FailureClass
 from els_stream.domain.claim_strategy import Strategy
 from els_stream.events import topics
 from els_stream.events.records import RawRecord
 from els_stream.handlers.dead_letters import bury
-from els_stream.kafka.offsets import LedgerRow, Partition
+from els_stream.kafka.offsets import Partition, StoredOffset
 from tests.support import factories as make
-from tests.support.batch_harness import School, handlers_by_topic
+from tests.support.batch_harness import BatchHarness, handlers_by_topic
 from tests.support.invariants import broken
 from tests.support.staged_workers import worker
 from tests.support.waiting import until
@@ -50,16 +50,16 @@ TAKE_LAST_SLOT = (
 
 
 @pytest.fixture
-async def school(engine: AsyncEngine, way_to_claim: tuple[Strategy, bool]) -> AsyncIterator[School]:
+async def school(engine: AsyncEngine, way_to_claim: tuple[Strategy, bool]) -> AsyncIterator[BatchHarness]:
     """Other code tells nobody what it does, so only the service's own checks must hold."""
     strategy, advisory_locks = way_to_claim
-    yield School(engine=engine, handlers=handlers_by_topic(strategy=strategy, advisory_locks=advisory_locks))
+    yield BatchHarness(engine=engine, handlers=handlers_by_topic(strategy=strategy, advisory_locks=advisory_locks))
     async with engine.connect() as conn:
         assert await broken(conn) == []
 
 
 @dataclass
-class Noted(Silent):
+class Noted(NullMetrics):
     failures: list[tuple[str, str]] = field(default_factory=list)
     labels: dict[str, int] = field(default_factory=dict)
 
@@ -67,27 +67,29 @@ class Noted(Silent):
         del agent
         self.failures.append((verdict, cause))
 
-    def handled(self, agent: str, outcomes: Mapping[str, int], records: int, took: Took) -> None:
+    def handled(self, agent: str, outcomes: Mapping[str, int], records: int, took: BatchTimings) -> None:
         del agent, records, took
         self.labels.update(outcomes)
 
 
-async def settle(school: School, records: list[RawRecord], noted: Noted) -> int:
+async def settle(school: BatchHarness, records: list[RawRecord], noted: Noted) -> int:
     """As the agent's micro-batch; returns where the ledger stands then."""
-    ledger, partition = Ledger(school.engine, GROUP), Partition(topics.CONTENT_PROVISIONED, 0)
+    ledger, partition = OffsetStore(school.engine, GROUP), Partition(topics.CONTENT_PROVISIONED, 0)
     await ledger.adopt({partition: records[0].offset})
-    lane = Lane(LaneLimits(1000, 1_000_000))
-    part = Part(partition, LedgerRow(records[0].offset, None), check=False)
+    lane = PartitionBuffers(BufferLimits(1000, 1_000_000))
+    part = PartitionState(partition, StoredOffset(records[0].offset, None), check=False)
     lane.join([part])
     part.receive(records, topics.CONTENT_PROVISIONED)
-    around = Surroundings(lane, ledger, Backoff(0.001, 0.002), noted, Retries())
+    around = ConsumerContext(lane, ledger, Backoff(0.001, 0.002), noted, Retries())
     handler = school.handlers[topics.CONTENT_PROVISIONED]
     attempts = Transactions(school.engine.begin, GROUP, handler, bury)
-    await Settler(attempts, Aftermath(handler.name, around)).settle(take([part], 1000, 1_000_000), Behind())
+    await BatchProcessor(attempts, BatchOutcome(handler.name, around)).settle(
+        take([part], 1000, 1_000_000), BatchOrder()
+    )
     return (await ledger.read([partition]))[partition].next_offset
 
 
-async def test_a_repeat_that_another_commits_meanwhile_is_a_repeat_at_the_second_try(school: School) -> None:
+async def test_a_repeat_that_another_commits_meanwhile_is_a_repeat_at_the_second_try(school: BatchHarness) -> None:
     await school.together(school.registration(essays=3))
     contents, noted = school.contents([0, 1]), Noted()
     slot = {
@@ -108,7 +110,7 @@ async def test_a_repeat_that_another_commits_meanwhile_is_a_repeat_at_the_second
         await other.commit()
 
     assert await settling == contents[-1].offset + 1
-    assert noted.failures == [(Verdict.REFUSED, "23505")]
+    assert noted.failures == [(FailureClass.REFUSED, "23505")]
     assert noted.labels == {"already_assigned": 1, "assigned": 1}
     assert await school.counts() == ("open", 1, 2, 0, 0)
     assert await school.reasons() == []

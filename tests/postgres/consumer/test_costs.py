@@ -15,9 +15,9 @@ from els_stream.events import topics
 from els_stream.events.records import RawRecord
 from els_stream.queries import outbox
 from els_stream.queries.outbox import SHARES
-from tests.support.batch_harness import Mailbag, handlers_by_topic
-from tests.support.micro_batches import Flow, chunks
-from tests.support.protocol_recorder import Wire, counting
+from tests.support.batch_harness import RecordFactory, handlers_by_topic
+from tests.support.micro_batches import MicroBatchRunner, chunks
+from tests.support.protocol_recorder import ProtocolRecorder, counting
 
 # BEGIN, the trackers' lock, who holds which slot, the claim, the lists of the batches that are complete, the trackers,
 # the outbox, the ledger, COMMIT.
@@ -34,22 +34,24 @@ WAL_WRITTEN = """
 
 
 @pytest.fixture
-async def wire(database: str) -> AsyncIterator[Wire]:
+async def wire(database: str) -> AsyncIterator[ProtocolRecorder]:
     async with counting(database) as wire:
         yield wire
 
 
 @pytest.fixture
-async def one_connection(wire: Wire) -> AsyncIterator[AsyncEngine]:
+async def one_connection(wire: ProtocolRecorder) -> AsyncIterator[AsyncEngine]:
     """A worker's, through the door that counts."""
     engine = create_engine(wire.url.replace("postgresql://", "postgresql+asyncpg://"), Limits(), pool_size=1)
     yield engine
     await engine.dispose()
 
 
-async def registered(engine: AsyncEngine, bag: Mailbag, batches: int, slots: int, strategy: Strategy) -> list[str]:
+async def registered(
+    engine: AsyncEngine, bag: RecordFactory, batches: int, slots: int, strategy: Strategy
+) -> list[str]:
     handlers = handlers_by_topic(strategy=strategy)
-    flow = Flow(engine, handlers[topics.BATCH_REGISTERED])
+    flow = MicroBatchRunner(engine, handlers[topics.BATCH_REGISTERED])
     await flow.adopt()
     ids = [str(uuid4()) for _ in range(batches)]
     records = [bag.registration(batch_id, [str(uuid4()) for _ in range(slots)]) for batch_id in ids]
@@ -57,7 +59,7 @@ async def registered(engine: AsyncEngine, bag: Mailbag, batches: int, slots: int
     return ids
 
 
-def content(bag: Mailbag, batch_id: str, number: int) -> RawRecord:
+def content(bag: RecordFactory, batch_id: str, number: int) -> RawRecord:
     names = ("file_upload_id", "text_storage_id", "raw_file_storage_id")
     return bag.content(number, batch_id, **{name: str(uuid4()) for name in names})
 
@@ -65,14 +67,14 @@ def content(bag: Mailbag, batch_id: str, number: int) -> RawRecord:
 @pytest.mark.parametrize("strategy", list(Strategy))
 @pytest.mark.parametrize("contents", [1, MICRO_BATCH])
 async def test_a_micro_batch_says_as_much_to_the_database_however_many_contents_it_has(
-    one_connection: AsyncEngine, wire: Wire, contents: int, strategy: Strategy
+    one_connection: AsyncEngine, wire: ProtocolRecorder, contents: int, strategy: Strategy
 ) -> None:
     """Every content completes a batch that has held a slot before: nothing that a micro-batch may need is left out."""
-    bag = Mailbag()
-    flow = Flow(one_connection, handlers_by_topic(strategy=strategy)[topics.CONTENT_PROVISIONED])
+    bag = RecordFactory()
+    flow = MicroBatchRunner(one_connection, handlers_by_topic(strategy=strategy)[topics.CONTENT_PROVISIONED])
     await flow.adopt()
     batches = await registered(one_connection, bag, 2 * contents, 2, strategy)
-    bag = Mailbag()
+    bag = RecordFactory()
     for half in (batches[:contents], batches[contents:]):  # the first prepares the statements
         await flow.micro_batch([content(bag, batch_id, 0) for batch_id in half])
         wire.said.clear()
@@ -93,11 +95,11 @@ async def emptied(conn: AsyncConnection) -> None:
 
 async def test_an_essay_writes_no_more_wal_than_it_did(engine: AsyncEngine) -> None:
     """Without the images of pages that follow a checkpoint: how many these are is chance."""
-    bag = Mailbag()
-    flow = Flow(engine, handlers_by_topic()[topics.CONTENT_PROVISIONED])
+    bag = RecordFactory()
+    flow = MicroBatchRunner(engine, handlers_by_topic()[topics.CONTENT_PROVISIONED])
     await flow.adopt()
     batches = await registered(engine, bag, 200, SLOTS, Strategy.OPTION_B)
-    bag = Mailbag()
+    bag = RecordFactory()
     records = [content(bag, batch_id, number) for batch_id in batches for number in range(SLOTS)]
     async with engine.connect() as conn:
         await conn.execute(text("CREATE EXTENSION pg_walinspect"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from els_stream.db.errors import Verdict, classify
-from tests.support.batch_harness import School
+from els_stream.db.errors import FailureClass, classify
+from tests.support.batch_harness import BatchHarness
 
 DEADLOCK = "RAISE EXCEPTION 'injected' USING ERRCODE = '40P01'"
 SERIALIZATION = "RAISE EXCEPTION 'injected' USING ERRCODE = '40001'"
@@ -18,7 +18,7 @@ AT_COMMIT = """
 """
 
 
-async def inject(school: School, error: str, where: str) -> None:
+async def inject(school: BatchHarness, error: str, where: str) -> None:
     await school.execute(
         f"CREATE FUNCTION injected() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {error}; RETURN NEW; END $$"
     )
@@ -28,7 +28,7 @@ async def inject(school: School, error: str, where: str) -> None:
 @pytest.mark.parametrize("where", [IN_THE_CLAIM, AT_COMMIT], ids=["in the claim", "at commit"])
 @pytest.mark.parametrize("error", [DEADLOCK, SERIALIZATION, KILLED], ids=["40P01", "40001", "killed"])
 async def test_an_error_of_the_moment_leaves_nothing_behind_and_the_next_try_works(
-    school: School, error: str, where: str
+    school: BatchHarness, error: str, where: str
 ) -> None:
     await school.together(school.registration(essays=2))
     contents = school.contents([0, 1, 2])
@@ -37,7 +37,7 @@ async def test_an_error_of_the_moment_leaves_nothing_behind_and_the_next_try_wor
     with pytest.raises((DBAPIError, InterfaceError, OperationalError)) as caught:
         await school.together(*contents)
 
-    assert classify(caught.value).verdict is Verdict.TRANSIENT
+    assert classify(caught.value).verdict is FailureClass.TRANSIENT
     assert await school.counts() == ("open", 2, 0, 0, 0)
     assert await school.told() == []
     await school.execute("DROP TRIGGER injected ON essay_states")

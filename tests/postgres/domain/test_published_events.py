@@ -9,14 +9,14 @@ from els_stream.events import topics
 from els_stream.events.event_ids import event_id
 from els_stream.events.input_timestamp import stamp_of
 from tests.support import factories as make
-from tests.support.batch_harness import School, Told
+from tests.support.batch_harness import BatchHarness, OutboxEvent
 
 CLASS = "class-9b"
 HAND_IN = make.told_id("the chain of causes of one upload")
 PROJECT = UUID("0b7f2f3e-6f0e-4c1e-9c39-1a2b3c4d5e6f")
 
 
-async def everything(school: School) -> list[Told]:
+async def everything(school: BatchHarness) -> list[OutboxEvent]:
     """A batch with every event that the flow can tell."""
     await school.together(school.registration(essays=2, class_id=CLASS))
     await school.together(school.associations(2))
@@ -27,7 +27,7 @@ async def everything(school: School) -> list[Told]:
 
 
 async def test_events_of_a_batch_are_numbered_without_a_gap_in_the_order_in_which_they_became_true(
-    school: School,
+    school: BatchHarness,
 ) -> None:
     told = await everything(school)
 
@@ -41,7 +41,7 @@ async def test_events_of_a_batch_are_numbered_without_a_gap_in_the_order_in_whic
     assert (await school.tracker()).next_sequence == 6
 
 
-async def test_numbers_are_each_batchs_own(school: School) -> None:
+async def test_numbers_are_each_batchs_own(school: BatchHarness) -> None:
     await school.together(school.registration("9a", 2), school.registration("9b", 2))
     await school.together(*(school.content(n, batch_id) for n in range(2) for batch_id in ("9a", "9b")))
 
@@ -49,7 +49,7 @@ async def test_numbers_are_each_batchs_own(school: School) -> None:
         assert [event.sequence for event in await school.told(batch_id)] == [1, 2, 3]
 
 
-async def test_ids_are_told_by_the_facts_alone(school: School) -> None:
+async def test_ids_are_told_by_the_facts_alone(school: BatchHarness) -> None:
     told = {event.kind: event for event in await everything(school)}
     essay, text = make.essay_ids(1)[0], "text-batch-of-9b-00000"
 
@@ -63,7 +63,7 @@ async def test_ids_are_told_by_the_facts_alone(school: School) -> None:
         assert told[kind].event_id == str(event_id(topic, make.BATCH, ""))
 
 
-async def test_the_published_vectors_of_ids_come_out_of_the_whole_flow(school: School) -> None:
+async def test_the_published_vectors_of_ids_come_out_of_the_whole_flow(school: BatchHarness) -> None:
     batch_id = str(PROJECT)
     await school.together(school.registration(batch_id, ["essay-001"]))
     await school.together(school.content(0, batch_id, text_storage_id="text-001"))
@@ -74,7 +74,7 @@ async def test_the_published_vectors_of_ids_come_out_of_the_whole_flow(school: S
     ]
 
 
-async def test_the_bytes_of_an_assignment_are_final(school: School) -> None:
+async def test_the_bytes_of_an_assignment_are_final(school: BatchHarness) -> None:
     await school.together(school.registration(essays=2))
     record = school.record(
         topics.CONTENT_PROVISIONED,
@@ -108,7 +108,7 @@ async def test_the_bytes_of_an_assignment_are_final(school: School) -> None:
     }
 
 
-async def test_events_of_the_batch_carry_the_correlation_id_of_its_registration(school: School) -> None:
+async def test_events_of_the_batch_carry_the_correlation_id_of_its_registration(school: BatchHarness) -> None:
     registered = make.told_id("the morning of the registration")
     data = make.registration_data(essays=1)
     await school.together(
@@ -124,7 +124,7 @@ async def test_events_of_the_batch_carry_the_correlation_id_of_its_registration(
     assert [event.envelope["correlation_id"] for event in await school.told()] == [HAND_IN, registered]
 
 
-async def test_a_parked_content_keeps_its_own_chain_of_causes(school: School) -> None:
+async def test_a_parked_content_keeps_its_own_chain_of_causes(school: BatchHarness) -> None:
     value = make.envelope(topics.CONTENT_PROVISIONED, make.content_data(number=0), correlation_id=HAND_IN)
     await school.together(school.record(topics.CONTENT_PROVISIONED, value))
 
@@ -134,7 +134,7 @@ async def test_a_parked_content_keeps_its_own_chain_of_causes(school: School) ->
     assert assigned.envelope["correlation_id"] == HAND_IN
 
 
-async def test_completion_lists_the_essays_in_order_of_their_ids(school: School) -> None:
+async def test_completion_lists_the_essays_in_order_of_their_ids(school: BatchHarness) -> None:
     await school.together(school.registration(essays=["c", "a", "b"]))
     await school.one_by_one(school.content(0), *school.contents([1, 2]))
 
@@ -147,7 +147,7 @@ async def test_completion_lists_the_essays_in_order_of_their_ids(school: School)
     assert (completed["course_code"], completed["user_id"]) == ("ENG6", "ms-frizzle")
 
 
-async def test_an_event_that_was_told_is_not_told_again_after_it_left_the_outbox(school: School) -> None:
+async def test_an_event_that_was_told_is_not_told_again_after_it_left_the_outbox(school: BatchHarness) -> None:
     records = [
         school.registration(essays=2, class_id=CLASS),
         school.content(0),
@@ -162,14 +162,16 @@ async def test_an_event_that_was_told_is_not_told_again_after_it_left_the_outbox
         assert await school.told() == []
 
 
-async def test_every_value_is_json_that_names_its_batch(school: School) -> None:
+async def test_every_value_is_json_that_names_its_batch(school: BatchHarness) -> None:
     for event in await everything(school):
         assert json.loads(event.value)["data"]["batch_id"] == make.BATCH
         assert event.envelope["event_type"] == event.topic
         assert event.headers["ce_subject"] == event.key == make.BATCH.encode()
 
 
-async def test_what_a_record_caused_is_stamped_with_its_time_and_what_the_clock_caused_is_not(school: School) -> None:
+async def test_what_a_record_caused_is_stamped_with_its_time_and_what_the_clock_caused_is_not(
+    school: BatchHarness,
+) -> None:
     content = replace(school.content(0), timestamp=1_769_860_812_345)
     await school.together(school.registration(essays=1))
     await school.together(content)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from els_stream.events.records import RawRecord
 from tests.support import factories as make
-from tests.support.batch_harness import School
+from tests.support.batch_harness import BatchHarness
 
 CLASS = "class-9b"
 on_postgres = settings(
@@ -34,7 +34,7 @@ class Term:
     regular: bool
     confirmed: int
 
-    def records(self, school: School, batch_id: str) -> list[RawRecord]:
+    def records(self, school: BatchHarness, batch_id: str) -> list[RawRecord]:
         class_id = CLASS if self.regular else None
         return [
             school.registration(batch_id, self.essays, class_id=class_id),
@@ -88,7 +88,7 @@ def micro_batches(records: Sequence[RawRecord], sizes: Sequence[int]) -> list[li
 @on_postgres
 @given(st.lists(terms(), min_size=1, max_size=3), st.data())
 async def test_the_same_events_in_any_order_and_grouping_end_in_the_same_state(
-    school: School, all_terms: list[Term], data: st.DataObject
+    school: BatchHarness, all_terms: list[Term], data: st.DataObject
 ) -> None:
     run = uuid4()
     batches = {f"term-{run}-{number}": term for number, term in enumerate(all_terms)}
@@ -108,7 +108,7 @@ async def test_the_same_events_in_any_order_and_grouping_end_in_the_same_state(
 @on_postgres
 @given(terms(), st.data())
 async def test_a_micro_batch_means_the_same_as_its_events_one_at_a_time(
-    school: School, term: Term, data: st.DataObject
+    school: BatchHarness, term: Term, data: st.DataObject
 ) -> None:
     """Over-subscribed batches, too, with uploads and texts that meet in every way."""
     numbers = st.integers(0, 7)

@@ -7,25 +7,25 @@ import pytest
 
 from els_stream.events.records import RawRecord
 from tests.support import factories as make
-from tests.support.batch_harness import School
+from tests.support.batch_harness import BatchHarness
 
 CLASS = "class-9b"
 FIRST, SECOND, THIRD = make.essay_ids(3)
 
 
 @pytest.fixture
-async def regular(school: School) -> School:
+async def regular(school: BatchHarness) -> BatchHarness:
     await school.together(school.registration(essays=3, class_id=CLASS))
     return school
 
 
-async def students(school: School) -> Sequence[str | None]:
+async def students(school: BatchHarness) -> Sequence[str | None]:
     return [slot.student_id for slot in await school.slots()]
 
 
 @pytest.mark.parametrize("order", list(permutations(range(4))))
 async def test_a_regular_batch_is_ready_once_in_whatever_order_everything_comes(
-    school: School, order: tuple[int, ...]
+    school: BatchHarness, order: tuple[int, ...]
 ) -> None:
     events = [
         school.registration(essays=2, class_id=CLASS),
@@ -42,7 +42,7 @@ async def test_a_regular_batch_is_ready_once_in_whatever_order_everything_comes(
     assert [essay["text_storage_id"] for essay in ready.data["ready_essays"]] == ["text-batch-of-9b-00000"]
 
 
-async def test_a_regular_batch_is_not_completed_before_its_associations(regular: School) -> None:
+async def test_a_regular_batch_is_not_completed_before_its_associations(regular: BatchHarness) -> None:
     await regular.together(*regular.contents(range(3)))
 
     assert await regular.counts() == ("content_complete", 0, 3, 0, 0)
@@ -51,7 +51,7 @@ async def test_a_regular_batch_is_not_completed_before_its_associations(regular:
     assert (await regular.tracker()).completed_at is not None
 
 
-async def test_associations_before_the_content_wait_on_the_batch(regular: School) -> None:
+async def test_associations_before_the_content_wait_on_the_batch(regular: BatchHarness) -> None:
     assert await regular.together(regular.associations()) == ["associations_confirmed"]
     assert await regular.counts() == ("open", 3, 0, 0, 0)
 
@@ -59,7 +59,7 @@ async def test_associations_before_the_content_wait_on_the_batch(regular: School
     assert await regular.kinds() == ["assigned", "assigned", "assigned", "completed", "ready"]
 
 
-async def test_a_guest_batch_is_completed_without_associations_and_never_ready(school: School) -> None:
+async def test_a_guest_batch_is_completed_without_associations_and_never_ready(school: BatchHarness) -> None:
     await school.one_by_one(school.registration(essays=1), school.content(0))
 
     assert await school.together(school.associations(1)) == ["dead_letter"]
@@ -67,7 +67,7 @@ async def test_a_guest_batch_is_completed_without_associations_and_never_ready(s
     assert await school.kinds() == ["assigned", "completed"]
 
 
-async def test_an_association_stands_on_its_essay_with_method_confidence_who_and_when(regular: School) -> None:
+async def test_an_association_stands_on_its_essay_with_method_confidence_who_and_when(regular: BatchHarness) -> None:
     told = make.association(FIRST, "student-pippi", confidence_score=0.25, validation_method="auto", validated_by=None)
 
     await regular.together(regular.associations(associations=[told]))
@@ -78,25 +78,25 @@ async def test_an_association_stands_on_its_essay_with_method_confidence_who_and
     assert slot.version == 2
 
 
-async def test_an_essay_without_a_match_is_associated_with_nobody(regular: School) -> None:
+async def test_an_essay_without_a_match_is_associated_with_nobody(regular: BatchHarness) -> None:
     await regular.together(regular.associations(associations=[make.association(FIRST, None)]))
 
     slot = (await regular.slots())[0]
     assert (slot.student_id, slot.association_method) == (None, "human")
 
 
-async def test_associations_in_parts_add_up_and_confirm_once(regular: School) -> None:
+async def test_associations_in_parts_add_up_and_confirm_once(regular: BatchHarness) -> None:
     parts = [regular.associations([essay_id]) for essay_id in (FIRST, SECOND)]
 
     assert await regular.together(*parts) == ["associations_confirmed", "associations_updated"]
     assert await students(regular) == ["student-pippi", "student-pippi", None]
 
 
-async def test_an_event_that_lists_nobody_confirms_the_batch(regular: School) -> None:
+async def test_an_event_that_lists_nobody_confirms_the_batch(regular: BatchHarness) -> None:
     assert await regular.together(regular.associations([])) == ["associations_confirmed"]
 
 
-async def test_a_human_beats_auto_and_the_later_word_counts_across_deliveries(regular: School) -> None:
+async def test_a_human_beats_auto_and_the_later_word_counts_across_deliveries(regular: BatchHarness) -> None:
     def says(student: str, method: str, at: str) -> RawRecord:
         time = f"2026-01-31T{at}:00Z"
         told = make.association(FIRST, student, validation_method=method, validated_at=time)
@@ -121,7 +121,7 @@ async def test_a_human_beats_auto_and_the_later_word_counts_across_deliveries(re
     [([FIRST, "an-essay-of-9a", SECOND], CLASS, "unknown_essay"), ([FIRST], "class-9a", "class_mismatch")],
 )
 async def test_one_wrong_line_and_nothing_of_the_event_is_applied(
-    regular: School, essays: list[str], class_id: str, reason: str
+    regular: BatchHarness, essays: list[str], class_id: str, reason: str
 ) -> None:
     wrong = regular.associations(essays, class_id=class_id)
 
@@ -131,14 +131,14 @@ async def test_one_wrong_line_and_nothing_of_the_event_is_applied(
     assert (await regular.tracker()).associations_confirmed_at is None
 
 
-async def test_an_unknown_essay_is_named_in_the_dead_letter(regular: School) -> None:
+async def test_an_unknown_essay_is_named_in_the_dead_letter(regular: BatchHarness) -> None:
     await regular.together(regular.associations([FIRST, "an-essay-of-9a"]))
 
     (letter,) = await regular.rows("SELECT message FROM dead_letters")
     assert letter.message == "not essays of this batch: an-essay-of-9a"
 
 
-async def test_a_student_of_a_failed_slot_is_stored_without_effect(regular: School) -> None:
+async def test_a_student_of_a_failed_slot_is_stored_without_effect(regular: BatchHarness) -> None:
     await regular.together(regular.failure(0))
 
     await regular.together(regular.associations([FIRST]))
@@ -148,7 +148,7 @@ async def test_a_student_of_a_failed_slot_is_stored_without_effect(regular: Scho
     assert await regular.kinds() == []
 
 
-async def test_readiness_tells_course_language_and_prompt(school: School) -> None:
+async def test_readiness_tells_course_language_and_prompt(school: BatchHarness) -> None:
     prompt = {"references": {"student_prompt_text": {"storage_id": "prompt-1", "path": "prompts/my-summer"}}}
     await school.one_by_one(
         school.registration(essays=1, class_id=CLASS, course_code="SV3", student_prompt_ref=prompt),
@@ -161,7 +161,7 @@ async def test_readiness_tells_course_language_and_prompt(school: School) -> Non
     assert ready["student_prompt_ref"] == prompt
 
 
-async def test_associations_after_readiness_update_and_tell_nothing(regular: School) -> None:
+async def test_associations_after_readiness_update_and_tell_nothing(regular: BatchHarness) -> None:
     await regular.together(*regular.contents(range(3)))
     await regular.together(regular.associations([FIRST]))
     before = await regular.kinds()

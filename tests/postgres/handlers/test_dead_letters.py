@@ -11,7 +11,7 @@ from els_stream.events.headers import decode_headers
 from els_stream.events.records import RawRecord
 from els_stream.handlers.dead_letters import bury
 from tests.support import factories as make
-from tests.support.batch_harness import School
+from tests.support.batch_harness import BatchHarness
 from tests.support.invalid_records import CASES
 
 HEADERS = (("trace", b"\x00\xff"), ("trace", b"again"), ("smörgås", b""))
@@ -20,7 +20,7 @@ HEADERS = (("trace", b"\x00\xff"), ("trace", b"again"), ("smörgås", b""))
 LETTER = RawRecord(topics.CONTENT_PROVISIONED, 3, 14, 1769860800000, b"\xff\x00", b"Dear Sir or Madam,", HEADERS)
 
 
-async def test_a_dead_letter_keeps_the_original_bytes_key_headers_and_place(school: School) -> None:
+async def test_a_dead_letter_keeps_the_original_bytes_key_headers_and_place(school: BatchHarness) -> None:
     record = LETTER
 
     assert await school.together(record) == ["dead_letter"]
@@ -36,7 +36,7 @@ async def test_a_dead_letter_keeps_the_original_bytes_key_headers_and_place(scho
     assert row.message
 
 
-async def test_its_event_carries_the_same_bytes_and_says_why_and_whence(school: School) -> None:
+async def test_its_event_carries_the_same_bytes_and_says_why_and_whence(school: BatchHarness) -> None:
     record = LETTER
     await school.together(record)
 
@@ -51,7 +51,7 @@ async def test_its_event_carries_the_same_bytes_and_says_why_and_whence(school: 
     assert event.headers["smörgås"] == b""
 
 
-async def test_a_dead_letter_makes_no_batch_and_is_its_own_order_key(school: School) -> None:
+async def test_a_dead_letter_makes_no_batch_and_is_its_own_order_key(school: BatchHarness) -> None:
     await school.together(LETTER, replace(LETTER, offset=15))
 
     assert await school.rows("SELECT batch_id FROM batch_essay_trackers") == []
@@ -60,7 +60,7 @@ async def test_a_dead_letter_makes_no_batch_and_is_its_own_order_key(school: Sch
     assert {event.sequence for event in told} == {1}
 
 
-async def test_a_refused_event_of_a_batch_names_the_batch(school: School) -> None:
+async def test_a_refused_event_of_a_batch_names_the_batch(school: BatchHarness) -> None:
     await school.one_by_one(school.registration(essays=1), school.registration(essays=2))
 
     (row,) = await school.rows("SELECT batch_id FROM dead_letters")
@@ -71,30 +71,30 @@ async def test_a_refused_event_of_a_batch_names_the_batch(school: School) -> Non
     )
 
 
-async def test_a_missing_value_and_a_missing_key_stay_missing(school: School) -> None:
+async def test_a_missing_value_and_a_missing_key_stay_missing(school: BatchHarness) -> None:
     await school.together(replace(LETTER, value=None, key=None))
 
     (row,) = await school.rows("SELECT * FROM dead_letters")
     assert (row.reason, row.key, row.value, row.value_size) == ("value_missing", None, None, 0)
 
 
-async def test_redelivery_of_a_dead_letter_is_buried_and_told_once(school: School) -> None:
+async def test_redelivery_of_a_dead_letter_is_buried_and_told_once(school: BatchHarness) -> None:
     assert await school.one_by_one(LETTER, LETTER) == ["dead_letter", "dead_letter"]
     assert len(await school.reasons()) == len(await school.told()) == 1
 
 
-async def test_one_record_twice_in_a_micro_batch_is_buried_and_told_once(school: School) -> None:
+async def test_one_record_twice_in_a_micro_batch_is_buried_and_told_once(school: BatchHarness) -> None:
     assert await school.together(LETTER, LETTER) == ["dead_letter", "dead_letter"]
     assert len(await school.reasons()) == len(await school.told()) == 1
 
 
-async def test_the_same_offset_of_a_topic_made_anew_is_another_dead_letter(school: School) -> None:
+async def test_the_same_offset_of_a_topic_made_anew_is_another_dead_letter(school: BatchHarness) -> None:
     await school.one_by_one(LETTER, replace(LETTER, timestamp=1769860800001))
 
     assert len(await school.reasons()) == len(await school.told()) == 2
 
 
-async def test_suspects_are_buried_with_the_reason_that_was_found(school: School) -> None:
+async def test_suspects_are_buried_with_the_reason_that_was_found(school: BatchHarness) -> None:
     suspects = school.contents([0, 1])
 
     async with school.engine.begin() as conn:
@@ -106,7 +106,7 @@ async def test_suspects_are_buried_with_the_reason_that_was_found(school: School
     ]
 
 
-async def test_the_whole_hostile_corpus_between_good_events_and_every_good_event_is_done(school: School) -> None:
+async def test_the_whole_hostile_corpus_between_good_events_and_every_good_event_is_done(school: BatchHarness) -> None:
     """One micro-batch per topic: registrations, then contents, failures and associations of those batches."""
     batches = [f"sunny-side-{number}" for number in range(50)]
     good = {

@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 
 from tests.support import factories as make
-from tests.support.batch_harness import School
+from tests.support.batch_harness import BatchHarness
 
 CLASS = "class-9b"
 
 
-async def test_a_failed_file_consumes_a_free_slot_and_says_nothing_yet(school: School) -> None:
+async def test_a_failed_file_consumes_a_free_slot_and_says_nothing_yet(school: BatchHarness) -> None:
     await school.together(school.registration(essays=2))
 
     assert await school.together(school.failure(0)) == ["slot_failed"]
@@ -22,7 +22,7 @@ async def test_a_failed_file_consumes_a_free_slot_and_says_nothing_yet(school: S
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_second_delivery_of_the_same_failure_consumes_nothing(school: School, *, at_once: bool) -> None:
+async def test_second_delivery_of_the_same_failure_consumes_nothing(school: BatchHarness, *, at_once: bool) -> None:
     await school.together(school.registration(essays=3))
     failure = school.failure(0)
     deliver = school.together if at_once else school.one_by_one
@@ -31,7 +31,7 @@ async def test_second_delivery_of_the_same_failure_consumes_nothing(school: Scho
     assert await school.counts() == ("open", 2, 0, 1, 0)
 
 
-async def test_a_failure_that_completes_the_batch_tells_the_errors_first(school: School) -> None:
+async def test_a_failure_that_completes_the_batch_tells_the_errors_first(school: BatchHarness) -> None:
     await school.one_by_one(school.registration(essays=3), school.content(0))
 
     await school.together(school.failure(1, validation_error_code="ENCRYPTED_FILE_UNSUPPORTED"), school.failure(2))
@@ -51,7 +51,7 @@ async def test_a_failure_that_completes_the_batch_tells_the_errors_first(school:
     ]
 
 
-async def test_the_errors_tell_what_the_validation_said(school: School) -> None:
+async def test_the_errors_tell_what_the_validation_said(school: BatchHarness) -> None:
     await school.together(school.registration(essays=1))
 
     await school.together(school.failure(0, timestamp="2026-01-31T13:37:00+01:00"))
@@ -62,7 +62,7 @@ async def test_the_errors_tell_what_the_validation_said(school: School) -> None:
     assert failed["error_detail"]["details"] == {"pages": 12, "words": 0}
 
 
-async def test_numbers_of_the_validation_are_told_as_numbers_that_others_can_read(school: School) -> None:
+async def test_numbers_of_the_validation_are_told_as_numbers_that_others_can_read(school: BatchHarness) -> None:
     """The database keeps 1e300 as an integer of 301 digits, which our own readers would call poison."""
     details = {"words": 1e300, "pages": 2**63 - 1, "debt": -(2**63), "ink": 1e-7}
     await school.together(school.registration(essays=1))
@@ -76,7 +76,7 @@ async def test_numbers_of_the_validation_are_told_as_numbers_that_others_can_rea
 
 @pytest.mark.parametrize(("class_id", "class_type"), [(None, "GUEST"), (CLASS, "REGULAR")])
 async def test_a_batch_in_which_every_file_failed_is_completed_critical_and_never_ready(
-    school: School, class_id: str | None, class_type: str
+    school: BatchHarness, class_id: str | None, class_type: str
 ) -> None:
     await school.together(school.registration(essays=2, class_id=class_id))
 
@@ -92,7 +92,7 @@ async def test_a_batch_in_which_every_file_failed_is_completed_critical_and_neve
     assert completed.data["essays_for_processing"] == []
 
 
-async def test_a_failure_after_the_content_of_its_upload_is_recorded_and_nothing_else(school: School) -> None:
+async def test_a_failure_after_the_content_of_its_upload_is_recorded_and_nothing_else(school: BatchHarness) -> None:
     await school.one_by_one(school.registration(essays=2), school.content(0))
 
     assert await school.one_by_one(school.failure(0), school.failure(0)) == ["failure_recorded", "already_failed"]
@@ -103,7 +103,7 @@ async def test_a_failure_after_the_content_of_its_upload_is_recorded_and_nothing
 
 @pytest.mark.parametrize("filler", ["content", "failure"])
 async def test_content_after_its_failure_takes_over_the_slot_and_the_failure_is_not_told(
-    school: School, filler: str
+    school: BatchHarness, filler: str
 ) -> None:
     await school.one_by_one(school.registration(essays=2), school.failure(0))
 
@@ -122,7 +122,7 @@ async def test_content_after_its_failure_takes_over_the_slot_and_the_failure_is_
         assert [e["essay_id"] for e in errors.data["failed_essays"]] == [make.essay_ids(2)[1]]
 
 
-async def test_content_after_its_failure_is_excess_once_the_batch_is_complete(school: School) -> None:
+async def test_content_after_its_failure_is_excess_once_the_batch_is_complete(school: BatchHarness) -> None:
     await school.one_by_one(school.registration(essays=2), school.failure(0), school.content(1))
 
     assert await school.one_by_one(school.content(0), school.content(0)) == ["excess", "already_excess"]
@@ -130,7 +130,7 @@ async def test_content_after_its_failure_is_excess_once_the_batch_is_complete(sc
     assert await school.kinds() == ["assigned", "errors", "completed", "excess"]
 
 
-async def test_a_failure_that_finds_the_batch_full_is_recorded_without_an_event(school: School) -> None:
+async def test_a_failure_that_finds_the_batch_full_is_recorded_without_an_event(school: BatchHarness) -> None:
     await school.one_by_one(school.registration(essays=1), school.content(0))
 
     assert await school.together(school.failure(1)) == ["failure_recorded"]
@@ -138,7 +138,7 @@ async def test_a_failure_that_finds_the_batch_full_is_recorded_without_an_event(
     assert len(await school.rows("SELECT 1 FROM batch_validation_failures")) == 1
 
 
-async def test_many_batches_fail_in_one_micro_batch(school: School) -> None:
+async def test_many_batches_fail_in_one_micro_batch(school: BatchHarness) -> None:
     batches = [f"a-bad-day-{number}" for number in range(20)]
     await school.together(*(school.registration(batch_id, essays=2) for batch_id in batches))
 

@@ -8,18 +8,18 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from els_stream.db.errors import Verdict, classify
+from els_stream.db.errors import FailureClass, classify
 from els_stream.errors import InventoryMismatch
 from els_stream.queries import trackers
 from tests.support import factories as make
-from tests.support.batch_harness import School
+from tests.support.batch_harness import BatchHarness
 from tests.support.staged_workers import Worker, worker
 
 HOLD_ALL = "SELECT essay_id FROM essay_states WHERE batch_id = :batch FOR UPDATE"
 
 
 @pytest.fixture
-async def spellchecker(school: School) -> AsyncIterator[Worker]:
+async def spellchecker(school: BatchHarness) -> AsyncIterator[Worker]:
     """Other code, which holds every slot of the batch for reasons of its own."""
     await school.together(school.registration(essays=1))
     async with worker(school) as other:
@@ -27,7 +27,9 @@ async def spellchecker(school: School) -> AsyncIterator[Worker]:
         yield other
 
 
-async def test_a_full_micro_batch_waits_for_a_slot_that_other_code_holds(school: School, spellchecker: Worker) -> None:
+async def test_a_full_micro_batch_waits_for_a_slot_that_other_code_holds(
+    school: BatchHarness, spellchecker: Worker
+) -> None:
     async with worker(school) as us:
         waiting = await us.blocked(*school.contents([0, 1]))
 
@@ -39,7 +41,7 @@ async def test_a_full_micro_batch_waits_for_a_slot_that_other_code_holds(school:
 
 
 async def test_a_slot_held_for_too_long_is_a_timeout_to_be_tried_again_and_never_excess(
-    school: School, spellchecker: Worker
+    school: BatchHarness, spellchecker: Worker
 ) -> None:
     async with worker(school) as us:
         await us.execute("SET LOCAL lock_timeout = '50ms'")
@@ -48,13 +50,15 @@ async def test_a_slot_held_for_too_long_is_a_timeout_to_be_tried_again_and_never
         await us.rollback()
 
     assert sqlstate(caught.value) == "55P03"
-    assert classify(caught.value).verdict is Verdict.TRANSIENT
+    assert classify(caught.value).verdict is FailureClass.TRANSIENT
     assert await school.counts() == ("open", 1, 0, 0, 0)
     await spellchecker.rollback()
     assert await school.together(school.content(0)) == ["assigned"]
 
 
-async def test_a_slot_that_other_code_touched_meanwhile_is_still_free(school: School, spellchecker: Worker) -> None:
+async def test_a_slot_that_other_code_touched_meanwhile_is_still_free(
+    school: BatchHarness, spellchecker: Worker
+) -> None:
     async with worker(school) as us:
         waiting = await us.blocked(school.content(0))
 
@@ -66,7 +70,7 @@ async def test_a_slot_that_other_code_touched_meanwhile_is_still_free(school: Sc
 
 
 async def test_a_slot_that_other_code_took_away_meanwhile_is_an_error_and_never_excess(
-    school: School, spellchecker: Worker
+    school: BatchHarness, spellchecker: Worker
 ) -> None:
     async with worker(school) as us:
         waiting = await us.blocked(school.content(0))
@@ -82,7 +86,7 @@ async def test_a_slot_that_other_code_took_away_meanwhile_is_an_error_and_never_
     await school.execute("INSERT INTO essay_states (batch_id, essay_id) VALUES (:batch, 'e')", batch=make.BATCH)
 
 
-async def test_a_worker_that_holds_a_batch_for_too_long_lets_the_others_time_out(school: School) -> None:
+async def test_a_worker_that_holds_a_batch_for_too_long_lets_the_others_time_out(school: BatchHarness) -> None:
     await school.together(school.registration(essays=2))
     async with worker(school) as stuck, worker(school) as us:
         await stuck.apply(school.content(0))
@@ -95,7 +99,7 @@ async def test_a_worker_that_holds_a_batch_for_too_long_lets_the_others_time_out
         await stuck.rollback()
 
 
-async def test_a_worker_that_stopped_in_a_transaction_does_not_hold_its_batch_hostage(school: School) -> None:
+async def test_a_worker_that_stopped_in_a_transaction_does_not_hold_its_batch_hostage(school: BatchHarness) -> None:
     await school.together(school.registration(essays=2))
     async with worker(school) as stopped, worker(school) as us:
         await stopped.execute("SET LOCAL idle_in_transaction_session_timeout = '200ms'")
@@ -105,14 +109,14 @@ async def test_a_worker_that_stopped_in_a_transaction_does_not_hold_its_batch_ho
         await us.commit()
         with pytest.raises(DBAPIError) as caught:
             await stopped.commit()
-        assert classify(caught.value).verdict is Verdict.TRANSIENT
+        assert classify(caught.value).verdict is FailureClass.TRANSIENT
         await stopped.conn.invalidate()
     assert await school.counts() == ("open", 1, 1, 0, 0)
 
 
 @pytest.mark.parametrize("when", ["between two statements", "while it waits"])
 async def test_a_connection_killed_mid_way_leaves_nothing_and_the_redelivery_does_it_all(
-    school: School, when: str
+    school: BatchHarness, when: str
 ) -> None:
     await school.together(school.registration(essays=2))
     contents = school.contents([0, 1, 2])
@@ -129,7 +133,7 @@ async def test_a_connection_killed_mid_way_leaves_nothing_and_the_redelivery_doe
                 await kill(school, dying)
                 with pytest.raises(DBAPIError) as caught:
                     await waiting
-        assert classify(caught.value).verdict is Verdict.TRANSIENT
+        assert classify(caught.value).verdict is FailureClass.TRANSIENT
         await dying.conn.invalidate()
 
     assert await school.counts() == ("open", 2, 0, 0, 0)
@@ -137,7 +141,7 @@ async def test_a_connection_killed_mid_way_leaves_nothing_and_the_redelivery_doe
     assert await school.together(*contents) == ["assigned", "assigned", "excess"]
 
 
-async def test_the_time_under_a_lock_is_that_after_the_wait_for_it(school: School) -> None:
+async def test_the_time_under_a_lock_is_that_after_the_wait_for_it(school: BatchHarness) -> None:
     await school.together(school.registration())
     async with worker(school) as first, worker(school) as second:
         await trackers.lock(first.conn, [make.BATCH])
@@ -148,7 +152,7 @@ async def test_the_time_under_a_lock_is_that_after_the_wait_for_it(school: Schoo
         assert (await waiting).now > let_go_at
 
 
-async def test_a_claim_rolled_back_frees_its_slots_and_its_numbers(school: School) -> None:
+async def test_a_claim_rolled_back_frees_its_slots_and_its_numbers(school: BatchHarness) -> None:
     await school.together(school.registration(essays=2))
     async with worker(school) as failing:
         await failing.apply(*school.contents([0, 1]))
@@ -159,7 +163,7 @@ async def test_a_claim_rolled_back_frees_its_slots_and_its_numbers(school: Schoo
     assert await school.one_by_one(*school.contents([1, 0])) == ["assigned", "assigned"]
 
 
-async def kill(school: School, victim: Worker) -> None:
+async def kill(school: BatchHarness, victim: Worker) -> None:
     """Returns when the backend is gone, its locks with it."""
     await school.execute("SELECT pg_terminate_backend(:pid, 5000)", pid=victim.pid)
 
@@ -168,7 +172,9 @@ def sqlstate(error: DBAPIError) -> str:
     return str(getattr(error.orig, "sqlstate", ""))
 
 
-async def test_counters_that_promise_a_slot_which_no_row_has_are_an_error_and_never_excess(school: School) -> None:
+async def test_counters_that_promise_a_slot_which_no_row_has_are_an_error_and_never_excess(
+    school: BatchHarness,
+) -> None:
     await school.together(school.registration(essays=2))
     await school.execute("DELETE FROM essay_states WHERE essay_id = :gone", gone=make.essay_ids(2)[1])
 

@@ -10,7 +10,7 @@ from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from els_stream.events.records import RawRecord
-from tests.support.batch_harness import School
+from tests.support.batch_harness import BatchHarness
 
 HOT_BATCH = 10_000
 MICRO_BATCH = 1_000
@@ -47,7 +47,7 @@ def noted(conn: AsyncConnection) -> Iterator[list[str]]:
         event.remove(conn.sync_connection, "before_cursor_execute", note)
 
 
-async def cost_of(school: School, records: list[RawRecord]) -> Cost:
+async def cost_of(school: BatchHarness, records: list[RawRecord]) -> Cost:
     async with school.engine.begin() as conn:
         before = (await conn.execute(_ROWS)).one()
         with noted(conn) as statements:
@@ -56,7 +56,7 @@ async def cost_of(school: School, records: list[RawRecord]) -> Cost:
     return Cost(labels, len(statements), after.read - before.read, after.written - before.written)
 
 
-async def test_a_hot_batch_is_filled_to_the_last_slot_at_the_same_cost_all_the_way(school: School) -> None:
+async def test_a_hot_batch_is_filled_to_the_last_slot_at_the_same_cost_all_the_way(school: BatchHarness) -> None:
     await school.together(school.registration(essays=HOT_BATCH))
     starts = range(0, HOT_BATCH + MICRO_BATCH, MICRO_BATCH)
     costs = [await cost_of(school, school.contents(range(start, start + MICRO_BATCH))) for start in starts]

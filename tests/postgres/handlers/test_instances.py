@@ -14,7 +14,7 @@ import pytest
 from els_stream.config.setting_types import CHECKOUT
 from els_stream.domain.claim_strategy import Strategy
 from tests.support import factories as make
-from tests.support.batch_harness import School
+from tests.support.batch_harness import BatchHarness
 from tests.support.service_instance import Job, Seen
 
 INSTANCES = 3
@@ -22,7 +22,7 @@ ESSAYS = 20
 
 
 @dataclass(frozen=True)
-class Crew:
+class Instances:
     """The instances; they serve all tests here, one after the other."""
 
     instances: Sequence[subprocess.Popen[str]]
@@ -53,7 +53,7 @@ def hear(instance: subprocess.Popen[str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def crew() -> Iterator[Crew]:
+def crew() -> Iterator[Instances]:
     with ExitStack() as stack:
         command = [sys.executable, "-m", "tests.support.service_instance"]
         started = [
@@ -62,11 +62,11 @@ def crew() -> Iterator[Crew]:
         ]
         for instance in started:
             stack.enter_context(instance)  # closes its pipes, at which it ends, and waits for it
-        yield Crew(started)
+        yield Instances(started)
 
 
 async def test_cross_instance_slot_assignment(
-    school: School, crew: Crew, database: str, way_to_claim: tuple[Strategy, bool]
+    school: BatchHarness, crew: Instances, database: str, way_to_claim: tuple[Strategy, bool]
 ) -> None:
     await school.together(school.registration("storm-of-one", essays=6), school.registration("a-class-set", essays=6))
 
@@ -85,7 +85,7 @@ async def test_cross_instance_slot_assignment(
 
 
 async def test_high_concurrency_slot_assignment_performance(
-    school: School, crew: Crew, database: str, way_to_claim: tuple[Strategy, bool]
+    school: BatchHarness, crew: Instances, database: str, way_to_claim: tuple[Strategy, bool]
 ) -> None:
     """How fast is the benchmark's to say."""
     await school.together(school.registration(essays=ESSAYS))

@@ -12,14 +12,14 @@ from els_stream.db.engine import Limits, create_engine
 from els_stream.events.records import RawRecord
 from els_stream.maintenance.purge import PurgePlan, purge_guests
 from tests.support import factories as make
-from tests.support.batch_harness import School, handlers_by_topic
+from tests.support.batch_harness import BatchHarness, handlers_by_topic
 from tests.support.staged_workers import worker
 
 CLASS = "class-9b"
 IN_FLIGHT = 200
 
 
-async def test_my_essay_has_a_slot_but_nobody_was_told(school: School) -> None:
+async def test_my_essay_has_a_slot_but_nobody_was_told(school: BatchHarness) -> None:
     """The claim was committed and its events were written afterwards: a crash in between lost them."""
     await school.together(school.registration(essays=1))
     content = school.content(0)
@@ -35,7 +35,7 @@ async def test_my_essay_has_a_slot_but_nobody_was_told(school: School) -> None:
     assert await school.kinds() == ["assigned", "completed"]
 
 
-async def test_my_class_was_reported_complete_twice(school: School) -> None:
+async def test_my_class_was_reported_complete_twice(school: BatchHarness) -> None:
     """Two workers assigned the last two contents at once, and each saw itself as the last."""
     batches = [f"twins-{number}" for number in range(40)]
     await school.together(*(school.registration(batch_id, essays=2) for batch_id in batches))
@@ -47,7 +47,7 @@ async def test_my_class_was_reported_complete_twice(school: School) -> None:
         assert await school.kinds(batch_id) == ["assigned", "assigned", "completed"]
 
 
-async def test_my_class_is_announced_again_and_again_after_every_restart(school: School) -> None:
+async def test_my_class_is_announced_again_and_again_after_every_restart(school: BatchHarness) -> None:
     """A redelivery after the completion sent its events again."""
     records = [school.registration(essays=2, class_id=CLASS), *school.contents([0, 1]), school.associations(2)]
     await school.one_by_one(*records)
@@ -59,7 +59,7 @@ async def test_my_class_is_announced_again_and_again_after_every_restart(school:
     assert await ids(school) == told
 
 
-async def test_one_student_handed_in_an_empty_file_and_the_class_waits_for_ever(school: School) -> None:
+async def test_one_student_handed_in_an_empty_file_and_the_class_waits_for_ever(school: BatchHarness) -> None:
     """Failures were counted in one table and slots in another, so they never met."""
     await school.one_by_one(school.registration(essays=3), school.content(0), school.failure(1), school.content(2))
 
@@ -67,7 +67,7 @@ async def test_one_student_handed_in_an_empty_file_and_the_class_waits_for_ever(
     assert await school.kinds() == ["assigned", "assigned", "errors", "completed"]
 
 
-async def test_i_uploaded_while_the_batch_was_being_registered_and_my_essay_vanished(school: School) -> None:
+async def test_i_uploaded_while_the_batch_was_being_registered_and_my_essay_vanished(school: BatchHarness) -> None:
     """It was parked just after the registration had looked for what was parked."""
     for number in range(20):
         batch_id = f"in-a-hurry-{number}"
@@ -77,12 +77,12 @@ async def test_i_uploaded_while_the_batch_was_being_registered_and_my_essay_vani
         assert await school.counts(batch_id) == ("completed", 0, 1, 0, 0)
 
 
-async def test_i_pressed_register_twice_and_got_an_error(school: School) -> None:
+async def test_i_pressed_register_twice_and_got_an_error(school: BatchHarness) -> None:
     """The second registration of the same batch raised."""
     assert await school.one_by_one(school.registration(), school.registration()) == ["registered", "already_registered"]
 
 
-async def test_there_was_room_in_the_class_and_my_essay_was_still_turned_away(school: School) -> None:
+async def test_there_was_room_in_the_class_and_my_essay_was_still_turned_away(school: BatchHarness) -> None:
     """All free slots were locked for a moment, and locked was read as full."""
     await school.together(school.registration(essays=2))
     async with worker(school) as other, worker(school) as us:
@@ -94,7 +94,7 @@ async def test_there_was_room_in_the_class_and_my_essay_was_still_turned_away(sc
         await us.commit()
 
 
-async def test_the_database_hiccuped_and_my_batch_was_called_unknown(school: School) -> None:
+async def test_the_database_hiccuped_and_my_batch_was_called_unknown(school: BatchHarness) -> None:
     """An error while the tracker was read became `not registered`, and the content was parked for ever."""
     await school.together(school.registration(essays=1))
     async with worker(school) as us:
@@ -109,11 +109,11 @@ async def test_the_database_hiccuped_and_my_batch_was_called_unknown(school: Sch
     assert await school.together(school.content(0)) == ["assigned"]
 
 
-async def test_on_the_day_before_the_deadline_everything_stood_still(school: School, database: str) -> None:
+async def test_on_the_day_before_the_deadline_everything_stood_still(school: BatchHarness, database: str) -> None:
     """Each unit of work opened a second connection while it held one: 200 at once used up the pool and waited."""
     url = make_url(database).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
     small_pool = create_engine(url, Limits(connect=30), pool_size=4)
-    busy = School(engine=small_pool)
+    busy = BatchHarness(engine=small_pool)
     batches = [f"last-minute-{number}" for number in range(IN_FLIGHT)]
     await school.together(*(school.registration(batch_id, essays=1) for batch_id in batches))
 
@@ -124,7 +124,7 @@ async def test_on_the_day_before_the_deadline_everything_stood_still(school: Sch
     assert labels == [["assigned"]] * IN_FLIGHT
 
 
-async def test_every_essay_costs_a_walk_to_the_database_and_back_fifty_times(school: School) -> None:
+async def test_every_essay_costs_a_walk_to_the_database_and_back_fifty_times(school: BatchHarness) -> None:
     """A micro-batch is a few statements, whatever its size."""
     batches = [f"class-set-{number}" for number in range(50)]
     await school.together(*(school.registration(batch_id, essays=4) for batch_id in batches))
@@ -136,7 +136,7 @@ async def test_every_essay_costs_a_walk_to_the_database_and_back_fifty_times(sch
     assert many <= few + 2
 
 
-async def test_years_after_the_course_my_essays_were_still_in_the_database(school: School) -> None:
+async def test_years_after_the_course_my_essays_were_still_in_the_database(school: BatchHarness) -> None:
     """Batches were purged, and every essay row stayed behind without one."""
     await school.together(school.registration(essays=2))
     await school.together(*school.contents([0, 1]))
@@ -151,7 +151,7 @@ async def test_years_after_the_course_my_essays_were_still_in_the_database(schoo
     await school.execute("DELETE FROM batch_essay_trackers")
 
 
-async def test_the_same_news_came_under_three_different_ids(school: School) -> None:
+async def test_the_same_news_came_under_three_different_ids(school: BatchHarness) -> None:
     """Event ids were made anew at each attempt to publish; now they are made of the facts, and the bytes are kept."""
     await school.one_by_one(school.registration(essays=1), school.content(0))
     told = await school.told()
@@ -165,7 +165,7 @@ async def test_the_same_news_came_under_three_different_ids(school: School) -> N
     assert [one.key for one in told] == [make.BATCH.encode()] * 2
 
 
-async def statements_of(school: School, records: list[RawRecord]) -> int:
+async def statements_of(school: BatchHarness, records: list[RawRecord]) -> int:
     """How many statements the micro-batch takes."""
     seen: list[str] = []
 
@@ -180,5 +180,5 @@ async def statements_of(school: School, records: list[RawRecord]) -> int:
     return len(seen)
 
 
-async def ids(school: School) -> list[str]:
+async def ids(school: BatchHarness) -> list[str]:
     return [one.event_id for one in await school.told()]

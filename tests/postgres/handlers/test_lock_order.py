@@ -16,7 +16,7 @@ from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.maintenance.erasure import erase_batch, forget_student
 from els_stream.maintenance.replay import NotReplayable, give_up_replay, replay
 from tests.support import factories as make
-from tests.support.batch_harness import School
+from tests.support.batch_harness import BatchHarness
 from tests.support.invariants import broken
 from tests.support.staged_workers import Worker, worker
 
@@ -26,26 +26,26 @@ PAYLOADS = "SELECT id FROM dead_letters WHERE num_nonnulls(value, key) > 0"
 
 
 @pytest.fixture
-async def school(engine: AsyncEngine) -> AsyncIterator[School]:
-    yield School(engine=engine)
+async def school(engine: AsyncEngine) -> AsyncIterator[BatchHarness]:
+    yield BatchHarness(engine=engine)
     async with engine.connect() as conn:
         assert await broken(conn) == []
 
 
 @pytest.fixture
-async def operator(school: School) -> AsyncIterator[Worker]:
+async def operator(school: BatchHarness) -> AsyncIterator[Worker]:
     async with worker(school) as one:
         yield one
 
 
 @pytest.fixture
-async def eraser(school: School) -> AsyncIterator[Worker]:
+async def eraser(school: BatchHarness) -> AsyncIterator[Worker]:
     async with worker(school) as another:
         yield another
 
 
 @pytest.fixture
-async def letter(school: School) -> int:
+async def letter(school: BatchHarness) -> int:
     """Of a batch that is complete and told of: students for a GUEST."""
     await school.one_by_one(school.registration(essays=1), school.content(0), school.associations(1))
     await school.execute("DELETE FROM event_outbox")
@@ -55,7 +55,7 @@ async def letter(school: School) -> int:
 
 @pytest.mark.parametrize("given_up", [False, True])
 async def test_a_replay_that_meets_an_erasure_waits_for_it_and_brings_nothing_back(
-    school: School, operator: Worker, eraser: Worker, letter: int, *, given_up: bool
+    school: BatchHarness, operator: Worker, eraser: Worker, letter: int, *, given_up: bool
 ) -> None:
     await eraser.execute(HOLD, batch=make.BATCH)
     again = (
@@ -74,7 +74,7 @@ async def test_a_replay_that_meets_an_erasure_waits_for_it_and_brings_nothing_ba
 
 
 async def test_an_erasure_that_meets_a_replay_takes_its_second_letter_too(
-    school: School, operator: Worker, eraser: Worker, letter: int
+    school: BatchHarness, operator: Worker, eraser: Worker, letter: int
 ) -> None:
     await replay(operator.conn, school.handlers, letter)
     erasing = await eraser.blocked_in(erase_batch(eraser.conn, make.BATCH, dry_run=False))
@@ -90,7 +90,7 @@ async def test_an_erasure_that_meets_a_replay_takes_its_second_letter_too(
 
 @pytest.mark.usefixtures("letter")
 async def test_what_comes_while_its_batch_is_erased_is_buried_after_it(
-    school: School, operator: Worker, eraser: Worker
+    school: BatchHarness, operator: Worker, eraser: Worker
 ) -> None:
     await eraser.execute(HOLD, batch=make.BATCH)
     waiting = await operator.blocked(school.content(1))
@@ -104,7 +104,7 @@ async def test_what_comes_while_its_batch_is_erased_is_buried_after_it(
 
 
 async def test_forgetting_a_student_waits_for_a_claim_and_is_no_circle(
-    school: School, operator: Worker, eraser: Worker
+    school: BatchHarness, operator: Worker, eraser: Worker
 ) -> None:
     """The claim has the second slot and wants the first; who goes by the rows has the first and wants the second."""
     await school.one_by_one(school.registration(essays=2, class_id=CLASS), school.associations(2))
@@ -122,7 +122,7 @@ async def test_forgetting_a_student_waits_for_a_claim_and_is_no_circle(
 
 
 async def test_the_same_dead_letters_in_opposite_order_at_two_workers_are_no_circle(
-    school: School, operator: Worker, eraser: Worker
+    school: BatchHarness, operator: Worker, eraser: Worker
 ) -> None:
     letters = [school.record(topics.CONTENT_PROVISIONED, b"Dear %d," % number) for number in range(3)]
     async with worker(school) as other:

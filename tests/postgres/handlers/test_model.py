@@ -26,13 +26,13 @@ from els_stream.domain.claim_strategy import Strategy
 from els_stream.embedded.databases import create_database, drop_database
 from els_stream.embedded.servers import Addresses
 from els_stream.events import topics
-from els_stream.handlers.event_handler import Handler
+from els_stream.handlers.event_handler import DomainHandler
 from els_stream.maintenance.purge import PurgePlan, purge_guests
 from tests.support import model_records as write
 from tests.support.batch_findings import expected_findings, read_findings
-from tests.support.batch_harness import School, handlers_by_topic
+from tests.support.batch_harness import BatchHarness, handlers_by_topic
 from tests.support.invariants import broken
-from tests.support.model import MAX_PARKED, Kind, Letter, Model
+from tests.support.model import MAX_PARKED, Kind, Model, ModelRecord
 from tests.support.staged_workers import Worker, worker
 
 CLASS = "class-9b"
@@ -80,12 +80,12 @@ deliveries = st.builds(
 
 
 @dataclass
-class Desk:
+class Session:
     """A worker between the two ends of its transaction, with the letters that it has in hand."""
 
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     worker: Worker | None = None
-    letters: Sequence[Letter] = ()
+    letters: Sequence[ModelRecord] = ()
     labels: list[str] = field(default_factory=list)
     waiting: asyncio.Task[list[str]] | None = None
 
@@ -98,14 +98,14 @@ class Domain(RuleBasedStateMachine):
     """Letters are written, and delivered any number of times by two workers, which commit, crash or are killed."""
 
     runner: ClassVar[asyncio.Runner]
-    school: ClassVar[School]
-    handlers: ClassVar[Mapping[Way, Mapping[str, Handler]]]
+    school: ClassVar[BatchHarness]
+    handlers: ClassVar[Mapping[Way, Mapping[str, DomainHandler]]]
 
     def __init__(self) -> None:
         super().__init__()
         self.model = Model()
-        self.desks = [Desk(), Desk()]
-        self.written: list[Letter] = []
+        self.desks = [Session(), Session()]
+        self.written: list[ModelRecord] = []
 
     @initialize(shapes=shapes)
     def first_day_of_term(self, shapes: dict[str, tuple[int, str | None]]) -> None:
@@ -158,7 +158,7 @@ class Domain(RuleBasedStateMachine):
             self.clear(desk)
         self.runner.run(self.school.execute(EMPTY))
 
-    def write(self, kind: Kind, batch_id: str, number: int, other: int) -> Letter:
+    def write(self, kind: Kind, batch_id: str, number: int, other: int) -> ModelRecord:
         essays, class_id = self.shapes[batch_id]
         if (number, other) == (7, 7):
             return write.poison(self.school, topic_of(kind))
@@ -174,7 +174,7 @@ class Domain(RuleBasedStateMachine):
                     self.school, batch_id, number % (essays + 2), "class-7a" if not other else CLASS
                 )
 
-    def finish(self, desk: Desk, end: str) -> None:
+    def finish(self, desk: Session, end: str) -> None:
         """A commit makes the letters count; whoever waited goes on, whatever the end was."""
         assert desk.worker is not None
         if end == "commit":
@@ -190,12 +190,12 @@ class Domain(RuleBasedStateMachine):
                 waiting.labels = self.runner.run(arrived(waiting.waiting))
                 waiting.waiting = None
 
-    def locked_by(self, desk: Desk) -> set[str]:
+    def locked_by(self, desk: Session) -> set[str]:
         """Tracker rows, and the places of dead letters that were not buried before."""
         unread = {letter.source for letter in desk.letters if letter.kind == "poison"} - self.model.buried.keys()
         return {letter.batch_id for letter in desk.letters if letter.batch_id} | set(map(str, unread))
 
-    def clear(self, desk: Desk) -> None:
+    def clear(self, desk: Session) -> None:
         self.runner.run(desk.stack.aclose())
         desk.worker, desk.letters, desk.labels, desk.waiting = None, (), [], None
 
@@ -237,7 +237,7 @@ def stage(addresses: Addresses, template: str) -> Iterator[type[Domain]]:
 
         class Staged(Domain):
             runner = loop
-            school = School(engine=engine)
+            school = BatchHarness(engine=engine)
             handlers = ways
 
         try:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.support import factories as make
-from tests.support.batch_harness import School
+from tests.support.batch_harness import BatchHarness
 from tests.support.staged_workers import Worker, worker
 
 CLASS = "class-9b"
@@ -16,19 +16,19 @@ HOLD_SLOT = "SELECT essay_id FROM essay_states WHERE batch_id = :batch AND essay
 
 
 @pytest.fixture
-async def anna(school: School) -> AsyncIterator[Worker]:
+async def anna(school: BatchHarness) -> AsyncIterator[Worker]:
     async with worker(school) as one:
         yield one
 
 
 @pytest.fixture
-async def bengt(school: School) -> AsyncIterator[Worker]:
+async def bengt(school: BatchHarness) -> AsyncIterator[Worker]:
     async with worker(school) as another:
         yield another
 
 
 async def test_content_while_its_batch_registers_waits_and_takes_its_slot(
-    school: School, anna: Worker, bengt: Worker
+    school: BatchHarness, anna: Worker, bengt: Worker
 ) -> None:
     assert await anna.apply(school.registration(essays=1)) == ["registered"]
     waiting = await bengt.blocked(school.content(0))
@@ -41,7 +41,7 @@ async def test_content_while_its_batch_registers_waits_and_takes_its_slot(
 
 
 async def test_a_registration_while_content_parks_waits_and_uses_it(
-    school: School, anna: Worker, bengt: Worker
+    school: BatchHarness, anna: Worker, bengt: Worker
 ) -> None:
     assert await anna.apply(school.content(0)) == ["parked"]
     waiting = await bengt.blocked(school.registration(essays=1))
@@ -54,7 +54,7 @@ async def test_a_registration_while_content_parks_waits_and_uses_it(
 
 
 async def test_a_registration_finds_what_parked_between_two_others_that_waited(
-    school: School, anna: Worker, bengt: Worker
+    school: BatchHarness, anna: Worker, bengt: Worker
 ) -> None:
     """The row exists, so the registration waits in the locking statement, whose snapshot is older than the content."""
     await school.together(school.content(0))
@@ -69,7 +69,7 @@ async def test_a_registration_finds_what_parked_between_two_others_that_waited(
 
 
 async def test_content_takes_its_slot_when_the_parking_of_another_is_rolled_back(
-    school: School, anna: Worker, bengt: Worker
+    school: BatchHarness, anna: Worker, bengt: Worker
 ) -> None:
     await anna.apply(school.content(0))
     waiting = await bengt.blocked(school.registration(essays=1))
@@ -82,7 +82,7 @@ async def test_content_takes_its_slot_when_the_parking_of_another_is_rolled_back
 
 
 async def test_the_last_two_contents_at_once_complete_the_batch_once(
-    school: School, anna: Worker, bengt: Worker
+    school: BatchHarness, anna: Worker, bengt: Worker
 ) -> None:
     await school.one_by_one(school.registration(essays=3), school.content(0))
     assert await anna.apply(school.content(1)) == ["assigned"]
@@ -97,7 +97,7 @@ async def test_the_last_two_contents_at_once_complete_the_batch_once(
 
 
 async def test_two_contents_at_once_for_the_last_slot_and_one_is_excess(
-    school: School, anna: Worker, bengt: Worker
+    school: BatchHarness, anna: Worker, bengt: Worker
 ) -> None:
     await school.together(school.registration(essays=1))
     await anna.apply(school.content(0))
@@ -111,7 +111,7 @@ async def test_two_contents_at_once_for_the_last_slot_and_one_is_excess(
 
 
 async def test_content_takes_the_last_slot_when_the_claim_before_it_is_rolled_back(
-    school: School, anna: Worker, bengt: Worker
+    school: BatchHarness, anna: Worker, bengt: Worker
 ) -> None:
     await school.together(school.registration(essays=1))
     assert await anna.apply(school.content(0)) == ["assigned"]
@@ -124,7 +124,9 @@ async def test_content_takes_the_last_slot_when_the_claim_before_it_is_rolled_ba
     assert await school.kinds() == ["assigned", "completed"]
 
 
-async def test_the_same_content_at_two_workers_takes_one_slot(school: School, anna: Worker, bengt: Worker) -> None:
+async def test_the_same_content_at_two_workers_takes_one_slot(
+    school: BatchHarness, anna: Worker, bengt: Worker
+) -> None:
     await school.together(school.registration(essays=2))
     content = school.content(0)
     await anna.apply(content)
@@ -137,7 +139,9 @@ async def test_the_same_content_at_two_workers_takes_one_slot(school: School, an
     assert await school.counts() == ("open", 1, 1, 0, 0)
 
 
-async def test_the_same_early_content_at_two_workers_parks_once(school: School, anna: Worker, bengt: Worker) -> None:
+async def test_the_same_early_content_at_two_workers_parks_once(
+    school: BatchHarness, anna: Worker, bengt: Worker
+) -> None:
     content = school.content(0)
     await anna.apply(content)
     waiting = await bengt.blocked(content)
@@ -151,7 +155,7 @@ async def test_the_same_early_content_at_two_workers_parks_once(school: School, 
 
 @pytest.mark.parametrize("content_first", [True, False])
 async def test_the_last_content_against_the_last_failure_completes_the_batch_once(
-    school: School, anna: Worker, bengt: Worker, *, content_first: bool
+    school: BatchHarness, anna: Worker, bengt: Worker, *, content_first: bool
 ) -> None:
     await school.together(school.registration(essays=2))
     last = [school.content(0), school.failure(1)]
@@ -169,7 +173,7 @@ async def test_the_last_content_against_the_last_failure_completes_the_batch_onc
 
 @pytest.mark.parametrize("content_first", [True, False])
 async def test_content_against_the_failure_of_the_same_upload_takes_one_slot(
-    school: School, anna: Worker, bengt: Worker, *, content_first: bool
+    school: BatchHarness, anna: Worker, bengt: Worker, *, content_first: bool
 ) -> None:
     await school.together(school.registration(essays=3))
     last = [school.content(0), school.failure(0)]
@@ -186,7 +190,7 @@ async def test_content_against_the_failure_of_the_same_upload_takes_one_slot(
 
 @pytest.mark.parametrize("content_first", [True, False])
 async def test_associations_against_the_completion_make_the_batch_ready_once(
-    school: School, anna: Worker, bengt: Worker, *, content_first: bool
+    school: BatchHarness, anna: Worker, bengt: Worker, *, content_first: bool
 ) -> None:
     await school.together(school.registration(essays=1, class_id=CLASS))
     last = [school.content(0), school.associations(1)]
@@ -204,7 +208,7 @@ async def test_associations_against_the_completion_make_the_batch_ready_once(
 
 @pytest.mark.parametrize(("essays", "second"), [(2, "already_registered"), (3, "dead_letter")])
 async def test_two_registrations_at_once_and_the_second_sees_the_first(
-    school: School, anna: Worker, bengt: Worker, essays: int, second: str
+    school: BatchHarness, anna: Worker, bengt: Worker, essays: int, second: str
 ) -> None:
     await anna.apply(school.registration(essays=2))
     waiting = await bengt.blocked(school.registration(essays=essays))
@@ -217,7 +221,7 @@ async def test_two_registrations_at_once_and_the_second_sees_the_first(
 
 
 async def test_a_registration_after_one_that_was_rolled_back_opens_the_batch(
-    school: School, anna: Worker, bengt: Worker
+    school: BatchHarness, anna: Worker, bengt: Worker
 ) -> None:
     await anna.apply(school.registration(essays=2))
     waiting = await bengt.blocked(school.registration(essays=3))
@@ -230,7 +234,7 @@ async def test_a_registration_after_one_that_was_rolled_back_opens_the_batch(
 
 
 async def test_the_same_dead_letter_at_two_workers_is_buried_and_told_once(
-    school: School, anna: Worker, bengt: Worker
+    school: BatchHarness, anna: Worker, bengt: Worker
 ) -> None:
     letter = school.record("huleedu.file.essay.content.provisioned.v1", b"Dear Sir or Madam,")
     await anna.apply(letter)
@@ -245,7 +249,7 @@ async def test_the_same_dead_letter_at_two_workers_is_buried_and_told_once(
 
 @pytest.mark.parametrize("kind", ["contents", "registrations"])
 async def test_two_micro_batches_over_the_same_batches_in_opposite_order_never_deadlock(
-    school: School, anna: Worker, bengt: Worker, kind: str
+    school: BatchHarness, anna: Worker, bengt: Worker, kind: str
 ) -> None:
     batches = [f"class-set-{number}" for number in range(12)]
     if kind == "contents":
@@ -267,7 +271,7 @@ async def test_two_micro_batches_over_the_same_batches_in_opposite_order_never_d
 
 
 async def test_opposite_orders_of_unknown_batches_meet_in_one_order(
-    school: School, anna: Worker, bengt: Worker
+    school: BatchHarness, anna: Worker, bengt: Worker
 ) -> None:
     batches = [f"unheard-of-{number}" for number in range(5)]
     await anna.apply(*(school.content(0, batch_id) for batch_id in batches))
@@ -282,7 +286,7 @@ async def test_opposite_orders_of_unknown_batches_meet_in_one_order(
 
 
 async def test_workers_at_different_batches_do_not_wait_for_each_other(
-    school: School, anna: Worker, bengt: Worker
+    school: BatchHarness, anna: Worker, bengt: Worker
 ) -> None:
     await school.together(school.registration("9a"), school.registration("9b"))
 
@@ -292,7 +296,7 @@ async def test_workers_at_different_batches_do_not_wait_for_each_other(
     await anna.commit()
 
 
-async def test_a_held_slot_is_passed_over_while_another_is_free(school: School, anna: Worker) -> None:
+async def test_a_held_slot_is_passed_over_while_another_is_free(school: BatchHarness, anna: Worker) -> None:
     await school.together(school.registration(essays=2))
     await anna.execute(HOLD_SLOT, batch=make.BATCH, essay=make.essay_ids(2)[0])
 

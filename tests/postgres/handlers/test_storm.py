@@ -11,9 +11,9 @@ from zlib import crc32
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from els_stream.db.errors import Verdict, classify
+from els_stream.db.errors import FailureClass, classify
 from els_stream.events.records import RawRecord
-from tests.support.batch_harness import School
+from tests.support.batch_harness import BatchHarness
 
 CLASS = "class-9b"
 CONNECTIONS = 24
@@ -21,7 +21,7 @@ BATCHES = [f"class-set-{number}" for number in range(16)]
 SLOTS, CONTENTS, FAILURES = 12, 12, 2  # so two contents a batch, or failures in their place, find no slot
 
 
-def term(school: School) -> list[RawRecord]:
+def term(school: BatchHarness) -> list[RawRecord]:
     records = []
     for number, batch_id in enumerate(BATCHES):
         class_id = CLASS if number % 2 else None
@@ -42,18 +42,18 @@ def shuffled(records: list[RawRecord], seed: int) -> list[RawRecord]:
     return [record for _, record in sorted(enumerate(records), key=lambda pair: drawn(seed, pair[0]))]
 
 
-async def deliver(school: School, records: Sequence[RawRecord]) -> list[str]:
+async def deliver(school: BatchHarness, records: Sequence[RawRecord]) -> list[str]:
     """As the intake would: what might work later is tried again."""
     while True:
         try:
             return await school.together(*records)
         except DBAPIError as error:
-            if classify(error).verdict is not Verdict.TRANSIENT:
+            if classify(error).verdict is not FailureClass.TRANSIENT:
                 raise
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_a_storm_of_connections_leaves_every_count_right(school: School, seed: int) -> None:
+async def test_a_storm_of_connections_leaves_every_count_right(school: BatchHarness, seed: int) -> None:
     records = shuffled(term(school), seed)
     labels: Counter[str] = Counter()
 

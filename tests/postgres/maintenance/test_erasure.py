@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.domain.purge_results import Erased, NothingToErase, Removed, StillPublishing
 from els_stream.maintenance.erasure import erase_batch
-from tests.support.batch_harness import School
+from tests.support.batch_harness import BatchHarness
 from tests.support.cli import els
 from tests.support.finished_batches import complete, everything, found_wrong
 
@@ -20,8 +20,8 @@ WHOLE = Removed(batches=1, essay_states=2, validation_failures=1, excess_content
 
 
 @pytest.fixture
-async def school(engine: AsyncEngine) -> AsyncIterator[School]:
-    yield School(engine=engine)
+async def school(engine: AsyncEngine) -> AsyncIterator[BatchHarness]:
+    yield BatchHarness(engine=engine)
     assert await found_wrong(engine) == []
 
 
@@ -30,12 +30,12 @@ def environment(database: str, tmp_path: Path) -> Mapping[str, str]:
     return {"ELS_BROKER_URL": "127.0.0.1:1", "ELS_DATABASE_URL": database, "ELS_STATE_DIR": str(tmp_path)}
 
 
-async def erase(school: School, batch_id: str, *, dry_run: bool = False) -> object:
+async def erase(school: BatchHarness, batch_id: str, *, dry_run: bool = False) -> object:
     async with school.engine.begin() as conn:
         return await erase_batch(conn, batch_id, dry_run=dry_run)
 
 
-async def test_a_batch_of_any_class_and_age_goes_and_its_dry_run_changes_nothing(school: School) -> None:
+async def test_a_batch_of_any_class_and_age_goes_and_its_dry_run_changes_nothing(school: BatchHarness) -> None:
     await complete(school, CLASS, class_id="9b")
     before = await everything(school)
 
@@ -50,7 +50,7 @@ async def test_a_batch_of_any_class_and_age_goes_and_its_dry_run_changes_nothing
     assert not any(said in str(record) for said in (CLASS, "9b", "frizzle"))
 
 
-async def test_events_are_sent_first(school: School) -> None:
+async def test_events_are_sent_first(school: BatchHarness) -> None:
     await school.together(school.registration(CLASS, essays=1))
     await school.together(school.content(0, CLASS))
 
@@ -58,7 +58,7 @@ async def test_events_are_sent_first(school: School) -> None:
     assert await erase(school, "nobody's batch") == NothingToErase()
 
 
-async def test_what_is_parked_for_a_batch_that_never_registered_goes_with_its_tracker(school: School) -> None:
+async def test_what_is_parked_for_a_batch_that_never_registered_goes_with_its_tracker(school: BatchHarness) -> None:
     await school.together(school.content(0, CLASS), school.content(1, CLASS))
 
     assert await erase(school, CLASS) == Erased(Removed(pending_events=2), None)
@@ -67,7 +67,7 @@ async def test_what_is_parked_for_a_batch_that_never_registered_goes_with_its_tr
     assert await school.together(school.content(0, CLASS)) == ["parked"]
 
 
-async def test_what_came_late_for_a_tombstone_loses_its_payload(school: School) -> None:
+async def test_what_came_late_for_a_tombstone_loses_its_payload(school: BatchHarness) -> None:
     await complete(school, CLASS)
     await erase(school, CLASS)
     assert await erase(school, CLASS) == NothingToErase()
@@ -81,7 +81,7 @@ async def test_what_came_late_for_a_tombstone_loses_its_payload(school: School) 
 
 
 async def test_the_command_prints_one_table_for_what_would_go_and_what_went(
-    school: School, environment: Mapping[str, str]
+    school: BatchHarness, environment: Mapping[str, str]
 ) -> None:
     await complete(school, CLASS, class_id="9b")
 
@@ -101,7 +101,7 @@ async def test_the_command_prints_one_table_for_what_would_go_and_what_went(
 
 
 async def test_a_student_is_forgotten_everywhere_and_the_record_names_nobody(
-    school: School, environment: Mapping[str, str]
+    school: BatchHarness, environment: Mapping[str, str]
 ) -> None:
     await complete(school, CLASS, class_id="9b")
     first, second = await school.slots(CLASS)

@@ -14,19 +14,19 @@ from els_stream.maintenance.replay import Accepted, replay
 from els_stream.queries import expiry
 from els_stream.queries.expiry import handled_until
 from tests.support import factories as make
-from tests.support.batch_harness import DEADLINE, School
-from tests.support.clock_shift import DAY, FILL_SLOTS, GROUP, HOUR, PREFIX, TimeMachine, partitions
+from tests.support.batch_harness import DEADLINE, BatchHarness
+from tests.support.clock_shift import DAY, FILL_SLOTS, GROUP, HOUR, PREFIX, ClockShift, partitions
 
 PAST = DEADLINE + HOUR
 
 
 @pytest.fixture
-def time(school: School) -> TimeMachine:
-    return TimeMachine(school)
+def time(school: BatchHarness) -> ClockShift:
+    return ClockShift(school)
 
 
 async def test_an_overdue_batch_is_told_with_what_is_there_and_what_is_missing(
-    school: School, time: TimeMachine
+    school: BatchHarness, time: ClockShift
 ) -> None:
     await school.together(school.registration(essays=3))
     await school.together(school.content(0))
@@ -44,7 +44,7 @@ async def test_an_overdue_batch_is_told_with_what_is_there_and_what_is_missing(
     assert event.data["timeout_duration_seconds"] == DEADLINE.total_seconds()
 
 
-async def test_a_batch_times_out_once(school: School, time: TimeMachine) -> None:
+async def test_a_batch_times_out_once(school: BatchHarness, time: ClockShift) -> None:
     await school.together(school.registration())
     await time.pass_(PAST)
     await time.handled()
@@ -54,7 +54,7 @@ async def test_a_batch_times_out_once(school: School, time: TimeMachine) -> None
 
 
 async def test_content_after_the_timeout_still_counts_and_completes_the_batch(
-    school: School, time: TimeMachine
+    school: BatchHarness, time: ClockShift
 ) -> None:
     await school.together(school.registration(essays=1))
     await time.pass_(PAST)
@@ -65,7 +65,7 @@ async def test_content_after_the_timeout_still_counts_and_completes_the_batch(
     assert await school.kinds() == ["timeout", "assigned", "completed"]
 
 
-async def test_batches_before_their_deadline_or_full_do_not_time_out(school: School, time: TimeMachine) -> None:
+async def test_batches_before_their_deadline_or_full_do_not_time_out(school: BatchHarness, time: ClockShift) -> None:
     await school.together(school.registration("full", essays=1, class_id="class-9b"))
     await school.together(school.content(0, "full"))
     await time.pass_(PAST)
@@ -76,7 +76,7 @@ async def test_batches_before_their_deadline_or_full_do_not_time_out(school: Sch
 
 
 async def test_an_outage_over_the_weekend_fires_no_timeout_for_contents_that_lie_unread(
-    school: School, time: TimeMachine
+    school: BatchHarness, time: ClockShift
 ) -> None:
     """Friday: three slots, one essay. The other two lie in Kafka all weekend, in a partition that nobody reads."""
     await school.together(school.registration(essays=3))
@@ -98,7 +98,7 @@ async def test_an_outage_over_the_weekend_fires_no_timeout_for_contents_that_lie
 
 
 async def test_a_record_later_than_the_deadline_says_that_the_partition_was_handled_past_it(
-    school: School, time: TimeMachine
+    school: BatchHarness, time: ClockShift
 ) -> None:
     await school.together(school.registration())
     await time.pass_(PAST)
@@ -117,9 +117,9 @@ async def test_a_record_later_than_the_deadline_says_that_the_partition_was_hand
     ],
 )
 async def test_nothing_is_known_without_a_ledger_row_of_every_partition(
-    school: School, what: str, of: Sequence[Partition]
+    school: BatchHarness, what: str, of: Sequence[Partition]
 ) -> None:
-    machine = TimeMachine(school)
+    machine = ClockShift(school)
     await machine.handled(of=of)
 
     async with school.engine.connect() as conn:
@@ -127,7 +127,7 @@ async def test_nothing_is_known_without_a_ledger_row_of_every_partition(
 
 
 async def test_a_partition_without_any_record_is_handled_once_its_end_was_reached(
-    school: School, time: TimeMachine
+    school: BatchHarness, time: ClockShift
 ) -> None:
     await time.handled()
     empty = partitions()[0]
@@ -147,7 +147,7 @@ async def test_a_partition_without_any_record_is_handled_once_its_end_was_reache
 
 
 async def test_partitions_that_the_broker_added_and_nobody_owns_yet_hold_back_every_timeout(
-    school: School, time: TimeMachine
+    school: BatchHarness, time: ClockShift
 ) -> None:
     await school.together(school.registration())
     await time.pass_(PAST)
@@ -159,7 +159,7 @@ async def test_partitions_that_the_broker_added_and_nobody_owns_yet_hold_back_ev
 
 @pytest.mark.parametrize("known", [[], partitions(topics.CONTENT_PROVISIONED), partitions(topics.VALIDATION_FAILED)])
 async def test_while_the_broker_does_not_tell_its_partitions_nothing_expires(
-    school: School, time: TimeMachine, known: Sequence[Partition]
+    school: BatchHarness, time: ClockShift, known: Sequence[Partition]
 ) -> None:
     await school.together(school.registration())
     await time.pass_(PAST)
@@ -169,7 +169,9 @@ async def test_while_the_broker_does_not_tell_its_partitions_nothing_expires(
     assert await time.time_out() == 0
 
 
-async def test_only_the_own_group_and_the_topics_that_fill_slots_are_asked(school: School, time: TimeMachine) -> None:
+async def test_only_the_own_group_and_the_topics_that_fill_slots_are_asked(
+    school: BatchHarness, time: ClockShift
+) -> None:
     await school.together(school.registration())
     await time.pass_(PAST)
     await time.handled(group="another-group")
@@ -179,7 +181,7 @@ async def test_only_the_own_group_and_the_topics_that_fill_slots_are_asked(schoo
     assert await time.time_out() == 1
 
 
-async def test_a_producer_whose_clock_runs_ahead_moves_no_deadline(school: School, time: TimeMachine) -> None:
+async def test_a_producer_whose_clock_runs_ahead_moves_no_deadline(school: BatchHarness, time: ClockShift) -> None:
     """A record was not written after it was handled: Friday's record from next year was handled on Friday."""
     await school.together(school.registration())
     await time.handled(record=timedelta(0))
@@ -192,7 +194,7 @@ async def test_a_producer_whose_clock_runs_ahead_moves_no_deadline(school: Schoo
 
 
 async def test_steps_are_bounded_in_batches_and_in_slots_and_the_most_overdue_come_first(
-    school: School, time: TimeMachine, monkeypatch: pytest.MonkeyPatch
+    school: BatchHarness, time: ClockShift, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(5):
         await school.together(school.registration(f"late-{number}", essays=2))
@@ -210,7 +212,7 @@ async def test_steps_are_bounded_in_batches_and_in_slots_and_the_most_overdue_co
 
 
 async def test_a_batch_that_fills_while_its_timeout_waits_for_the_lock_does_not_time_out(
-    school: School, time: TimeMachine
+    school: BatchHarness, time: ClockShift
 ) -> None:
     await school.together(school.registration(essays=1))
     await time.pass_(PAST)
@@ -226,7 +228,7 @@ async def test_a_batch_that_fills_while_its_timeout_waits_for_the_lock_does_not_
 
 
 @pytest.fixture
-async def forgotten(school: School, time: TimeMachine) -> TimeMachine:
+async def forgotten(school: BatchHarness, time: ClockShift) -> ClockShift:
     """A batch of which everything but the registration came, eight days ago."""
     await school.one_by_one(school.content(0), school.failure(1), school.associations(2))
     await time.pass_(DAY * 8)
@@ -234,7 +236,7 @@ async def forgotten(school: School, time: TimeMachine) -> TimeMachine:
 
 
 async def test_what_is_parked_too_long_becomes_dead_letters_and_its_tracker_goes(
-    school: School, forgotten: TimeMachine
+    school: BatchHarness, forgotten: ClockShift
 ) -> None:
     await forgotten.handled()
 
@@ -250,7 +252,9 @@ async def test_what_is_parked_too_long_becomes_dead_letters_and_its_tracker_goes
     assert await school.rows("SELECT batch_id FROM batch_essay_trackers") == []
 
 
-async def test_a_registration_that_lies_unread_keeps_what_is_parked(school: School, forgotten: TimeMachine) -> None:
+async def test_a_registration_that_lies_unread_keeps_what_is_parked(
+    school: BatchHarness, forgotten: ClockShift
+) -> None:
     await forgotten.handled(caught_up=DAY * 2, of=partitions(topics.BATCH_REGISTERED)[:1])
     await forgotten.handled(of=partitions()[1:])
 
@@ -261,7 +265,7 @@ async def test_a_registration_that_lies_unread_keeps_what_is_parked(school: Scho
 
 
 async def test_younger_events_of_the_same_batch_stay_parked_and_are_counted(
-    school: School, forgotten: TimeMachine
+    school: BatchHarness, forgotten: ClockShift
 ) -> None:
     await school.together(school.content(5))
     await forgotten.handled()
@@ -271,7 +275,7 @@ async def test_younger_events_of_the_same_batch_stay_parked_and_are_counted(
 
 
 async def test_giving_up_is_bounded_in_batches_events_and_bytes(
-    school: School, time: TimeMachine, monkeypatch: pytest.MonkeyPatch
+    school: BatchHarness, time: ClockShift, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await school.together(*school.contents(range(5)))
     await time.pass_(DAY * 8)
@@ -287,7 +291,7 @@ async def test_giving_up_is_bounded_in_batches_events_and_bytes(
 
 
 async def test_what_was_given_up_is_replayed_parks_again_and_is_given_up_again_under_its_first_letter(
-    school: School, time: TimeMachine
+    school: BatchHarness, time: ClockShift
 ) -> None:
     await school.together(school.content(0))
     await time.pass_(DAY * 8)

@@ -17,7 +17,7 @@ from els_stream.maintenance import purge, scheduler
 from els_stream.maintenance.purge import PurgePlan
 from els_stream.maintenance.retention import Retention, keep_retention
 from els_stream.queries.purge import BEFORE_ALL, lock_oldest
-from tests.support.batch_harness import School
+from tests.support.batch_harness import BatchHarness
 from tests.support.finished_batches import age, complete, everything, found_wrong, old_batches
 
 GUESTS = "a-guest-batch"
@@ -30,16 +30,16 @@ TOUCHED = """
 
 
 @pytest.fixture
-async def school(engine: AsyncEngine) -> AsyncIterator[School]:
-    yield School(engine=engine)
+async def school(engine: AsyncEngine) -> AsyncIterator[BatchHarness]:
+    yield BatchHarness(engine=engine)
     assert await found_wrong(engine) == []
 
 
-async def run_purge(school: School, plan: PurgePlan) -> PurgeResult:
+async def run_purge(school: BatchHarness, plan: PurgePlan) -> PurgeResult:
     return await purge.purge_guests(school.engine, plan, stop=asyncio.Event(), progress=lambda _: None)
 
 
-async def test_an_old_guest_batch_leaves_its_tombstone_and_nothing_of_a_person(school: School) -> None:
+async def test_an_old_guest_batch_leaves_its_tombstone_and_nothing_of_a_person(school: BatchHarness) -> None:
     await complete(school, GUESTS)
     await age(school, GUESTS, 15)
 
@@ -65,7 +65,7 @@ async def test_an_old_guest_batch_leaves_its_tombstone_and_nothing_of_a_person(s
     )
 
 
-async def test_what_is_young_of_a_class_or_unfinished_stays(school: School) -> None:
+async def test_what_is_young_of_a_class_or_unfinished_stays(school: BatchHarness) -> None:
     await complete(school, GUESTS)
     await age(school, GUESTS, 13)
     await complete(school, CLASS, class_id="9b")
@@ -76,7 +76,7 @@ async def test_what_is_young_of_a_class_or_unfinished_stays(school: School) -> N
     assert (await school.tracker(GUESTS)).state == "completed"
 
 
-async def test_a_batch_with_unsent_events_stays_until_they_are_sent(school: School) -> None:
+async def test_a_batch_with_unsent_events_stays_until_they_are_sent(school: BatchHarness) -> None:
     await school.together(school.registration(GUESTS, essays=1))
     await school.together(school.content(0, GUESTS))
     await age(school, GUESTS, 15)
@@ -87,7 +87,7 @@ async def test_a_batch_with_unsent_events_stays_until_they_are_sent(school: Scho
     assert await run_purge(school, PurgePlan(14, chunk=1)) == Purged(Removed(batches=1, essay_states=1))
 
 
-async def test_a_batch_that_is_at_work_is_left_for_the_next_time(school: School) -> None:
+async def test_a_batch_that_is_at_work_is_left_for_the_next_time(school: BatchHarness) -> None:
     await complete(school, GUESTS)
     await age(school, GUESTS, 15)
     async with school.engine.begin() as other:
@@ -100,7 +100,7 @@ async def test_a_batch_that_is_at_work_is_left_for_the_next_time(school: School)
     assert result.removed.batches == 1
 
 
-async def test_a_dry_run_says_the_same_and_changes_nothing(school: School) -> None:
+async def test_a_dry_run_says_the_same_and_changes_nothing(school: BatchHarness) -> None:
     await complete(school, GUESTS)
     await age(school, GUESTS, 15)
     before = await everything(school)
@@ -112,7 +112,7 @@ async def test_a_dry_run_says_the_same_and_changes_nothing(school: School) -> No
     assert await run_purge(school, PurgePlan(14)) == Purged(counted)
 
 
-async def test_many_batches_go_in_chunks_and_a_stop_leaves_the_rest_for_the_next_run(school: School) -> None:
+async def test_many_batches_go_in_chunks_and_a_stop_leaves_the_rest_for_the_next_run(school: BatchHarness) -> None:
     await old_batches(school, 7, GUESTS)
     stop = asyncio.Event()
     chunks: list[int] = []
@@ -135,7 +135,7 @@ async def test_many_batches_go_in_chunks_and_a_stop_leaves_the_rest_for_the_next
 
 
 async def test_a_chunk_that_waits_for_a_lock_shrinks_to_nothing_but_that_batch_and_grows_again(
-    school: School, database: str
+    school: BatchHarness, database: str
 ) -> None:
     await old_batches(school, 12, GUESTS)
     engine = create_engine(
@@ -158,7 +158,7 @@ async def test_a_chunk_that_waits_for_a_lock_shrinks_to_nothing_but_that_batch_a
     assert await run_purge(school, PurgePlan(14)) == Purged(Removed(batches=1, essay_states=1))
 
 
-async def test_the_oldest_are_found_without_a_look_at_batches_that_stay(school: School) -> None:
+async def test_the_oldest_are_found_without_a_look_at_batches_that_stay(school: BatchHarness) -> None:
     await school.execute(
         """
         INSERT INTO batch_essay_trackers
@@ -183,7 +183,7 @@ async def test_the_oldest_are_found_without_a_look_at_batches_that_stay(school: 
     assert touched < 40
 
 
-async def test_a_batch_stays_while_the_event_of_one_of_its_dead_letters_waits(school: School) -> None:
+async def test_a_batch_stays_while_the_event_of_one_of_its_dead_letters_waits(school: BatchHarness) -> None:
     await complete(school, GUESTS)
     await age(school, GUESTS, 15)
     await school.together(school.content(4, GUESTS, file_upload_id=f"upload-{GUESTS}-00000"))
@@ -196,14 +196,14 @@ async def test_a_batch_stays_while_the_event_of_one_of_its_dead_letters_waits(sc
     assert (result.removed.batches, result.removed.dead_letters) == (1, 2)
 
 
-async def test_a_second_purge_says_that_another_runs(school: School) -> None:
+async def test_a_second_purge_says_that_another_runs(school: BatchHarness) -> None:
     async with purge._only_one(school.engine) as alone:
         assert alone
         assert await run_purge(school, PurgePlan(14)) == AnotherPurgeRuns()
     assert await run_purge(school, PurgePlan(14)) == Purged(Removed())
 
 
-async def test_what_comes_for_a_purged_batch_is_refused_by_name(school: School) -> None:
+async def test_what_comes_for_a_purged_batch_is_refused_by_name(school: BatchHarness) -> None:
     await complete(school, GUESTS)
     await age(school, GUESTS, 15)
     await run_purge(school, PurgePlan(14))
@@ -218,7 +218,7 @@ async def test_what_comes_for_a_purged_batch_is_refused_by_name(school: School) 
     assert (await school.reasons())[1:] == ["batch_purged"] * 4
 
 
-async def test_abandoned_guest_batches_go_only_when_asked_for(school: School) -> None:
+async def test_abandoned_guest_batches_go_only_when_asked_for(school: BatchHarness) -> None:
     await school.together(school.registration(GUESTS, essays=2))
     await school.together(school.content(0, GUESTS))
     await school.execute("DELETE FROM event_outbox")
@@ -234,7 +234,7 @@ def retention(**settings: object) -> Retention:
     return scheduler.retention(Settings.model_validate(settings))
 
 
-async def test_the_timer_purges_what_is_due_once_in_its_interval_whoever_looks(school: School) -> None:
+async def test_the_timer_purges_what_is_due_once_in_its_interval_whoever_looks(school: BatchHarness) -> None:
     await complete(school, GUESTS)
     await age(school, GUESTS, 15)
 
@@ -246,7 +246,7 @@ async def test_the_timer_purges_what_is_due_once_in_its_interval_whoever_looks(s
     assert await keep_retention(school.engine, retention()) == 1
 
 
-async def test_the_timer_goes_on_with_a_run_that_was_stopped(school: School) -> None:
+async def test_the_timer_goes_on_with_a_run_that_was_stopped(school: BatchHarness) -> None:
     await old_batches(school, 3, GUESTS)
     stop = asyncio.Event()
     plan = next(retention(purge_chunk_batches=1).plans())
@@ -255,7 +255,7 @@ async def test_the_timer_goes_on_with_a_run_that_was_stopped(school: School) -> 
     assert await keep_retention(school.engine, retention()) == 2
 
 
-async def test_a_command_that_asked_for_older_batches_only_is_not_the_timers_run(school: School) -> None:
+async def test_a_command_that_asked_for_older_batches_only_is_not_the_timers_run(school: BatchHarness) -> None:
     await complete(school, GUESTS)
     await age(school, GUESTS, 15)
     assert await run_purge(school, PurgePlan(365)) == Purged(Removed())
@@ -263,7 +263,7 @@ async def test_a_command_that_asked_for_older_batches_only_is_not_the_timers_run
     assert await keep_retention(school.engine, retention()) == 1
 
 
-async def test_the_timer_can_be_off_and_takes_abandoned_batches_only_when_told(school: School) -> None:
+async def test_the_timer_can_be_off_and_takes_abandoned_batches_only_when_told(school: BatchHarness) -> None:
     await school.together(school.registration(GUESTS, essays=2))
     await school.execute("UPDATE batch_essay_trackers SET registered_at = now() - interval '31 days'")
 
@@ -272,7 +272,7 @@ async def test_the_timer_can_be_off_and_takes_abandoned_batches_only_when_told(s
     assert await keep_retention(school.engine, retention(purge_abandoned_after_days=30)) == 1
 
 
-async def test_tombstones_go_after_their_own_time(school: School) -> None:
+async def test_tombstones_go_after_their_own_time(school: BatchHarness) -> None:
     for number in range(3):
         await complete(school, f"{GUESTS}-{number}")
         await age(school, f"{GUESTS}-{number}", 15)

@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.domain.claim_strategy import Strategy
 from els_stream.errors import InventoryMismatch
-from els_stream.handlers.recount import Heal, Heals
-from els_stream.maintenance.repair import Sweep, heal
+from els_stream.handlers.recount import RepairCounts, RepairKind
+from els_stream.maintenance.repair import RepairScan, heal
 from tests.support import factories as make
-from tests.support.batch_harness import School, handlers_by_topic
+from tests.support.batch_harness import BatchHarness, handlers_by_topic
 from tests.support.invariants import broken
 from tests.support.staged_workers import worker
 
@@ -23,18 +23,18 @@ PARK_AGAIN = "INSERT INTO batch_pending_events OVERRIDING SYSTEM VALUE SELECT * 
 
 
 @pytest.fixture(params=[Strategy.OPTION_A, Strategy.OPTION_B])
-async def clinic(engine: AsyncEngine, request: pytest.FixtureRequest) -> AsyncIterator[School]:
+async def clinic(engine: AsyncEngine, request: pytest.FixtureRequest) -> AsyncIterator[BatchHarness]:
     """A school for each inventory. What is broken in it by hand must be whole again at the end."""
-    school = School(engine=engine, handlers=handlers_by_topic(strategy=request.param))
+    school = BatchHarness(engine=engine, handlers=handlers_by_topic(strategy=request.param))
     yield school
     async with engine.connect() as conn:
         assert await broken(conn) == []
 
 
-async def sweep(school: School, stretch: int = 1000) -> Mapping[Heal, int]:
+async def sweep(school: BatchHarness, stretch: int = 1000) -> Mapping[RepairKind, int]:
     """One whole walk; what it found."""
-    heals = Heals()
-    walk = Sweep(Strategy.OPTION_B, heals, stretch)
+    heals = RepairCounts()
+    walk = RepairScan(Strategy.OPTION_B, heals, stretch)
     more = True
     while more:
         async with school.engine.begin() as conn:
@@ -42,7 +42,7 @@ async def sweep(school: School, stretch: int = 1000) -> Mapping[Heal, int]:
     return {heal: count for heal, count in heals.counts().items() if count}
 
 
-async def test_nothing_is_found_in_a_school_where_all_is_well(clinic: School) -> None:
+async def test_nothing_is_found_in_a_school_where_all_is_well(clinic: BatchHarness) -> None:
     await clinic.together(clinic.content(0, "early"))
     await clinic.together(*(clinic.registration(f"batch-{n}", essays=2, class_id=CLASS) for n in range(5)))
     await clinic.together(*(clinic.content(n, f"batch-{n}") for n in range(5)))
@@ -52,7 +52,7 @@ async def test_nothing_is_found_in_a_school_where_all_is_well(clinic: School) ->
     assert await sweep(clinic, stretch=1) == {}
 
 
-async def forgotten_beside_a_registered_batch(school: School, essays: int = 2) -> None:
+async def forgotten_beside_a_registered_batch(school: BatchHarness, essays: int = 2) -> None:
     """The registration came and went, and what was parked is still there."""
     await school.one_by_one(school.content(2), school.content(1), school.content(0))
     await school.execute("CREATE TABLE was_parked AS TABLE batch_pending_events")
@@ -62,25 +62,25 @@ async def forgotten_beside_a_registered_batch(school: School, essays: int = 2) -
     await school.execute(PARK_AGAIN)
 
 
-async def test_what_is_parked_beside_a_registered_batch_is_used_in_order_of_arrival(clinic: School) -> None:
+async def test_what_is_parked_beside_a_registered_batch_is_used_in_order_of_arrival(clinic: BatchHarness) -> None:
     await forgotten_beside_a_registered_batch(clinic)
 
-    assert await sweep(clinic) == {Heal.PARKED_USED: 1}
+    assert await sweep(clinic) == {RepairKind.PARKED_USED: 1}
 
     assert [slot.original_file_name for slot in await clinic.slots()] == [make.file_name(2), make.file_name(1)]
     assert await clinic.kinds() == ["assigned", "assigned", "completed", "excess"]
     assert await sweep(clinic) == {}
 
 
-async def test_what_is_parked_beside_a_completed_batch_is_used_too(clinic: School) -> None:
+async def test_what_is_parked_beside_a_completed_batch_is_used_too(clinic: BatchHarness) -> None:
     await forgotten_beside_a_registered_batch(clinic, essays=1)
     await clinic.together(clinic.content(9))
 
-    assert await sweep(clinic) == {Heal.PARKED_USED: 1}
+    assert await sweep(clinic) == {RepairKind.PARKED_USED: 1}
     assert await clinic.kinds() == ["assigned", "completed", "excess", "excess", "excess"]
 
 
-async def test_what_is_parked_beside_a_tombstone_is_a_dead_letter(clinic: School) -> None:
+async def test_what_is_parked_beside_a_tombstone_is_a_dead_letter(clinic: BatchHarness) -> None:
     await forgotten_beside_a_registered_batch(clinic)
     await clinic.execute(
         """
@@ -91,59 +91,61 @@ async def test_what_is_parked_beside_a_tombstone_is_a_dead_letter(clinic: School
     await clinic.execute("DELETE FROM essay_states")
     await clinic.execute("DELETE FROM slot_assignments")
 
-    assert await sweep(clinic) == {Heal.PARKED_USED: 1}
+    assert await sweep(clinic) == {RepairKind.PARKED_USED: 1}
     assert await clinic.reasons() == ["batch_purged"] * 3
 
 
-async def test_a_wrong_count_of_what_is_parked_is_counted_again(clinic: School) -> None:
+async def test_a_wrong_count_of_what_is_parked_is_counted_again(clinic: BatchHarness) -> None:
     await clinic.together(*clinic.contents([0, 1]))
     await clinic.execute("UPDATE batch_essay_trackers SET parked_count = 7")
 
-    assert await sweep(clinic) == {Heal.PARKED_RECOUNTED: 1}
+    assert await sweep(clinic) == {RepairKind.PARKED_RECOUNTED: 1}
     assert await clinic.counts() == ("unregistered", 0, 0, 0, 2)
 
 
-async def test_an_unregistered_batch_with_nothing_parked_is_removed(clinic: School) -> None:
+async def test_an_unregistered_batch_with_nothing_parked_is_removed(clinic: BatchHarness) -> None:
     await clinic.execute("INSERT INTO batch_essay_trackers (batch_id, parked_count) VALUES ('a', 0), ('b', 3)")
 
-    assert await sweep(clinic) == {Heal.EMPTY_REMOVED: 2}
+    assert await sweep(clinic) == {RepairKind.EMPTY_REMOVED: 2}
     assert await clinic.rows("SELECT batch_id FROM batch_essay_trackers") == []
 
 
-async def test_counters_that_disagree_with_the_slots_say_what_the_rows_say(clinic: School) -> None:
+async def test_counters_that_disagree_with_the_slots_say_what_the_rows_say(clinic: BatchHarness) -> None:
     await clinic.together(clinic.registration(essays=5, class_id=CLASS))
     await clinic.together(*clinic.contents([0, 1]))
     await clinic.together(clinic.failure(2))
     await clinic.execute("UPDATE batch_essay_trackers SET free_count = 1, filled_count = 4, failed_count = 0")
 
-    assert await sweep(clinic) == {Heal.SLOTS_RECOUNTED: 1}
+    assert await sweep(clinic) == {RepairKind.SLOTS_RECOUNTED: 1}
     assert await clinic.counts() == ("open", 2, 2, 1, 0)
 
 
-async def test_a_batch_that_turns_out_full_is_completed_and_told(clinic: School) -> None:
+async def test_a_batch_that_turns_out_full_is_completed_and_told(clinic: BatchHarness) -> None:
     await clinic.together(clinic.registration(essays=2))
     await clinic.together(clinic.content(0))
     await fill_behind_our_back(clinic, essays=1)
 
-    assert await sweep(clinic) == {Heal.SLOTS_RECOUNTED: 1}
+    assert await sweep(clinic) == {RepairKind.SLOTS_RECOUNTED: 1}
     assert await clinic.counts() == ("completed", 0, 2, 0, 0)
     assert await clinic.kinds() == ["assigned", "completed"]
     assert (await clinic.told())[-1].data["provisioned_count"] == 2
 
 
-async def test_a_complete_batch_whose_counts_are_swapped_is_counted_again_and_told_nothing(clinic: School) -> None:
+async def test_a_complete_batch_whose_counts_are_swapped_is_counted_again_and_told_nothing(
+    clinic: BatchHarness,
+) -> None:
     await clinic.together(clinic.registration(essays=2, class_id=CLASS))
     await clinic.together(clinic.content(0))
     await clinic.together(clinic.failure(1))
     await clinic.execute("UPDATE batch_essay_trackers SET filled_count = 0, failed_count = 2")
 
-    assert await sweep(clinic) == {Heal.SLOTS_RECOUNTED: 1}
+    assert await sweep(clinic) == {RepairKind.SLOTS_RECOUNTED: 1}
     assert await clinic.counts() == ("content_complete", 0, 1, 1, 0)
     assert await clinic.kinds() == ["assigned", "errors", "completed"]
 
 
 async def test_a_lost_slot_is_beyond_healing_and_told_at_each_walk(
-    clinic: School, caplog: pytest.LogCaptureFixture
+    clinic: BatchHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     await clinic.together(clinic.registration(essays=2))
     gone = make.essay_ids(2)[1]
@@ -151,15 +153,15 @@ async def test_a_lost_slot_is_beyond_healing_and_told_at_each_walk(
     await clinic.execute("DELETE FROM slot_assignments WHERE essay_id = :gone", gone=gone)
 
     with caplog.at_level(logging.ERROR):
-        assert await sweep(clinic) == {Heal.BEYOND_HEALING: 1}
-        assert await sweep(clinic) == {Heal.BEYOND_HEALING: 1}
+        assert await sweep(clinic) == {RepairKind.BEYOND_HEALING: 1}
+        assert await sweep(clinic) == {RepairKind.BEYOND_HEALING: 1}
 
     assert await clinic.counts() == ("open", 2, 0, 0, 0)
     assert make.BATCH in caplog.text
     await clinic.execute("DELETE FROM batch_essay_trackers")
 
 
-async def test_a_completed_batch_is_never_opened_again(clinic: School) -> None:
+async def test_a_completed_batch_is_never_opened_again(clinic: BatchHarness) -> None:
     """Its completion was told: a slot that is free by the rows must not be given out after that."""
     await clinic.together(clinic.registration(essays=1, class_id=CLASS))
     await clinic.together(clinic.content(0))
@@ -173,18 +175,18 @@ async def test_a_completed_batch_is_never_opened_again(clinic: School) -> None:
         "UPDATE slot_assignments SET status = 'available', text_storage_id = NULL, file_upload_id = NULL"
     )
 
-    assert await sweep(clinic) == {Heal.BEYOND_HEALING: 1}
+    assert await sweep(clinic) == {RepairKind.BEYOND_HEALING: 1}
     assert await clinic.counts() == ("content_complete", 0, 1, 0, 0)
     await clinic.execute("DELETE FROM batch_essay_trackers")
 
 
-async def test_a_walk_goes_on_behind_what_it_can_not_heal_and_heals_one_batch_a_step(clinic: School) -> None:
+async def test_a_walk_goes_on_behind_what_it_can_not_heal_and_heals_one_batch_a_step(clinic: BatchHarness) -> None:
     batches = [f"batch-{number}" for number in range(5)]
     await clinic.together(*(clinic.registration(batch_id, essays=3) for batch_id in batches))
     await clinic.together(*(clinic.content(0, batch_id) for batch_id in batches))
     await clinic.execute("UPDATE batch_essay_trackers SET free_count = 1, filled_count = 2")
-    heals = Heals()
-    walk = Sweep(Strategy.OPTION_B, heals, 2)
+    heals = RepairCounts()
+    walk = RepairScan(Strategy.OPTION_B, heals, 2)
     async with clinic.engine.connect() as conn:
         await walk.step(conn)
         await conn.rollback()  # as after an error in the heal of the first
@@ -195,19 +197,19 @@ async def test_a_walk_goes_on_behind_what_it_can_not_heal_and_heals_one_batch_a_
             steps.append((await walk.step(conn)).healed)
 
     assert steps == [1, 1, 1, 1, 0]
-    assert await sweep(clinic) == {Heal.SLOTS_RECOUNTED: 1}
+    assert await sweep(clinic) == {RepairKind.SLOTS_RECOUNTED: 1}
 
 
-async def test_a_batch_that_was_healed_meanwhile_is_left_alone(clinic: School) -> None:
+async def test_a_batch_that_was_healed_meanwhile_is_left_alone(clinic: BatchHarness) -> None:
     await clinic.together(clinic.registration(essays=2))
 
-    heals = Heals()
+    heals = RepairCounts()
     async with clinic.engine.begin() as conn:
         assert await heal(conn, make.BATCH, Strategy.OPTION_B, heals) == 0
     assert set(heals.counts().values()) == {0}
 
 
-async def fill_behind_our_back(school: School, essays: int) -> None:
+async def fill_behind_our_back(school: BatchHarness, essays: int) -> None:
     """Somebody else's code gives free slots to contents, and does not know of the counters."""
     await school.execute(
         """
@@ -229,7 +231,7 @@ async def fill_behind_our_back(school: School, essays: int) -> None:
     )
 
 
-async def test_after_a_mismatch_the_next_try_recounts_and_works(clinic: School) -> None:
+async def test_after_a_mismatch_the_next_try_recounts_and_works(clinic: BatchHarness) -> None:
     """Two slots are free by the counters, and one by the rows: never excess on the counters' word alone."""
     await clinic.together(clinic.registration(essays=3))
     await clinic.together(clinic.content(0))
@@ -246,7 +248,7 @@ async def test_after_a_mismatch_the_next_try_recounts_and_works(clinic: School) 
     assert await clinic.kinds() == ["assigned", "assigned", "completed", "excess"]
 
 
-async def test_after_a_mismatch_a_batch_that_is_full_completes_and_the_content_is_excess(clinic: School) -> None:
+async def test_after_a_mismatch_a_batch_that_is_full_completes_and_the_content_is_excess(clinic: BatchHarness) -> None:
     await clinic.together(clinic.registration(essays=2, class_id=CLASS))
     await fill_behind_our_back(clinic, essays=2)
 
@@ -258,7 +260,7 @@ async def test_after_a_mismatch_a_batch_that_is_full_completes_and_the_content_i
     assert await clinic.kinds() == ["completed", "excess"]
 
 
-async def test_a_mismatch_that_a_recount_can_not_mend_stays_an_error(clinic: School) -> None:
+async def test_a_mismatch_that_a_recount_can_not_mend_stays_an_error(clinic: BatchHarness) -> None:
     await clinic.together(clinic.registration(essays=1))
     await clinic.execute("DELETE FROM essay_states")
     await clinic.execute("DELETE FROM slot_assignments")
@@ -270,7 +272,7 @@ async def test_a_mismatch_that_a_recount_can_not_mend_stays_an_error(clinic: Sch
     await clinic.execute("DELETE FROM batch_essay_trackers")
 
 
-async def test_a_recount_that_is_rolled_back_is_done_again(clinic: School) -> None:
+async def test_a_recount_that_is_rolled_back_is_done_again(clinic: BatchHarness) -> None:
     await clinic.together(clinic.registration(essays=2))
     await fill_behind_our_back(clinic, essays=1)
     late = clinic.contents([1, 2])

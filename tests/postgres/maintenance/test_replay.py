@@ -15,40 +15,40 @@ from els_stream.events.records import RawRecord
 from els_stream.maintenance.replay import Accepted, FailedAgain, NotReplayable, Replayed, give_up_replay, replay
 from els_stream.queries import dead_letter_admin
 from tests.support import factories as make
-from tests.support.batch_harness import School, handlers_by_topic
+from tests.support.batch_harness import BatchHarness, handlers_by_topic
 
 CLASS = "class-9b"
 OLD = timedelta(days=90)
 
 
-async def replayed(school: School, letter_id: int) -> Replayed:
+async def replayed(school: BatchHarness, letter_id: int) -> Replayed:
     async with school.engine.begin() as conn:
         return await replay(conn, school.handlers, letter_id)
 
 
-async def states(school: School) -> list[tuple[str, str, int | None]]:
+async def states(school: BatchHarness) -> list[tuple[str, str, int | None]]:
     rows = await school.rows("SELECT reason, state, replay_of FROM dead_letters ORDER BY id")
     return [(row.reason, row.state, row.replay_of) for row in rows]
 
 
-async def buried(school: School, record: RawRecord) -> int:
+async def buried(school: BatchHarness, record: RawRecord) -> int:
     assert await school.together(record) == ["dead_letter"]
     return int((await school.rows("SELECT max(id) FROM dead_letters"))[0][0])
 
 
-async def open_letter(school: School) -> int:
+async def open_letter(school: BatchHarness) -> int:
     (row,) = await school.rows("SELECT id FROM dead_letters WHERE state = 'open'")
     return int(row.id)
 
 
 @pytest.fixture
-async def early_bird(school: School) -> int:
+async def early_bird(school: BatchHarness) -> int:
     """Associations that were refused, since the essay they name was not yet of the batch's class."""
     await school.together(school.registration(essays=1, class_id="class-8a"))
     return await buried(school, school.associations(1))
 
 
-async def test_a_replayed_record_has_the_effect_that_it_would_have_now(school: School, early_bird: int) -> None:
+async def test_a_replayed_record_has_the_effect_that_it_would_have_now(school: BatchHarness, early_bird: int) -> None:
     await school.execute("UPDATE batch_essay_trackers SET class_id = :class_id", class_id=CLASS)
 
     assert await replayed(school, early_bird) == Accepted("associations_confirmed")
@@ -58,7 +58,9 @@ async def test_a_replayed_record_has_the_effect_that_it_would_have_now(school: S
     assert await school.rows("SELECT 1 FROM consumed_offsets") == []
 
 
-async def test_what_fails_again_has_a_letter_of_its_own_and_is_not_told_twice(school: School, early_bird: int) -> None:
+async def test_what_fails_again_has_a_letter_of_its_own_and_is_not_told_twice(
+    school: BatchHarness, early_bird: int
+) -> None:
     result = await replayed(school, early_bird)
 
     assert isinstance(result, FailedAgain)
@@ -70,7 +72,9 @@ async def test_what_fails_again_has_a_letter_of_its_own_and_is_not_told_twice(sc
     assert len(await school.told()) == 1
 
 
-async def test_each_further_replay_links_to_the_first_letter_and_one_is_open(school: School, early_bird: int) -> None:
+async def test_each_further_replay_links_to_the_first_letter_and_one_is_open(
+    school: BatchHarness, early_bird: int
+) -> None:
     for _ in range(3):
         await replayed(school, await open_letter(school))
 
@@ -82,7 +86,7 @@ async def test_each_further_replay_links_to_the_first_letter_and_one_is_open(sch
     ]
 
 
-async def test_the_record_of_a_second_letter_is_the_same_to_the_byte(school: School, early_bird: int) -> None:
+async def test_the_record_of_a_second_letter_is_the_same_to_the_byte(school: BatchHarness, early_bird: int) -> None:
     await replayed(school, early_bird)
 
     async with school.engine.connect() as conn:
@@ -94,21 +98,21 @@ async def test_the_record_of_a_second_letter_is_the_same_to_the_byte(school: Sch
     assert (first.record, first.value_sha256) == (second.record, second.value_sha256)
 
 
-async def test_a_letter_is_replayed_once(school: School, early_bird: int) -> None:
+async def test_a_letter_is_replayed_once(school: BatchHarness, early_bird: int) -> None:
     await replayed(school, early_bird)
 
     assert await replayed(school, early_bird) == NotReplayable("it is replayed")
     assert await replayed(school, 4711) == NotReplayable("there is no such dead letter")
 
 
-async def test_two_who_replay_one_letter_do_it_once(school: School, early_bird: int) -> None:
+async def test_two_who_replay_one_letter_do_it_once(school: BatchHarness, early_bird: int) -> None:
     results = await asyncio.gather(*(replayed(school, early_bird) for _ in range(4)))
 
     assert sum(isinstance(result, FailedAgain) for result in results) == 1
     assert len(await states(school)) == 2
 
 
-async def test_a_replay_that_is_rolled_back_leaves_the_letter_open(school: School, early_bird: int) -> None:
+async def test_a_replay_that_is_rolled_back_leaves_the_letter_open(school: BatchHarness, early_bird: int) -> None:
     async with school.engine.connect() as conn:
         await replay(conn, school.handlers, early_bird)
         await conn.rollback()
@@ -116,13 +120,13 @@ async def test_a_replay_that_is_rolled_back_leaves_the_letter_open(school: Schoo
     assert await states(school) == [("class_mismatch", "open", None)]
 
 
-async def test_a_letter_without_its_payload_can_not_be_replayed(school: School, early_bird: int) -> None:
+async def test_a_letter_without_its_payload_can_not_be_replayed(school: BatchHarness, early_bird: int) -> None:
     await school.execute("UPDATE dead_letters SET value = NULL")
 
     assert await replayed(school, early_bird) == NotReplayable("its payload was removed")
 
 
-async def test_a_letter_that_never_had_a_value_fails_again_as_before(school: School) -> None:
+async def test_a_letter_that_never_had_a_value_fails_again_as_before(school: BatchHarness) -> None:
     letter = await buried(school, school.record(topics.CONTENT_PROVISIONED, None))
 
     result = await replayed(school, letter)
@@ -131,7 +135,7 @@ async def test_a_letter_that_never_had_a_value_fails_again_as_before(school: Sch
     assert result.reason is DeadLetterReason.VALUE_MISSING
 
 
-async def test_what_was_replayed_parked_and_given_up_is_not_lost(school: School) -> None:
+async def test_what_was_replayed_parked_and_given_up_is_not_lost(school: BatchHarness) -> None:
     """Between the two letters the record is parked: the second burial must not take the first for its repeat."""
     school.handlers = handlers_by_topic(max_parked=1)
     await school.together(school.content(0))
@@ -144,7 +148,7 @@ async def test_what_was_replayed_parked_and_given_up_is_not_lost(school: School)
     assert await school.counts() == ("completed", 0, 2, 0, 0)
 
 
-async def test_a_parked_replay_that_its_registration_refuses_has_another_letter(school: School) -> None:
+async def test_a_parked_replay_that_its_registration_refuses_has_another_letter(school: BatchHarness) -> None:
     school.handlers = handlers_by_topic(max_parked=1)
     await school.together(school.content(0))
     letter = await buried(school, school.associations(["an-essay-of-9a"]))
@@ -159,7 +163,7 @@ async def test_a_parked_replay_that_its_registration_refuses_has_another_letter(
     ]
 
 
-async def test_a_redelivery_of_an_open_or_dropped_letter_adds_none(school: School) -> None:
+async def test_a_redelivery_of_an_open_or_dropped_letter_adds_none(school: BatchHarness) -> None:
     record = school.record(topics.CONTENT_PROVISIONED, b"Dear Sir or Madam,")
     letter = await buried(school, record)
     await buried(school, record)
@@ -170,7 +174,9 @@ async def test_a_redelivery_of_an_open_or_dropped_letter_adds_none(school: Schoo
     assert await states(school) == [("not_json", "dropped", None)]
 
 
-async def test_a_handler_that_stumbles_leaves_another_letter_that_says_so(school: School, early_bird: int) -> None:
+async def test_a_handler_that_stumbles_leaves_another_letter_that_says_so(
+    school: BatchHarness, early_bird: int
+) -> None:
     async with school.engine.begin() as conn:
         await give_up_replay(conn, early_bird, DeadLetterReason.UNPROCESSABLE, "ZeroDivisionError")
 
@@ -180,7 +186,7 @@ async def test_a_handler_that_stumbles_leaves_another_letter_that_says_so(school
     ]
 
 
-async def test_a_dropped_letter_keeps_size_hash_and_who_and_nothing_of_the_record(school: School) -> None:
+async def test_a_dropped_letter_keeps_size_hash_and_who_and_nothing_of_the_record(school: BatchHarness) -> None:
     letter = await buried(school, school.record(topics.CONTENT_PROVISIONED, b"Dear Sir or Madam,", b"key"))
 
     async with school.engine.begin() as conn:
@@ -197,7 +203,7 @@ async def test_a_dropped_letter_keeps_size_hash_and_who_and_nothing_of_the_recor
     assert await replayed(school, letter) == NotReplayable("it is dropped")
 
 
-async def age(school: School, letter: int, days: float) -> None:
+async def age(school: BatchHarness, letter: int, days: float) -> None:
     await school.execute(
         "UPDATE dead_letters SET created_at = now() - make_interval(secs => :seconds) WHERE id = :id",
         seconds=days * 86400,
@@ -209,11 +215,11 @@ async def forgotten(conn: AsyncConnection, limit: int = 100) -> int:
     return await dead_letter_admin.forget(conn, OLD, limit)
 
 
-async def ids(school: School) -> Sequence[int]:
+async def ids(school: BatchHarness) -> Sequence[int]:
     return [row.id for row in await school.rows("SELECT id FROM dead_letters ORDER BY id")]
 
 
-async def test_letters_are_removed_at_their_age_whatever_their_state_in_bounded_steps(school: School) -> None:
+async def test_letters_are_removed_at_their_age_whatever_their_state_in_bounded_steps(school: BatchHarness) -> None:
     found = [
         await buried(school, school.record(topics.CONTENT_PROVISIONED, b"Dear %d," % number)) for number in range(5)
     ]
@@ -228,7 +234,7 @@ async def test_letters_are_removed_at_their_age_whatever_their_state_in_bounded_
 
 
 @pytest.mark.usefixtures("early_bird")
-async def test_letters_of_one_record_go_together_with_the_youngest(school: School) -> None:
+async def test_letters_of_one_record_go_together_with_the_youngest(school: BatchHarness) -> None:
     for days in (300, 200):
         letter = await open_letter(school)
         await replayed(school, letter)
@@ -242,7 +248,7 @@ async def test_letters_of_one_record_go_together_with_the_youngest(school: Schoo
     await school.execute("DELETE FROM event_outbox")
 
 
-async def test_a_record_of_a_batch_names_it_in_its_second_letter_too(school: School, early_bird: int) -> None:
+async def test_a_record_of_a_batch_names_it_in_its_second_letter_too(school: BatchHarness, early_bird: int) -> None:
     await replayed(school, early_bird)
 
     rows = await school.rows("SELECT batch_id FROM dead_letters")

@@ -17,10 +17,10 @@ from agents.give_up_parked import give_up_parked
 from agents.heal_batches import heal_batches
 from els_stream.config.settings import Settings
 from els_stream.db.engine import Limits, create_engine
-from els_stream.handlers.recount import Heals
-from els_stream.maintenance.scheduler import Progress, Step, TimerName, Timers, bounded, timer_policy
-from tests.support.batch_harness import School
-from tests.support.clock_shift import DAY, GROUP, PREFIX, TimeMachine, partitions
+from els_stream.handlers.recount import RepairCounts
+from els_stream.maintenance.scheduler import StepResult, TimerName, Timers, TimerStep, bounded, timer_policy
+from tests.support.batch_harness import BatchHarness
+from tests.support.clock_shift import DAY, GROUP, PREFIX, ClockShift, partitions
 from tests.support.waiting import until
 
 TICK = TimerName.EXPIRE_BATCHES
@@ -42,10 +42,10 @@ def timers(engine: AsyncEngine, counts: Counts | None = None) -> Timers:
     settings = Settings(
         consumer_group=GROUP, topic_prefix=PREFIX, expiry_interval_seconds=0.1, sweep_interval_seconds=0.1
     )
-    return Timers(engine, timer_policy(settings, Heals(), partitions), counts or Counts())
+    return Timers(engine, timer_policy(settings, RepairCounts(), partitions), counts or Counts())
 
 
-def steps(*found: int) -> Step:
+def steps(*found: int) -> TimerStep:
     left = list(found)
 
     async def act(conn: AsyncConnection) -> int:
@@ -56,17 +56,17 @@ def steps(*found: int) -> Step:
 
 
 @pytest.fixture
-async def ticking(school: School) -> School:
+async def ticking(school: BatchHarness) -> BatchHarness:
     """A school in which each step of `steps` leaves a row."""
     await school.execute("CREATE TABLE ticks (n int)")
     return school
 
 
-async def ticks(school: School) -> int:
+async def ticks(school: BatchHarness) -> int:
     return len(await school.rows("SELECT n FROM ticks"))
 
 
-async def test_a_round_goes_on_while_there_is_more_and_counts_what_was_done(ticking: School) -> None:
+async def test_a_round_goes_on_while_there_is_more_and_counts_what_was_done(ticking: BatchHarness) -> None:
     counts = Counts()
 
     assert await timers(ticking.engine, counts).round(TICK, steps(3, 3, 1)) == 7
@@ -75,13 +75,13 @@ async def test_a_round_goes_on_while_there_is_more_and_counts_what_was_done(tick
     assert await ticks(ticking) == 4
 
 
-async def test_while_one_worker_is_at_it_another_does_nothing(ticking: School) -> None:
+async def test_while_one_worker_is_at_it_another_does_nothing(ticking: BatchHarness) -> None:
     inside, go_on = asyncio.Event(), asyncio.Event()
 
-    async def slow(_: AsyncConnection) -> Progress:
+    async def slow(_: AsyncConnection) -> StepResult:
         inside.set()
         await go_on.wait()
-        return Progress(1, more=False)
+        return StepResult(1, more=False)
 
     first = asyncio.create_task(timers(ticking.engine).round(TICK, slow))
     await inside.wait()
@@ -94,12 +94,12 @@ async def test_while_one_worker_is_at_it_another_does_nothing(ticking: School) -
 
 
 async def test_a_bug_in_a_step_is_told_rolled_back_and_left_for_the_next_round(
-    ticking: School, caplog: pytest.LogCaptureFixture
+    ticking: BatchHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     counts = Counts()
     worker = timers(ticking.engine, counts)
 
-    async def stumbling(conn: AsyncConnection) -> Progress:
+    async def stumbling(conn: AsyncConnection) -> StepResult:
         await steps(1)(conn)
         raise ZeroDivisionError("teachers / 0")
 
@@ -119,14 +119,14 @@ async def test_a_database_that_is_away_is_no_error_of_the_worker() -> None:
     assert counts.failures == {TICK: 1}
 
 
-async def test_a_timer_that_is_cancelled_in_a_step_stops_at_once_and_leaves_nothing(ticking: School) -> None:
+async def test_a_timer_that_is_cancelled_in_a_step_stops_at_once_and_leaves_nothing(ticking: BatchHarness) -> None:
     inside = asyncio.Event()
 
-    async def endless(conn: AsyncConnection) -> Progress:
+    async def endless(conn: AsyncConnection) -> StepResult:
         await steps(1)(conn)
         inside.set()
         await conn.execute(text("SELECT pg_sleep(60)"))
-        return Progress(1, more=True)
+        return StepResult(1, more=True)
 
     running = asyncio.create_task(timers(ticking.engine).run(TICK, 1, endless))
     await inside.wait()
@@ -138,11 +138,11 @@ async def test_a_timer_that_is_cancelled_in_a_step_stops_at_once_and_leaves_noth
     assert await ticks(ticking) == 0
 
 
-async def test_a_timer_comes_again_after_its_interval_whatever_happened(school: School) -> None:
+async def test_a_timer_comes_again_after_its_interval_whatever_happened(school: BatchHarness) -> None:
     third = asyncio.Event()
     rounds = count(1)
 
-    async def stumbling(_: AsyncConnection) -> Progress:
+    async def stumbling(_: AsyncConnection) -> StepResult:
         if next(rounds) == 3:
             third.set()
         raise ZeroDivisionError
@@ -153,12 +153,12 @@ async def test_a_timer_comes_again_after_its_interval_whatever_happened(school: 
     running.cancel()
 
 
-async def test_every_timer_does_its_own_work_by_itself(school: School) -> None:
+async def test_every_timer_does_its_own_work_by_itself(school: BatchHarness) -> None:
     """All of them beside each other, as in a worker."""
     await school.together(school.registration("late", essays=2))
     await school.together(school.content(0, "late"))
     await school.together(school.content(0, "never-registered"), school.content(0, "no-longer-there"))
-    time = TimeMachine(school)
+    time = ClockShift(school)
     await time.pass_(DAY * 8)
     await time.handled()
     await school.execute("UPDATE batch_essay_trackers SET parked_count = 5 WHERE batch_id = 'no-longer-there'")

@@ -12,7 +12,7 @@ from els_stream.kafka.consumer_group import Ownership
 from els_stream.observability.health import Code
 from els_stream.observability.health_poller import STALE_SECONDS
 from els_stream.observability.metrics import Metrics
-from els_stream.web import Watch
+from els_stream.web import HealthPoller
 
 
 class QuietGroup:
@@ -34,11 +34,11 @@ def metrics() -> Metrics:
     return Metrics(CollectorRegistry(), {})
 
 
-def watching(engine: AsyncEngine, metrics: Metrics, clock: Clock | None = None) -> Watch:
-    return Watch(engine, QuietGroup(), metrics, figures_seconds=5, clock=clock or Clock())
+def watching(engine: AsyncEngine, metrics: Metrics, clock: Clock | None = None) -> HealthPoller:
+    return HealthPoller(engine, QuietGroup(), metrics, figures_seconds=5, clock=clock or Clock())
 
 
-async def look(watch: Watch) -> list[Code]:
+async def look(watch: HealthPoller) -> list[Code]:
     await watch.look_at_database()
     await watch.look_at_group()
     return [reason.code for reason in watch.reasons()]

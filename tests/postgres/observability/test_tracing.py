@@ -10,11 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from els_stream.events.records import RawRecord
 from els_stream.events.topics import ASSOCIATIONS_CONFIRMED, BATCH_REGISTERED, CONTENT_PROVISIONED
 from els_stream.events.trace_context import traceparent_of
-from els_stream.handlers.event_handler import Handler
+from els_stream.handlers.event_handler import DomainHandler
 from els_stream.observability.tracing import Tracing
 from tests.support import factories as make
-from tests.support.batch_harness import School, Told, handlers_by_topic
-from tests.support.span_exporter import Kept, parent, place
+from tests.support.batch_harness import BatchHarness, OutboxEvent, handlers_by_topic
+from tests.support.span_exporter import RecordedSpans, parent, place
 
 TRACE = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
 OTHER = "00-" + "c" * 32 + "-" + "d" * 16 + "-01"
@@ -22,29 +22,29 @@ CONTENT = f"process {CONTENT_PROVISIONED}"
 
 
 @pytest.fixture
-def kept() -> Kept:
-    return Kept()
+def kept() -> RecordedSpans:
+    return RecordedSpans()
 
 
-def traced(tracing: Tracing) -> dict[str, Handler]:
+def traced(tracing: Tracing) -> dict[str, DomainHandler]:
     return {topic: tracing.of_handler(handler) for topic, handler in handlers_by_topic().items()}
 
 
 @pytest.fixture
-def school(engine: AsyncEngine, kept: Kept) -> School:
-    return School(engine=engine, handlers=traced(kept.tracing))
+def school(engine: AsyncEngine, kept: RecordedSpans) -> BatchHarness:
+    return BatchHarness(engine=engine, handlers=traced(kept.tracing))
 
 
 @pytest.fixture
-def plain(engine: AsyncEngine) -> School:
-    return School(engine=engine, handlers=traced(Tracing(None)))
+def plain(engine: AsyncEngine) -> BatchHarness:
+    return BatchHarness(engine=engine, handlers=traced(Tracing(None)))
 
 
 def sent_in(trace: str, record: RawRecord) -> RawRecord:
     return replace(record, headers=(*record.headers, ("traceparent", trace.encode())))
 
 
-def traces(told: list[Told]) -> dict[str, str | None]:
+def traces(told: list[OutboxEvent]) -> dict[str, str | None]:
     """Of events by their kind; header and envelope agree."""
     found: dict[str, str | None] = {}
     for event in told:
@@ -54,7 +54,9 @@ def traces(told: list[Told]) -> dict[str, str | None]:
     return found
 
 
-async def test_an_event_belongs_to_the_trace_of_the_one_that_caused_it(school: School, kept: Kept) -> None:
+async def test_an_event_belongs_to_the_trace_of_the_one_that_caused_it(
+    school: BatchHarness, kept: RecordedSpans
+) -> None:
     await school.together(sent_in(OTHER, school.registration(essays=2)))
     await school.together(school.content(0))
 
@@ -65,7 +67,7 @@ async def test_an_event_belongs_to_the_trace_of_the_one_that_caused_it(school: S
     assert traces(await school.told()) == {"assigned": place(last), "completed": place(last)}
 
 
-async def test_the_trace_may_come_in_the_envelope(school: School, kept: Kept) -> None:
+async def test_the_trace_may_come_in_the_envelope(school: BatchHarness, kept: RecordedSpans) -> None:
     await school.together(school.registration(essays=2))
 
     told = make.envelope(CONTENT_PROVISIONED, make.content_data(number=0), metadata={"traceparent": TRACE})
@@ -74,7 +76,9 @@ async def test_the_trace_may_come_in_the_envelope(school: School, kept: Kept) ->
     assert parent(kept.span(CONTENT)) == TRACE
 
 
-async def test_what_was_parked_is_told_in_its_own_trace_and_not_in_that_of_the_registration(school: School) -> None:
+async def test_what_was_parked_is_told_in_its_own_trace_and_not_in_that_of_the_registration(
+    school: BatchHarness,
+) -> None:
     await school.together(sent_in(TRACE, school.content(0)))
 
     await school.together(sent_in(OTHER, school.registration(essays=2)))
@@ -82,7 +86,9 @@ async def test_what_was_parked_is_told_in_its_own_trace_and_not_in_that_of_the_r
     assert traces(await school.told()) == {"assigned": TRACE}
 
 
-async def test_a_ready_batch_belongs_to_the_trace_of_its_confirmation(school: School, kept: Kept) -> None:
+async def test_a_ready_batch_belongs_to_the_trace_of_its_confirmation(
+    school: BatchHarness, kept: RecordedSpans
+) -> None:
     await school.together(school.registration(essays=1, class_id="class-9b"))
     await school.together(sent_in(TRACE, school.content(0)))
 
@@ -94,7 +100,7 @@ async def test_a_ready_batch_belongs_to_the_trace_of_its_confirmation(school: Sc
 
 
 async def test_a_span_says_where_its_record_lay_and_what_became_of_it_and_nothing_of_its_content(
-    school: School, kept: Kept
+    school: BatchHarness, kept: RecordedSpans
 ) -> None:
     await school.together(school.content(0))
     await school.together(school.record(BATCH_REGISTERED, b"Dear orchestrator,"))
@@ -113,7 +119,7 @@ async def test_a_span_says_where_its_record_lay_and_what_became_of_it_and_nothin
     assert refused.attributes["els.outcome"] == "dead_letter"
 
 
-async def test_a_try_that_fails_ends_its_spans_as_errors(school: School, kept: Kept) -> None:
+async def test_a_try_that_fails_ends_its_spans_as_errors(school: BatchHarness, kept: RecordedSpans) -> None:
     await school.execute("ALTER TABLE batch_pending_events RENAME TO elsewhere")
 
     with pytest.raises(DBAPIError):
@@ -123,7 +129,7 @@ async def test_a_try_that_fails_ends_its_spans_as_errors(school: School, kept: K
     await school.execute("ALTER TABLE elsewhere RENAME TO batch_pending_events")
 
 
-async def test_without_tracing_the_producers_trace_goes_on_as_it_came(plain: School) -> None:
+async def test_without_tracing_the_producers_trace_goes_on_as_it_came(plain: BatchHarness) -> None:
     await plain.together(plain.registration(essays=3))
     await plain.together(sent_in(TRACE, plain.content(0)))
     assert traces(await plain.told()) == {"assigned": TRACE}

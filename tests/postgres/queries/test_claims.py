@@ -6,16 +6,16 @@ from sqlalchemy.exc import DBAPIError
 from els_stream.domain import outcomes
 from els_stream.domain.claim_strategy import Strategy
 from tests.support import factories as make
-from tests.support.batch_harness import School, handlers_by_topic
+from tests.support.batch_harness import BatchHarness, handlers_by_topic
 
 
-async def test_the_suite_runs_on_a_schema_of_either_making(school: School, schema_by: str) -> None:
+async def test_the_suite_runs_on_a_schema_of_either_making(school: BatchHarness, schema_by: str) -> None:
     (row,) = await school.rows("SELECT to_regclass('alembic_version') IS NULL AS created")
 
     assert row.created == (schema_by == "create_all")
 
 
-async def test_contents_take_the_free_slots_in_the_order_of_their_ids(school: School) -> None:
+async def test_contents_take_the_free_slots_in_the_order_of_their_ids(school: BatchHarness) -> None:
     await school.together(school.registration(essays=3))
 
     assert await school.together(*school.contents([7, 5])) == ["assigned", "assigned"]
@@ -23,7 +23,7 @@ async def test_contents_take_the_free_slots_in_the_order_of_their_ids(school: Sc
     assert await school.counts() == ("open", 1, 2, 0, 0)
 
 
-async def test_the_outcome_names_the_slot(school: School) -> None:
+async def test_the_outcome_names_the_slot(school: BatchHarness) -> None:
     await school.together(school.registration(essays=2))
 
     async with school.engine.begin() as conn:
@@ -33,7 +33,7 @@ async def test_the_outcome_names_the_slot(school: School) -> None:
     assert outcome.slot.essay_id == make.essay_ids(1)[0]
 
 
-async def test_a_slot_keeps_all_that_its_content_says(school: School) -> None:
+async def test_a_slot_keeps_all_that_its_content_says(school: BatchHarness) -> None:
     await school.together(school.registration(essays=1))
 
     await school.together(school.content(0, file_size_bytes=2**63 - 1, content_md5_hash=None))
@@ -49,7 +49,7 @@ async def test_a_slot_keeps_all_that_its_content_says(school: School) -> None:
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_second_delivery_of_same_content_takes_no_slot(school: School, *, at_once: bool) -> None:
+async def test_second_delivery_of_same_content_takes_no_slot(school: BatchHarness, *, at_once: bool) -> None:
     await school.together(school.registration(essays=3))
     content = school.content(0)
     deliver = school.together if at_once else school.one_by_one
@@ -60,7 +60,7 @@ async def test_second_delivery_of_same_content_takes_no_slot(school: School, *, 
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_the_same_text_under_another_upload_takes_no_slot(school: School, *, at_once: bool) -> None:
+async def test_the_same_text_under_another_upload_takes_no_slot(school: BatchHarness, *, at_once: bool) -> None:
     await school.together(school.registration(essays=3))
     copied = school.content(1, text_storage_id="text-batch-of-9b-00000")
     deliver = school.together if at_once else school.one_by_one
@@ -70,7 +70,7 @@ async def test_the_same_text_under_another_upload_takes_no_slot(school: School, 
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_the_same_upload_with_another_text_is_a_dead_letter(school: School, *, at_once: bool) -> None:
+async def test_the_same_upload_with_another_text_is_a_dead_letter(school: BatchHarness, *, at_once: bool) -> None:
     await school.together(school.registration(essays=3))
     second_draft = school.content(0, text_storage_id="moby-dick-but-longer")
     deliver = school.together if at_once else school.one_by_one
@@ -81,7 +81,7 @@ async def test_the_same_upload_with_another_text_is_a_dead_letter(school: School
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_content_of_a_full_batch_is_excess_and_remembered(school: School, *, at_once: bool) -> None:
+async def test_content_of_a_full_batch_is_excess_and_remembered(school: BatchHarness, *, at_once: bool) -> None:
     await school.together(school.registration(essays=1))
     deliver = school.together if at_once else school.one_by_one
     surplus = school.content(1)
@@ -95,7 +95,7 @@ async def test_content_of_a_full_batch_is_excess_and_remembered(school: School, 
     assert await school.kinds() == ["assigned", "completed", "excess"]
 
 
-async def test_excess_is_remembered_long_after_its_event_was_sent(school: School) -> None:
+async def test_excess_is_remembered_long_after_its_event_was_sent(school: BatchHarness) -> None:
     surplus = school.content(1)
     await school.one_by_one(school.registration(essays=1), school.content(0), surplus)
 
@@ -105,14 +105,14 @@ async def test_excess_is_remembered_long_after_its_event_was_sent(school: School
         assert await school.told() == []
 
 
-async def test_an_upload_that_was_excess_cannot_bring_another_text(school: School) -> None:
+async def test_an_upload_that_was_excess_cannot_bring_another_text(school: BatchHarness) -> None:
     await school.one_by_one(school.registration(essays=1), school.content(0), school.content(1))
 
     assert await school.together(school.content(1, text_storage_id="now-with-footnotes")) == ["dead_letter"]
     assert await school.reasons() == ["upload_already_provisioned"]
 
 
-async def test_one_micro_batch_fills_many_batches_and_leaves_each_its_own_excess(school: School) -> None:
+async def test_one_micro_batch_fills_many_batches_and_leaves_each_its_own_excess(school: BatchHarness) -> None:
     batches = [f"class-set-{number}" for number in range(30)]
     await school.together(*(school.registration(batch_id, essays=2) for batch_id in batches))
 
@@ -125,14 +125,14 @@ async def test_one_micro_batch_fills_many_batches_and_leaves_each_its_own_excess
         assert await school.kinds(batch_id) == ["assigned", "assigned", "completed", "excess"]
 
 
-async def test_equal_uploads_and_texts_of_two_batches_are_two_contents(school: School) -> None:
+async def test_equal_uploads_and_texts_of_two_batches_are_two_contents(school: BatchHarness) -> None:
     await school.together(school.registration("9a", 1), school.registration("9b", 1))
     told = {"file_upload_id": "hamlet.docx", "text_storage_id": "to-text-or-not-to-text"}
 
     assert await school.together(school.content(0, "9a", **told), school.content(0, "9b", **told)) == ["assigned"] * 2
 
 
-async def test_a_slot_that_moved_on_to_a_later_phase_is_neither_free_nor_lost(school: School) -> None:
+async def test_a_slot_that_moved_on_to_a_later_phase_is_neither_free_nor_lost(school: BatchHarness) -> None:
     await school.one_by_one(school.registration(essays=2), school.content(0))
     await school.execute("UPDATE essay_states SET current_status = 'spellchecking' WHERE text_storage_id IS NOT NULL")
 
@@ -143,7 +143,7 @@ async def test_a_slot_that_moved_on_to_a_later_phase_is_neither_free_nor_lost(sc
 
 @pytest.mark.parametrize("then", list(Strategy))
 async def test_a_batch_keeps_the_inventory_it_was_registered_with_whatever_workers_are_told_later(
-    school: School, then: Strategy
+    school: BatchHarness, then: Strategy
 ) -> None:
     await school.one_by_one(school.registration(essays=3), school.content(0))
     registered_with = (await school.tracker()).inventory
@@ -160,7 +160,7 @@ async def test_a_batch_keeps_the_inventory_it_was_registered_with_whatever_worke
     assert await school.counts() == ("completed", 0, 2, 1, 0)
 
 
-async def test_the_database_itself_refuses_a_content_in_two_slots(school: School) -> None:
+async def test_the_database_itself_refuses_a_content_in_two_slots(school: BatchHarness) -> None:
     await school.one_by_one(school.registration(essays=2), school.content(0))
     forged = """
         UPDATE essay_states SET filled_at = now(), file_upload_id = :upload, text_storage_id = :text

@@ -9,12 +9,12 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.db.errors import classify
-from els_stream.kafka.offsets import LedgerRow, Mark, Partition, Span
+from els_stream.kafka.offsets import OffsetRange, Partition, RecordFingerprint, StoredOffset
 from els_stream.queries import consumed_offsets
 
 GROUP = "group"
 ONE, TWO = Partition("env.alpha", 0), Partition("env.alpha", 1)
-MARK = Mark(1_700_000_000_000, 4_294_967_295)
+MARK = RecordFingerprint(1_700_000_000_000, 4_294_967_295)
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ async def adopted(engine: AsyncEngine) -> AsyncEngine:
     return engine
 
 
-async def rows(engine: AsyncEngine) -> dict[Partition, LedgerRow]:
+async def rows(engine: AsyncEngine) -> dict[Partition, StoredOffset]:
     async with engine.begin() as conn:
         return await consumed_offsets.read(conn, GROUP, [ONE, TWO])
 
@@ -32,7 +32,7 @@ async def rows(engine: AsyncEngine) -> dict[Partition, LedgerRow]:
 async def test_adopted_partitions_are_read_back_and_the_first_adoption_stays(adopted: AsyncEngine) -> None:
     async with adopted.begin() as conn:
         await consumed_offsets.adopt(conn, GROUP, {ONE: 99})
-    assert await rows(adopted) == {ONE: LedgerRow(0, None), TWO: LedgerRow(5, None)}
+    assert await rows(adopted) == {ONE: StoredOffset(0, None), TWO: StoredOffset(5, None)}
 
 
 async def test_another_group_is_another_ledger(adopted: AsyncEngine) -> None:
@@ -42,26 +42,29 @@ async def test_another_group_is_another_ledger(adopted: AsyncEngine) -> None:
 
 async def test_only_rows_at_their_lo_move(adopted: AsyncEngine) -> None:
     async with adopted.begin() as conn:
-        assert await consumed_offsets.advance(conn, GROUP, [Span(ONE, 0, 10, MARK), Span(TWO, 4, 10, MARK)]) == 1
-    assert await rows(adopted) == {ONE: LedgerRow(10, MARK), TWO: LedgerRow(5, None)}
+        assert (
+            await consumed_offsets.advance(conn, GROUP, [OffsetRange(ONE, 0, 10, MARK), OffsetRange(TWO, 4, 10, MARK)])
+            == 1
+        )
+    assert await rows(adopted) == {ONE: StoredOffset(10, MARK), TWO: StoredOffset(5, None)}
 
 
 async def test_a_topic_made_anew_restarts_once_and_forgets_its_mark(adopted: AsyncEngine) -> None:
     async with adopted.begin() as conn:
-        await consumed_offsets.advance(conn, GROUP, [Span(ONE, 0, 10, MARK)])
+        await consumed_offsets.advance(conn, GROUP, [OffsetRange(ONE, 0, 10, MARK)])
         assert await consumed_offsets.restart(conn, GROUP, {ONE: (10, 2), TWO: (99, 2)}) == {ONE}
         assert await consumed_offsets.restart(conn, GROUP, {ONE: (10, 2)}) == set()
-    assert await rows(adopted) == {ONE: LedgerRow(2, None), TWO: LedgerRow(5, None)}
+    assert await rows(adopted) == {ONE: StoredOffset(2, None), TWO: StoredOffset(5, None)}
 
 
 async def test_to_lock_waits_for_who_is_about_to_move_the_row(adopted: AsyncEngine) -> None:
     async def successor() -> int:
         async with adopted.begin() as conn:
-            await consumed_offsets.lock(conn, GROUP, [Span(ONE, 10, 20, MARK)])
-            return await consumed_offsets.advance(conn, GROUP, [Span(ONE, 10, 20, MARK)])
+            await consumed_offsets.lock(conn, GROUP, [OffsetRange(ONE, 10, 20, MARK)])
+            return await consumed_offsets.advance(conn, GROUP, [OffsetRange(ONE, 10, 20, MARK)])
 
     async with adopted.begin() as conn:
-        await consumed_offsets.advance(conn, GROUP, [Span(ONE, 0, 10, MARK)])
+        await consumed_offsets.advance(conn, GROUP, [OffsetRange(ONE, 0, 10, MARK)])
         after = asyncio.create_task(successor())
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.shield(after), 0.3)
@@ -71,21 +74,21 @@ async def test_to_lock_waits_for_who_is_about_to_move_the_row(adopted: AsyncEngi
 
 async def test_without_the_lock_a_successor_finds_no_row_at_once(adopted: AsyncEngine) -> None:
     async with adopted.begin() as first, adopted.connect() as second:
-        await consumed_offsets.lock(first, GROUP, [Span(ONE, 0, 10, MARK)])
-        assert await consumed_offsets.advance(second, GROUP, [Span(ONE, 10, 20, MARK)]) == 0
+        await consumed_offsets.lock(first, GROUP, [OffsetRange(ONE, 0, 10, MARK)])
+        assert await consumed_offsets.advance(second, GROUP, [OffsetRange(ONE, 10, 20, MARK)]) == 0
         await second.rollback()
 
 
 async def test_of_two_owners_of_one_span_one_moves_the_row(adopted: AsyncEngine) -> None:
     async def owner() -> int:
         async with adopted.begin() as conn:
-            return await consumed_offsets.advance(conn, GROUP, [Span(ONE, 0, 10, MARK)])
+            return await consumed_offsets.advance(conn, GROUP, [OffsetRange(ONE, 0, 10, MARK)])
 
     assert sorted(await asyncio.gather(*(owner() for _ in range(8)))) == [0] * 7 + [1]
 
 
 async def test_locks_are_taken_in_one_order_whatever_the_callers_is(adopted: AsyncEngine) -> None:
-    spans = [Span(ONE, 0, 1, MARK), Span(TWO, 5, 6, MARK)]
+    spans = [OffsetRange(ONE, 0, 1, MARK), OffsetRange(TWO, 5, 6, MARK)]
 
     async def owner(number: int) -> None:
         for _ in range(20):

@@ -14,7 +14,7 @@ from els_stream.config.settings import load_settings
 from els_stream.db import schema
 from els_stream.db.engine import Limits, create_engine
 from els_stream.domain.batch import Content, Slot
-from els_stream.domain.claim_strategy import Inventory, Strategy
+from els_stream.domain.claim_strategy import SlotTable, Strategy
 from els_stream.embedded.databases import create_database, drop_database
 from els_stream.embedded.servers import Addresses
 from els_stream.events.decoder import read_content
@@ -24,16 +24,16 @@ from els_stream.relay.factory import create_relay_engine
 from tests.postgres.queries.test_outbox_plans import MANY as OUTBOX
 from tests.postgres.queries.test_outbox_plans import fill as fill_outbox
 from tests.support import factories as make
-from tests.support.bulk_data import Crowd
-from tests.support.query_plans import Work, with_statistics_of_emptiness, work_of
+from tests.support.bulk_data import BulkData
+from tests.support.query_plans import PlanWork, with_statistics_of_emptiness, work_of
 
 CLAIMED = 500
 PAGES_PER_ROW = 60
 """What an index's depth, the row and its new indexes' entries ask for; a plan that went astray asks for thousands."""
 
 
-def crowds(name: str, batches: int, slots: int, filled: int) -> dict[Inventory, Crowd]:
-    return {kind: Crowd(f"{name} {kind}", batches, slots, filled, inventory=kind) for kind in Inventory}
+def crowds(name: str, batches: int, slots: int, filled: int) -> dict[SlotTable, BulkData]:
+    return {kind: BulkData(f"{name} {kind}", batches, slots, filled, inventory=kind) for kind in SlotTable}
 
 
 HOT = crowds("hot", 1, 25_000, 12_000)
@@ -70,7 +70,7 @@ async def engine(crowded: str) -> AsyncIterator[AsyncEngine]:
     await engine.dispose()
 
 
-def batch_ids(crowd: Crowd) -> list[str]:
+def batch_ids(crowd: BulkData) -> list[str]:
     """Of each batch as many contents as make CLAIMED in all."""
     batches = min(crowd.batches, CLAIMED)
     return [crowd.batch_id(number + 1) for number in range(batches) for _ in range(CLAIMED // batches)]
@@ -81,7 +81,7 @@ def holder(batch_id: str, number: int) -> tuple[Slot, Content]:
     return Slot(content.event.file_upload_id, content.event.text_storage_id, holder=content), content
 
 
-def looks_good(work: Work, most: int, good: str) -> None:
+def looks_good(work: PlanWork, most: int, good: str) -> None:
     assert work.rows <= most, f"{work.rows} rows touched: {good}\n{work.plans}"
     assert work.pages <= PAGES_PER_ROW * most, f"{work.pages} pages touched: {good}\n{work.plans}"
     assert not work.scanned, f"scanned {work.scanned}: {good}\n{work.plans}"
@@ -90,15 +90,15 @@ def looks_good(work: Work, most: int, good: str) -> None:
 @BOTH
 @pytest.mark.parametrize("strategy", list(Strategy))
 async def test_a_claim_touches_the_slots_that_it_takes(
-    engine: AsyncEngine, crowd: dict[Inventory, Crowd], strategy: Strategy
+    engine: AsyncEngine, crowd: dict[SlotTable, BulkData], strategy: Strategy
 ) -> None:
-    inventory = Inventory.ESSAY_STATES if strategy is Strategy.OPTION_B else Inventory.SLOT_ASSIGNMENTS
+    inventory = SlotTable.ESSAY_STATES if strategy is Strategy.OPTION_B else SlotTable.SLOT_ASSIGNMENTS
     ids = batch_ids(crowd[inventory])
     async with engine.begin() as conn:
         batches = await trackers.lock(conn, ids)
 
     async def claim(conn: AsyncConnection) -> None:
-        wanted = [claims.Wanted(batches[one], holder(one, n)[0]) for n, one in enumerate(ids)]
+        wanted = [claims.SlotClaim(batches[one], holder(one, n)[0]) for n, one in enumerate(ids)]
         await claims.claim(conn, wanted, datetime.now(UTC), strategy)
 
     # Found free, and updated: in one table, or in both of them.
@@ -109,8 +109,10 @@ async def test_a_claim_touches_the_slots_that_it_takes(
 
 
 @BOTH
-async def test_the_locks_of_trackers_touch_these_trackers(engine: AsyncEngine, crowd: dict[Inventory, Crowd]) -> None:
-    ids = set(batch_ids(crowd[Inventory.ESSAY_STATES]))
+async def test_the_locks_of_trackers_touch_these_trackers(
+    engine: AsyncEngine, crowd: dict[SlotTable, BulkData]
+) -> None:
+    ids = set(batch_ids(crowd[SlotTable.ESSAY_STATES]))
 
     work = await work_of(engine, lambda conn: trackers.lock(conn, ids))
 
@@ -119,9 +121,9 @@ async def test_the_locks_of_trackers_touch_these_trackers(engine: AsyncEngine, c
 
 @BOTH
 async def test_who_holds_the_slots_costs_two_look_ups_for_each_content(
-    engine: AsyncEngine, crowd: dict[Inventory, Crowd]
+    engine: AsyncEngine, crowd: dict[SlotTable, BulkData]
 ) -> None:
-    here = crowd[Inventory.ESSAY_STATES]
+    here = crowd[SlotTable.ESSAY_STATES]
     asked = []
     for number, batch_id in enumerate(batch_ids(here)):
         essay = here.essay_id(int(batch_id[-8:]), number % here.filled + 1)
@@ -137,14 +139,14 @@ async def test_who_holds_the_slots_costs_two_look_ups_for_each_content(
 
 @BOTH
 async def test_the_list_of_a_complete_batch_touches_its_own_slots(
-    engine: AsyncEngine, crowd: dict[Inventory, Crowd]
+    engine: AsyncEngine, crowd: dict[SlotTable, BulkData]
 ) -> None:
-    ids = set(batch_ids(crowd[Inventory.ESSAY_STATES]))
+    ids = set(batch_ids(crowd[SlotTable.ESSAY_STATES]))
 
     work = await work_of(engine, lambda conn: slots.filled(conn, ids))
 
     looks_good(
-        work, len(ids) * crowd[Inventory.ESSAY_STATES].slots, "a good list is one range of an index for each batch"
+        work, len(ids) * crowd[SlotTable.ESSAY_STATES].slots, "a good list is one range of an index for each batch"
     )
 
 

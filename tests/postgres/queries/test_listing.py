@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from els_stream.queries.dashboard import read_glance
-from els_stream.queries.listing import BatchFilter, LetterFilter, newest_batches, newest_letters
+from els_stream.queries.listing import BatchFilter, DeadLetterFilter, newest_batches, newest_letters
 
 MANY = 50_000
 PAGE = 50
@@ -25,11 +25,11 @@ SOME_BATCHES = [
     BatchFilter(older_than=timedelta(hours=6)),
 ]
 SOME_LETTERS = [
-    LetterFilter(),
-    LetterFilter(state="open"),
-    LetterFilter(reason="too_deep"),
-    LetterFilter(state="dropped"),
-    LetterFilter(batch_id="batch 7"),
+    DeadLetterFilter(),
+    DeadLetterFilter(state="open"),
+    DeadLetterFilter(reason="too_deep"),
+    DeadLetterFilter(state="dropped"),
+    DeadLetterFilter(batch_id="batch 7"),
 ]
 
 # Two of each thousand were made in the same instant; four in a hundred thousand are of the rarest kind.
@@ -143,10 +143,10 @@ async def test_dead_letters_are_found_by_what_they_are(engine: AsyncEngine) -> N
     await fill(engine, 20_002)
 
     async with engine.connect() as conn:
-        unread = await newest_letters(conn, LetterFilter(state="open"), 10)
-        deep = await newest_letters(conn, LetterFilter(reason="too_deep"), 10)
-        older = await newest_letters(conn, LetterFilter(), 1, before=deep[0].id)
-        one = await newest_letters(conn, LetterFilter(reason="too_deep", batch_id="batch 1"), 1)
+        unread = await newest_letters(conn, DeadLetterFilter(state="open"), 10)
+        deep = await newest_letters(conn, DeadLetterFilter(reason="too_deep"), 10)
+        older = await newest_letters(conn, DeadLetterFilter(), 1, before=deep[0].id)
+        one = await newest_letters(conn, DeadLetterFilter(reason="too_deep", batch_id="batch 1"), 1)
 
     assert [letter.offset for letter in unread] == [20_000, 10_000, 0]
     assert [letter.offset for letter in deep] == [20_001, 10_001, 1]

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from els_stream.config.settings import load_settings
 from els_stream.embedded.servers import Addresses
 from els_stream.queries import outbox
-from els_stream.queries.outbox import SHARES, HeldRow, WaitingRow
+from els_stream.queries.outbox import SHARES, FailedRow, WaitingRow
 from els_stream.relay.factory import create_relay_engine
 
 MANY = 50_000
@@ -90,7 +90,7 @@ async def test_held_rows_cost_a_fetch_only_what_they_hold_back(engine: AsyncEngi
     await fill(engine, keys=2000)
     first_of_each = {row.order_key: row for row in reversed(await some_rows(engine, ASKED))}
     async with engine.begin() as conn:
-        held = [HeldRow(row, "too large") for row in first_of_each.values()]
+        held = [FailedRow(row, "too large") for row in first_of_each.values()]
         await outbox.hold(conn, held, shortest=HOUR, longest=HOUR)
 
     touched = await most_touched(engine, lambda conn: outbox.fetch(conn, range(SHARES), rows=ASKED, size=2**30))
@@ -103,7 +103,7 @@ async def test_held_rows_cost_a_fetch_only_what_they_hold_back(engine: AsyncEngi
 async def test_deletes_and_holds_touch_only_their_rows(engine: AsyncEngine, keys: int, *, emptied: bool) -> None:
     await fill(engine, keys, emptied=emptied)
     rows = await some_rows(engine, ASKED)
-    held = [HeldRow(row, "too large") for row in rows]
+    held = [FailedRow(row, "too large") for row in rows]
 
     assert await most_touched(engine, lambda conn: outbox.delete(conn, rows)) <= ASKED
     assert await most_touched(engine, lambda conn: outbox.hold(conn, held, shortest=HOUR, longest=HOUR)) <= ASKED

@@ -9,13 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from els_stream.queries import outbox, outbox_backlog, purge
 from els_stream.queries.batch_counts import fold
-from els_stream.queries.stats import ACTIVE, CLASS_TYPES, PARKED_KINDS, Figures, PurgeFigures, read_figures
+from els_stream.queries.stats import ACTIVE, CLASS_TYPES, PARKED_KINDS, PurgeStats, Stats, read_figures
 from tables import batch_essay_trackers, batch_pending_events, dead_letters, purge_log
 
 EMPTY: Final = {"GUEST": 0, "REGULAR": 0}
 
 
-async def read(engine: AsyncEngine) -> Figures:
+async def read(engine: AsyncEngine) -> Stats:
     async with engine.connect() as conn:
         return await read_figures(conn)
 
@@ -220,7 +220,7 @@ async def test_a_rollback_counts_nothing(engine: AsyncEngine) -> None:
 
 
 async def test_a_purge_at_work_shows_in_every_process(engine: AsyncEngine) -> None:
-    assert (await read(engine)).purge == PurgeFigures(running=False, batches=None, started_at=None, finished=False)
+    assert (await read(engine)).purge == PurgeStats(running=False, batches=None, started_at=None, finished=False)
     async with engine.begin() as conn:
         await conn.execute(insert(purge_log).values(action="purge", class_type="GUEST", batches=4, removed={}))
 

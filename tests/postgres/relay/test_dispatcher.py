@@ -12,11 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from els_stream.queries import outbox
 from els_stream.queries.direct_publish import begin_handover
 from els_stream.queries.outbox import HASHED, SHARES, OutboxRow, as_fetched, put
-from els_stream.relay.dispatcher import Desk
-from els_stream.relay.health_counts import Health
+from els_stream.relay.dispatcher import Dispatcher
+from els_stream.relay.health_counts import RelayHealth
 from els_stream.relay.options import RelayOptions
-from els_stream.relay.publish_batch import Loan
-from els_stream.relay.shard_leases import Shares
+from els_stream.relay.publish_batch import ShardReservation
+from els_stream.relay.shard_leases import ShardLeases
 from tests.support.outbox_rows import commit, left, row
 
 # Nothing comes by polling.
@@ -24,46 +24,46 @@ PATIENT = RelayOptions(poll_seconds=3600, share_check_seconds=3600)
 
 
 @pytest.fixture
-async def desk(engine: AsyncEngine) -> AsyncIterator[Desk]:
+async def desk(engine: AsyncEngine) -> AsyncIterator[Dispatcher]:
     """Its shares are all owned; nobody sends."""
-    health = Health()
+    health = RelayHealth()
     taken = asyncio.Event()
-    shares = Shares(engine, PATIENT, health, changed=taken.set)
+    shares = ShardLeases(engine, PATIENT, health, changed=taken.set)
     task = asyncio.create_task(shares.keep())
     async with asyncio.timeout(10):
         await taken.wait()
-    yield Desk(engine, shares, PATIENT, health)
+    yield Dispatcher(engine, shares, PATIENT, health)
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
 
 
-def loan_of(desk: Desk) -> Loan:
+def loan_of(desk: Dispatcher) -> ShardReservation:
     loan = desk.lend()
     assert loan is not None
     return loan
 
 
-async def write(engine: AsyncEngine, loan: Loan, rows: list[OutboxRow]) -> None:
+async def write(engine: AsyncEngine, loan: ShardReservation, rows: list[OutboxRow]) -> None:
     async with engine.begin() as conn:
         await begin_handover(conn, loan.share)
         await put(conn, rows)
 
 
-async def hand_over(desk: Desk, engine: AsyncEngine, key: str) -> None:
+async def hand_over(desk: Dispatcher, engine: AsyncEngine, key: str) -> None:
     loan = loan_of(desk)
     rows = [row(key, 1)]
     await write(engine, loan, rows)
     desk.hand_over(loan, [as_fetched(one, loan.share) for one in rows])
 
 
-async def next_keys(desk: Desk) -> set[str]:
+async def next_keys(desk: Dispatcher) -> set[str]:
     async with asyncio.timeout(5):
         work = await desk.next_work(on_idle=lambda: None)
     return {one.order_key for one in work.rows}
 
 
-async def test_what_is_handed_over_and_what_waits_take_turns(engine: AsyncEngine, desk: Desk) -> None:
+async def test_what_is_handed_over_and_what_waits_take_turns(engine: AsyncEngine, desk: Dispatcher) -> None:
     await commit(engine, [row("waits", 1)])
     for key in ("first", "second", "third"):
         await hand_over(desk, engine, key)
@@ -76,7 +76,7 @@ async def test_what_is_handed_over_and_what_waits_take_turns(engine: AsyncEngine
 
 
 async def test_what_others_put_to_rows_in_flight_is_looked_at_when_these_are_gone(
-    engine: AsyncEngine, desk: Desk
+    engine: AsyncEngine, desk: Dispatcher
 ) -> None:
     await next_look_is_over(desk)
     loan = loan_of(desk)
@@ -95,7 +95,9 @@ async def test_what_others_put_to_rows_in_flight_is_looked_at_when_these_are_gon
     assert (follower.order_key, follower.share) == ("shared", loan.share)
 
 
-async def test_a_desk_that_closes_gives_back_what_it_lent_and_leaves_the_rows(engine: AsyncEngine, desk: Desk) -> None:
+async def test_a_desk_that_closes_gives_back_what_it_lent_and_leaves_the_rows(
+    engine: AsyncEngine, desk: Dispatcher
+) -> None:
     for key in ("one", "two"):
         await hand_over(desk, engine, key)
     late = loan_of(desk)
@@ -110,7 +112,9 @@ async def test_a_desk_that_closes_gives_back_what_it_lent_and_leaves_the_rows(en
     assert await next_keys(desk) == {"one", "two", "late"}
 
 
-async def test_a_key_whose_rows_wait_gets_the_next_ones_in_the_same_share(engine: AsyncEngine, desk: Desk) -> None:
+async def test_a_key_whose_rows_wait_gets_the_next_ones_in_the_same_share(
+    engine: AsyncEngine, desk: Dispatcher
+) -> None:
     one, two = loan_of(desk), loan_of(desk)
     await write(engine, one, [row("here", 1)])
     await write(engine, two, [row("here", 2), row("there", 1)])
@@ -124,7 +128,7 @@ async def test_a_key_whose_rows_wait_gets_the_next_ones_in_the_same_share(engine
     assert outbox.share_of("hashed") < HASHED <= min(one.share, two.share)
 
 
-async def next_look_is_over(desk: Desk) -> None:
+async def next_look_is_over(desk: Dispatcher) -> None:
     """And found nothing."""
     idle = asyncio.Event()
     waiting = asyncio.create_task(desk.next_work(on_idle=idle.set))

@@ -9,9 +9,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.queries.outbox import HASHED, SHARES
-from els_stream.relay.health_counts import Health
+from els_stream.relay.health_counts import RelayHealth
 from els_stream.relay.options import RelayOptions
-from els_stream.relay.shard_leases import LOCK_CLASS, Shares
+from els_stream.relay.shard_leases import LOCK_CLASS, ShardLeases
 from els_stream.relay.supervision import supervise
 from tests.support.waiting import until
 
@@ -20,9 +20,9 @@ END = text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'adv
 
 
 @asynccontextmanager
-async def keeping(engine: AsyncEngine, options: RelayOptions = QUICK) -> AsyncIterator[Shares]:
-    health = Health()
-    shares = Shares(engine, options, health, changed=lambda: None)
+async def keeping(engine: AsyncEngine, options: RelayOptions = QUICK) -> AsyncIterator[ShardLeases]:
+    health = RelayHealth()
+    shares = ShardLeases(engine, options, health, changed=lambda: None)
     task = asyncio.create_task(supervise("shares", shares.keep, options, health.trouble))
     try:
         yield shares

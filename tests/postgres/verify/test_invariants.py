@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from els_stream.config.settings import load_settings
 from els_stream.verify.invariants import Finding
 from els_stream.verify.runner import verify
-from tests.support.batch_harness import School
+from tests.support.batch_harness import BatchHarness
 from tests.support.cli import els
 
 CLASS = "class-9b"
@@ -31,10 +31,10 @@ NO_CHECKS = """
 
 
 @pytest.fixture
-async def court(engine: AsyncEngine, database: str) -> School:
+async def court(engine: AsyncEngine, database: str) -> BatchHarness:
     """Batches in every state with everything there is, in a database that forbids nothing any more."""
     assert database
-    school = School(engine=engine)
+    school = BatchHarness(engine=engine)
     await school.together(school.registration("open", essays=3, class_id=CLASS))
     await school.together(school.content(0, "open"))
     await school.together(school.failure(1, "open"))
@@ -252,7 +252,7 @@ BROKEN = [
 
 @pytest.mark.parametrize(("invariant", "deeds", "named"), BROKEN)
 async def test_a_broken_invariant_is_named_with_its_ids(
-    court: School, database: str, invariant: str, deeds: Sequence[str], named: Sequence[str]
+    court: BatchHarness, database: str, invariant: str, deeds: Sequence[str], named: Sequence[str]
 ) -> None:
     for deed in deeds:
         await court.execute(deed)
@@ -280,7 +280,7 @@ async def test_the_command_prints_a_line_for_each_and_ends_with_0(environment: M
 
 
 async def test_the_command_ends_with_1_on_any_violation_and_names_a_bounded_number(
-    court: School, environment: Mapping[str, str]
+    court: BatchHarness, environment: Mapping[str, str]
 ) -> None:
     await court.execute(
         "INSERT INTO batch_essay_trackers (batch_id) SELECT 'nothing-' || n FROM generate_series(1, 30) n"
@@ -297,7 +297,7 @@ async def test_the_command_ends_with_1_on_any_violation_and_names_a_bounded_numb
     assert (parked["violated"], len(parked["shown"])) == (30, 20)
 
 
-async def test_it_locks_nothing_and_waits_for_nobody(court: School, database: str) -> None:
+async def test_it_locks_nothing_and_waits_for_nobody(court: BatchHarness, database: str) -> None:
     """In the middle of another's work, it sees the last committed state."""
     async with court.engine.begin() as conn:
         await court.apply(conn, [court.content(5, "open")])

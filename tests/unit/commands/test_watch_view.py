@@ -8,15 +8,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
-from els_stream.commands.watch_data import Seen
+from els_stream.commands.watch_data import WatchData
 from els_stream.commands.watch_view import LINES_AROUND, duration, frame, spark
-from els_stream.queries.dashboard import Glance, LedgerPlace, PurgeRun
+from els_stream.queries.dashboard import DashboardSnapshot, PurgeRun, StoredOffsetAge
 from els_stream.queries.listing import BatchLine
-from els_stream.queries.stats import Figures, PurgeFigures
-from els_stream.web.history import Step
+from els_stream.queries.stats import PurgeStats, Stats
+from els_stream.web.history import Sample
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
-FIGURES = Figures(
+FIGURES = Stats(
     active={"GUEST": 3, "REGULAR": 2},
     completed={"GUEST": 1, "REGULAR": 0},
     purged={"GUEST": 0, "REGULAR": 0},
@@ -26,10 +26,10 @@ FIGURES = Figures(
     outbox_rows=0,
     outbox_held=0,
     outbox_oldest_seconds=0,
-    purge=PurgeFigures(running=False, batches=3, started_at=0, finished=False),
+    purge=PurgeStats(running=False, batches=3, started_at=0, finished=False),
 )
-GLANCE = Glance(
-    ledger=[LedgerPlace("registered", 0, 9, NOON - timedelta(seconds=7), 0.1)],
+GLANCE = DashboardSnapshot(
+    ledger=[StoredOffsetAge("registered", 0, 9, NOON - timedelta(seconds=7), 0.1)],
     purges=[PurgeRun("purge", "GUEST", 14, 3, NOON - timedelta(hours=3), None)],
     completed=0,
     waited_seconds=None,
@@ -43,15 +43,15 @@ def line(batch_id: str, state: str = "open", *, expected: int | None = 10, faile
     )
 
 
-def shown(seen: Seen, *, width: int = 80, height: int = 24) -> list[str]:
+def shown(seen: WatchData, *, width: int = 80, height: int = 24) -> list[str]:
     out = io.StringIO()
     console = Console(file=out, width=width, height=height, force_terminal=False, highlight=False)
     console.print(frame(seen, height))
     return out.getvalue().splitlines()
 
 
-def seen(*batches: BatchLine, status: dict[str, object] | None = None, trouble: str | None = None) -> Seen:
-    return Seen(FIGURES, batches, GLANCE, [Step(2.0, 0.015, 0.0)], "http://worker", status, trouble)
+def seen(*batches: BatchLine, status: dict[str, object] | None = None, trouble: str | None = None) -> WatchData:
+    return WatchData(FIGURES, batches, GLANCE, [Sample(2.0, 0.015, 0.0)], "http://worker", status, trouble)
 
 
 def test_a_frame_fits_24_lines_of_80_with_as_many_batches_as_there_is_room_for() -> None:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from els_stream.config.setting_types import CHECKOUT
 from els_stream.config.settings import Settings, load_settings
 from els_stream.config.settings_reference import SettingRow, rows
-from els_stream.domain.claim_strategy import Inventory, Strategy
+from els_stream.domain.claim_strategy import SlotTable, Strategy
 from els_stream.errors import ConfigurationError, ServersMissing
 from els_stream.events.topics import INPUT_TOPICS
 from els_stream.kafka.topics import TOPICS
@@ -35,7 +35,7 @@ def test_nothing_set_gives_the_defaults_on_loopback() -> None:
     settings = load_settings()
 
     assert settings.web_host == "127.0.0.1"
-    assert settings.inventory is Inventory.ESSAY_STATES
+    assert settings.inventory is SlotTable.ESSAY_STATES
     assert settings.state_dir == CHECKOUT / ".els"
 
 
@@ -206,14 +206,14 @@ def test_setting_that_contradicts_another_names_both(smaller: str, value: str, m
 @pytest.mark.parametrize(
     ("flags", "strategy", "inventory"),
     [
-        ({}, Strategy.OPTION_B, Inventory.ESSAY_STATES),
-        ({"ELS_USE_ESSAY_STATES_AS_INVENTORY": "true"}, Strategy.OPTION_B, Inventory.ESSAY_STATES),
-        ({"ELS_USE_CTE_UPSERT_ASSIGNMENT": "true"}, Strategy.OPTION_A, Inventory.SLOT_ASSIGNMENTS),
-        ({"ELS_USE_ESSAY_STATES_AS_INVENTORY": "false"}, Strategy.TWO_STEP, Inventory.SLOT_ASSIGNMENTS),
+        ({}, Strategy.OPTION_B, SlotTable.ESSAY_STATES),
+        ({"ELS_USE_ESSAY_STATES_AS_INVENTORY": "true"}, Strategy.OPTION_B, SlotTable.ESSAY_STATES),
+        ({"ELS_USE_CTE_UPSERT_ASSIGNMENT": "true"}, Strategy.OPTION_A, SlotTable.SLOT_ASSIGNMENTS),
+        ({"ELS_USE_ESSAY_STATES_AS_INVENTORY": "false"}, Strategy.TWO_STEP, SlotTable.SLOT_ASSIGNMENTS),
     ],
 )
 def test_flags_choose_the_strategy_and_its_inventory(
-    flags: dict[str, str], strategy: Strategy, inventory: Inventory, monkeypatch: pytest.MonkeyPatch
+    flags: dict[str, str], strategy: Strategy, inventory: SlotTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for variable, value in flags.items():
         monkeypatch.setenv(variable, value)

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from els_stream.consumer.batch_order import Behind
+from els_stream.consumer.batch_order import BatchOrder
 
 
 @dataclass
 class Pair:
     """Two micro-batches of one agent, the first of which ends when it is told to."""
 
-    first: Behind
-    second: Behind
+    first: BatchOrder
+    second: BatchOrder
     end: asyncio.Event
     task: asyncio.Task[None]
 
@@ -28,8 +28,8 @@ async def pair() -> AsyncIterator[Pair]:
         await end.wait()
 
     task = asyncio.create_task(until_told())
-    first = Behind()
-    yield Pair(first, Behind(task, first.progress), end, task)
+    first = BatchOrder()
+    yield Pair(first, BatchOrder(task, first.progress), end, task)
     end.set()
     await task
 
@@ -40,8 +40,8 @@ async def stays_open(task: asyncio.Task[Any]) -> bool:
 
 
 async def test_the_first_waits_for_nobody() -> None:
-    await asyncio.wait_for(Behind().turn(), 1)
-    assert await Behind().ledger_turn()
+    await asyncio.wait_for(BatchOrder().turn(), 1)
+    assert await BatchOrder().ledger_turn()
 
 
 async def test_a_successor_begins_when_its_predecessor_holds_its_locks(pair: Pair) -> None:

@@ -6,13 +6,13 @@ import asyncio
 
 from structlog.testing import capture_logs
 
-from els_stream.consumer.batch_order import Behind
+from els_stream.consumer.batch_order import BatchOrder
 from els_stream.consumer.partition_state import take
-from els_stream.db.errors import Failure, Verdict
-from els_stream.kafka.offsets import LedgerRow, Partition
+from els_stream.db.errors import ClassifiedError, FailureClass
+from els_stream.kafka.offsets import Partition, StoredOffset
 from tests.support.consumer_fakes import Fetched, Outcome, Stage
 
-ALONE = Behind()
+ALONE = BatchOrder()
 
 
 async def test_what_passes_is_committed_as_a_whole(stage: Stage) -> None:
@@ -21,7 +21,7 @@ async def test_what_passes_is_committed_as_a_whole(stage: Stage) -> None:
 
 
 async def test_a_micro_batch_is_one_line_of_the_log(stage: Stage) -> None:
-    stage.script = [Failure(Verdict.TRANSIENT, "08006")]
+    stage.script = [ClassifiedError(FailureClass.TRANSIENT, "08006")]
 
     with capture_logs() as logged:
         await stage.settler.settle(stage.batch("a", "b"), ALONE)
@@ -34,14 +34,14 @@ async def test_a_micro_batch_is_one_line_of_the_log(stage: Stage) -> None:
 
 
 async def test_what_might_work_later_is_tried_again_as_it_is(stage: Stage) -> None:
-    stage.script = [Failure(Verdict.TRANSIENT, "08006")] * 5
+    stage.script = [ClassifiedError(FailureClass.TRANSIENT, "08006")] * 5
     await stage.settler.settle(stage.batch("a", "b"), ALONE)
     assert stage.tried == [["a", "b"]] * 6
     assert stage.retries.causes == {}
 
 
 async def test_a_retry_ends_when_its_parts_die(stage: Stage) -> None:
-    stage.script = [Failure(Verdict.TRANSIENT, "08006")] * 1_000_000
+    stage.script = [ClassifiedError(FailureClass.TRANSIENT, "08006")] * 1_000_000
     settling = asyncio.create_task(stage.settler.settle(stage.batch("a"), ALONE))
     await stage.until(lambda: bool(stage.retries.causes))
     stage.lane.clear()
@@ -59,7 +59,7 @@ async def test_the_echo_of_our_own_commit_is_not_done_again(stage: Stage) -> Non
 
 async def test_what_another_owner_handled_is_dropped(stage: Stage) -> None:
     batch = stage.batch("a", "b")
-    stage.ledger.rows[Partition("alpha", 0)] = LedgerRow(1, None)
+    stage.ledger.rows[Partition("alpha", 0)] = StoredOffset(1, None)
     await stage.settler.settle(batch, ALONE)
     assert stage.done == []
     assert not batch[0].part.live
@@ -108,7 +108,7 @@ async def test_a_refusal_after_a_suspect_needs_proof_like_it(stage: Stage) -> No
 
 
 async def test_a_refusal_that_passes_the_second_time_was_somebody_elses_commit(stage: Stage) -> None:
-    stage.script = [Failure(Verdict.REFUSED, "23505")]
+    stage.script = [ClassifiedError(FailureClass.REFUSED, "23505")]
     await stage.settler.settle(stage.batch("a", "b"), ALONE)
     assert (stage.tried, stage.buried) == ([["a", "b"], ["a", "b"]], [])
 
@@ -137,7 +137,7 @@ async def test_a_successor_waits_for_its_predecessor_outside_of_transactions(sta
         await stage.settler.settle(first, ALONE)
 
     before = asyncio.create_task(predecessor())
-    after = asyncio.create_task(stage.settler.settle(second, Behind(before)))
+    after = asyncio.create_task(stage.settler.settle(second, BatchOrder(before)))
     await stage.until(lambda: bool(stage.tried))
     gate.set()
     await asyncio.wait_for(asyncio.gather(before, after), 1)

@@ -8,12 +8,12 @@ from collections.abc import Set as AbstractSet
 import pytest
 
 from els_stream.consumer.caught_up import caught_up
-from els_stream.consumer.fetcher import Feeder
-from els_stream.consumer.partition_buffers import Lane, LaneLimits
-from els_stream.consumer.partition_state import Part
-from els_stream.consumer.reporting import Silent
+from els_stream.consumer.fetcher import Fetcher
+from els_stream.consumer.partition_buffers import BufferLimits, PartitionBuffers
+from els_stream.consumer.partition_state import PartitionState
+from els_stream.consumer.reporting import NullMetrics
 from els_stream.kafka.offsets import Partition
-from tests.support.consumer_fakes import FakeLedger, FakeLog, fetched, part_at
+from tests.support.consumer_fakes import FakeLog, FakeOffsetStore, fetched, part_at
 
 ONE = Partition("alpha", 0)
 
@@ -28,12 +28,12 @@ class Ends:
 
 class Scene:
     def __init__(self) -> None:
-        self.lane = Lane(LaneLimits(100, 1_000_000))
+        self.lane = PartitionBuffers(BufferLimits(100, 1_000_000))
         self.log = FakeLog()
-        self.part: Part = part_at()
+        self.part: PartitionState = part_at()
         self.lane.join([self.part])
         self.lane.settle()
-        self.feeder = Feeder(self.lane, self.log, FakeLedger(), Silent(), (OSError,), str)
+        self.feeder = Fetcher(self.lane, self.log, FakeOffsetStore(), NullMetrics(), (OSError,), str)
 
     async def fetches(self, *, position: int, records: int = 0) -> None:
         """One round that brings so many records and leaves the client there."""

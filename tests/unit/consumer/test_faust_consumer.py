@@ -8,7 +8,7 @@ import faust
 import pytest
 import uvloop
 
-from els_stream.consumer.faust_consumer import LaneConsumer
+from els_stream.consumer.faust_consumer import ElsConsumer
 
 
 async def cancelled(*, by_its_stop: bool) -> asyncio.Task[None]:
@@ -23,7 +23,7 @@ async def cancelled(*, by_its_stop: bool) -> asyncio.Task[None]:
     consumer = SimpleNamespace(
         _stopped=asyncio.Event(), app=SimpleNamespace(should_stop=False), _intake=SimpleNamespace(step=never_ends)
     )
-    task: asyncio.Task[None] = asyncio.create_task(cast("Any", LaneConsumer)._drain_messages(consumer, fetcher))
+    task: asyncio.Task[None] = asyncio.create_task(cast("Any", ElsConsumer)._drain_messages(consumer, fetcher))
     async with asyncio.timeout(5):
         await stepping.wait()
         if by_its_stop:
@@ -56,10 +56,10 @@ async def test_kafkas_client_runs_on_a_loop_that_lets_it_write_to_a_lost_connect
         beacon=None,
         app=app,
         transport=SimpleNamespace(app=app),
-        RebalanceListener=LaneConsumer.RebalanceListener,
+        RebalanceListener=ElsConsumer.RebalanceListener,
     )
 
-    thread = cast("Any", LaneConsumer)._new_consumer_thread(consumer)
+    thread = cast("Any", ElsConsumer)._new_consumer_thread(consumer)
     thread.thread_loop.close()
 
     assert type(thread.thread_loop) is asyncio.SelectorEventLoop

@@ -12,9 +12,9 @@ from typing import cast
 import pytest
 from mode.services import ServiceTask
 
-from els_stream.consumer.faust_consumer import LaneConsumer
-from els_stream.consumer.faust_internals import OVERRIDDEN, USED, Internal
-from els_stream.consumer.kafka_client import LaneThread
+from els_stream.consumer.faust_consumer import ElsConsumer
+from els_stream.consumer.faust_internals import OVERRIDDEN, USED, OverriddenInternal
+from els_stream.consumer.kafka_client import ElsConsumerThread
 
 
 def found(where: str) -> Callable[..., object]:
@@ -31,7 +31,7 @@ def words(source: str) -> str:
 
 
 @pytest.mark.parametrize("internal", [*OVERRIDDEN, *USED], ids=lambda internal: internal.where)
-def test_an_internal_has_the_shape_it_had(internal: Internal) -> None:
+def test_an_internal_has_the_shape_it_had(internal: OverriddenInternal) -> None:
     thing = found(internal.where)
     if internal.signature is not None:
         assert str(inspect.signature(thing)) == internal.signature
@@ -44,7 +44,7 @@ def test_the_versions_are_those_that_were_read() -> None:
     assert version("aiokafka").startswith("0.14.")
 
 
-@pytest.mark.parametrize("ours", [LaneConsumer, LaneThread])
+@pytest.mark.parametrize("ours", [ElsConsumer, ElsConsumerThread])
 def test_everything_that_is_overridden_stands_in_the_table(ours: type) -> None:
     table = {internal.where.rpartition(".")[2] for internal in OVERRIDDEN}
     theirs = {name for base in ours.__mro__[1:] for name in vars(base)}

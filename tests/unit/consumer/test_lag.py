@@ -5,10 +5,10 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from els_stream.consumer.end_offsets import ask
-from els_stream.consumer.fetcher import Trouble
-from els_stream.consumer.partition_buffers import Lane, LaneLimits
+from els_stream.consumer.fetcher import FetchHealth
+from els_stream.consumer.partition_buffers import BufferLimits, PartitionBuffers
 from els_stream.consumer.retries import Retries
-from els_stream.consumer.status import IntakeState
+from els_stream.consumer.status import ConsumerStatus
 from els_stream.kafka.offsets import Partition
 from tests.support.consumer_fakes import part_at
 
@@ -29,11 +29,11 @@ class Log:
 
 
 async def test_the_lag_of_a_worker_that_fetches_nothing_grows_with_the_log() -> None:
-    lane = Lane(LaneLimits(100, 1_000_000))
+    lane = PartitionBuffers(BufferLimits(100, 1_000_000))
     lane.join([part_at()])
-    state = IntakeState(lane, Retries(), str)
+    state = ConsumerStatus(lane, Retries(), str)
     log = Log(position=0, end=0)
-    state.attach(Trouble(), log)
+    state.attach(FetchHealth(), log)
     assert [part.records for part in state.lag()] == [0]
 
     log.end = 500

@@ -5,29 +5,29 @@ import asyncio
 import pytest
 
 from els_stream.backoff import Backoff
-from els_stream.consumer.fetcher import Feeder
-from els_stream.consumer.partition_buffers import Lane, LaneLimits
+from els_stream.consumer.fetcher import Fetcher
+from els_stream.consumer.partition_buffers import BufferLimits, PartitionBuffers
 from els_stream.consumer.partition_state import spans_of
-from els_stream.consumer.reporting import Silent
+from els_stream.consumer.reporting import NullMetrics
 from els_stream.consumer.start_offsets import LogState
-from els_stream.kafka.offsets import LedgerRow, Partition
-from tests.support.consumer_fakes import FakeLedger, FakeLog, fetched, offsets, part_at
+from els_stream.kafka.offsets import Partition, StoredOffset
+from tests.support.consumer_fakes import FakeLog, FakeOffsetStore, fetched, offsets, part_at
 from tests.support.waiting import suspended
 
 ONE, TWO = Partition("alpha", 0), Partition("alpha", 1)
 
 
 @pytest.fixture
-def lane() -> Lane:
-    return Lane(LaneLimits(5, 1_000_000))
+def lane() -> PartitionBuffers:
+    return PartitionBuffers(BufferLimits(5, 1_000_000))
 
 
-def feeder_of(lane: Lane, log: FakeLog, ledger: FakeLedger) -> Feeder:
+def feeder_of(lane: PartitionBuffers, log: FakeLog, ledger: FakeOffsetStore) -> Fetcher:
     lane.settle()
-    return Feeder(lane, log, ledger, Silent(), (OSError,), str)
+    return Fetcher(lane, log, ledger, NullMetrics(), (OSError,), str)
 
 
-async def test_to_take_waits_while_nothing_is_there_and_no_longer(lane: Lane) -> None:
+async def test_to_take_waits_while_nothing_is_there_and_no_longer(lane: PartitionBuffers) -> None:
     taking = asyncio.create_task(lane.take("alpha", 10, 1000))
     await suspended(taking)
     assert not taking.done()
@@ -38,7 +38,7 @@ async def test_to_take_waits_while_nothing_is_there_and_no_longer(lane: Lane) ->
     assert offsets(await asyncio.wait_for(taking, 1)) == [0]
 
 
-async def test_partitions_take_turns_at_being_first(lane: Lane) -> None:
+async def test_partitions_take_turns_at_being_first(lane: PartitionBuffers) -> None:
     for partition in range(2):
         part = part_at(partition=partition)
         part.receive(fetched(0, 5), "alpha")
@@ -47,7 +47,7 @@ async def test_partitions_take_turns_at_being_first(lane: Lane) -> None:
     assert firsts == [ONE, TWO, ONE, TWO]
 
 
-async def test_what_died_is_not_taken(lane: Lane) -> None:
+async def test_what_died_is_not_taken(lane: PartitionBuffers) -> None:
     part = part_at()
     part.receive(fetched(0, 5), "alpha")
     lane.join([part])
@@ -58,7 +58,7 @@ async def test_what_died_is_not_taken(lane: Lane) -> None:
 
 def test_a_held_partition_is_positioned_again_only_after_its_pause() -> None:
     now = 0.0
-    lane = Lane(LaneLimits(5, 1000), clock=lambda: now)
+    lane = PartitionBuffers(BufferLimits(5, 1000), clock=lambda: now)
     part = part_at()
     lane.join([part])
     assert lane.hold(part, "08006", lambda times: 10.0 * times) == 10
@@ -70,7 +70,7 @@ def test_a_held_partition_is_positioned_again_only_after_its_pause() -> None:
     assert lane.hold(again, "08006", lambda times: 10.0 * times) == 20
 
 
-def test_a_hold_ends_when_somebody_else_got_past_it(lane: Lane) -> None:
+def test_a_hold_ends_when_somebody_else_got_past_it(lane: PartitionBuffers) -> None:
     part = part_at(7)
     lane.join([part])
     lane.hold(part, "bug", lambda _: 0.0)
@@ -78,7 +78,7 @@ def test_a_hold_ends_when_somebody_else_got_past_it(lane: Lane) -> None:
     assert lane.holds == {}
 
 
-async def test_quiesce_waits_for_transactions_but_not_for_ever(lane: Lane) -> None:
+async def test_quiesce_waits_for_transactions_but_not_for_ever(lane: PartitionBuffers) -> None:
     never = asyncio.create_task(_never())
     lane.in_flight.add(never)
     await asyncio.wait_for(lane.quiesce(0.01), 1)
@@ -87,18 +87,18 @@ async def test_quiesce_waits_for_transactions_but_not_for_ever(lane: Lane) -> No
         await never
 
 
-async def test_a_full_partition_is_not_fetched_and_blocks_no_other(lane: Lane) -> None:
+async def test_a_full_partition_is_not_fetched_and_blocks_no_other(lane: PartitionBuffers) -> None:
     log = FakeLog({ONE: LogState(0, 9, None), TWO: LogState(0, 9, None)})
-    feeder = feeder_of(lane, log, FakeLedger({ONE: LedgerRow(0, None), TWO: LedgerRow(0, None)}))
+    feeder = feeder_of(lane, log, FakeOffsetStore({ONE: StoredOffset(0, None), TWO: StoredOffset(0, None)}))
     log.records[ONE] = fetched(0, 9)
     await feeder.step()
     await feeder.step()
     assert log.asked == [{ONE, TWO}, {TWO}]
 
 
-async def test_when_all_are_full_the_client_is_touched_and_not_asked_for_nothing(lane: Lane) -> None:
+async def test_when_all_are_full_the_client_is_touched_and_not_asked_for_nothing(lane: PartitionBuffers) -> None:
     log = FakeLog({ONE: LogState(0, 9, None)})
-    feeder = feeder_of(lane, log, FakeLedger({ONE: LedgerRow(0, None)}))
+    feeder = feeder_of(lane, log, FakeOffsetStore({ONE: StoredOffset(0, None)}))
     log.records[ONE] = fetched(0, 9)
     await feeder.step()
     stepping = asyncio.create_task(feeder.step())
@@ -108,17 +108,17 @@ async def test_when_all_are_full_the_client_is_touched_and_not_asked_for_nothing
     assert (log.asked, log.touched) == ([{ONE}], 1)
 
 
-async def test_what_was_fetched_before_a_rebalance_is_thrown_away(lane: Lane) -> None:
+async def test_what_was_fetched_before_a_rebalance_is_thrown_away(lane: PartitionBuffers) -> None:
     log = FakeLog({ONE: LogState(0, 9, None)})
-    feeder = feeder_of(lane, log, FakeLedger({ONE: LedgerRow(0, None)}))
+    feeder = feeder_of(lane, log, FakeOffsetStore({ONE: StoredOffset(0, None)}))
     log.records[ONE] = fetched(0, 3)
     log.on_fetch = lane.clear
     await feeder.step()
     assert not lane.parts[ONE].queue
 
 
-async def test_a_log_that_is_another_is_read_from_its_beginning(lane: Lane) -> None:
-    ledger = FakeLedger({ONE: LedgerRow(5, fetched(90, 1)[0].mark)})
+async def test_a_log_that_is_another_is_read_from_its_beginning(lane: PartitionBuffers) -> None:
+    ledger = FakeOffsetStore({ONE: StoredOffset(5, fetched(90, 1)[0].mark)})
     log = FakeLog({ONE: LogState(0, 9, None)})
     feeder = feeder_of(lane, log, ledger)
     log.records[ONE] = fetched(4, 5)

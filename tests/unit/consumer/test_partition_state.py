@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 from els_stream.consumer.partition_state import (
-    AnotherLog,
+    LogReplaced,
+    PositionReset,
     Queued,
-    ReadAgain,
-    WentBack,
+    RefetchGap,
     halves,
     one_by_one,
     spans_of,
@@ -29,13 +29,13 @@ def test_the_last_handled_record_is_recognised_and_not_queued() -> None:
 
 def test_another_record_in_its_place_is_another_log() -> None:
     part = part_at(10, mark=Fetched(9, b"as it was").mark)
-    assert part.receive([Fetched(9, b"as it is"), Fetched(10)], "alpha") == AnotherLog()
+    assert part.receive([Fetched(9, b"as it is"), Fetched(10)], "alpha") == LogReplaced()
     assert not part.queue
 
 
 def test_a_gap_is_read_again_once_and_then_believed() -> None:
     part = part_at(10)
-    assert part.receive(fetched(15, 2), "alpha") == ReadAgain(10)
+    assert part.receive(fetched(15, 2), "alpha") == RefetchGap(10)
     assert not part.queue
     assert part.receive(fetched(15, 2), "alpha") == Queued(5)
     assert part.expected == 17
@@ -43,7 +43,7 @@ def test_a_gap_is_read_again_once_and_then_believed() -> None:
 
 def test_a_position_that_went_back_queues_nothing() -> None:
     part = part_at(10)
-    assert part.receive(fetched(4, 20), "alpha") == WentBack()
+    assert part.receive(fetched(4, 20), "alpha") == PositionReset()
     assert not part.queue
 
 

@@ -6,8 +6,8 @@ from asyncpg.exceptions._base import DataError as ClientDataError
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from els_stream.consumer.retry_policy import ALONE, MICRO_BATCH, Step, step
-from els_stream.db.errors import Failure, LedgerMoved, Verdict, classify, verdict_of_state
+from els_stream.consumer.retry_policy import ALONE, MICRO_BATCH, Action, step
+from els_stream.db.errors import ClassifiedError, FailureClass, OffsetConflict, classify, verdict_of_state
 from els_stream.errors import OutboxConflict
 
 
@@ -28,61 +28,64 @@ def name_of(error: Exception) -> str:
 @pytest.mark.parametrize(
     ("error", "verdict"),
     [
-        (wrapped(asyncpg.ConnectionDoesNotExistError("gone")), Verdict.TRANSIENT),
-        (wrapped(asyncpg.InterfaceError("connection is closed")), Verdict.TRANSIENT),
-        (wrapped(asyncpg.InternalClientError("state")), Verdict.TRANSIENT),
-        (wrapped(asyncpg.InvalidCachedStatementError("plan")), Verdict.TRANSIENT),
-        (wrapped(asyncpg.DeadlockDetectedError("deadlock")), Verdict.TRANSIENT),
-        (wrapped(asyncpg.LockNotAvailableError("lock")), Verdict.TRANSIENT),
-        (wrapped(asyncpg.AdminShutdownError("shutdown")), Verdict.TRANSIENT),
-        (wrapped(asyncpg.IdleInTransactionSessionTimeoutError("idle")), Verdict.TRANSIENT),
-        (wrapped(asyncpg.TooManyConnectionsError("many")), Verdict.TRANSIENT),
-        (wrapped(asyncpg.QueryCanceledError("slow")), Verdict.TIMED_OUT),
-        (wrapped(asyncpg.UniqueViolationError("twice")), Verdict.REFUSED),
-        (wrapped(asyncpg.NumericValueOutOfRangeError("large")), Verdict.REFUSED),
-        (wrapped(ClientDataError("$1: value out of int64 range")), Verdict.REFUSED),
-        (wrapped(asyncpg.UndefinedTableError("no table")), Verdict.BROKEN),
-        (wrapped(asyncpg.DataCorruptedError("page")), Verdict.BROKEN),
-        (wrapped(asyncpg.FeatureNotSupportedError("no")), Verdict.BUG),
-        (wrapped(asyncpg.RaiseError("by a trigger")), Verdict.BUG),
-        (IntegrityError("INSERT", {}, asyncpg.ForeignKeyViolationError("no parent")), Verdict.REFUSED),
-        (PoolTimeout("queue"), Verdict.TRANSIENT),
-        (ConnectionRefusedError(), Verdict.TRANSIENT),
-        (TimeoutError(), Verdict.TRANSIENT),
-        (LedgerMoved(), Verdict.MOVED),
-        (OutboxConflict("two contents"), Verdict.BUG),
-        (KeyError("essay"), Verdict.BUG),
+        (wrapped(asyncpg.ConnectionDoesNotExistError("gone")), FailureClass.TRANSIENT),
+        (wrapped(asyncpg.InterfaceError("connection is closed")), FailureClass.TRANSIENT),
+        (wrapped(asyncpg.InternalClientError("state")), FailureClass.TRANSIENT),
+        (wrapped(asyncpg.InvalidCachedStatementError("plan")), FailureClass.TRANSIENT),
+        (wrapped(asyncpg.DeadlockDetectedError("deadlock")), FailureClass.TRANSIENT),
+        (wrapped(asyncpg.LockNotAvailableError("lock")), FailureClass.TRANSIENT),
+        (wrapped(asyncpg.AdminShutdownError("shutdown")), FailureClass.TRANSIENT),
+        (wrapped(asyncpg.IdleInTransactionSessionTimeoutError("idle")), FailureClass.TRANSIENT),
+        (wrapped(asyncpg.TooManyConnectionsError("many")), FailureClass.TRANSIENT),
+        (wrapped(asyncpg.QueryCanceledError("slow")), FailureClass.TIMED_OUT),
+        (wrapped(asyncpg.UniqueViolationError("twice")), FailureClass.REFUSED),
+        (wrapped(asyncpg.NumericValueOutOfRangeError("large")), FailureClass.REFUSED),
+        (wrapped(ClientDataError("$1: value out of int64 range")), FailureClass.REFUSED),
+        (wrapped(asyncpg.UndefinedTableError("no table")), FailureClass.BROKEN),
+        (wrapped(asyncpg.DataCorruptedError("page")), FailureClass.BROKEN),
+        (wrapped(asyncpg.FeatureNotSupportedError("no")), FailureClass.BUG),
+        (wrapped(asyncpg.RaiseError("by a trigger")), FailureClass.BUG),
+        (IntegrityError("INSERT", {}, asyncpg.ForeignKeyViolationError("no parent")), FailureClass.REFUSED),
+        (PoolTimeout("queue"), FailureClass.TRANSIENT),
+        (ConnectionRefusedError(), FailureClass.TRANSIENT),
+        (TimeoutError(), FailureClass.TRANSIENT),
+        (OffsetConflict(), FailureClass.MOVED),
+        (OutboxConflict("two contents"), FailureClass.BUG),
+        (KeyError("essay"), FailureClass.BUG),
     ],
-    ids=lambda value: value.value if isinstance(value, Verdict) else name_of(value),
+    ids=lambda value: value.value if isinstance(value, FailureClass) else name_of(value),
 )
-def test_each_error_has_its_verdict(error: Exception, verdict: Verdict) -> None:
+def test_each_error_has_its_verdict(error: Exception, verdict: FailureClass) -> None:
     assert classify(error).verdict is verdict
 
 
 def test_the_cause_is_the_sqlstate_where_there_is_one() -> None:
-    assert classify(wrapped(asyncpg.UniqueViolationError("twice"))) == Failure(Verdict.REFUSED, "23505")
+    assert classify(wrapped(asyncpg.UniqueViolationError("twice"))) == ClassifiedError(FailureClass.REFUSED, "23505")
     assert classify(KeyError("name")).cause == "KeyError"
 
 
 @pytest.mark.parametrize("state", ["25006", "25P02", "25P03", "25P04", "28000", "3D000", "40001", "53300", "58030"])
 def test_states_that_may_pass_are_transient(state: str) -> None:
-    assert verdict_of_state(state) is Verdict.TRANSIENT
+    assert verdict_of_state(state) is FailureClass.TRANSIENT
 
 
 def test_every_verdict_has_a_policy() -> None:
-    assert set(MICRO_BATCH) == set(ALONE) == set(Verdict)
+    assert set(MICRO_BATCH) == set(ALONE) == set(FailureClass)
 
 
 def test_only_suspects_and_refusals_of_single_records_ever_become_dead_letters() -> None:
-    burying = {Step.SUSPECT, Step.REFUSE}
+    burying = {Action.SUSPECT, Action.REFUSE}
     assert not burying & {step for steps in MICRO_BATCH.values() for step in steps}
-    assert {verdict for verdict, steps in ALONE.items() if burying & set(steps)} == {Verdict.BUG, Verdict.REFUSED}
+    assert {verdict for verdict, steps in ALONE.items() if burying & set(steps)} == {
+        FailureClass.BUG,
+        FailureClass.REFUSED,
+    }
 
 
 def test_the_last_step_repeats() -> None:
-    assert [step(ALONE, Verdict.TIMED_OUT, times) for times in (1, 2, 3, 99)] == [
-        Step.AGAIN,
-        Step.HOLD,
-        Step.HOLD,
-        Step.HOLD,
+    assert [step(ALONE, FailureClass.TIMED_OUT, times) for times in (1, 2, 3, 99)] == [
+        Action.AGAIN,
+        Action.HOLD,
+        Action.HOLD,
+        Action.HOLD,
     ]

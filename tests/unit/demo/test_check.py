@@ -13,13 +13,13 @@ import pytest
 
 from els_stream.demo.check import differences
 from els_stream.demo.expectations import Between, Traffic, exactly
-from els_stream.demo.observations import Transcript
-from els_stream.demo.random_source import Dice
+from els_stream.demo.observations import Observations
+from els_stream.demo.random_source import RandomSource
 from els_stream.demo.scenarios import STORIES
 from els_stream.demo.traffic import Mix, make_traffic
 from els_stream.events import builders, topics
 from els_stream.events.event_ids import event_id
-from els_stream.events.outbound_event import Occasion
+from els_stream.events.outbound_event import EventContext
 from els_stream.events.records import RawRecord
 from tests.support.reference_service import outputs
 
@@ -33,13 +33,13 @@ def traffic() -> Traffic:
 
 def right() -> list[RawRecord]:
     seen: dict[bytes, RawRecord] = {}
-    for record in outputs(traffic(), Dice(SEED)):
+    for record in outputs(traffic(), RandomSource(SEED)):
         seen.setdefault(dict(record.headers)["ce_id"], record)
     return list(seen.values())
 
 
 def judged(records: Iterable[RawRecord], against: Traffic | None = None) -> list[str]:
-    transcript = Transcript()
+    transcript = Observations()
     for record in records:
         transcript.see(record)
     return differences(against or traffic(), transcript)
@@ -210,7 +210,7 @@ def test_bounds_read_well() -> None:
 
 def timeout(ready: dict[str, str], missing: list[str], expected: int, batch_id: str) -> RawRecord:
     event = builders.readiness_timeout(
-        Occasion(batch_id=batch_id, correlation_id=Dice(1).uuid(), now=datetime(2026, 1, 31, tzinfo=UTC)),
+        EventContext(batch_id=batch_id, correlation_id=RandomSource(1).uuid(), now=datetime(2026, 1, 31, tzinfo=UTC)),
         essays=ready.items(),
         missing_essay_ids=missing,
         expected_count=expected,

@@ -4,10 +4,10 @@ import io
 
 from rich.console import Console
 
-from els_stream.demo.console import Screen
+from els_stream.demo.console import DemoConsole
 from els_stream.demo.driver import Counts
-from els_stream.demo.observations import Transcript
-from els_stream.demo.random_source import Dice
+from els_stream.demo.observations import Observations
+from els_stream.demo.random_source import RandomSource
 from els_stream.demo.scenarios import STORIES
 from els_stream.demo.traffic import make_traffic
 from els_stream.events import topics
@@ -16,14 +16,14 @@ from tests.support.reference_service import outputs
 TRAFFIC = make_traffic(seed=3, batches=len(STORIES), largest=9)
 
 
-def screen(*, terminal: bool) -> tuple[Screen, io.StringIO]:
+def screen(*, terminal: bool) -> tuple[DemoConsole, io.StringIO]:
     shown = io.StringIO()
-    return Screen(Console(file=shown, width=80, force_terminal=terminal, color_system=None)), shown
+    return DemoConsole(Console(file=shown, width=80, force_terminal=terminal, color_system=None)), shown
 
 
 def test_tables_say_which_topic_is_right_and_which_is_wrong() -> None:
-    transcript = Transcript()
-    for record in outputs(TRAFFIC, Dice(3)):
+    transcript = Observations()
+    for record in outputs(TRAFFIC, RandomSource(3)):
         if record.topic != topics.ESSAYS_READY:
             transcript.see(record)
     plain, shown = screen(terminal=False)
@@ -36,7 +36,7 @@ def test_tables_say_which_topic_is_right_and_which_is_wrong() -> None:
 
 def test_tables_fit_a_terminal_of_80_columns() -> None:
     plain, shown = screen(terminal=False)
-    plain.tables(TRAFFIC, Transcript())
+    plain.tables(TRAFFIC, Observations())
 
     assert "…" not in shown.getvalue()
     assert all(story.line in shown.getvalue() for story in STORIES)

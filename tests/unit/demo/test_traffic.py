@@ -8,8 +8,8 @@ import pytest
 
 from els_stream.demo.check import differences
 from els_stream.demo.expectations import Traffic
-from els_stream.demo.observations import Transcript
-from els_stream.demo.random_source import Dice
+from els_stream.demo.observations import Observations
+from els_stream.demo.random_source import RandomSource
 from els_stream.demo.scenarios import STORIES
 from els_stream.demo.traffic import Mix, make_traffic
 from els_stream.events import topics
@@ -77,8 +77,8 @@ def test_all_output_topics_but_the_timeouts_have_something_to_hold(traffic: Traf
 def test_promises_hold_in_whatever_order_partitions_are_read(hundred: int, mix: Mix) -> None:
     for seed in range(hundred * 100, hundred * 100 + 100):
         traffic = make_traffic(seed, batches=len(STORIES), largest=9, mix=mix)
-        transcript = Transcript()
-        for record in outputs(traffic, Dice(seed)):
+        transcript = Observations()
+        for record in outputs(traffic, RandomSource(seed)):
             transcript.see(record)
 
         assert differences(traffic, transcript) == [], f"seed {seed}"
@@ -103,7 +103,7 @@ def longest_rise(order: Sequence[int]) -> int:
 
 
 def test_the_orders_tried_are_not_the_order_sent(traffic: Traffic) -> None:
-    read = [record.value for record in arrivals(traffic, Dice(0))]
+    read = [record.value for record in arrivals(traffic, RandomSource(0))]
 
     assert Counter(read) == Counter(message.value for message in traffic.messages)
     assert read != [message.value for message in traffic.messages]

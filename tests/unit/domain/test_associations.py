@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from els_stream.domain import outcomes
-from els_stream.domain.allocation import Inventory
-from els_stream.domain.associations import Standing, outranks
+from els_stream.domain.allocation import Allocation
+from els_stream.domain.associations import CurrentAssociation, outranks
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.fields import ValidationMethod
 from tests.support import factories as make
@@ -23,7 +23,7 @@ def says(student: str | None, method: ValidationMethod = HUMAN, minutes: int = 0
     return make.association(ESSAY, student, validation_method=method, validated_at=at)
 
 
-def refusal(inventory: Inventory, essays: int = 3, **fields: object) -> outcomes.Refused:
+def refusal(inventory: Allocation, essays: int = 3, **fields: object) -> outcomes.Refused:
     outcome = inventory.confirm(confirmation(essays, **fields))
     assert isinstance(outcome, outcomes.Refused)
     assert not inventory.changed
@@ -74,7 +74,7 @@ def test_two_students_for_one_essay_in_one_event_leave_the_better_founded_one() 
 
 def test_an_outranked_association_confirms_and_writes_nothing() -> None:
     inventory = fresh_inventory(3, class_id=CLASS)
-    inventory.students[ESSAY] = Standing(HUMAN, make.NOON)
+    inventory.students[ESSAY] = CurrentAssociation(HUMAN, make.NOON)
 
     assert labels(inventory, confirmation(3, associations=[says(EMIL, AUTO, minutes=5)])) == ["associations_confirmed"]
     assert inventory.associations == {}
@@ -102,10 +102,10 @@ def test_a_human_beats_a_machine_and_then_the_later_one_counts(
 ) -> None:
     told = confirmation(associations=[says(EMIL, newcomer, minutes)]).event.associations[0]
 
-    assert outranks(told, Standing(present, make.NOON)) is wins
+    assert outranks(told, CurrentAssociation(present, make.NOON)) is wins
 
 
 def test_any_association_is_better_than_none() -> None:
     told = confirmation(associations=[says(None, AUTO)]).event.associations[0]
 
-    assert outranks(told, Standing())
+    assert outranks(told, CurrentAssociation())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from els_stream.domain.batch import BatchState, Payload
 from tests.support import factories as make
 from tests.support.batch_builders import confirmation, content, failure, open_batch
-from tests.support.rule_harness import Cabinet
+from tests.support.rule_harness import RuleHarness
 
 CLASS = "class-9b"
 numbers = st.integers(0, 5)
@@ -43,9 +43,9 @@ cabinets = st.builds(
 )
 
 
-def cabinet(shape: tuple[int, str | None]) -> Cabinet:
+def cabinet(shape: tuple[int, str | None]) -> RuleHarness:
     essays, class_id = shape
-    return Cabinet(open_batch(essays, class_id=class_id))
+    return RuleHarness(open_batch(essays, class_id=class_id))
 
 
 @settings(deadline=None)

@@ -11,10 +11,10 @@ from els_stream.config.settings import Settings
 from els_stream.embedded.ports import FIRST, LAST, kept_ports
 from els_stream.embedded.processes import ProcessId, this_process
 from els_stream.embedded.servers import Addresses, addresses, register_web, unregister_web
-from els_stream.embedded.state import Running, StateFolder
+from els_stream.embedded.state import RunningServers, StateFolder
 from els_stream.errors import ConfigurationError
 
-RUNNING = Running("embedded", "127.0.0.1:1", "postgresql://els:otter@127.0.0.1:1/els")
+RUNNING = RunningServers("embedded", "127.0.0.1:1", "postgresql://els:otter@127.0.0.1:1/els")
 NAMED = {"broker_url": "127.0.0.1:1", "database_url": "postgresql://els:otter@127.0.0.1:1/els"}
 
 

@@ -13,19 +13,19 @@ from pydantic import JsonValue
 
 from els_stream.events import outbound_facade
 from els_stream.events.event_ids import event_id, slot_subject
-from els_stream.events.fields import ERROR_DETAIL, CourseCode, ErrorDetail, FreeObject, format_time
+from els_stream.events.fields import ERROR_DETAIL, CourseCode, ErrorDetail, JsonObject, format_time
 from els_stream.events.outbound import (
     BatchContentProvisioningCompletedV1,
     EssayProcessingInputRefV1,
     EssaySlotAssignedV1,
-    OutgoingEnvelope,
+    OutboundEnvelope,
 )
-from els_stream.events.outbound_facade import FailedSlot, Occasion, OutboundEvent
+from els_stream.events.outbound_facade import EventContext, FailedSlot, OutboundEvent
 from els_stream.events.topics import SLOT_ASSIGNED
 from els_stream.events.truncation import cut_object, cut_text
 from tests.support import factories as make
 
-OCCASION = Occasion(batch_id=make.BATCH, correlation_id=UUID(make.told_id("correlation")), now=make.NOON)
+OCCASION = EventContext(batch_id=make.BATCH, correlation_id=UUID(make.told_id("correlation")), now=make.NOON)
 MANY = 10_000
 
 # Whatever may lie in a text column: no NUL, no surrogates.
@@ -60,14 +60,14 @@ def failed_slot(essay_id: str = "essay-1", **fields: JsonValue) -> FailedSlot:
 
 
 @given(
-    st.builds(Occasion, batch_id=NAMES, correlation_id=st.uuids(), now=TIMES, traceparent=TRACES),
+    st.builds(EventContext, batch_id=NAMES, correlation_id=st.uuids(), now=TIMES, traceparent=TRACES),
     NAMES,
     NAMES,
     NAMES,
     NAMES,
 )
 def test_a_slot_assigned_by_hand_is_what_its_model_writes(
-    occasion: Occasion, essay_id: str, upload_id: str, text_id: str, name: str
+    occasion: EventContext, essay_id: str, upload_id: str, text_id: str, name: str
 ) -> None:
     event = outbound_facade.slot_assigned(
         occasion, essay_id=essay_id, file_upload_id=upload_id, text_storage_id=text_id, original_file_name=name
@@ -81,7 +81,7 @@ def test_a_slot_assigned_by_hand_is_what_its_model_writes(
         correlation_id=occasion.correlation_id,
         timestamp=occasion.now,
     )
-    whole = OutgoingEnvelope[EssaySlotAssignedV1](
+    whole = OutboundEnvelope[EssaySlotAssignedV1](
         event_id=event_id(SLOT_ASSIGNED, occasion.batch_id, slot_subject(essay_id, text_id)),
         event_type=SLOT_ASSIGNED,
         event_timestamp=occasion.now,
@@ -192,7 +192,7 @@ def test_a_cut_text_is_the_longest_start_that_fits(text: str, limit: int) -> Non
     ),
     st.integers(2, 80),
 )
-def test_a_cut_object_fits_and_keeps_only_what_was_there(given_object: FreeObject, limit: int) -> None:
+def test_a_cut_object_fits_and_keeps_only_what_was_there(given_object: JsonObject, limit: int) -> None:
     cut = cut_object(given_object, limit)
 
     assert len(json.dumps(cut, ensure_ascii=False, separators=(",", ":")).encode()) <= limit

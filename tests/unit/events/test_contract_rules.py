@@ -15,7 +15,7 @@ from els_stream.events.json_checks import MAX_DEPTH, MAX_VALUE_BYTES, inspect
 from els_stream.events.suspicion import looks_plain, looks_suspect
 from els_stream.events.violation import ContractViolation
 from tests.support import factories as make
-from tests.support.invalid_records import CASES, HostileCase
+from tests.support.invalid_records import CASES, InvalidRecordCase
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -30,7 +30,7 @@ GOOD = (
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_hostile_input_is_refused_for_its_reason(case: HostileCase) -> None:
+def test_hostile_input_is_refused_for_its_reason(case: InvalidRecordCase) -> None:
     with pytest.raises(ContractViolation) as refused:
         read(case.topic, case.value)
 
@@ -38,7 +38,7 @@ def test_hostile_input_is_refused_for_its_reason(case: HostileCase) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_refusal_is_one_short_line(case: HostileCase) -> None:
+def test_a_refusal_is_one_short_line(case: InvalidRecordCase) -> None:
     with pytest.raises(ContractViolation) as refused:
         read(case.topic, case.value)
 

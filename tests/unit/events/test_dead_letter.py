@@ -11,7 +11,7 @@ from els_stream.events.event_ids import event_id
 from els_stream.events.outbound_facade import MAX_RECORD_BYTES, OutboundEvent, dead_letter
 from els_stream.events.records import RawRecord
 from tests.support import factories as make
-from tests.support.invalid_records import CASES, HostileCase
+from tests.support.invalid_records import CASES, InvalidRecordCase
 
 HEADERS = (("ce_id", b"theirs"), ("twice", b"\x00"), ("twice", b"\xff"))
 
@@ -21,7 +21,7 @@ def buried(record: RawRecord) -> OutboundEvent:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_key_value_and_headers_stay_as_they_were(case: HostileCase) -> None:
+def test_key_value_and_headers_stay_as_they_were(case: InvalidRecordCase) -> None:
     event = buried(make.record(case.topic, case.value, key=case.key, headers=HEADERS))
 
     assert (event.key, event.value, event.headers[:3]) == (case.key, case.value, HEADERS)

@@ -20,7 +20,7 @@ from els_stream.events.envelope import Envelope
 from els_stream.events.fields import Contract
 from els_stream.events.json_checks import MAX_DEPTH
 from tests.support import factories as make
-from tests.support.invalid_records import CASES, CONTENT, KINDS, HostileCase, Kind
+from tests.support.invalid_records import CASES, CONTENT, KINDS, InvalidRecordCase, Kind
 
 GOLDEN: Final = Path(__file__).parents[2] / "golden"
 RECEIVED: Final = {
@@ -103,7 +103,7 @@ def test_a_golden_event_is_read_fast_and_alike(name: str) -> None:
 
 
 @pytest.mark.parametrize("case", LEFT_TO_THE_EXACT, ids=lambda case: case.name)
-def test_what_is_hostile_is_left_to_the_exact_reader(case: HostileCase) -> None:
+def test_what_is_hostile_is_left_to_the_exact_reader(case: InvalidRecordCase) -> None:
     assert case.value is None or READERS[case.topic].fast.read(case.value) is None
 
 

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from els_stream.events import decoder, outbound, outbound_facade, topics
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.inbound import BatchEssaysRegistered, EssayValidationFailedV1
-from els_stream.events.outbound_facade import FailedSlot, Occasion, OutboundEvent
+from els_stream.events.outbound_facade import EventContext, FailedSlot, OutboundEvent
 from els_stream.events.records import RawRecord
 
 WRITERS: Final[Mapping[str, TypeAdapter[Any]]] = {
@@ -24,7 +24,7 @@ WRITERS: Final[Mapping[str, TypeAdapter[Any]]] = {
 }
 GOLDEN: Final = Path(__file__).parents[2] / "golden"
 TRACE: Final = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-OCCASION: Final = Occasion(
+OCCASION: Final = EventContext(
     batch_id="0b7f2f3e-6f0e-4c1e-9c39-1a2b3c4d5e6f",
     correlation_id=UUID("7d9f0c0a-1b2c-4d3e-8f40-51627384a5b6"),
     now=datetime(2026, 1, 31, 12, 0, tzinfo=UTC),
@@ -58,7 +58,7 @@ def failed_slot() -> FailedSlot:
 
 def slot_assigned() -> OutboundEvent:
     return outbound_facade.slot_assigned(
-        Occasion(
+        EventContext(
             batch_id=OCCASION.batch_id, correlation_id=OCCASION.correlation_id, now=OCCASION.now, traceparent=TRACE
         ),
         essay_id="essay-001",
@@ -95,16 +95,16 @@ def readiness_timeout() -> OutboundEvent:
     )
 
 
-SENT: Final[dict[str, tuple[Callable[[], OutboundEvent], type[outbound.Outgoing]]]] = {
-    "essay_slot_assigned": (slot_assigned, outbound.OutgoingEnvelope[outbound.EssaySlotAssignedV1]),
-    "excess_content_provisioned": (excess_content, outbound.OutgoingEnvelope[outbound.ExcessContentProvisionedV1]),
+SENT: Final[dict[str, tuple[Callable[[], OutboundEvent], type[outbound.OutboundModel]]]] = {
+    "essay_slot_assigned": (slot_assigned, outbound.OutboundEnvelope[outbound.EssaySlotAssignedV1]),
+    "excess_content_provisioned": (excess_content, outbound.OutboundEnvelope[outbound.ExcessContentProvisionedV1]),
     "batch_content_provisioning_completed": (
         provisioning_completed,
-        outbound.OutgoingEnvelope[outbound.BatchContentProvisioningCompletedV1],
+        outbound.OutboundEnvelope[outbound.BatchContentProvisioningCompletedV1],
     ),
-    "batch_essays_ready": (essays_ready, outbound.OutgoingEnvelope[outbound.BatchEssaysReady]),
-    "batch_validation_errors": (validation_errors, outbound.OutgoingEnvelope[outbound.BatchValidationErrorsV1]),
-    "batch_readiness_timeout": (readiness_timeout, outbound.OutgoingEnvelope[outbound.BatchReadinessTimeout]),
+    "batch_essays_ready": (essays_ready, outbound.OutboundEnvelope[outbound.BatchEssaysReady]),
+    "batch_validation_errors": (validation_errors, outbound.OutboundEnvelope[outbound.BatchValidationErrorsV1]),
+    "batch_readiness_timeout": (readiness_timeout, outbound.OutboundEnvelope[outbound.BatchReadinessTimeout]),
 }
 RECEIVED: Final = {
     "batch_essays_registered": topics.BATCH_REGISTERED,

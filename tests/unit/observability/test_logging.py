@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
-from els_stream.observability.logging import Style, configure_logging
+from els_stream.observability.logging import LogStyle, configure_logging
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +84,7 @@ def test_level_below_the_setting_is_not_written(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("style", ["json", "console"])
-def test_what_a_student_wrote_is_left_out_of_fields(style: Style, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_student_wrote_is_left_out_of_fields(style: LogStyle, capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("info", style)
 
     structlog.get_logger("els_stream").info("read", text="My summer, by Astrid", original_file_name="astrid.docx")
@@ -97,7 +97,7 @@ def test_what_a_student_wrote_is_left_out_of_fields(style: Style, capsys: pytest
 
 @pytest.mark.parametrize("style", ["json", "console"])
 def test_data_that_a_database_quotes_is_left_out_of_tracebacks(
-    style: Style, capsys: pytest.CaptureFixture[str]
+    style: LogStyle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure_logging("info", style)
     cause = RuntimeError("duplicate key\nDETAIL:  Failing row contains (Astrid,\nsecond line of Astrid).")

@@ -10,17 +10,17 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 import els_stream.observability.collectors
 import els_stream.observability.metrics
-from els_stream.consumer.reporting import Occurrence, Reports, Took
-from els_stream.db.engine import PoolUse
+from els_stream.consumer.reporting import BatchTimings, ConsumerEvent, ConsumerMetrics
+from els_stream.db.engine import PoolUsage
 from els_stream.events.input_timestamp import stamp_of
 from els_stream.events.topics import BATCH_REGISTERED, CONTENT_PROVISIONED
 from els_stream.kafka.offsets import PartitionLag
 from els_stream.observability.metrics import Metrics
 from els_stream.queries.outbox import WaitingRow
-from els_stream.queries.stats import Figures, PurgeFigures
+from els_stream.queries.stats import PurgeStats, Stats
 from els_stream.relay import RelayStatus
 
-FIGURES = Figures(
+FIGURES = Stats(
     active={"GUEST": 3, "REGULAR": 4},
     completed={"GUEST": 5, "REGULAR": 6},
     purged={"GUEST": 7, "REGULAR": 0},
@@ -30,7 +30,7 @@ FIGURES = Figures(
     outbox_rows=8,
     outbox_held=1,
     outbox_oldest_seconds=2.5,
-    purge=PurgeFigures(running=True, batches=12, started_at=1.7e9, finished=False),
+    purge=PurgeStats(running=True, batches=12, started_at=1.7e9, finished=False),
 )
 # Each label may take these values and `other`; a partition is bounded by its topic, a version by what is installed.
 CLOSED = {
@@ -60,7 +60,7 @@ def show_everything(metrics: Metrics) -> None:
     metrics.figures(FIGURES)
     metrics.watch_relay(lambda: RelayStatus(0, 1, 0, acked=0, refused=0, troubles={}))
     metrics.watch_lag(lambda: [PartitionLag(CONTENT_PROVISIONED, 0, 0)])
-    metrics.watch_pool("worker", lambda: PoolUse(10, 4, 3, 2))
+    metrics.watch_pool("worker", lambda: PoolUsage(10, 4, 3, 2))
 
 
 def waiting(stamp: int | None) -> WaitingRow:
@@ -72,7 +72,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 
 def test_outcomes_are_counted_by_topic(metrics: Metrics) -> None:
-    metrics.handled("assign_content", {"assigned": 3, "excess": 1}, records=4, took=Took(0.02, 0.015, 0.002))
+    metrics.handled("assign_content", {"assigned": 3, "excess": 1}, records=4, took=BatchTimings(0.02, 0.015, 0.002))
 
     assert value(metrics, "els_events_total", topic=CONTENT_PROVISIONED, outcome="assigned") == 3
     assert value(metrics, "els_events_total", topic=CONTENT_PROVISIONED, outcome="excess") == 1
@@ -101,7 +101,7 @@ def test_the_way_of_an_event_is_measured_from_its_record_to_the_ack(
 
 
 def test_every_latency_is_told_apart_from_a_millisecond_to_a_minute(metrics: Metrics) -> None:
-    metrics.handled("assign_content", {"assigned": 1}, records=1, took=Took(0.02, 0.015, 0.002))
+    metrics.handled("assign_content", {"assigned": 1}, records=1, took=BatchTimings(0.02, 0.015, 0.002))
     bounds = {
         family.name: [sample.labels["le"] for sample in family.samples if "le" in sample.labels]
         for family in metrics.registry.collect()
@@ -120,7 +120,7 @@ def test_series_exist_before_their_first_event(metrics: Metrics) -> None:
 
 def test_a_value_outside_its_set_makes_no_series_of_its_own(metrics: Metrics) -> None:
     for number in range(100):
-        metrics.handled(f"agent-{number}", {f"batch-{number}": 1}, records=1, took=Took(0.1, 0.1, 0.1))
+        metrics.handled(f"agent-{number}", {f"batch-{number}": 1}, records=1, took=BatchTimings(0.1, 0.1, 0.1))
         metrics.failed(f"agent-{number}", f"verdict-{number}", f"Error{number}")
         metrics.buried(f"agent-{number}", f"reason-{number}")
 
@@ -151,10 +151,10 @@ def test_a_failure_is_counted_under_the_family_of_its_cause(metrics: Metrics, ca
 
 
 def test_every_occurrence_of_the_intake_has_a_series(metrics: Metrics) -> None:
-    for occurrence in Occurrence:
+    for occurrence in ConsumerEvent:
         metrics.occurred(occurrence, 2)
 
-    assert {value(metrics, "els_intake_occurrences_total", kind=kind) for kind in Occurrence} == {2}
+    assert {value(metrics, "els_intake_occurrences_total", kind=kind) for kind in ConsumerEvent} == {2}
 
 
 def test_lag_is_asked_for_at_each_scrape(metrics: Metrics) -> None:
@@ -181,8 +181,8 @@ def test_a_worker_without_a_relay_shows_nothing_of_one(metrics: Metrics) -> None
 
 
 def test_each_pool_is_asked_at_each_scrape(metrics: Metrics) -> None:
-    metrics.watch_pool("worker", lambda: PoolUse(size=10, open=4, checked_out=3, waiting=2))
-    metrics.watch_pool("relay", lambda: PoolUse(size=4, open=1, checked_out=0, waiting=0))
+    metrics.watch_pool("worker", lambda: PoolUsage(size=10, open=4, checked_out=3, waiting=2))
+    metrics.watch_pool("relay", lambda: PoolUsage(size=4, open=1, checked_out=0, waiting=0))
 
     names = ("size", "connections", "checked_out", "waiting")
     shown = {pool: [value(metrics, f"els_pool_{name}", pool=pool) for name in names] for pool in ("worker", "relay")}
@@ -248,8 +248,8 @@ def test_no_metric_is_made_anywhere_else() -> None:
 
 
 def test_the_intake_can_report_to_it(metrics: Metrics) -> None:
-    reports: Reports = metrics
+    reports: ConsumerMetrics = metrics
 
-    reports.occurred(Occurrence.REBALANCED)
+    reports.occurred(ConsumerEvent.REBALANCED)
 
     assert value(metrics, "els_intake_occurrences_total", kind="rebalanced") == 1

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import json
 
-from els_stream.domain.outcomes import Outcome, Parked, Refused
+from els_stream.domain.outcomes import Outcome, Refused, StoredAsPending
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.decoder import read_content
 from els_stream.events.topics import CONTENT_PROVISIONED
 from els_stream.handlers.decoding import read_record
-from els_stream.handlers.event_handler import Reading
+from els_stream.handlers.event_handler import DecodedRecord
 from els_stream.observability.record_log import remark
 from tests.support import factories as make
 
@@ -15,7 +15,7 @@ CHAIN = "6f9619ff-8b86-d011-b42d-00c04fc964ff"
 PURGED = Refused(DeadLetterReason.BATCH_PURGED, "the batch was purged")
 
 
-def read(value: bytes, offset: int = 0) -> Reading:
+def read(value: bytes, offset: int = 0) -> DecodedRecord:
     headers = (("correlation_id", CHAIN.encode()),)
     return read_record(read_content, make.record(CONTENT_PROVISIONED, value, offset=offset, headers=headers))
 
@@ -23,7 +23,7 @@ def read(value: bytes, offset: int = 0) -> Reading:
 def test_of_few_records_each_is_told_by_its_ids_and_nothing_of_its_content() -> None:
     good, bad = read(make.content(number=1)), read(b"Dear file service,", offset=7)
 
-    told = remark([good, bad], [Parked(), Refused(DeadLetterReason.NOT_JSON, "Dear file service,")])
+    told = remark([good, bad], [StoredAsPending(), Refused(DeadLetterReason.NOT_JSON, "Dear file service,")])
 
     assert told == [
         {
@@ -44,7 +44,7 @@ def test_of_few_records_each_is_told_by_its_ids_and_nothing_of_its_content() -> 
 
 def test_of_many_records_only_the_first_dead_letters_are_told() -> None:
     readings = [read(make.content(number=number), offset=number) for number in range(100)]
-    outcomes: list[Outcome] = [PURGED if number % 10 == 0 else Parked() for number in range(100)]
+    outcomes: list[Outcome] = [PURGED if number % 10 == 0 else StoredAsPending() for number in range(100)]
 
     told = remark(readings, outcomes)
 

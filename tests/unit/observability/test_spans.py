@@ -10,7 +10,7 @@ from els_stream.errors import ConfigurationError
 from els_stream.events.headers import encode_headers
 from els_stream.observability.spans import SendSpans, begin, exporter, traceparent_from
 from els_stream.queries.outbox import WaitingRow
-from tests.support.span_exporter import Kept, parent, place
+from tests.support.span_exporter import RecordedSpans, parent, place
 
 TRACE = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
 
@@ -27,7 +27,7 @@ def test_an_endpoint_without_the_extra_is_a_wrong_setting(monkeypatch: pytest.Mo
 
 
 def test_an_acked_event_has_a_span_from_the_beginning_of_its_pass_and_one_without_a_trace_has_none() -> None:
-    kept = Kept()
+    kept = RecordedSpans()
     spans = SendSpans(kept.provider.get_tracer("relay"))
 
     spans.acked([row(("traceparent", TRACE.encode())), row(("event_type", b"topic"))], 1_764_000_000.0)
@@ -39,7 +39,7 @@ def test_an_acked_event_has_a_span_from_the_beginning_of_its_pass_and_one_withou
 
 @pytest.mark.parametrize("told", [None, "00-" + "0" * 32 + "-" + "b" * 16 + "-01"])
 def test_a_span_without_a_legal_parent_begins_a_trace(told: str | None) -> None:
-    kept = Kept()
+    kept = RecordedSpans()
 
     span = begin(kept.provider.get_tracer("handler"), "process", SpanKind.CONSUMER, told, {})
     span.end()

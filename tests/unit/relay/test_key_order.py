@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from els_stream.queries.outbox import HeldRow, WaitingRow
-from els_stream.relay.key_order import Acked, Outcome, Refused, Unanswered, Unsent, Waves
+from els_stream.queries.outbox import FailedRow, WaitingRow
+from els_stream.relay.key_order import Acked, DeliveryOutcome, DeliveryUnknown, KeyOrder, Rejected, Unsent
 
-OUTCOMES: tuple[Outcome, ...] = (Acked(), Unsent(), Refused("too large"), Unanswered("gone"))
+OUTCOMES: tuple[DeliveryOutcome, ...] = (Acked(), Unsent(), Rejected("too large"), DeliveryUnknown("gone"))
 
 
 def waiting(order_key: str, position: int, topic: str) -> WaitingRow:
@@ -21,12 +21,12 @@ def rows_of(*told: tuple[str, str]) -> list[WaitingRow]:
 def test_neighbours_on_one_topic_go_together() -> None:
     rows = rows_of(("9b", "assigned"), ("9b", "assigned"), ("9b", "completed"), ("9b", "assigned"))
 
-    assert Waves(rows).runs() == [rows[:2]]
+    assert KeyOrder(rows).runs() == [rows[:2]]
 
 
 def test_the_next_topic_comes_after_the_last_ack_of_the_one_before() -> None:
     rows = rows_of(("9b", "assigned"), ("9b", "assigned"), ("9b", "completed"))
-    waves = Waves(rows)
+    waves = KeyOrder(rows)
 
     waves.settle([(rows[0], Acked())])
     after_one = waves.runs()
@@ -39,31 +39,31 @@ def test_the_next_topic_comes_after_the_last_ack_of_the_one_before() -> None:
 def test_keys_do_not_wait_for_one_another() -> None:
     rows = rows_of(("9b", "assigned"), ("8a", "completed"), ("9b", "completed"))
 
-    assert Waves(rows).runs() == [[rows[0]], [rows[1]]]
+    assert KeyOrder(rows).runs() == [[rows[0]], [rows[1]]]
 
 
 def test_two_record_keys_are_two_partitions_and_so_two_runs() -> None:
     one, other = rows_of(("9b", "assigned"), ("9b", "assigned"))
     moved = WaitingRow(0, "9b", other.event_id, "assigned", b"elsewhere", b"{}", b"[]", 0)
 
-    assert Waves([one, moved]).runs() == [[one]]
+    assert KeyOrder([one, moved]).runs() == [[one]]
 
 
 def test_a_refused_row_ends_its_key_and_no_other() -> None:
     rows = rows_of(("9b", "assigned"), ("8a", "assigned"), ("9b", "completed"), ("8a", "completed"))
-    waves = Waves(rows)
+    waves = KeyOrder(rows)
 
-    waves.settle([(rows[0], Refused("too large")), (rows[1], Acked())])
+    waves.settle([(rows[0], Rejected("too large")), (rows[1], Acked())])
 
     assert waves.runs() == [[rows[3]]]
-    assert (waves.acked, waves.refused) == ([rows[1]], [HeldRow(rows[0], "too large")])
+    assert (waves.acked, waves.refused) == ([rows[1]], [FailedRow(rows[0], "too large")])
 
 
 def test_an_ack_that_overtakes_a_row_of_its_key_is_a_bug_that_is_raised() -> None:
     rows = rows_of(("9b", "assigned"), ("9b", "assigned"))
 
     with pytest.raises(AssertionError, match="overtook"):
-        Waves(rows).settle([(rows[1], Acked())])
+        KeyOrder(rows).settle([(rows[1], Acked())])
 
 
 @given(
@@ -74,7 +74,7 @@ def test_however_a_pass_goes_rows_are_acked_in_order_and_each_once(
     told: list[tuple[str, str]], data: st.DataObject
 ) -> None:
     rows = rows_of(*told)
-    waves = Waves(rows)
+    waves = KeyOrder(rows)
     for _ in range(200):
         runs = waves.runs()
         if not runs:

@@ -8,7 +8,7 @@ import pytest
 
 from els_stream.config.settings import Settings
 from els_stream.errors import ConfigurationError
-from els_stream.web.auth import Access, Call
+from els_stream.web.auth import Access, RequestInfo
 from els_stream.web.problems import Problem
 
 TOKEN = "a-token-of-enough-length"
@@ -17,7 +17,9 @@ HERE = "127.0.0.1:6066"
 
 def asked(access: Access, method: str = "GET", path: str = "/api/status", host: str = HERE, **headers: str) -> int:
     try:
-        access.check(Call(method, path, host, {name.replace("_", "-"): value for name, value in headers.items()}))
+        access.check(
+            RequestInfo(method, path, host, {name.replace("_", "-"): value for name, value in headers.items()})
+        )
     except Problem as problem:
         return int(problem.status)
     return 200

@@ -5,24 +5,24 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from els_stream.events.topics import BATCH_REGISTERED, CONTENT_PROVISIONED
-from els_stream.queries.dashboard import Glance, LedgerPlace
-from els_stream.web.history import Step, step
+from els_stream.queries.dashboard import DashboardSnapshot, StoredOffsetAge
+from els_stream.web.history import Sample, step
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
-def glance(seconds: int, *ledger: LedgerPlace, waited: float | None = None) -> Glance:
-    return Glance(ledger, [], 0 if waited is None else 1, waited, NOON + timedelta(seconds=seconds))
+def glance(seconds: int, *ledger: StoredOffsetAge, waited: float | None = None) -> DashboardSnapshot:
+    return DashboardSnapshot(ledger, [], 0 if waited is None else 1, waited, NOON + timedelta(seconds=seconds))
 
 
-def place(offset: int, *, topic: str = CONTENT_PROVISIONED, partition: int = 0, moved: int = 0) -> LedgerPlace:
-    return LedgerPlace("prefix." + topic, partition, offset, NOON + timedelta(seconds=moved), 0.25)
+def place(offset: int, *, topic: str = CONTENT_PROVISIONED, partition: int = 0, moved: int = 0) -> StoredOffsetAge:
+    return StoredOffsetAge("prefix." + topic, partition, offset, NOON + timedelta(seconds=moved), 0.25)
 
 
 def test_intake_is_what_the_ledger_moved_over_all_partitions() -> None:
     before = glance(0, place(100), place(10, partition=1))
 
-    assert step(before, glance(5, place(150), place(60, partition=1)), 1.5) == Step(20, None, 1.5)
+    assert step(before, glance(5, place(150), place(60, partition=1)), 1.5) == Sample(20, None, 1.5)
 
 
 def test_a_new_partition_and_one_that_began_again_count_from_the_next_time_on() -> None:

@@ -8,9 +8,16 @@ from uuid import uuid4
 
 from els_stream.events import topics
 from els_stream.events.event_ids import event_id, slot_subject
-from els_stream.queries.batch_detail import BatchStory, BuriedEvent, ExcessText, HeldSlot, ParkedKind, WaitingEvent
-from els_stream.queries.listing import File
-from els_stream.web.timeline import MOST, Sending, Told, What, timeline
+from els_stream.queries.batch_detail import (
+    BatchDeadLetter,
+    BatchDetail,
+    ExcessText,
+    HeldSlot,
+    PendingCount,
+    WaitingEvent,
+)
+from els_stream.queries.listing import UploadedFile
+from els_stream.web.timeline import MOST, EventDelivery, MomentKind, Sending, timeline
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -23,7 +30,7 @@ def waits(topic: str, subject: str, held_until: datetime | None = None) -> Waiti
     return WaitingEvent(1, topic, event_id(topic, "b", subject), NOON, 0, held_until, None)
 
 
-WHOLE = BatchStory(
+WHOLE = BatchDetail(
     batch_id="b",
     state="completed",
     class_type="REGULAR",
@@ -31,7 +38,7 @@ WHOLE = BatchStory(
     filled=1,
     failed=1,
     free=0,
-    parked=[ParkedKind("content_provisioned", 3, after(0))],
+    parked=[PendingCount("content_provisioned", 3, after(0))],
     conflicts=0,
     created_at=after(0),
     registered_at=after(1),
@@ -44,37 +51,37 @@ WHOLE = BatchStory(
     slots=[HeldSlot("e2", None, None, after(3)), HeldSlot("e1", "t1", uuid4(), after(2))],
     excess=[ExcessText("t9", uuid4(), after(5))],
     waiting=[],
-    dead_letters=[BuriedEvent(7, "unknown_essay", "no such essay", "topic/0/1", "open", after(6))],
+    dead_letters=[BatchDeadLetter(7, "unknown_essay", "no such essay", "topic/0/1", "open", after(6))],
     asked_at=after(10),
 )
 
 
 def test_a_story_is_told_in_the_order_in_which_it_happened() -> None:
     assert [moment.what for moment in timeline(WHOLE, []).moments] == [
-        What.PARKED,
-        What.REGISTERED,
-        What.FILLED,
-        What.FAILED,
-        What.CONTENT_COMPLETE,
-        What.ASSOCIATIONS_CONFIRMED,
-        What.COMPLETED,
-        What.EXCESS,
-        What.DEAD_LETTER,
+        MomentKind.PARKED,
+        MomentKind.REGISTERED,
+        MomentKind.FILLED,
+        MomentKind.FAILED,
+        MomentKind.CONTENT_COMPLETE,
+        MomentKind.ASSOCIATIONS_CONFIRMED,
+        MomentKind.COMPLETED,
+        MomentKind.EXCESS,
+        MomentKind.DEAD_LETTER,
     ]
 
 
 def test_a_file_is_named_where_it_went() -> None:
     files = [
-        File("e1", "Moby-Dick, but Shorter.docx", None),
-        File("e2", "blank.docx", "EMPTY_CONTENT"),
-        File("t9", "9", None),
+        UploadedFile("e1", "Moby-Dick, but Shorter.docx", None),
+        UploadedFile("e2", "blank.docx", "EMPTY_CONTENT"),
+        UploadedFile("t9", "9", None),
     ]
 
     named = {moment.what: (moment.file_name, moment.detail) for moment in timeline(WHOLE, files).moments}
 
-    assert named[What.FILLED] == ("Moby-Dick, but Shorter.docx", "t1")
-    assert named[What.FAILED] == ("blank.docx", "EMPTY_CONTENT")
-    assert named[What.EXCESS] == ("9", None)
+    assert named[MomentKind.FILLED] == ("Moby-Dick, but Shorter.docx", "t1")
+    assert named[MomentKind.FAILED] == ("blank.docx", "EMPTY_CONTENT")
+    assert named[MomentKind.EXCESS] == ("9", None)
 
 
 def test_what_left_the_outbox_was_sent_and_what_did_not_waits_or_is_held() -> None:
@@ -88,17 +95,19 @@ def test_what_left_the_outbox_was_sent_and_what_did_not_waits_or_is_held() -> No
 
     told = {moment.what: list(moment.told) for moment in timeline(story, []).moments}
 
-    assert told[What.FILLED] == [Told(topics.SLOT_ASSIGNED, Sending.HELD)]
-    assert told[What.CONTENT_COMPLETE] == [
-        Told(topics.VALIDATION_ERRORS, Sending.SENT),
-        Told(topics.PROVISIONING_COMPLETED, Sending.SENT),
+    assert told[MomentKind.FILLED] == [EventDelivery(topics.SLOT_ASSIGNED, Sending.HELD)]
+    assert told[MomentKind.CONTENT_COMPLETE] == [
+        EventDelivery(topics.VALIDATION_ERRORS, Sending.SENT),
+        EventDelivery(topics.PROVISIONING_COMPLETED, Sending.SENT),
     ]
-    assert told[What.COMPLETED] == [Told(topics.ESSAYS_READY, Sending.WAITING)]
-    assert told[What.EXCESS] == [Told(topics.EXCESS_CONTENT, Sending.SENT)]
+    assert told[MomentKind.COMPLETED] == [EventDelivery(topics.ESSAYS_READY, Sending.WAITING)]
+    assert told[MomentKind.EXCESS] == [EventDelivery(topics.EXCESS_CONTENT, Sending.SENT)]
 
 
 def test_a_guest_batch_tells_nobody_that_it_is_ready() -> None:
-    (completed,) = [m for m in timeline(replace(WHOLE, class_type="GUEST"), []).moments if m.what is What.COMPLETED]
+    (completed,) = [
+        m for m in timeline(replace(WHOLE, class_type="GUEST"), []).moments if m.what is MomentKind.COMPLETED
+    ]
 
     assert completed.told == []
 
@@ -109,5 +118,5 @@ def test_of_very_many_slots_the_newest_are_told_and_every_milestone() -> None:
     told = timeline(replace(WHOLE, slots=slots), [])
 
     assert told.omitted == 12
-    assert [moment.what for moment in told.moments[:3]] == [What.PARKED, What.REGISTERED, What.FILLED]
+    assert [moment.what for moment in told.moments[:3]] == [MomentKind.PARKED, MomentKind.REGISTERED, MomentKind.FILLED]
     assert told.moments[2].subject == "e12"
