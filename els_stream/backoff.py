@@ -1,4 +1,4 @@
-"""Exponential backoff with full jitter: many workers that failed together do not come back together."""
+"""Exponential backoff with jitter, so that workers that failed together do not retry together."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Pauses grow from `initial` to at most `longest` seconds, each drawn evenly from zero to its bound."""
+    """Delays that double from `initial` up to `longest` seconds; `draw` returns a random number from 0 up to 1."""
 
     initial: float
     longest: float
     draw: Callable[[], float] = random.random
 
     def bound(self, attempt: int) -> float:
-        """`attempt` counts from 1."""
+        """Return the longest delay of this attempt in seconds; attempts count from 1."""
         return min(self.longest, self.initial * 2.0 ** min(attempt - 1, 60))
 
-    def pause(self, attempt: int) -> float:
+    def full_jitter(self, attempt: int) -> float:
+        """Return a delay between zero and the bound."""
         return self.bound(attempt) * self.draw()
 
-    def steady(self, attempt: int) -> float:
-        """At least half of the bound: for holds, where coming back at once would only burn the database."""
+    def equal_jitter(self, attempt: int) -> float:
+        """Return a delay between half of the bound and the bound, for where an immediate retry is useless load."""
         return self.bound(attempt) * (0.5 + self.draw() / 2)

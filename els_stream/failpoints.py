@@ -1,7 +1,7 @@
-"""Places where a test may have the process end at once, as a crash would, between two effects that belong together.
+"""Points at which a test can end the process at once, as a crash would, between two effects that belong together.
 
-Off, and free of cost, unless the environment names a place and says besides that this is a test. Neither variable is
-a setting: nothing of production names them.
+They are off, and cost nothing, unless one environment variable names a point and another confirms that this is a test.
+Neither variable is a setting, so no production configuration can contain them by accident.
 """
 
 from __future__ import annotations
@@ -12,45 +12,48 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum, unique
 from typing import Final
 
-PLACE: Final = "TEST_CRASH_AT"  # `after_claim`, or `after_claim:3` to pass it three times first
-CONFIRMATION: Final = "TEST_CRASH_CONFIRMED"
+FAILPOINT_VARIABLE: Final = "TEST_CRASH_AT"  # `after_claim`; `after_claim:3` skips the point three times first
+CONFIRMATION_VARIABLE: Final = "TEST_CRASH_CONFIRMED"
 CONFIRMED: Final = "this is a test"
 EXIT_CODE: Final = 86
 
 
 @unique
 class Failpoint(StrEnum):
-    AFTER_ADOPT = "after_adopt"  # the ledger has its first rows, nothing was fetched
-    AFTER_CLAIM = "after_claim"  # slots are taken, nothing is told of them
-    AFTER_PARKING = "after_parking"
-    AFTER_REGISTRATION = "after_registration"  # the batch is open, what was parked for it is not used yet
-    IN_BURIAL = "in_burial"  # between the dead letter and its event
-    BEFORE_COMMIT = "before_commit"  # the ledger has moved as well
-    AFTER_COMMIT = "after_commit"  # the lane has not been told
-    AFTER_SEND = "after_send"  # the broker has acked, the outbox rows are there still
+    AFTER_OFFSETS_INITIALIZED = "after_offsets_initialized"  # the first offsets are stored, nothing is fetched
+    AFTER_CLAIM = "after_claim"  # slots are claimed, their events are not in the outbox
+    AFTER_PENDING_INSERT = "after_pending_insert"
+    AFTER_REGISTRATION = "after_registration"  # the batch is open, its pending events are not applied
+    AFTER_DEAD_LETTER_INSERT = "after_dead_letter_insert"  # the dead letter is written, its event is not
+    BEFORE_COMMIT = "before_commit"  # the offsets are advanced as well
+    AFTER_COMMIT = "after_commit"  # the buffers do not know of the commit
+    AFTER_SEND = "after_send"  # the broker has acked, the outbox rows still exist
 
 
-Reach = Callable[[Failpoint], None]
+FailpointFunction = Callable[[Failpoint], None]
 
 
-def pass_by(_: Failpoint) -> None:
-    """What production does at every point."""
+def noop(_: Failpoint) -> None:
+    """Do nothing, as every failpoint does in production."""
 
 
-def armed(environ: Mapping[str, str]) -> Reach:
-    """Ends the process at the point that the environment names; raises ValueError for one that does not exist."""
-    if environ.get(CONFIRMATION) != CONFIRMED or PLACE not in environ:
-        return pass_by
-    name, _, passes = environ[PLACE].partition(":")
-    point, left = Failpoint(name), iter(range(int(passes or 0)))
+def create_failpoint(environ: Mapping[str, str]) -> FailpointFunction:
+    """Return a function that ends the process at the point that the environment names.
 
-    def reach_armed(reached: Failpoint) -> None:
-        if reached is point and next(left, None) is None:
-            sys.stderr.write(f"els: crash point {point}\n")
+    Raises ValueError when there is no such point.
+    """
+    if environ.get(CONFIRMATION_VARIABLE) != CONFIRMED or FAILPOINT_VARIABLE not in environ:
+        return noop
+    name, _, skips = environ[FAILPOINT_VARIABLE].partition(":")
+    armed, remaining_skips = Failpoint(name), iter(range(int(skips or 0)))
+
+    def end_process(reached: Failpoint) -> None:
+        if reached is armed and next(remaining_skips, None) is None:
+            sys.stderr.write(f"els: failpoint {armed}\n")
             sys.stderr.flush()
             os._exit(EXIT_CODE)
 
-    return reach_armed
+    return end_process
 
 
-reach: Final[Reach] = armed(os.environ)
+failpoint: Final[FailpointFunction] = create_failpoint(os.environ)

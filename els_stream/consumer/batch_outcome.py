@@ -64,13 +64,13 @@ class BatchOutcome:
         self.suspicion.passed(records)
         labels = Counter(outcome.label for outcome in done.outcomes)
         took = BatchTimings(time.monotonic() - started, done.handler_seconds, done.commit_seconds)
-        self._around.reports.handled(self._agent, labels, records, took)
+        self._around.reports.record_batch(self._agent, labels, records, took)
         lines.info(
             "handled",
             agent=self._agent,
             records=records,
             outcomes=dict(labels),
-            seconds=round(took.whole, 4),
+            seconds=round(took.total, 4),
             commit_seconds=round(took.commit, 4),
             handled_to={str(run.part.partition): run.hi for run in batch},
             events=self._around.remark(done.readings, done.outcomes),
@@ -80,7 +80,7 @@ class BatchOutcome:
         for suspect in suspects:
             self.suspicion.forget(suspect.run)
             self._around.lane.handled((suspect.run,))
-            self._around.reports.buried(self._agent, suspect.reason)
+            self._around.reports.record_dead_letter(self._agent, suspect.reason)
             where = suspect.run.part.partition
             lines.error(
                 "dead letter",
@@ -96,8 +96,8 @@ class BatchOutcome:
 
         An error may be the echo of our own commit whose answer was lost, or of another owner's.
         """
-        if failure.verdict is not FailureClass.MOVED:
-            self._around.reports.failed(self._agent, failure.verdict, failure.cause)
+        if failure.failure_class is not FailureClass.OFFSET_CONFLICT:
+            self._around.reports.record_failure(self._agent, failure.failure_class, failure.cause)
         await behind.wait()
         attempt = 0
         while going := self.going(batch):
@@ -114,7 +114,7 @@ class BatchOutcome:
         rows = await self._around.ledger.read([span.partition for span in spans])
         moved = {s.partition for s in spans if s.partition not in rows or rows[s.partition].next_offset != s.lo}
         for part in {run.part for run in batch if run.part.partition in moved}:
-            self._around.reports.occurred(ConsumerEvent.PART_DROPPED)
+            self._around.reports.record_event(ConsumerEvent.PARTITION_RESTARTED)
             log.info("%s: the ledger moved under %s, which is positioned anew", self._agent, part.partition)
             self._around.lane.drop(part)
 
@@ -122,12 +122,12 @@ class BatchOutcome:
         """Backs off with readiness off; a rebalance or a stop ends the pause."""
         self._around.retries.retrying(self._agent, failure.cause)
         if attempt % LOG_EVERY == 1:
-            log.warning("%s: %s (%s), attempt %d", self._agent, failure.verdict, failure.cause, attempt)
-        await self._around.lane.interruptible(self._around.backoff.pause(attempt))
+            log.warning("%s: %s (%s), attempt %d", self._agent, failure.failure_class, failure.cause, attempt)
+        await self._around.lane.interruptible(self._around.backoff.full_jitter(attempt))
 
     def hold(self, parts: Iterable[PartitionState], cause: str) -> None:
         for part in parts:
             if part.live:
-                seconds = self._around.lane.hold(part, cause, self._around.backoff.steady)
-                self._around.reports.occurred(ConsumerEvent.PART_HELD)
+                seconds = self._around.lane.hold(part, cause, self._around.backoff.equal_jitter)
+                self._around.reports.record_event(ConsumerEvent.PARTITION_PAUSED)
                 log.error("%s: %s is held for %.1f s: %s", self._agent, part.partition, seconds, cause)

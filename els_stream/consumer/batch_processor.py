@@ -31,14 +31,14 @@ class BatchProcessor:
                 self._aftermath.done(batch, result, started)
                 return
             failure = result.failure
-            seen[failure.verdict] += 1
+            seen[failure.failure_class] += 1
             await self._aftermath.ask(batch, failure, behind)
-            if await self._another_way(self._aftermath.going(batch), failure, seen[failure.verdict], behind):
+            if await self._another_way(self._aftermath.going(batch), failure, seen[failure.failure_class], behind):
                 return
 
     async def _another_way(self, batch: MicroBatch, failure: ClassifiedError, times: int, behind: BatchOrder) -> bool:
         """True when it is settled now; false: to be tried again as it is."""
-        match step(MICRO_BATCH, failure.verdict, times):
+        match step(MICRO_BATCH, failure.failure_class, times):
             case Action.PAUSE:
                 await self._aftermath.pause(failure, times)
                 return False

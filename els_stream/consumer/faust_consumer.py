@@ -74,7 +74,7 @@ class ElsConsumer(Consumer):
 
     @override
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        self._intake.reports.occurred(ConsumerEvent.REBALANCED)
+        self._intake.reports.record_event(ConsumerEvent.REBALANCED)
         await self._quiesce()
         await super().on_partitions_revoked(revoked)
 
@@ -147,7 +147,7 @@ class ElsConsumer(Consumer):
             async with asyncio.timeout(COMMIT_SECONDS_OUTSIDE):
                 await self._thread.call_thread(self._thread.thread_commit, offsets)
         except KAFKA_ERRORS as error:
-            self._intake.reports.occurred(ConsumerEvent.COMMIT_FAILED)
+            self._intake.reports.record_event(ConsumerEvent.COMMIT_FAILED)
             log.warning("the group was not told its offsets: %s", type(error).__name__)
             return False
         self._lane.sent(offsets)

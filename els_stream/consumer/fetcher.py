@@ -120,7 +120,7 @@ class Fetcher:
             parts = await self._positioner.position(missing)
         except self._errors as error:
             self.trouble.positioning = type(error).__name__
-            self._reports.occurred(ConsumerEvent.POSITION_FAILED)
+            self._reports.record_event(ConsumerEvent.POSITION_FAILED)
             log.warning("positions of %d partitions could not be asked: %r", len(missing), error)
             await asyncio.sleep(FAILED_SECONDS)
             return
@@ -134,7 +134,7 @@ class Fetcher:
             fetched = await self._kafka.fetch(room, seconds)
         except self._errors as error:
             self.trouble.fetch_failed(type(error).__name__)
-            self._reports.occurred(ConsumerEvent.FETCH_FAILED)
+            self._reports.record_event(ConsumerEvent.FETCH_FAILED)
             log.warning("fetch failed: %r", error)
             await asyncio.sleep(FAILED_SECONDS)
             return
@@ -154,16 +154,16 @@ class Fetcher:
             case Queued(skipped):
                 if skipped:
                     log.error("%s: Kafka no longer has %d offsets from %d on", part.partition, skipped, expected)
-                    self._reports.occurred(ConsumerEvent.GAP_ACCEPTED, skipped)
+                    self._reports.record_event(ConsumerEvent.OFFSET_GAP_SKIPPED, skipped)
                 self._lane.arrived(part.partition.topic)
             case RefetchGap(offset):
-                self._reports.occurred(ConsumerEvent.READ_AGAIN)
+                self._reports.record_event(ConsumerEvent.GAP_REFETCHED)
                 await self._kafka.seek({part.partition: offset})
             case LogReplaced():
                 self._positioner.suspect(part.partition, expected)
                 self._lane.drop(part)
             case PositionReset():
-                self._reports.occurred(ConsumerEvent.WENT_BACK)
+                self._reports.record_event(ConsumerEvent.POSITION_RESET)
                 self._lane.drop(part)
             case _:
                 assert_never(received)

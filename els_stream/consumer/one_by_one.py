@@ -45,9 +45,11 @@ class RecordByRecordFallback:
                 suspects.clear()
                 return
             failure = result.failure
-            seen[failure.verdict] += 1
+            seen[failure.failure_class] += 1
             await self._aftermath.ask(together, failure, behind)
-            if self._aftermath.going((run,)) and await self._given_up(run, suspects, failure, seen[failure.verdict]):
+            if self._aftermath.going((run,)) and await self._given_up(
+                run, suspects, failure, seen[failure.failure_class]
+            ):
                 break
         if len(suspects) == 1 and suspects[0].reason is DeadLetterReason.DATABASE_REFUSED:
             # Nothing unforeseen happened before it: this verdict needs no proof by others.
@@ -57,7 +59,7 @@ class RecordByRecordFallback:
     async def _given_up(
         self, run: PartitionRecords, suspects: list[FailedRecord], failure: ClassifiedError, times: int
     ) -> bool:
-        match step(ALONE, failure.verdict, times):
+        match step(ALONE, failure.failure_class, times):
             case Action.PAUSE:
                 await self._aftermath.pause(failure, times)
                 return False
@@ -90,7 +92,7 @@ class RecordByRecordFallback:
             times += 1
             failure = result.failure
             await self._aftermath.ask((suspect.run,), failure, behind)
-            if failure.verdict in {FailureClass.TRANSIENT, FailureClass.MOVED}:
+            if failure.failure_class in {FailureClass.TRANSIENT, FailureClass.OFFSET_CONFLICT}:
                 await self._aftermath.pause(failure, times)
             else:
                 self._aftermath.hold((suspect.run.part,), failure.cause)

@@ -1,4 +1,4 @@
-"""What the intake tells whoever counts: narrow, so that tests and benchmarks may leave it silent."""
+"""The metrics that the consumer records: a narrow interface, so that tests and benchmarks need no registry."""
 
 from __future__ import annotations
 
@@ -9,43 +9,43 @@ from typing import Protocol
 
 
 class ConsumerEvent(StrEnum):
-    """What can happen on the lane that an operator should be able to see; a closed set, for counting."""
+    """Events of consuming that an operator should see; values of the label `event` of a metric."""
 
-    GAP_ACCEPTED = "gap_accepted"  # offsets that are no longer in Kafka (retention, compaction, markers)
-    READ_AGAIN = "read_again"
-    TOPIC_MADE_ANEW = "topic_made_anew"
-    WENT_BACK = "went_back"
-    GROUP_DIFFERED = "group_differed"
+    OFFSET_GAP_SKIPPED = "offset_gap_skipped"  # offsets that Kafka no longer has (retention, compaction, markers)
+    GAP_REFETCHED = "gap_refetched"  # a gap was fetched a second time before it was accepted
+    TOPIC_RECREATED = "topic_recreated"  # the topic was deleted and created again: read from its beginning
+    POSITION_RESET = "position_reset"  # the client moved its own position back
+    GROUP_OFFSET_MISMATCH = "group_offset_mismatch"  # the group's offset differed from the stored one, which won
     FETCH_FAILED = "fetch_failed"
-    POSITION_FAILED = "position_failed"
-    COMMIT_FAILED = "commit_failed"
-    PART_DROPPED = "part_dropped"
-    PART_HELD = "part_held"
+    POSITION_FAILED = "position_failed"  # start offsets could not be read
+    COMMIT_FAILED = "commit_failed"  # the group's offsets could not be written
+    PARTITION_RESTARTED = "partition_restarted"  # another owner advanced the stored offset: positioned again
+    PARTITION_PAUSED = "partition_paused"
     REBALANCED = "rebalanced"
 
 
 @dataclass(frozen=True, slots=True)
 class BatchTimings:
-    """Seconds of one micro-batch: all of it, its handler's work, and its commit."""
+    """Seconds that one micro-batch took: in total, in the handler's `apply`, and in the commit."""
 
-    whole: float
+    total: float
     handler: float
     commit: float
 
 
 class ConsumerMetrics(Protocol):
-    def handled(self, agent: str, outcomes: Mapping[str, int], records: int, took: BatchTimings) -> None:
-        """A micro-batch is committed; `outcomes` counts the handler's outcomes by their labels."""
+    def record_batch(self, agent: str, outcomes: Mapping[str, int], records: int, timings: BatchTimings) -> None:
+        """Count a committed micro-batch; `outcomes` counts the handler's outcomes by label."""
 
-    def failed(self, agent: str, verdict: str, cause: str) -> None: ...
-    def buried(self, agent: str, reason: str) -> None: ...
-    def occurred(self, occurrence: ConsumerEvent, count: int = 1) -> None: ...
+    def record_failure(self, agent: str, failure_class: str, cause: str) -> None: ...
+    def record_dead_letter(self, agent: str, reason: str) -> None: ...
+    def record_event(self, event: ConsumerEvent, count: int = 1) -> None: ...
 
 
 class NullMetrics:
-    """Counts nothing."""
+    """Records nothing."""
 
-    def handled(self, agent: str, outcomes: Mapping[str, int], records: int, took: BatchTimings) -> None: ...
-    def failed(self, agent: str, verdict: str, cause: str) -> None: ...
-    def buried(self, agent: str, reason: str) -> None: ...
-    def occurred(self, occurrence: ConsumerEvent, count: int = 1) -> None: ...
+    def record_batch(self, agent: str, outcomes: Mapping[str, int], records: int, timings: BatchTimings) -> None: ...
+    def record_failure(self, agent: str, failure_class: str, cause: str) -> None: ...
+    def record_dead_letter(self, agent: str, reason: str) -> None: ...
+    def record_event(self, event: ConsumerEvent, count: int = 1) -> None: ...

@@ -23,24 +23,24 @@ class Action(StrEnum):
 RetryPolicy: TypeAlias = Mapping[FailureClass, tuple[Action, ...]]
 
 MICRO_BATCH: Final[RetryPolicy] = {
-    FailureClass.MOVED: (Action.AGAIN, Action.AGAIN, Action.PAUSE),
+    FailureClass.OFFSET_CONFLICT: (Action.AGAIN, Action.AGAIN, Action.PAUSE),
     FailureClass.TRANSIENT: (Action.PAUSE,),
     FailureClass.TIMED_OUT: (Action.AGAIN, Action.HALVES),
-    FailureClass.REFUSED: (
+    FailureClass.DATA_ERROR: (
         Action.AGAIN,
         Action.ONE_BY_ONE,
     ),  # the echo of a repeat that another worker commits passes then
-    FailureClass.BROKEN: (Action.BY_PARTITION,),
-    FailureClass.BUG: (Action.ONE_BY_ONE,),
+    FailureClass.FATAL: (Action.BY_PARTITION,),
+    FailureClass.UNEXPECTED: (Action.ONE_BY_ONE,),
 }
 
 ALONE: Final[RetryPolicy] = {
-    FailureClass.MOVED: (Action.AGAIN, Action.AGAIN, Action.PAUSE),
+    FailureClass.OFFSET_CONFLICT: (Action.AGAIN, Action.AGAIN, Action.PAUSE),
     FailureClass.TRANSIENT: (Action.PAUSE,),
     FailureClass.TIMED_OUT: (Action.AGAIN, Action.HOLD),
-    FailureClass.REFUSED: (Action.AGAIN, Action.REFUSE),
-    FailureClass.BROKEN: (Action.HOLD,),
-    FailureClass.BUG: (Action.SUSPECT,),
+    FailureClass.DATA_ERROR: (Action.AGAIN, Action.REFUSE),
+    FailureClass.FATAL: (Action.HOLD,),
+    FailureClass.UNEXPECTED: (Action.SUSPECT,),
 }
 
 

@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias
 
 from els_stream.consumer.partition_state import PartitionState
 from els_stream.consumer.reporting import ConsumerEvent, ConsumerMetrics
-from els_stream.failpoints import Failpoint, reach
+from els_stream.failpoints import Failpoint, failpoint
 from els_stream.kafka.offsets import Partition, StoredOffset
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class StartOffsetFinder:
         resumes = {tp: position for tp, position in decided.items() if isinstance(position, Resume)}
         for tp, resume in resumes.items():
             if states[tp].committed not in {None, resume.row.next_offset}:
-                self._reports.occurred(ConsumerEvent.GROUP_DIFFERED)
+                self._reports.record_event(ConsumerEvent.GROUP_OFFSET_MISMATCH)
         if resumes:
             await self._positions.seek({tp: resume.seek for tp, resume in resumes.items()})
         return [PartitionState(tp, resume.row, check=resume.check) for tp, resume in resumes.items()]
@@ -110,12 +110,12 @@ class StartOffsetFinder:
         lost = {tp: (p.seen, p.beginning) for tp, p in decided.items() if isinstance(p, TopicRecreated)}
         if new:
             await self._ledger.adopt(new)
-            reach(Failpoint.AFTER_ADOPT)
+            failpoint(Failpoint.AFTER_OFFSETS_INITIALIZED)
         if lost:
             moved = await self._ledger.restart(lost)
             for tp in moved:
                 seen, beginning = lost[tp]
                 log.error("topic was made anew: %s, the ledger stood at %d, goes on at %d", tp, seen, beginning)
-            self._reports.occurred(ConsumerEvent.TOPIC_MADE_ANEW, len(moved))
+            self._reports.record_event(ConsumerEvent.TOPIC_RECREATED, len(moved))
             for tp in lost:
                 self._other_log_at.pop(tp, None)

@@ -37,7 +37,7 @@ class ConsumerStatus:
         return self._lane.stopping
 
     @property
-    def settled(self) -> bool:
+    def assignment_ready(self) -> bool:
         return self._lane.settled
 
     @property
@@ -46,17 +46,17 @@ class ConsumerStatus:
         return dict(self._retries.causes)
 
     @property
-    def held(self) -> Mapping[str, str]:
+    def paused(self) -> Mapping[str, str]:
         """Partitions that are neither fetched nor taken until a pause is over, then read again from the ledger."""
         return {str(tp): hold.cause for tp, hold in self._lane.holds.items()}
 
     @property
-    def troubles(self) -> Mapping[str, str]:
+    def errors(self) -> Mapping[str, str]:
         troubles = {"positioning": self._trouble.positioning, "fetch": self._trouble.fetching}
         return {part: cause for part, cause in troubles.items() if cause is not None}
 
     @property
-    def progress_at(self) -> float:
+    def last_commit_at(self) -> float:
         return self._lane.progress_at
 
     def lag(self) -> list[PartitionLag]:

@@ -17,7 +17,7 @@ from els_stream.consumer.partition_state import MicroBatch, PartitionRecords, re
 from els_stream.db.errors import DATABASE_ERRORS, ClassifiedError, FailureClass, OffsetConflict, classify
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.records import RawRecord
-from els_stream.failpoints import Failpoint, reach
+from els_stream.failpoints import Failpoint, failpoint
 from els_stream.queries import consumed_offsets
 
 log = logging.getLogger(__name__)
@@ -95,10 +95,10 @@ class Transactions(Generic[Decoded]):
                 applied = time.monotonic()
                 await self._bury_all(conn, suspects)
                 await self._advance(conn, (*(suspect.run for suspect in suspects), *batch), behind)
-                reach(Failpoint.BEFORE_COMMIT)
+                failpoint(Failpoint.BEFORE_COMMIT)
                 worked = time.monotonic()
             committed = time.monotonic()
-            reach(Failpoint.AFTER_COMMIT)
+            failpoint(Failpoint.AFTER_COMMIT)
             return Committed(readings, outcomes, applied - began, committed - worked)
         except DATABASE_ERRORS as error:
             behind.progress.has_failed()
@@ -107,7 +107,7 @@ class Transactions(Generic[Decoded]):
             behind.progress.has_failed()
             # With suspects its like was told in full just before.
             log.exception("%s: unforeseen: %s", self._handler.name, type(error).__name__, exc_info=not suspects)
-            return RolledBack(ClassifiedError(FailureClass.BUG, type(error).__name__))
+            return RolledBack(ClassifiedError(FailureClass.UNEXPECTED, type(error).__name__))
 
     async def _bury_all(self, conn: AsyncConnection, suspects: Sequence[FailedRecord]) -> None:
         """After the handler: while records fail one after the other, their burials would only be rolled back."""

@@ -29,7 +29,7 @@ async def wait_for_database(engine: AsyncEngine) -> None:
                 await schema.require(conn)
         except (SQLAlchemyError, asyncpg.PostgresError, OSError) as error:
             failure = classify(error)
-            if failure.verdict is not FailureClass.TRANSIENT:
+            if failure.failure_class is not FailureClass.TRANSIENT:
                 raise
             if not told:
                 log.warning("waiting_for_database", cause=failure.cause)

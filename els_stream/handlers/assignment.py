@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from els_stream.domain.allocation import Allocation
 from els_stream.domain.batch import BatchBecameReady, Confirmation, Content, ContentBecameComplete, FailedUpload
-from els_stream.failpoints import Failpoint, reach
+from els_stream.failpoints import Failpoint, failpoint
 from els_stream.handlers.outbox_events import EssayLists, tell
 from els_stream.queries import associations, claims, excess_and_failures, outbox, slots, trackers
 
@@ -80,7 +80,7 @@ async def write(
     now = batches.now
     if wanted := [claims.SlotClaim(i.batch, slot) for i in changed for slot in i.claims]:
         await claims.claim(conn, wanted, now, strategy)
-        reach(Failpoint.AFTER_CLAIM)
+        failpoint(Failpoint.AFTER_CLAIM)
     if taken := [(i.batch.batch_id, slot, content) for i in changed for slot, content in i.take_overs]:
         await slots.take_over(conn, taken, now)
     if excess := [(i.batch.batch_id, content) for i in changed for content in i.excess]:

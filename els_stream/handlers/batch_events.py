@@ -11,7 +11,7 @@ from els_stream.domain.batch import BatchState, Confirmation, Content, FailedUpl
 from els_stream.domain.outcomes import AlreadyPending, Refused, StoredAsPending, another_text
 from els_stream.errors import InventoryMismatch
 from els_stream.events.dead_letter_reasons import DeadLetterReason
-from els_stream.failpoints import Failpoint, reach
+from els_stream.failpoints import Failpoint, failpoint
 from els_stream.fast_dataclass import value
 from els_stream.handlers.assignment import settle
 from els_stream.handlers.event_handler import unheard
@@ -172,6 +172,6 @@ async def _park(
             outcomes.append(StoredAsPending())
     if parked:
         await pending_events.park(conn, parked)
-        reach(Failpoint.AFTER_PARKING)
+        failpoint(Failpoint.AFTER_PENDING_INSERT)
         await trackers.save(conn, [batches[batch_id] for batch_id in sorted({event.batch_id for event in parked})])
     return outcomes

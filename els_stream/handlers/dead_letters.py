@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from els_stream.domain.outcomes import Refused
 from els_stream.events.dead_letter import dead_letter
 from els_stream.events.input_timestamp import stamp_of
-from els_stream.failpoints import Failpoint, reach
+from els_stream.failpoints import Failpoint, failpoint
 from els_stream.queries import dead_letters, outbox
 from els_stream.queries.dead_letters import DeadLetter, Source
 from els_stream.queries.outbox import OutboxRow
@@ -45,7 +45,7 @@ async def bury_each(conn: AsyncConnection, burials: Sequence[DeadLetterRequest])
         letter = DeadLetter(b.record, b.batch_id, b.refusal.reason, b.refusal.message[:_MAX_MESSAGE])
         letters.setdefault(letter.source, letter)  # one record may come twice in a micro-batch
     new = await dead_letters.add(conn, list(letters.values()))
-    reach(Failpoint.IN_BURIAL)
+    failpoint(Failpoint.AFTER_DEAD_LETTER_INSERT)
     await outbox.put(conn, [_row(letter) for source, letter in letters.items() if source in new])
 
 

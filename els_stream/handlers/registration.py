@@ -12,7 +12,7 @@ from els_stream.domain.outcomes import AlreadyRegistered, Refused, Registered
 from els_stream.domain.registration import registration_digest
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.decoder import read_associations, read_content, read_failure
-from els_stream.failpoints import Failpoint, reach
+from els_stream.failpoints import Failpoint, failpoint
 from els_stream.handlers.assignment import settle
 from els_stream.handlers.batch_events import associations_arrival, content_arrival, failure_arrival
 from els_stream.handlers.dead_letters import DeadLetterRequest, bury_each
@@ -76,7 +76,7 @@ async def register(
         await trackers.flag_conflicts(conn, conflicts)
     if openings:
         await trackers.open_batches(conn, openings, batches.now, policy.deadline)
-        reach(Failpoint.AFTER_REGISTRATION)
+        failpoint(Failpoint.AFTER_REGISTRATION)
         await use_parked(conn, batches, [opening.batch.batch_id for opening in openings], policy.strategy)
     return outcomes
 

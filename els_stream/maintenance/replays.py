@@ -40,7 +40,7 @@ class Replays:
 
     async def one(self, letter_id: int) -> Replayed:
         """Raises ServersUnavailable when the database stays away; the letter is open then, as before."""
-        failure = ClassifiedError(FailureClass.BUG, "")
+        failure = ClassifiedError(FailureClass.UNEXPECTED, "")
         for attempt in range(1, TRIES + 1):
             try:
                 async with self._engine.begin() as conn:
@@ -49,17 +49,17 @@ class Replays:
                 failure = classify(error)
             except Exception as error:
                 log.exception("the replay of dead letter %d failed for an unforeseen reason", letter_id)
-                failure = ClassifiedError(FailureClass.BUG, type(error).__name__)
-            if failure.verdict in {FailureClass.REFUSED, FailureClass.BUG}:
+                failure = ClassifiedError(FailureClass.UNEXPECTED, type(error).__name__)
+            if failure.failure_class in {FailureClass.DATA_ERROR, FailureClass.UNEXPECTED}:
                 break
-            await asyncio.sleep(self._backoff.steady(attempt))
+            await asyncio.sleep(self._backoff.equal_jitter(attempt))
         return await self._given_up(letter_id, failure)
 
     async def _given_up(self, letter_id: int, failure: ClassifiedError) -> Replayed:
-        match failure.verdict:
-            case FailureClass.REFUSED:
+        match failure.failure_class:
+            case FailureClass.DATA_ERROR:
                 reason = DeadLetterReason.DATABASE_REFUSED
-            case FailureClass.BUG:
+            case FailureClass.UNEXPECTED:
                 reason = DeadLetterReason.UNPROCESSABLE
             case _:
                 raise ServersUnavailable(f"dead letter {letter_id} could not be replayed: {failure.cause}")

@@ -140,7 +140,7 @@ class Timers:
         except DATABASE_ERRORS as error:
             self._reports.timer_failed(timer)
             failure = classify(error)
-            log.warning("%s: %s (%s); tried again later", timer, failure.verdict, failure.cause)
+            log.warning("%s: %s (%s); tried again later", timer, failure.failure_class, failure.cause)
         except Exception:  # a bug must not end the worker; it is told at each round
             self._reports.timer_failed(timer)
             log.exception("%s: unforeseen", timer)

@@ -48,18 +48,18 @@ class ConsumerState(Protocol):
     @property
     def stopping(self) -> bool: ...
     @property
-    def settled(self) -> bool:
+    def assignment_ready(self) -> bool:
         """False until the first assignment, and in every rebalance."""
         ...
 
     @property
     def retrying(self) -> Mapping[str, str]: ...
     @property
-    def held(self) -> Mapping[str, str]: ...
+    def paused(self) -> Mapping[str, str]: ...
     @property
-    def troubles(self) -> Mapping[str, str]: ...
+    def errors(self) -> Mapping[str, str]: ...
     @property
-    def progress_at(self) -> float:
+    def last_commit_at(self) -> float:
         """By the monotonic clock: when something was last committed."""
         ...
 
@@ -110,7 +110,7 @@ class Health:
         now = self._clock()
         if self._waiting_since is None:
             self._waiting_since = now
-        still = now - max(self._intake.progress_at, self._waiting_since)
+        still = now - max(self._intake.last_commit_at, self._waiting_since)
         if still < self._stalled_after:
             return []
         return [Reason(Code.STALLED, f"{waiting} records wait, and nothing was committed for {still:.0f} s")]
@@ -120,11 +120,11 @@ class Health:
         reasons = []
         if intake.stopping:
             reasons.append(Reason(Code.STOPPING, "this worker was asked to stop"))
-        elif not intake.settled:
+        elif not intake.assignment_ready:
             reasons.append(Reason(Code.REBALANCING, "this worker waits for its partitions"))
         reasons += _each(Code.RETRYING, intake.retrying)
-        reasons += _each(Code.HELD, intake.held)
-        return reasons + _each(Code.INTAKE, intake.troubles)
+        reasons += _each(Code.HELD, intake.paused)
+        return reasons + _each(Code.INTAKE, intake.errors)
 
 
 def group_reasons(described: Ownership | Unreachable) -> list[Reason]:

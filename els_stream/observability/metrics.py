@@ -161,24 +161,24 @@ class Metrics:
         build = Gauge("els_build_info", "Always 1; the labels say what runs.", ["version", "python"], registry=registry)
         build.labels(VERSION, platform.python_version()).set(1)
 
-    def handled(self, agent: str, outcomes: Mapping[str, int], records: int, took: BatchTimings) -> None:
+    def record_batch(self, agent: str, outcomes: Mapping[str, int], records: int, timings: BatchTimings) -> None:
         topic = self._topics.get(agent, OTHER)
         for label, count in outcomes.items():
             self._events.inc(count, topic, label)
         self._batch_records.labels(topic).observe(records)
-        self._batch_seconds.labels(topic).observe(took.whole)
-        self._handler_seconds.labels(topic).observe(took.handler)
-        self._commit_seconds.labels(topic).observe(took.commit)
+        self._batch_seconds.labels(topic).observe(timings.total)
+        self._handler_seconds.labels(topic).observe(timings.handler)
+        self._commit_seconds.labels(topic).observe(timings.commit)
 
-    def failed(self, agent: str, verdict: str, cause: str) -> None:
-        self._failures.inc(1, self._topics.get(agent, OTHER), verdict)
-        self._causes.inc(1, verdict, CAUSES.get(cause[:2], OTHER) if SQLSTATE.fullmatch(cause) else DRIVER)
+    def record_failure(self, agent: str, failure_class: str, cause: str) -> None:
+        self._failures.inc(1, self._topics.get(agent, OTHER), failure_class)
+        self._causes.inc(1, failure_class, CAUSES.get(cause[:2], OTHER) if SQLSTATE.fullmatch(cause) else DRIVER)
 
-    def buried(self, agent: str, reason: str) -> None:
+    def record_dead_letter(self, agent: str, reason: str) -> None:
         self._buried.inc(1, self._topics.get(agent, OTHER), reason)
 
-    def occurred(self, occurrence: ConsumerEvent, count: int = 1) -> None:
-        self._occurrences.inc(count, occurrence)
+    def record_event(self, event: ConsumerEvent, count: int = 1) -> None:
+        self._occurrences.inc(count, event)
 
     def timer_done(self, timer: TimerName, count: int) -> None:
         self._timers.inc(count, timer)

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from els_stream.errors import ServersUnavailable
-from els_stream.failpoints import Failpoint, reach
+from els_stream.failpoints import Failpoint, failpoint
 from els_stream.relay.key_order import KeyOrder
 from els_stream.relay.sender import Sender
 
@@ -70,7 +70,7 @@ class Publisher:
         if waves.acked or held:
             if waves.acked:
                 self._on_ack(waves.acked, began)
-                reach(Failpoint.AFTER_SEND)
+                failpoint(Failpoint.AFTER_SEND)
             await self._desk.write_back(waves.acked, held)
         self._health.acked += len(waves.acked)
         self._health.refused += len(waves.refused)

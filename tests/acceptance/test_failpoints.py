@@ -8,7 +8,7 @@ import pytest
 
 from els_stream.demo.random_source import RandomSource
 from els_stream.demo.traffic import Mix, make_traffic
-from els_stream.failpoints import CONFIRMATION, CONFIRMED, EXIT_CODE, PLACE, Failpoint
+from els_stream.failpoints import CONFIRMATION_VARIABLE, CONFIRMED, EXIT_CODE, FAILPOINT_VARIABLE, Failpoint
 from tests.support.demo_environment import DemoEnvironment
 
 MIX = Mix(late=0.2, refused=0.05)
@@ -18,7 +18,7 @@ REACHED_SECONDS = 60.0
 
 async def dies_at(scene: DemoEnvironment, places: Iterable[str]) -> None:
     for place in places:
-        worker = scene.crew.start({PLACE: place, CONFIRMATION: CONFIRMED})
+        worker = scene.crew.start({FAILPOINT_VARIABLE: place, CONFIRMATION_VARIABLE: CONFIRMED})
         assert await scene.crew.gone(worker, REACHED_SECONDS) == EXIT_CODE, place
 
 
@@ -36,7 +36,7 @@ async def test_a_crash_at_any_point_loses_and_doubles_nothing(scene: DemoEnviron
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("point", [point for point in Failpoint if point is not Failpoint.AFTER_ADOPT])
+@pytest.mark.parametrize("point", [point for point in Failpoint if point is not Failpoint.AFTER_OFFSETS_INITIALIZED])
 async def test_crashes_at_one_point_again_and_again_lose_and_double_nothing(
     scene: DemoEnvironment, point: Failpoint
 ) -> None:

@@ -145,19 +145,19 @@ class Stage:
             return RolledBack(self.script.pop(0))
         for value in values:
             if self.bad_release or value.startswith("bug"):
-                return RolledBack(ClassifiedError(FailureClass.BUG, "LookupError"))
+                return RolledBack(ClassifiedError(FailureClass.UNEXPECTED, "LookupError"))
             if value.startswith("refuse"):
-                return RolledBack(ClassifiedError(FailureClass.REFUSED, "22012"))
+                return RolledBack(ClassifiedError(FailureClass.DATA_ERROR, "22012"))
             if value.startswith("slow"):
                 return RolledBack(ClassifiedError(FailureClass.TIMED_OUT, "57014"))
             if value.startswith("broken"):
-                return RolledBack(ClassifiedError(FailureClass.BROKEN, "42P01"))
+                return RolledBack(ClassifiedError(FailureClass.FATAL, "42P01"))
         return self._commit(batch, suspects, values)
 
     def _commit(self, batch: MicroBatch, suspects: Sequence[FailedRecord], values: Sequence[str]) -> AttemptResult:
         spans = spans_of((*(suspect.run for suspect in suspects), *batch))
         if any(self.ledger.rows[span.partition].next_offset != span.lo for span in spans):
-            return RolledBack(ClassifiedError(FailureClass.MOVED, "LedgerMoved"))
+            return RolledBack(ClassifiedError(FailureClass.OFFSET_CONFLICT, "LedgerMoved"))
         self.ledger.rows.update((span.partition, StoredOffset(span.hi, span.mark)) for span in spans)
         self.done += values
         self.buried += [(_text(record), suspect.reason) for suspect in suspects for record in suspect.run.records]

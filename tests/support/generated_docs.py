@@ -87,7 +87,7 @@ def full_registry() -> CollectorRegistry:
     """Every family with a series, as of a worker that has seen everything once."""
     registry = CollectorRegistry()
     worker = Metrics(registry, {"register_batch": BATCH_REGISTERED})
-    worker.handled("register_batch", {"registered": 1}, records=1, took=BatchTimings(0.01, 0.01, 0.0))
+    worker.record_batch("register_batch", {"registered": 1}, records=1, timings=BatchTimings(0.01, 0.01, 0.0))
     worker.watch_pool("worker", lambda: PoolUsage(10, 1, 1, 0))
     worker.watch_lag(lambda: [PartitionLag(BATCH_REGISTERED, 0, 0)])
     worker.watch_relay(lambda: RelayStatus(0, 1, 0, acked=0, refused=0, troubles={}))

@@ -6,9 +6,18 @@ from collections.abc import Mapping
 
 import pytest
 
-from els_stream.failpoints import CONFIRMATION, CONFIRMED, EXIT_CODE, PLACE, Failpoint, armed, pass_by, reach
+from els_stream.failpoints import (
+    CONFIRMATION_VARIABLE,
+    CONFIRMED,
+    EXIT_CODE,
+    FAILPOINT_VARIABLE,
+    Failpoint,
+    create_failpoint,
+    failpoint,
+    noop,
+)
 
-TEST = {CONFIRMATION: CONFIRMED}
+TEST = {CONFIRMATION_VARIABLE: CONFIRMED}
 REACH_TWICE = """
 from els_stream.failpoints import Failpoint, reach
 for number in (1, 2):
@@ -26,26 +35,26 @@ def reached(environ: Mapping[str, str]) -> tuple[int, str]:
 
 
 def test_no_point_is_armed_here_or_in_production() -> None:
-    assert reach is pass_by
-    assert armed({}) is pass_by
+    assert failpoint is noop
+    assert create_failpoint({}) is noop
 
 
-@pytest.mark.parametrize("confirmation", [{}, {CONFIRMATION: ""}, {CONFIRMATION: "yes"}])
+@pytest.mark.parametrize("confirmation", [{}, {CONFIRMATION_VARIABLE: ""}, {CONFIRMATION_VARIABLE: "yes"}])
 def test_a_point_alone_is_not_enough(confirmation: Mapping[str, str]) -> None:
-    assert armed({PLACE: Failpoint.AFTER_CLAIM, **confirmation}) is pass_by
+    assert create_failpoint({FAILPOINT_VARIABLE: Failpoint.AFTER_CLAIM, **confirmation}) is noop
 
 
 def test_a_confirmation_alone_is_not_enough() -> None:
-    assert armed(TEST) is pass_by
+    assert create_failpoint(TEST) is noop
 
 
 def test_a_point_that_does_not_exist_is_refused() -> None:
     with pytest.raises(ValueError, match="after_tea"):
-        armed({PLACE: "after_tea", **TEST})
+        create_failpoint({FAILPOINT_VARIABLE: "after_tea", **TEST})
 
 
 def test_the_process_ends_where_the_environment_says() -> None:
     assert reached({}) == (0, "1\n2\n")
-    assert reached({PLACE: Failpoint.AFTER_COMMIT, **TEST}) == (EXIT_CODE, "")
-    assert reached({PLACE: f"{Failpoint.AFTER_COMMIT}:1", **TEST}) == (EXIT_CODE, "1\n")
-    assert reached({PLACE: f"{Failpoint.AFTER_COMMIT}:2", **TEST}) == (0, "1\n2\n")
+    assert reached({FAILPOINT_VARIABLE: Failpoint.AFTER_COMMIT, **TEST}) == (EXIT_CODE, "")
+    assert reached({FAILPOINT_VARIABLE: f"{Failpoint.AFTER_COMMIT}:1", **TEST}) == (EXIT_CODE, "1\n")
+    assert reached({FAILPOINT_VARIABLE: f"{Failpoint.AFTER_COMMIT}:2", **TEST}) == (0, "1\n2\n")

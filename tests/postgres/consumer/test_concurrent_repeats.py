@@ -63,12 +63,12 @@ class Noted(NullMetrics):
     failures: list[tuple[str, str]] = field(default_factory=list)
     labels: dict[str, int] = field(default_factory=dict)
 
-    def failed(self, agent: str, verdict: str, cause: str) -> None:
+    def record_failure(self, agent: str, failure_class: str, cause: str) -> None:
         del agent
-        self.failures.append((verdict, cause))
+        self.failures.append((failure_class, cause))
 
-    def handled(self, agent: str, outcomes: Mapping[str, int], records: int, took: BatchTimings) -> None:
-        del agent, records, took
+    def record_batch(self, agent: str, outcomes: Mapping[str, int], records: int, timings: BatchTimings) -> None:
+        del agent, records, timings
         self.labels.update(outcomes)
 
 
@@ -110,7 +110,7 @@ async def test_a_repeat_that_another_commits_meanwhile_is_a_repeat_at_the_second
         await other.commit()
 
     assert await settling == contents[-1].offset + 1
-    assert noted.failures == [(FailureClass.REFUSED, "23505")]
+    assert noted.failures == [(FailureClass.DATA_ERROR, "23505")]
     assert noted.labels == {"already_assigned": 1, "assigned": 1}
     assert await school.counts() == ("open", 1, 2, 0, 0)
     assert await school.reasons() == []

@@ -37,7 +37,7 @@ async def test_an_error_of_the_moment_leaves_nothing_behind_and_the_next_try_wor
     with pytest.raises((DBAPIError, InterfaceError, OperationalError)) as caught:
         await school.together(*contents)
 
-    assert classify(caught.value).verdict is FailureClass.TRANSIENT
+    assert classify(caught.value).failure_class is FailureClass.TRANSIENT
     assert await school.counts() == ("open", 2, 0, 0, 0)
     assert await school.told() == []
     await school.execute("DROP TRIGGER injected ON essay_states")

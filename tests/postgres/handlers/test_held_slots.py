@@ -50,7 +50,7 @@ async def test_a_slot_held_for_too_long_is_a_timeout_to_be_tried_again_and_never
         await us.rollback()
 
     assert sqlstate(caught.value) == "55P03"
-    assert classify(caught.value).verdict is FailureClass.TRANSIENT
+    assert classify(caught.value).failure_class is FailureClass.TRANSIENT
     assert await school.counts() == ("open", 1, 0, 0, 0)
     await spellchecker.rollback()
     assert await school.together(school.content(0)) == ["assigned"]
@@ -109,7 +109,7 @@ async def test_a_worker_that_stopped_in_a_transaction_does_not_hold_its_batch_ho
         await us.commit()
         with pytest.raises(DBAPIError) as caught:
             await stopped.commit()
-        assert classify(caught.value).verdict is FailureClass.TRANSIENT
+        assert classify(caught.value).failure_class is FailureClass.TRANSIENT
         await stopped.conn.invalidate()
     assert await school.counts() == ("open", 1, 1, 0, 0)
 
@@ -133,7 +133,7 @@ async def test_a_connection_killed_mid_way_leaves_nothing_and_the_redelivery_doe
                 await kill(school, dying)
                 with pytest.raises(DBAPIError) as caught:
                     await waiting
-        assert classify(caught.value).verdict is FailureClass.TRANSIENT
+        assert classify(caught.value).failure_class is FailureClass.TRANSIENT
         await dying.conn.invalidate()
 
     assert await school.counts() == ("open", 2, 0, 0, 0)

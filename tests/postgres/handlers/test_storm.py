@@ -48,7 +48,7 @@ async def deliver(school: BatchHarness, records: Sequence[RawRecord]) -> list[st
         try:
             return await school.together(*records)
         except DBAPIError as error:
-            if classify(error).verdict is not FailureClass.TRANSIENT:
+            if classify(error).failure_class is not FailureClass.TRANSIENT:
                 raise
 
 

@@ -108,7 +108,7 @@ async def test_a_refusal_after_a_suspect_needs_proof_like_it(stage: Stage) -> No
 
 
 async def test_a_refusal_that_passes_the_second_time_was_somebody_elses_commit(stage: Stage) -> None:
-    stage.script = [ClassifiedError(FailureClass.REFUSED, "23505")]
+    stage.script = [ClassifiedError(FailureClass.DATA_ERROR, "23505")]
     await stage.settler.settle(stage.batch("a", "b"), ALONE)
     assert (stage.tried, stage.buried) == ([["a", "b"], ["a", "b"]], [])
 

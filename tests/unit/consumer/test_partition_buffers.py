@@ -131,7 +131,7 @@ async def test_a_log_that_is_another_is_read_from_its_beginning(lane: PartitionB
 
 
 def test_pauses_grow_to_their_bound_and_are_spread() -> None:
-    assert [Backoff(0.1, 1, lambda: 1.0).pause(attempt) for attempt in (1, 2, 3, 4, 5, 999)] == [
+    assert [Backoff(0.1, 1, lambda: 1.0).full_jitter(attempt) for attempt in (1, 2, 3, 4, 5, 999)] == [
         0.1,
         0.2,
         0.4,
@@ -139,8 +139,8 @@ def test_pauses_grow_to_their_bound_and_are_spread() -> None:
         1,
         1,
     ]
-    assert Backoff(0.1, 1, lambda: 0.0).pause(9) == 0
-    assert Backoff(0.1, 1, lambda: 0.0).steady(9) == 0.5
+    assert Backoff(0.1, 1, lambda: 0.0).full_jitter(9) == 0
+    assert Backoff(0.1, 1, lambda: 0.0).equal_jitter(9) == 0.5
 
 
 async def _never() -> None:

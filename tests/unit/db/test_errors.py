@@ -7,7 +7,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from els_stream.consumer.retry_policy import ALONE, MICRO_BATCH, Action, step
-from els_stream.db.errors import ClassifiedError, FailureClass, OffsetConflict, classify, verdict_of_state
+from els_stream.db.errors import ClassifiedError, FailureClass, OffsetConflict, classify, classify_sqlstate
 from els_stream.errors import OutboxConflict
 
 
@@ -38,35 +38,35 @@ def name_of(error: Exception) -> str:
         (wrapped(asyncpg.IdleInTransactionSessionTimeoutError("idle")), FailureClass.TRANSIENT),
         (wrapped(asyncpg.TooManyConnectionsError("many")), FailureClass.TRANSIENT),
         (wrapped(asyncpg.QueryCanceledError("slow")), FailureClass.TIMED_OUT),
-        (wrapped(asyncpg.UniqueViolationError("twice")), FailureClass.REFUSED),
-        (wrapped(asyncpg.NumericValueOutOfRangeError("large")), FailureClass.REFUSED),
-        (wrapped(ClientDataError("$1: value out of int64 range")), FailureClass.REFUSED),
-        (wrapped(asyncpg.UndefinedTableError("no table")), FailureClass.BROKEN),
-        (wrapped(asyncpg.DataCorruptedError("page")), FailureClass.BROKEN),
-        (wrapped(asyncpg.FeatureNotSupportedError("no")), FailureClass.BUG),
-        (wrapped(asyncpg.RaiseError("by a trigger")), FailureClass.BUG),
-        (IntegrityError("INSERT", {}, asyncpg.ForeignKeyViolationError("no parent")), FailureClass.REFUSED),
+        (wrapped(asyncpg.UniqueViolationError("twice")), FailureClass.DATA_ERROR),
+        (wrapped(asyncpg.NumericValueOutOfRangeError("large")), FailureClass.DATA_ERROR),
+        (wrapped(ClientDataError("$1: value out of int64 range")), FailureClass.DATA_ERROR),
+        (wrapped(asyncpg.UndefinedTableError("no table")), FailureClass.FATAL),
+        (wrapped(asyncpg.DataCorruptedError("page")), FailureClass.FATAL),
+        (wrapped(asyncpg.FeatureNotSupportedError("no")), FailureClass.UNEXPECTED),
+        (wrapped(asyncpg.RaiseError("by a trigger")), FailureClass.UNEXPECTED),
+        (IntegrityError("INSERT", {}, asyncpg.ForeignKeyViolationError("no parent")), FailureClass.DATA_ERROR),
         (PoolTimeout("queue"), FailureClass.TRANSIENT),
         (ConnectionRefusedError(), FailureClass.TRANSIENT),
         (TimeoutError(), FailureClass.TRANSIENT),
-        (OffsetConflict(), FailureClass.MOVED),
-        (OutboxConflict("two contents"), FailureClass.BUG),
-        (KeyError("essay"), FailureClass.BUG),
+        (OffsetConflict(), FailureClass.OFFSET_CONFLICT),
+        (OutboxConflict("two contents"), FailureClass.UNEXPECTED),
+        (KeyError("essay"), FailureClass.UNEXPECTED),
     ],
     ids=lambda value: value.value if isinstance(value, FailureClass) else name_of(value),
 )
 def test_each_error_has_its_verdict(error: Exception, verdict: FailureClass) -> None:
-    assert classify(error).verdict is verdict
+    assert classify(error).failure_class is verdict
 
 
 def test_the_cause_is_the_sqlstate_where_there_is_one() -> None:
-    assert classify(wrapped(asyncpg.UniqueViolationError("twice"))) == ClassifiedError(FailureClass.REFUSED, "23505")
+    assert classify(wrapped(asyncpg.UniqueViolationError("twice"))) == ClassifiedError(FailureClass.DATA_ERROR, "23505")
     assert classify(KeyError("name")).cause == "KeyError"
 
 
 @pytest.mark.parametrize("state", ["25006", "25P02", "25P03", "25P04", "28000", "3D000", "40001", "53300", "58030"])
 def test_states_that_may_pass_are_transient(state: str) -> None:
-    assert verdict_of_state(state) is FailureClass.TRANSIENT
+    assert classify_sqlstate(state) is FailureClass.TRANSIENT
 
 
 def test_every_verdict_has_a_policy() -> None:
@@ -77,8 +77,8 @@ def test_only_suspects_and_refusals_of_single_records_ever_become_dead_letters()
     burying = {Action.SUSPECT, Action.REFUSE}
     assert not burying & {step for steps in MICRO_BATCH.values() for step in steps}
     assert {verdict for verdict, steps in ALONE.items() if burying & set(steps)} == {
-        FailureClass.BUG,
-        FailureClass.REFUSED,
+        FailureClass.UNEXPECTED,
+        FailureClass.DATA_ERROR,
     }
 
 

@@ -19,12 +19,12 @@ class Worker:
     """All that Health looks at, in one place, with a clock that stands still."""
 
     now: float = 1000.0
-    progress_at: float = 1000.0
+    last_commit_at: float = 1000.0
     stopping: bool = False
-    settled: bool = True
+    assignment_ready: bool = True
     retrying: Mapping[str, str] = field(default_factory=dict)
-    held: Mapping[str, str] = field(default_factory=dict)
-    troubles: Mapping[str, str] = field(default_factory=dict)
+    paused: Mapping[str, str] = field(default_factory=dict)
+    errors: Mapping[str, str] = field(default_factory=dict)
     backlog: list[PartitionLag] = field(default_factory=list)
     outside: list[Reason] = field(default_factory=list)
     relay: Mapping[str, str] = field(default_factory=dict)
@@ -58,10 +58,10 @@ def test_a_worker_that_declares_nothing_is_ready_and_alive(health: Health) -> No
     ("change", "code"),
     [
         ({"stopping": True}, Code.STOPPING),
-        ({"settled": False}, Code.REBALANCING),
+        ({"assignment_ready": False}, Code.REBALANCING),
         ({"retrying": {"assign_content": "08006"}}, Code.RETRYING),
-        ({"held": {"content/3": "42P01"}}, Code.HELD),
-        ({"troubles": {"fetching": "UnsupportedCodecError"}}, Code.INTAKE),
+        ({"paused": {"content/3": "42P01"}}, Code.HELD),
+        ({"errors": {"fetching": "UnsupportedCodecError"}}, Code.INTAKE),
         ({"outside": [Reason(Code.DATABASE, "away")]}, Code.DATABASE),
         ({"relay": {"lane 0": "KafkaTimeoutError"}}, Code.RELAY),
     ],
@@ -76,8 +76,8 @@ def test_each_declared_trouble_turns_readiness_off(
 
 
 def test_all_reasons_are_told_at_once(worker: Worker, health: Health) -> None:
-    worker.stopping, worker.settled = True, False
-    worker.held = {"content/3": "42P01", "content/1": "42P01"}
+    worker.stopping, worker.assignment_ready = True, False
+    worker.paused = {"content/3": "42P01", "content/1": "42P01"}
 
     assert [reason.detail for reason in health.not_ready()][1:] == ["content/1: 42P01", "content/3: 42P01"]
     assert codes(health.not_ready()) == [Code.STOPPING, Code.HELD, Code.HELD]
@@ -99,7 +99,7 @@ def test_progress_keeps_a_worker_with_a_backlog_alive(worker: Worker, health: He
     for _ in range(10):
         assert health.not_alive() == []
         worker.now += STALLED_SECONDS - 1
-        worker.progress_at = worker.now
+        worker.last_commit_at = worker.now
 
 
 def test_the_first_record_after_an_idle_night_finds_a_worker_alive(worker: Worker, health: Health) -> None:
@@ -119,10 +119,10 @@ def test_an_idle_worker_stays_alive(worker: Worker, health: Health) -> None:
     "change",
     [
         {"stopping": True},
-        {"settled": False},
+        {"assignment_ready": False},
         {"retrying": {"assign_content": "08006"}},
-        {"held": {"content/3": "42P01"}},
-        {"troubles": {"positions": "KafkaTimeoutError"}},
+        {"paused": {"content/3": "42P01"}},
+        {"errors": {"positions": "KafkaTimeoutError"}},
     ],
 )
 def test_what_explains_that_nothing_moves_keeps_a_worker_alive(

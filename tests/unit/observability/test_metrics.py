@@ -72,7 +72,9 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 
 def test_outcomes_are_counted_by_topic(metrics: Metrics) -> None:
-    metrics.handled("assign_content", {"assigned": 3, "excess": 1}, records=4, took=BatchTimings(0.02, 0.015, 0.002))
+    metrics.record_batch(
+        "assign_content", {"assigned": 3, "excess": 1}, records=4, timings=BatchTimings(0.02, 0.015, 0.002)
+    )
 
     assert value(metrics, "els_events_total", topic=CONTENT_PROVISIONED, outcome="assigned") == 3
     assert value(metrics, "els_events_total", topic=CONTENT_PROVISIONED, outcome="excess") == 1
@@ -101,7 +103,7 @@ def test_the_way_of_an_event_is_measured_from_its_record_to_the_ack(
 
 
 def test_every_latency_is_told_apart_from_a_millisecond_to_a_minute(metrics: Metrics) -> None:
-    metrics.handled("assign_content", {"assigned": 1}, records=1, took=BatchTimings(0.02, 0.015, 0.002))
+    metrics.record_batch("assign_content", {"assigned": 1}, records=1, timings=BatchTimings(0.02, 0.015, 0.002))
     bounds = {
         family.name: [sample.labels["le"] for sample in family.samples if "le" in sample.labels]
         for family in metrics.registry.collect()
@@ -120,9 +122,9 @@ def test_series_exist_before_their_first_event(metrics: Metrics) -> None:
 
 def test_a_value_outside_its_set_makes_no_series_of_its_own(metrics: Metrics) -> None:
     for number in range(100):
-        metrics.handled(f"agent-{number}", {f"batch-{number}": 1}, records=1, took=BatchTimings(0.1, 0.1, 0.1))
-        metrics.failed(f"agent-{number}", f"verdict-{number}", f"Error{number}")
-        metrics.buried(f"agent-{number}", f"reason-{number}")
+        metrics.record_batch(f"agent-{number}", {f"batch-{number}": 1}, records=1, timings=BatchTimings(0.1, 0.1, 0.1))
+        metrics.record_failure(f"agent-{number}", f"verdict-{number}", f"Error{number}")
+        metrics.record_dead_letter(f"agent-{number}", f"reason-{number}")
 
     assert value(metrics, "els_events_total", topic="other", outcome="other") == 100
     assert value(metrics, "els_failures_total", topic="other", verdict="other") == 100
@@ -144,7 +146,7 @@ def test_a_value_outside_its_set_makes_no_series_of_its_own(metrics: Metrics) ->
     ],
 )
 def test_a_failure_is_counted_under_the_family_of_its_cause(metrics: Metrics, cause: str, family: str) -> None:
-    metrics.failed("assign_content", "transient", cause)
+    metrics.record_failure("assign_content", "transient", cause)
 
     assert value(metrics, "els_failure_causes_total", verdict="transient", cause=family) == 1
     assert value(metrics, "els_failures_total", topic=CONTENT_PROVISIONED, verdict="transient") == 1
@@ -152,7 +154,7 @@ def test_a_failure_is_counted_under_the_family_of_its_cause(metrics: Metrics, ca
 
 def test_every_occurrence_of_the_intake_has_a_series(metrics: Metrics) -> None:
     for occurrence in ConsumerEvent:
-        metrics.occurred(occurrence, 2)
+        metrics.record_event(occurrence, 2)
 
     assert {value(metrics, "els_intake_occurrences_total", kind=kind) for kind in ConsumerEvent} == {2}
 
@@ -250,6 +252,6 @@ def test_no_metric_is_made_anywhere_else() -> None:
 def test_the_intake_can_report_to_it(metrics: Metrics) -> None:
     reports: ConsumerMetrics = metrics
 
-    reports.occurred(ConsumerEvent.REBALANCED)
+    reports.record_event(ConsumerEvent.REBALANCED)
 
     assert value(metrics, "els_intake_occurrences_total", kind="rebalanced") == 1
