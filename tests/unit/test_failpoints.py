@@ -18,43 +18,43 @@ from els_stream.failpoints import (
 )
 
 TEST = {CONFIRMATION_VARIABLE: CONFIRMED}
-REACH_TWICE = """
-from els_stream.failpoints import Failpoint, reach
+PASS_TWICE = """
+from els_stream.failpoints import Failpoint, failpoint
 for number in (1, 2):
-    reach(Failpoint.BEFORE_COMMIT)
-    reach(Failpoint.AFTER_COMMIT)
+    failpoint(Failpoint.BEFORE_COMMIT)
+    failpoint(Failpoint.AFTER_COMMIT)
     print(number, flush=True)
 """
 
 
-def reached(environ: Mapping[str, str]) -> tuple[int, str]:
+def run_with(environ: Mapping[str, str]) -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, "-c", REACH_TWICE], env=dict(environ), capture_output=True, text=True, check=False
+        [sys.executable, "-c", PASS_TWICE], env=dict(environ), capture_output=True, text=True, check=False
     )
     return done.returncode, done.stdout
 
 
-def test_no_point_is_armed_here_or_in_production() -> None:
+def test_failpoints_are_off_by_default() -> None:
     assert failpoint is noop
     assert create_failpoint({}) is noop
 
 
 @pytest.mark.parametrize("confirmation", [{}, {CONFIRMATION_VARIABLE: ""}, {CONFIRMATION_VARIABLE: "yes"}])
-def test_a_point_alone_is_not_enough(confirmation: Mapping[str, str]) -> None:
+def test_a_failpoint_needs_a_confirmation(confirmation: Mapping[str, str]) -> None:
     assert create_failpoint({FAILPOINT_VARIABLE: Failpoint.AFTER_CLAIM, **confirmation}) is noop
 
 
-def test_a_confirmation_alone_is_not_enough() -> None:
+def test_a_confirmation_alone_does_nothing() -> None:
     assert create_failpoint(TEST) is noop
 
 
-def test_a_point_that_does_not_exist_is_refused() -> None:
+def test_an_unknown_failpoint_is_an_error() -> None:
     with pytest.raises(ValueError, match="after_tea"):
         create_failpoint({FAILPOINT_VARIABLE: "after_tea", **TEST})
 
 
-def test_the_process_ends_where_the_environment_says() -> None:
-    assert reached({}) == (0, "1\n2\n")
-    assert reached({FAILPOINT_VARIABLE: Failpoint.AFTER_COMMIT, **TEST}) == (EXIT_CODE, "")
-    assert reached({FAILPOINT_VARIABLE: f"{Failpoint.AFTER_COMMIT}:1", **TEST}) == (EXIT_CODE, "1\n")
-    assert reached({FAILPOINT_VARIABLE: f"{Failpoint.AFTER_COMMIT}:2", **TEST}) == (0, "1\n2\n")
+def test_the_process_ends_at_the_named_failpoint() -> None:
+    assert run_with({}) == (0, "1\n2\n")
+    assert run_with({FAILPOINT_VARIABLE: Failpoint.AFTER_COMMIT, **TEST}) == (EXIT_CODE, "")
+    assert run_with({FAILPOINT_VARIABLE: f"{Failpoint.AFTER_COMMIT}:1", **TEST}) == (EXIT_CODE, "1\n")
+    assert run_with({FAILPOINT_VARIABLE: f"{Failpoint.AFTER_COMMIT}:2", **TEST}) == (0, "1\n2\n")
