@@ -38,7 +38,7 @@ from els_stream.handlers.event_handler import DomainHandler
 from els_stream.handlers.recount import RepairCounts
 from els_stream.handlers.registry import make_handlers, policy_of
 from els_stream.kafka.consumer_group import ConsumerGroup
-from els_stream.maintenance.replays import Replays
+from els_stream.maintenance.replay import Replays
 from els_stream.maintenance.scheduler import TimerName, Timers, timer_policy
 from els_stream.observability.logging import configure_logging, logging_config
 from els_stream.observability.metrics import Metrics
@@ -117,7 +117,7 @@ def build(settings: Settings, work: Workload, *, announce: Callable[[str], None]
     sources = web.DashboardSources(
         health, watch, intake.state, lambda: relay.status() if settings.relay_enabled else None
     )
-    site = web.Dashboard(settings, sources, partial(Replays.of, settings, work.handlers.values()))
+    site = web.Dashboard(settings, sources, partial(Replays.from_settings, settings, work.handlers.values()))
     app.extend_web = site.extend
     app.beside = [*app.beside, BackgroundService(tasks=(site.start,), stop=site.stop)]
     web.register(app, health, metrics)

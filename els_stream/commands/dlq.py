@@ -19,11 +19,15 @@ from els_stream.commands.exit_codes import exit_codes
 from els_stream.config.settings import Settings, load_settings
 from els_stream.embedded.discovery import resolve
 from els_stream.handlers.registry import make_handlers, policy_of
-from els_stream.maintenance.replay import Accepted, FailedAgain, NotReplayable, Replayed
-from els_stream.maintenance.replays import Replays
+from els_stream.maintenance.replay import Accepted, FailedAgain, NotReplayable, Replayed, Replays
 from els_stream.printable import plain
 from els_stream.queries import dead_letter_admin
-from els_stream.queries.dead_letter_admin import DeadLetterRecord, DeadLetterSelection, DeadLetterSummary
+from els_stream.queries.dead_letter_admin import (
+    DEAD_LETTER_STATES,
+    DeadLetterFilter,
+    DeadLetterRecord,
+    DeadLetterSummary,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
 NOT_FOUND: Final = 3
 FAILED: Final = 1
 PAGE: Final = 500
-STATES: Final = ("open", "replayed", "dropped", "all")
+STATES: Final = (*DEAD_LETTER_STATES, "all")
 
 
 @click.group(epilog=exit_codes({FAILED: "not all was done"}))
@@ -50,7 +54,7 @@ def dlq() -> None:
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
 @click.option("--before", type=int, help="The next page: the last id of this one.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for scripts.")
-def list_letters(*, state: str, limit: int, before: int | None, as_json: bool, chosen: DeadLetterSelection) -> None:
+def list_letters(*, state: str, limit: int, before: int | None, as_json: bool, chosen: DeadLetterFilter) -> None:
     """The newest first.
 
     Example: els dlq list --reason unknown_essay --younger-than 7d
@@ -89,9 +93,7 @@ def show(*, letter_id: int, as_json: bool) -> None:
 @filters
 @click.option("--all", "everything", is_flag=True, help="All that are open.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for scripts.")
-def replay_letters(
-    *, letter_ids: tuple[int, ...], everything: bool, as_json: bool, chosen: DeadLetterSelection
-) -> None:
+def replay_letters(*, letter_ids: tuple[int, ...], everything: bool, as_json: bool, chosen: DeadLetterFilter) -> None:
     """Hand records to their handlers again, in the order of their burial.
 
     Nothing is sent to the input topics. A record that fails again has another dead letter, linked to its first.
@@ -123,7 +125,7 @@ def drop(  # one value per option
     because: str,
     yes: bool,
     as_json: bool,
-    chosen: DeadLetterSelection,
+    chosen: DeadLetterFilter,
 ) -> None:
     """Give dead letters up: the payload goes, a row with its size, hash and who dropped it stays.
 
@@ -145,14 +147,14 @@ def drop(  # one value per option
         click.echo(f"{count} dead letters dropped")
 
 
-def _need_a_choice(letter_ids: Sequence[int], chosen: DeadLetterSelection, *, everything: bool) -> None:
-    named = [bool(letter_ids), chosen != DeadLetterSelection(), everything]
+def _need_a_choice(letter_ids: Sequence[int], chosen: DeadLetterFilter, *, everything: bool) -> None:
+    named = [bool(letter_ids), chosen != DeadLetterFilter(), everything]
     if sum(named) != 1:
         raise click.UsageError("which ones? Name ids, or filters, or --all")
 
 
 async def _newest(
-    settings: Settings, wanted: DeadLetterSelection, limit: int, before: int | None
+    settings: Settings, wanted: DeadLetterFilter, limit: int, before: int | None
 ) -> list[DeadLetterSummary]:
     async with snapshot(settings) as conn:
         return await dead_letter_admin.newest(conn, wanted, limit, before)
@@ -163,19 +165,17 @@ async def _read(settings: Settings, letter_id: int) -> DeadLetterRecord | None:
         return await dead_letter_admin.read(conn, letter_id)
 
 
-async def _replay(
-    settings: Settings, named: Sequence[int], wanted: DeadLetterSelection, *, as_json: bool
-) -> Counter[str]:
+async def _replay(settings: Settings, named: Sequence[int], wanted: DeadLetterFilter, *, as_json: bool) -> Counter[str]:
     handlers = make_handlers(policy_of(settings))
     outcomes: Counter[str] = Counter()
     async with writing(settings) as engine:
-        replays = Replays.of(settings, handlers.values(), engine)
+        replays = Replays.from_settings(settings, handlers.values(), engine)
         total, last = await _extent(engine, named, wanted)
         with Progress(console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("replaying", total=total)
             async for page in _pages(engine, named, wanted, last):
                 for letter_id in page:
-                    label, told = _told(await replays.one(letter_id))
+                    label, told = _told(await replays.replay_one(letter_id))
                     outcomes[label] += 1
                     progress.advance(task)
                     if as_json:
@@ -197,9 +197,7 @@ def _told(result: Replayed) -> tuple[str, str]:
             assert_never(result)
 
 
-async def _drop(
-    settings: Settings, named: Sequence[int], wanted: DeadLetterSelection, *, note: str, really: bool
-) -> int:
+async def _drop(settings: Settings, named: Sequence[int], wanted: DeadLetterFilter, *, note: str, really: bool) -> int:
     async with writing(settings) as engine:
         total, last = await _extent(engine, named, wanted)
         if not really:
@@ -207,19 +205,19 @@ async def _drop(
         dropped = 0
         async for page in _pages(engine, named, wanted, last):
             async with engine.begin() as conn:
-                dropped += len(await dead_letter_admin.drop(conn, page, note))
+                dropped += len(await dead_letter_admin.discard(conn, page, note))
         return dropped
 
 
-async def _extent(engine: AsyncEngine, named: Sequence[int], wanted: DeadLetterSelection) -> tuple[int, int]:
+async def _extent(engine: AsyncEngine, named: Sequence[int], wanted: DeadLetterFilter) -> tuple[int, int]:
     if named:
         return len(named), 0
     async with engine.connect() as conn:
-        return await dead_letter_admin.extent(conn, wanted)
+        return await dead_letter_admin.count_and_last_id(conn, wanted)
 
 
 async def _pages(
-    engine: AsyncEngine, named: Sequence[int], wanted: DeadLetterSelection, last: int
+    engine: AsyncEngine, named: Sequence[int], wanted: DeadLetterFilter, last: int
 ) -> AsyncIterator[Sequence[int]]:
     """Up to `last`, so that what fails again is not met a second time."""
     if named:
@@ -228,7 +226,7 @@ async def _pages(
     after = 0
     while True:
         async with engine.connect() as conn:
-            page = await dead_letter_admin.ids(conn, wanted, after, last, PAGE)
+            page = await dead_letter_admin.list_ids(conn, wanted, after=after, last=last, limit=PAGE)
         if not page:
             return
         after = page[-1]

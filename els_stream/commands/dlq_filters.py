@@ -11,7 +11,7 @@ import click
 
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.topics import INPUT_TOPICS
-from els_stream.queries.dead_letter_admin import DeadLetterSelection
+from els_stream.queries.dead_letter_admin import DeadLetterFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ def filters(command: Callable[..., None]) -> Callable[..., None]:
         younger_than: timedelta | None,
         **others: object,
     ) -> None:
-        chosen = DeadLetterSelection(
+        chosen = DeadLetterFilter(
             reason=reason, topic=topic, batch_id=batch_id, older_than=older_than, younger_than=younger_than
         )
         command(chosen=chosen, **others)

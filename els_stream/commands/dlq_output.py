@@ -33,7 +33,7 @@ def table(found: Sequence[DeadLetterSummary]) -> Table:
 
 
 def print_whole(whole: DeadLetterRecord) -> None:
-    letter = whole.letter
+    letter = whole.summary
     facts = {**asdict(letter), "place": letter.place, "value_sha256": whole.value_sha256.hex()}
     for name, fact in facts.items():
         if fact is not None:
@@ -49,7 +49,7 @@ def print_whole(whole: DeadLetterRecord) -> None:
 def as_json(whole: DeadLetterRecord) -> dict[str, Any]:
     record = whole.record
     return {
-        **asdict(whole.letter),
+        **asdict(whole.summary),
         "value_sha256": whole.value_sha256.hex(),
         "key": _encoded(record.key),
         "headers": [[name, _encoded(value)] for name, value in record.headers],

@@ -1,7 +1,7 @@
-"""Retention: finished GUEST batches leave after their time, in chunks, oldest first.
+"""Retention: old GUEST batches are purged in chunks, oldest first, and tombstones are deleted after a longer time.
 
-A chunk is a transaction: a kill leaves each batch whole or gone. Claims go on meanwhile, since a purge never waits for
-a tracker row and holds few at a time.
+Each chunk is one transaction, so a killed purge leaves every batch whole or gone. A purge never waits for a tracker
+row and locks few at a time, so it does not slow down the handlers.
 """
 
 from __future__ import annotations
@@ -16,27 +16,30 @@ from sqlalchemy.exc import DBAPIError
 
 from els_stream.domain.purge_results import AnotherPurgeRuns, NotDue, Purged, PurgeResult, Removed
 from els_stream.queries import purge, purge_log
+from els_stream.tasks import run_until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+    from els_stream.config.settings import Settings
     from els_stream.queries.purge import PurgeCursor
 
-# Lock timeout, statement timeout, deadlock.
-_TOO_MUCH_AT_ONCE: Final = frozenset({"55P03", "57014", "40P01"})
-# After a chunk that went well, the next is larger by this share of what is asked for.
+# Lock timeout, statement timeout, deadlock: SQLSTATEs of a chunk that was too large.
+_CHUNK_TOO_LARGE: Final = frozenset({"55P03", "57014", "40P01"})
+# After a chunk that succeeded the next one grows by this fraction of the configured size.
 _GROWTH: Final = 0.1
 _STOP_GRACE_SECONDS: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class PurgePlan:
-    """GUEST batches that completed `older_than_days` ago, in chunks of at most `chunk` with a pause (s) between.
+    """A purge of GUEST batches that completed more than `older_than_days` ago.
 
-    `abandoned`: instead those that were registered that long ago and never completed. `every`: only if no such run
-    began within that time and came to its end.
+    A chunk is at most `chunk` batches, with a pause after each. `abandoned` selects instead the batches that were
+    registered that long ago and never completed. With `every`, the purge runs only if no such run that began within
+    that time was finished.
     """
 
     older_than_days: int
@@ -44,6 +47,10 @@ class PurgePlan:
     pause_seconds: float = 0.02
     abandoned: bool = False
     every: timedelta | None = None
+
+    @classmethod
+    def from_settings(cls, settings: Settings, older_than_days: int) -> PurgePlan:
+        return cls(older_than_days, settings.purge_chunk_batches, settings.purge_pause_seconds)
 
     @property
     def action(self) -> str:
@@ -54,9 +61,39 @@ class PurgePlan:
         return timedelta(days=self.older_than_days)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """What the retention timer does; the fields are the settings of these names. `abandoned_days` of 0: never."""
+
+    enabled: bool
+    guest_days: int
+    abandoned_days: int
+    tombstone_days: int
+    every: timedelta
+    chunk: int
+    pause_seconds: float
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Retention:
+        return cls(
+            enabled=settings.purge_enabled,
+            guest_days=settings.purge_retention_days,
+            abandoned_days=settings.purge_abandoned_after_days,
+            tombstone_days=settings.tombstone_retention_days,
+            every=timedelta(hours=settings.purge_interval_hours),
+            chunk=settings.purge_chunk_batches,
+            pause_seconds=settings.purge_pause_seconds,
+        )
+
+    def plans(self) -> Iterator[PurgePlan]:
+        yield PurgePlan(self.guest_days, self.chunk, self.pause_seconds, every=self.every)
+        if self.abandoned_days:
+            yield PurgePlan(self.abandoned_days, self.chunk, self.pause_seconds, abandoned=True, every=self.every)
+
+
 @dataclass(slots=True)
-class _Run:
-    """How far a run is: the last batch that it had in hand, and how many it dares to take at once."""
+class _Progress:
+    """The state of one purge: the last batch that it processed, and the size of its next chunk."""
 
     log_id: int
     chunk: int
@@ -64,23 +101,40 @@ class _Run:
     removed: Removed = field(default_factory=Removed)
 
 
+async def apply_retention(engine: AsyncEngine, retention: Retention) -> int:
+    """Run the purges that are due and delete old tombstones; return the number of purged batches.
+
+    When cancelled, the open chunk is rolled back, and the next round of any worker goes on.
+    """
+    if not retention.enabled:
+        return 0
+    batches = 0
+    for plan in retention.plans():
+        result = await purge_guests(engine, plan, stop=asyncio.Event(), progress=lambda _: None)
+        if isinstance(result, Purged):
+            batches += result.removed.batches
+    deleted = retention.chunk
+    while deleted == retention.chunk:
+        async with engine.begin() as conn:
+            deleted = await purge.delete_tombstones(conn, timedelta(days=retention.tombstone_days), retention.chunk)
+    return batches
+
+
 async def purge_guests(
     engine: AsyncEngine, plan: PurgePlan, *, stop: asyncio.Event, progress: Callable[[Removed], None]
 ) -> PurgeResult:
-    """Purge until nothing old is left, or soon after `stop` is set; `progress` is told after each chunk.
+    """Purge until no old batch is left or `stop` is set; call `progress` with the totals after each chunk.
 
-    Only one purge runs at a time, over all workers and commands. A chunk that takes longer than a stop may is undone.
+    One purge runs at a time over all workers and commands. A chunk that is open 0.3 s after `stop` is rolled back.
     """
-    async with _only_one(engine) as alone:
-        if not alone:
+    async with purge_lock(engine) as acquired:
+        if not acquired:
             return AnotherPurgeRuns()
         async with engine.begin() as conn:
             if plan.every is not None and await _is_done(conn, plan, plan.every):
                 return NotDue()
-            run = _Run(await purge_log.begin(conn, plan.action, "GUEST", plan.older_than_days), plan.chunk)
-        while not stop.is_set():
-            if not await _until(stop, _chunk(engine, plan, run)):
-                break
+            run = _Progress(await purge_log.begin(conn, plan.action, "GUEST", plan.older_than_days), plan.chunk)
+        while await run_until(stop, _purge_chunk(engine, plan, run), grace_seconds=_STOP_GRACE_SECONDS):
             progress(run.removed)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), plan.pause_seconds)
@@ -92,18 +146,34 @@ async def purge_guests(
 
 
 async def count_guests(conn: AsyncConnection, older_than_days: int) -> Removed:
-    """What `purge_guests` would remove now; changes nothing."""
+    """Count what `purge_guests` would remove now; changes nothing."""
     return await purge.count_old(conn, timedelta(days=older_than_days))
+
+
+@asynccontextmanager
+async def purge_lock(engine: AsyncEngine) -> AsyncIterator[bool]:
+    """Try to take the lock of all purges; yield whether this process has it. Never waits.
+
+    It is a session lock on a connection outside any transaction: it may be held for long, and ends with the process.
+    """
+    async with engine.connect() as plain:
+        conn = await plain.execution_options(isolation_level="AUTOCOMMIT")
+        acquired = await purge.try_lock(conn)
+        try:
+            yield acquired
+        finally:
+            if acquired:
+                await purge.unlock(conn)
 
 
 async def _is_done(conn: AsyncConnection, plan: PurgePlan, every: timedelta) -> bool:
     return await purge_log.finished_within(conn, plan.action, plan.older_than_days, every)
 
 
-async def _chunk(engine: AsyncEngine, plan: PurgePlan, run: _Run) -> bool:
-    """One transaction; false when nothing old is left.
+async def _purge_chunk(engine: AsyncEngine, plan: PurgePlan, run: _Progress) -> bool:
+    """Purge one chunk in one transaction; return False when no old batch is left.
 
-    What is too much at once is tried again as half as much; one batch that is too much alone is left for another run.
+    A chunk that was too large is retried at half the size; a single batch that is too large is skipped in this run.
     """
     oldest: list[PurgeCursor] = []
     try:
@@ -111,10 +181,10 @@ async def _chunk(engine: AsyncEngine, plan: PurgePlan, run: _Run) -> bool:
             oldest = await purge.lock_oldest(conn, plan.age, after=run.after, limit=run.chunk, abandoned=plan.abandoned)
             if not oldest:
                 return False
-            removed = run.removed + await _remove(conn, [place.batch_id for place in oldest])
+            removed = run.removed + await _remove(conn, [cursor.batch_id for cursor in oldest])
             await purge_log.write(conn, run.log_id, removed.batches, removed.rows)
     except DBAPIError as error:
-        if not oldest or getattr(error.orig, "sqlstate", None) not in _TOO_MUCH_AT_ONCE:
+        if not oldest or getattr(error.orig, "sqlstate", None) not in _CHUNK_TOO_LARGE:
             raise
         if run.chunk == 1:
             run.after = oldest[-1]
@@ -126,33 +196,7 @@ async def _chunk(engine: AsyncEngine, plan: PurgePlan, run: _Run) -> bool:
 
 
 async def _remove(conn: AsyncConnection, locked: list[str]) -> Removed:
-    """Those of them whose events are all sent."""
-    waiting = await purge.unpublished(conn, locked)
-    going = [batch_id for batch_id in locked if batch_id not in waiting]
-    return await purge.remove(conn, going) if going else Removed()
-
-
-async def _until(stop: asyncio.Event, chunk: Coroutine[None, None, bool]) -> bool:
-    """What the chunk says. After a stop it has a moment to end; then it is rolled back, which says false."""
-    work, stopped = asyncio.ensure_future(chunk), asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait({work}, timeout=_STOP_GRACE_SECONDS)
-        return work.done() and work.result()
-    finally:
-        for task in (work, stopped):
-            task.cancel()
-        await asyncio.gather(work, stopped, return_exceptions=True)
-
-
-@asynccontextmanager
-async def _only_one(engine: AsyncEngine) -> AsyncIterator[bool]:
-    """A session lock on a connection outside any transaction: it may be held for long, and ends with the process."""
-    async with engine.connect() as plain:
-        conn = await plain.execution_options(isolation_level="AUTOCOMMIT")
-        alone = await purge.try_lock(conn)
-        try:
-            yield alone
-        finally:
-            if alone:
-                await purge.unlock(conn)
+    """Remove those of the locked batches whose events are all published."""
+    unpublished = await purge.unpublished(conn, locked)
+    removable = [batch_id for batch_id in locked if batch_id not in unpublished]
+    return await purge.remove(conn, removable) if removable else Removed()

@@ -22,9 +22,9 @@ from els_stream.db.errors import DATABASE_ERRORS, classify
 from els_stream.handlers.recount import RepairCounts
 from els_stream.kafka.offsets import Partition
 from els_stream.maintenance.expiry import ExpiryPolicy
+from els_stream.maintenance.purge import Retention
 from els_stream.maintenance.repair import RepairScan
-from els_stream.maintenance.retention import Retention
-from els_stream.queries.timer_lock import take_turn
+from els_stream.queries import timer_lock
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ class Timers:
 
     async def _once(self, timer: TimerName, step: TimerStep) -> StepResult:
         async with self._engine.begin() as conn:
-            if not await take_turn(conn, timer):
+            if not await timer_lock.try_lock(conn, timer):
                 return StepResult(0, more=False)
             progress = await step(conn)
         self._tell(timer, progress.done)

@@ -1,61 +1,69 @@
-"""What an operator does with dead letters: look through them, take one in hand, settle it; and what age removes."""
+"""Dead letters as an operator handles them: list, read, replay, discard; and the deletion of old ones."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
+from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.headers import decode_headers, encode_headers
 from els_stream.events.records import RawRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from datetime import datetime, timedelta
 
     from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-# An absent filter is NULL. Ages count from the burial.
-_CHOSEN = """
-    (CAST(:reason AS text) IS NULL OR reason = :reason)
-    AND (CAST(:topic AS text) IS NULL OR source_topic = :topic)
-    AND (CAST(:batch_id AS text) IS NULL OR batch_id = :batch_id)
-    AND (CAST(:state AS text) IS NULL OR state = :state)
-    AND (CAST(:older_than AS interval) IS NULL OR created_at < now() - CAST(:older_than AS interval))
-    AND (CAST(:younger_than AS interval) IS NULL OR created_at > now() - CAST(:younger_than AS interval))
+DEAD_LETTER_STATES: Final = ("open", "replayed", "dropped")
+
+_COLUMNS: Final = """
+    d.id, d.batch_id, d.reason, d.message, d.source_topic, d.source_partition, d.source_offset, d.source_timestamp,
+    d.value_size, d.state, d.replay_of, d.created_at, d.settled_at
 """
-
-_NEWEST = """
-    SELECT id, batch_id, reason, message, source_topic, source_partition, source_offset, source_timestamp, value_size,
-           state, replay_of, created_at, settled_at
-    FROM dead_letters
-    WHERE (CAST(:before AS bigint) IS NULL OR id < :before) AND {chosen}
-    ORDER BY id DESC LIMIT :limit
+# One index range per state and reason, each read no further than the limit.
+_BY_STATE_AND_REASON: Final = """
+    SELECT page.* FROM unnest(CAST(:states AS text[])) AS s (state)
+    CROSS JOIN unnest(CAST(:reasons AS text[])) AS r (reason)
+    CROSS JOIN LATERAL (
+        SELECT {columns} FROM dead_letters d
+        WHERE d.state = s.state AND d.reason = r.reason AND {conditions}
+        ORDER BY d.id {order} LIMIT :limit
+    ) page
+    ORDER BY page.id {order} LIMIT :limit
 """
-
-_IDS = "SELECT id FROM dead_letters WHERE id > :after AND id <= :last AND {chosen} ORDER BY id LIMIT :limit"
-
-_EXTENT = "SELECT count(*) AS letters, coalesce(max(id), 0) AS last FROM dead_letters WHERE {chosen}"
-
-_READ_NEWEST, _READ_IDS, _READ_EXTENT = (text(sql.format(chosen=_CHOSEN)) for sql in (_NEWEST, _IDS, _EXTENT))
-
-_ONE = """
-    SELECT id, batch_id, reason, message, source_topic, source_partition, source_offset, source_timestamp, value_size,
-           state, replay_of, created_at, settled_at, key, value, value_sha256, headers
-    FROM dead_letters WHERE id = :id
+# The dead letters of one batch are few, and have an index of their own.
+_OF_BATCH: Final = """
+    SELECT {columns} FROM dead_letters d
+    WHERE d.state = ANY(CAST(:states AS text[])) AND d.reason = ANY(CAST(:reasons AS text[])) AND {conditions}
+    ORDER BY d.id {order} LIMIT :limit
 """
-_READ = text(_ONE)
+_COUNT: Final = """
+    SELECT count(*), coalesce(max(d.id), 0) FROM dead_letters d
+    WHERE d.state = ANY(CAST(:states AS text[])) AND d.reason = ANY(CAST(:reasons AS text[])) AND {conditions}
+"""
+_OPTIONAL_CONDITIONS: Final = {
+    "batch_id": "d.batch_id = :batch_id",
+    "topic": "d.source_topic = :topic",
+    "older_than": "d.created_at < now() - CAST(:older_than AS interval)",
+    "younger_than": "d.created_at > now() - CAST(:younger_than AS interval)",
+}
 
-# Also a comparison with what was read: somebody may have settled it since, or a purge taken its payload.
-_REPLAYED = text("""
+_ONE: Final = "SELECT {columns}, d.key, d.value, d.value_sha256, d.headers FROM dead_letters d WHERE d.id = :id"
+_READ = text(_ONE.format(columns=_COLUMNS))
+
+# Also compares with what was read: another process may have resolved it since, or a purge removed its payload.
+_MARK_REPLAYED = text("""
     UPDATE dead_letters SET state = 'replayed', settled_at = clock_timestamp()
     WHERE id = :id AND state = 'open' AND (value IS NULL) = :without_value
 """)
 
-# What is left tells what was dropped, by its size and hash, and why; nothing of a person.
-_DROP = text("""
+# Size, hash and reason stay; nothing of a person does.
+_DISCARD = text("""
     UPDATE dead_letters
     SET state = 'dropped', settled_at = now(), key = NULL, value = NULL, headers = :no_headers,
         message = left(message, 1000) || :note
@@ -63,9 +71,9 @@ _DROP = text("""
     RETURNING id
 """)
 
-# All letters of one record go together, when the youngest is old enough: without its first, two later ones would both
-# become the first.
-_FORGET = text("""
+# All dead letters of one record are deleted together, when the newest is old enough: if only the first were deleted,
+# two later ones would both become the first.
+_DELETE_OLD = text("""
     WITH old AS (
         SELECT d.id FROM dead_letters d
         WHERE d.replay_of IS NULL AND d.created_at < now() - CAST(:retention AS interval)
@@ -78,23 +86,32 @@ _FORGET = text("""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetterSelection:
-    """Which dead letters; an absent filter takes all. `topic` is the logical name."""
+class DeadLetterFilter:
+    """Selects dead letters; an absent field selects all. `topic` is the logical name; ages count from `created_at`."""
 
+    state: str | None = None
     reason: str | None = None
     topic: str | None = None
     batch_id: str | None = None
-    state: str | None = None
     older_than: timedelta | None = None
     younger_than: timedelta | None = None
 
-    def parameters(self) -> dict[str, object]:
-        return {name: getattr(self, name) for name in self.__slots__}
+    def params(self) -> dict[str, object]:
+        """Return the bind parameters; without a reason those of all reasons that this release knows."""
+        return {
+            "states": [state for state in DEAD_LETTER_STATES if self.state in {None, state}],
+            "reasons": [reason.value for reason in DeadLetterReason if self.reason in {None, reason}],
+            **{name: getattr(self, name) for name in self.optional_conditions()},
+        }
+
+    def optional_conditions(self) -> tuple[str, ...]:
+        """Return the names of the given fields besides state and reason."""
+        return tuple(name for name in _OPTIONAL_CONDITIONS if getattr(self, name) is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterSummary:
-    """A dead letter without its payload; `place` is where the record lay in Kafka."""
+    """A dead letter without its payload; `place` says where the record was in Kafka."""
 
     id: int
     batch_id: str | None
@@ -117,66 +134,91 @@ class DeadLetterSummary:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterRecord:
-    """A dead letter and its record; a value that was there and is gone leaves `value_size` and the hash."""
+    """A dead letter and its record. A removed value leaves its size and hash."""
 
-    letter: DeadLetterSummary
+    summary: DeadLetterSummary
     record: RawRecord
     value_sha256: bytes
 
     @property
     def value_is_gone(self) -> bool:
-        return self.record.value is None and (self.letter.value_size > 0 or self.letter.state == "dropped")
+        return self.record.value is None and (self.summary.value_size > 0 or self.summary.state == "dropped")
 
 
 async def newest(
-    conn: AsyncConnection, choice: DeadLetterSelection, limit: int, before: int | None = None
+    conn: AsyncConnection, filters: DeadLetterFilter, limit: int, before: int | None = None
 ) -> list[DeadLetterSummary]:
-    """The newest first; `before` is the last id of the page before."""
-    rows = await conn.execute(_READ_NEWEST, {**choice.parameters(), "before": before, "limit": limit})
-    return [DeadLetterSummary(*row) for row in rows]
+    """Return a page of dead letters, newest first; `before` is the last id of the previous page (exclusive)."""
+    query = _page(_COLUMNS, ("d.id < :before", *_conditions(filters)), "DESC", of_batch=filters.batch_id is not None)
+    params = {**filters.params(), "before": 2**63 - 1 if before is None else before, "limit": limit}
+    return [DeadLetterSummary(*row) for row in await conn.execute(query, params)]
 
 
-async def extent(conn: AsyncConnection, choice: DeadLetterSelection) -> tuple[int, int]:
-    """How many there are, and the last id of them: what is buried later is not meant."""
-    row = (await conn.execute(_READ_EXTENT, choice.parameters())).one()
-    return row.letters, row.last
+async def count_and_last_id(conn: AsyncConnection, filters: DeadLetterFilter) -> tuple[int, int]:
+    """Return how many dead letters match, and the highest of their ids (0 if none matches)."""
+    count, last_id = (await conn.execute(_count(_conditions(filters)), filters.params())).one()
+    return count, last_id
 
 
-async def ids(conn: AsyncConnection, choice: DeadLetterSelection, after: int, last: int, limit: int) -> list[int]:
-    """In the order of their burial, from `after` up to `last`."""
-    known = {**choice.parameters(), "after": after, "last": last, "limit": limit}
-    return list((await conn.execute(_READ_IDS, known)).scalars())
+async def list_ids(conn: AsyncConnection, filters: DeadLetterFilter, *, after: int, last: int, limit: int) -> list[int]:
+    """Return the ids of matching dead letters, oldest first: more than `after`, at most `last`."""
+    conditions = ("d.id > :after AND d.id <= :last", *_conditions(filters))
+    query = _page("d.id", conditions, "ASC", of_batch=filters.batch_id is not None)
+    params = {**filters.params(), "after": after, "last": last, "limit": limit}
+    return list((await conn.execute(query, params)).scalars())
 
 
-async def read(conn: AsyncConnection, letter_id: int) -> DeadLetterRecord | None:
-    return _whole((await conn.execute(_READ, {"id": letter_id})).one_or_none())
+async def read(conn: AsyncConnection, dead_letter_id: int) -> DeadLetterRecord | None:
+    """Return one dead letter with its payload, or None if there is none of this id."""
+    row = (await conn.execute(_READ, {"id": dead_letter_id})).one_or_none()
+    return None if row is None else _record(row)
 
 
-async def mark_replayed(conn: AsyncConnection, whole: DeadLetterRecord) -> bool:
-    """Whether the letter is still as it was read; then nobody else settles it. Its batch's tracker row is locked."""
-    known = {"id": whole.letter.id, "without_value": whole.record.value is None}
-    return (await conn.execute(_REPLAYED, known)).rowcount == 1
+async def mark_replayed(conn: AsyncConnection, dead_letter: DeadLetterRecord) -> bool:
+    """Mark an open dead letter as replayed; return False if it changed since it was read.
+
+    The caller has locked the tracker row of its batch.
+    """
+    params = {"id": dead_letter.summary.id, "without_value": dead_letter.record.value is None}
+    return (await conn.execute(_MARK_REPLAYED, params)).rowcount == 1
 
 
-async def drop(conn: AsyncConnection, letter_ids: Sequence[int], note: str) -> list[int]:
-    """Clear the payload of those that are open, keep the rows; `note` is added to the message. Returns which."""
-    dropped = await conn.execute(
-        _DROP, {"ids": list(letter_ids), "note": f" [{note}]", "no_headers": encode_headers(())}
-    )
-    return sorted(dropped.scalars())
+async def discard(conn: AsyncConnection, ids: Collection[int], note: str) -> list[int]:
+    """Remove the payload of those that are open and append `note` to their message; return their ids. Rows stay."""
+    params = {"ids": list(ids), "note": f" [{note}]", "no_headers": encode_headers(())}
+    return sorted((await conn.execute(_DISCARD, params)).scalars())
 
 
-async def forget(conn: AsyncConnection, retention: timedelta, limit: int) -> int:
-    """Remove what was buried longer ago than that, of at most `limit` records; returns how many letters."""
-    return (await conn.execute(_FORGET, {"retention": retention, "limit": limit})).rowcount
+async def delete_old(conn: AsyncConnection, retention: timedelta, limit: int) -> int:
+    """Delete all dead letters of at most `limit` records whose newest is older than `retention`; return how many."""
+    return (await conn.execute(_DELETE_OLD, {"retention": retention, "limit": limit})).rowcount
 
 
-def _whole(row: Row[Any] | None) -> DeadLetterRecord | None:
-    if row is None:
-        return None
+def _conditions(filters: DeadLetterFilter) -> tuple[str, ...]:
+    return tuple(_OPTIONAL_CONDITIONS[name] for name in filters.optional_conditions())
+
+
+@cache
+def _page(columns: str, conditions: tuple[str, ...], order: str, *, of_batch: bool) -> TextClause:
+    query = _OF_BATCH if of_batch else _BY_STATE_AND_REASON
+    return text(query.format(columns=columns, conditions=" AND ".join(conditions), order=order))
+
+
+@cache
+def _count(conditions: tuple[str, ...]) -> TextClause:
+    return text(_COUNT.format(conditions=" AND ".join(conditions) or "true"))
+
+
+def _record(row: Row[Any]) -> DeadLetterRecord:
     columns: Sequence[Any] = row
-    letter = DeadLetterSummary(*columns[:13])
+    summary = DeadLetterSummary(*columns[:13])
     record = RawRecord(
-        letter.topic, letter.partition, letter.offset, letter.timestamp, row.key, row.value, decode_headers(row.headers)
+        summary.topic,
+        summary.partition,
+        summary.offset,
+        summary.timestamp,
+        row.key,
+        row.value,
+        decode_headers(row.headers),
     )
-    return DeadLetterRecord(letter, record, row.value_sha256)
+    return DeadLetterRecord(summary, record, row.value_sha256)

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from els_stream.events.dead_letter_reasons import DeadLetterReason
-from els_stream.queries.dead_letter_admin import DeadLetterSummary
 from els_stream.queries.stats import CLASS_TYPES
 
 if TYPE_CHECKING:
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 REGISTERED_STATES: Final = ("open", "content_complete", "completed", "purged")
 UNREGISTERED: Final = "unregistered"
 BATCH_STATES: Final = (UNREGISTERED, *REGISTERED_STATES)
-LETTER_STATES: Final = ("open", "replayed", "dropped")
 END_OF_TIME: Final = datetime(9999, 12, 31, tzinfo=UTC)
 
 _BATCH_COLUMNS: Final = """
@@ -57,34 +54,10 @@ _BATCHES = """
     ORDER BY b.created_at DESC, b.batch_id DESC LIMIT :limit
 """
 
-_LETTER_COLUMNS: Final = """
-    d.id, d.batch_id, d.reason, d.message, d.source_topic, d.source_partition, d.source_offset, d.source_timestamp,
-    d.value_size, d.state, d.replay_of, d.created_at, d.settled_at
-"""
-_LETTERS = """
-    SELECT page.* FROM unnest(CAST(:states AS text[])) AS s (state)
-    CROSS JOIN unnest(CAST(:reasons AS text[])) AS r (reason)
-    CROSS JOIN LATERAL (
-        SELECT {columns} FROM dead_letters d
-        WHERE d.state = s.state AND d.reason = r.reason AND d.id < :before
-        ORDER BY d.id DESC LIMIT :limit
-    ) page
-    ORDER BY page.id DESC LIMIT :limit
-"""
-_LETTERS_OF_BATCH = """
-    SELECT {columns} FROM dead_letters d
-    WHERE d.batch_id = :batch_id AND d.id < :before
-      AND d.state = ANY(CAST(:states AS text[])) AND d.reason = ANY(CAST(:reasons AS text[]))
-    ORDER BY d.id DESC LIMIT :limit
-"""
-
 # A range that is read in order stops where the page is full. Where statistics were taken while the table was small,
 # PostgreSQL thinks that to read a whole kind of batches and sort it costs as little.
 _NO_SORT = text("SET LOCAL enable_sort = off")
 _READ_BATCHES = text(_BATCHES.format(columns=_BATCH_COLUMNS, page=_PAGE))
-_READ_LETTERS, _READ_LETTERS_OF_BATCH = (
-    text(sql.format(columns=_LETTER_COLUMNS)) for sql in (_LETTERS, _LETTERS_OF_BATCH)
-)
 
 # Names of files come from students' machines: for the story of their own batch, and nowhere else.
 _FILES = text("""
@@ -106,13 +79,6 @@ class BatchFilter:
     class_type: str | None = None
     older_than: timedelta | None = None
     younger_than: timedelta | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetterFilter:
-    state: str | None = None
-    reason: str | None = None
-    batch_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,24 +127,6 @@ async def newest_batches(
     }
     await conn.execute(_NO_SORT)
     return [BatchLine(*row) for row in await conn.execute(_READ_BATCHES, asked)]
-
-
-async def newest_letters(
-    conn: AsyncConnection, chosen: DeadLetterFilter, limit: int, before: int | None = None
-) -> list[DeadLetterSummary]:
-    """`before` is the id of the last letter of the page before."""
-    asked: dict[str, object] = {
-        "states": [state for state in LETTER_STATES if chosen.state in {None, state}],
-        "reasons": [reason.value for reason in DeadLetterReason if chosen.reason in {None, reason}],
-        "before": 2**63 - 1 if before is None else before,
-        "limit": limit,
-    }
-    if chosen.batch_id is None:
-        return [DeadLetterSummary(*row) for row in await conn.execute(_READ_LETTERS, asked)]
-    return [
-        DeadLetterSummary(*row)
-        for row in await conn.execute(_READ_LETTERS_OF_BATCH, asked | {"batch_id": chosen.batch_id})
-    ]
 
 
 async def read_files(conn: AsyncConnection, batch_id: str) -> Sequence[UploadedFile]:

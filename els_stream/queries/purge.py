@@ -95,7 +95,7 @@ _TAKE_AWAY = text(_REMOVE.format(with_payload=_WITH_PAYLOAD))
 _COUNT_OLD = text(_COUNT.format(gone=_OLD.format(finished=_FINISHED, untold=_UNTOLD), with_payload=_WITH_PAYLOAD))
 _COUNT_ONE = text(_COUNT.format(gone="SELECT CAST(:batch_id AS text) AS batch_id", with_payload=_WITH_PAYLOAD))
 
-_DROP_TOMBSTONES = text("""
+_DELETE_TOMBSTONES = text("""
     DELETE FROM batch_essay_trackers WHERE batch_id IN (
         SELECT batch_id FROM batch_essay_trackers
         WHERE state = 'purged' AND purged_at < now() - CAST(:age AS interval)
@@ -160,6 +160,6 @@ async def count_one(conn: AsyncConnection, batch_id: str) -> Removed:
     return Removed(**(await conn.execute(_COUNT_ONE, {"batch_id": batch_id})).one()._asdict())
 
 
-async def drop_tombstones(conn: AsyncConnection, age: timedelta, limit: int) -> int:
+async def delete_tombstones(conn: AsyncConnection, age: timedelta, limit: int) -> int:
     """Remove tombstones older than `age`; how many."""
-    return (await conn.execute(_DROP_TOMBSTONES, {"age": age, "limit": limit})).rowcount
+    return (await conn.execute(_DELETE_TOMBSTONES, {"age": age, "limit": limit})).rowcount

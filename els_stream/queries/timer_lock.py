@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 # Pairs of int4, as the relay's, in a class of their own.
 _LOCK_CLASS: Final = 0x656C_7374
 
-_TAKE_TURN = text("SELECT pg_try_advisory_xact_lock(:lock_class, hashtext(:name))")
+_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(:lock_class, hashtext(:name))")
 
 
-async def take_turn(conn: AsyncConnection, name: str) -> bool:
+async def try_lock(conn: AsyncConnection, name: str) -> bool:
     """Whether this transaction is the only one at it; false at once where another is."""
-    taken: bool = (await conn.execute(_TAKE_TURN, {"lock_class": _LOCK_CLASS, "name": name})).scalar_one()
+    taken: bool = (await conn.execute(_TRY_LOCK, {"lock_class": _LOCK_CLASS, "name": name})).scalar_one()
     return taken

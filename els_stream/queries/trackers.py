@@ -51,7 +51,7 @@ _LOCK = text("""
     ) locked
 """)
 
-_HOLD = text("SELECT FROM batch_essay_trackers WHERE batch_id = :batch_id FOR UPDATE")
+_LOCK_EXISTING = text("SELECT FROM batch_essay_trackers WHERE batch_id = :batch_id FOR UPDATE")
 
 _SAVE = text("""
     UPDATE batch_essay_trackers t
@@ -126,9 +126,9 @@ async def lock(conn: AsyncConnection, batch_ids: Collection[str]) -> LockedBatch
     return locked
 
 
-async def hold(conn: AsyncConnection, batch_id: str) -> None:
-    """Lock the row of this batch if there is one, for what changes nothing on it."""
-    await conn.execute(_HOLD, {"batch_id": batch_id})
+async def lock_existing(conn: AsyncConnection, batch_id: str) -> None:
+    """Lock the row of this batch if there is one; unlike `lock`, create none."""
+    await conn.execute(_LOCK_EXISTING, {"batch_id": batch_id})
 
 
 @dataclass(frozen=True, slots=True)

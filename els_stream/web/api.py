@@ -22,8 +22,8 @@ from els_stream.maintenance.replay import Accepted, FailedAgain, NotReplayable, 
 from els_stream.printable import decoded
 from els_stream.queries import dead_letter_admin, listing
 from els_stream.queries.batch_detail import read_story
-from els_stream.queries.dead_letter_admin import DeadLetterRecord
-from els_stream.queries.listing import BatchFilter, DeadLetterFilter
+from els_stream.queries.dead_letter_admin import DeadLetterFilter, DeadLetterRecord
+from els_stream.queries.listing import BatchFilter
 from els_stream.queries.stats import CLASS_TYPES
 from els_stream.web.history import STEP_SECONDS, StatsHistory
 from els_stream.web.problems import Problem, ProblemCode, not_found
@@ -114,15 +114,15 @@ class Api:
     async def list_letters(self, request: web.Request) -> web.Response:
         asked = QueryParams(request.query, ("state", "reason", "batch_id"))
         chosen = DeadLetterFilter(
-            asked.one_of("state", listing.LETTER_STATES),
-            asked.one_of("reason", [reason.value for reason in DeadLetterReason]),
-            asked.text("batch_id"),
+            state=asked.one_of("state", dead_letter_admin.DEAD_LETTER_STATES),
+            reason=asked.one_of("reason", [reason.value for reason in DeadLetterReason]),
+            batch_id=asked.text("batch_id"),
         )
         limit, before = asked.limit(), asked.letter_cursor()
         if "\0" in (chosen.batch_id or ""):
             return answer({"dead_letters": [], "next": None})
         async with snapshot(self.engine) as conn:
-            found = await listing.newest_letters(conn, chosen, limit + 1, before)
+            found = await dead_letter_admin.newest(conn, chosen, limit + 1, before)
         page = found[:limit]
         more = cursor(page[-1].id) if len(found) > limit else None
         return answer({"dead_letters": [{**asdict(letter), "place": letter.place} for letter in page], "next": more})
@@ -159,14 +159,14 @@ def shown(whole: DeadLetterRecord) -> dict[str, object]:
     record = whole.record
     value = None if record.value is None else decoded(record.value[:SHOWN_BYTES])
     return {
-        **asdict(whole.letter),
-        "place": whole.letter.place,
+        **asdict(whole.summary),
+        "place": whole.summary.place,
         "value_sha256": whole.value_sha256.hex(),
         "key": None if record.key is None else decoded(record.key[:SHOWN_BYTES]),
         "headers": [[decoded(name.encode()), decoded(text[:SHOWN_BYTES])] for name, text in record.headers],
         "value": value,
         "value_cut": len(record.value or b"") > SHOWN_BYTES,
-        "replayable": whole.letter.state == "open" and not whole.value_is_gone,
+        "replayable": whole.summary.state == "open" and not whole.value_is_gone,
     }
 
 

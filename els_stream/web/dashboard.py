@@ -36,7 +36,7 @@ class DashboardSources:
 
 
 class Replayer(Protocol):
-    async def one(self, letter_id: int) -> Replayed: ...
+    async def replay_one(self, dead_letter_id: int) -> Replayed: ...
 
 
 class Dashboard:
@@ -63,7 +63,7 @@ class Dashboard:
                 "interval_hours": settings.purge_interval_hours,
             },
         )
-        self._api = Api(self._engine, self._glances, status, replays(self._engine).one)
+        self._api = Api(self._engine, self._glances, status, replays(self._engine).replay_one)
 
     def extend(self, app: Application) -> None:
         shield(app, self._access)

@@ -86,7 +86,7 @@ async def test_the_name_that_operators_know_is_installed(school: BatchHarness, e
 
 async def test_the_second_of_two_says_so_and_ends_well(school: BatchHarness, environment: Mapping[str, str]) -> None:
     await old_batches(school, 1)
-    async with purge._only_one(school.engine) as alone:
+    async with purge.purge_lock(school.engine) as alone:
         assert alone
         second = await els_process(environment, *OLD)
 

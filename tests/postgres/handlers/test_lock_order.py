@@ -14,7 +14,7 @@ from els_stream.domain.purge_results import Erased
 from els_stream.events import topics
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.maintenance.erasure import erase_batch, forget_student
-from els_stream.maintenance.replay import NotReplayable, give_up_replay, replay
+from els_stream.maintenance.replay import NotReplayable, fail_replay, replay
 from tests.support import factories as make
 from tests.support.batch_harness import BatchHarness
 from tests.support.invariants import broken
@@ -59,7 +59,7 @@ async def test_a_replay_that_meets_an_erasure_waits_for_it_and_brings_nothing_ba
 ) -> None:
     await eraser.execute(HOLD, batch=make.BATCH)
     again = (
-        give_up_replay(operator.conn, letter, DeadLetterReason.UNPROCESSABLE, "ZeroDivisionError")
+        fail_replay(operator.conn, letter, DeadLetterReason.UNPROCESSABLE, "ZeroDivisionError")
         if given_up
         else replay(operator.conn, school.handlers, letter)
     )

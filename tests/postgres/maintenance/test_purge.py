@@ -14,8 +14,7 @@ from els_stream.config.settings import Settings
 from els_stream.db.engine import Limits, create_engine
 from els_stream.domain.purge_results import AnotherPurgeRuns, Purged, PurgeResult, Removed
 from els_stream.maintenance import purge, scheduler
-from els_stream.maintenance.purge import PurgePlan
-from els_stream.maintenance.retention import Retention, keep_retention
+from els_stream.maintenance.purge import PurgePlan, Retention, apply_retention
 from els_stream.queries.purge import BEFORE_ALL, lock_oldest
 from tests.support.batch_harness import BatchHarness
 from tests.support.finished_batches import age, complete, everything, found_wrong, old_batches
@@ -197,7 +196,7 @@ async def test_a_batch_stays_while_the_event_of_one_of_its_dead_letters_waits(sc
 
 
 async def test_a_second_purge_says_that_another_runs(school: BatchHarness) -> None:
-    async with purge._only_one(school.engine) as alone:
+    async with purge.purge_lock(school.engine) as alone:
         assert alone
         assert await run_purge(school, PurgePlan(14)) == AnotherPurgeRuns()
     assert await run_purge(school, PurgePlan(14)) == Purged(Removed())
@@ -238,12 +237,12 @@ async def test_the_timer_purges_what_is_due_once_in_its_interval_whoever_looks(s
     await complete(school, GUESTS)
     await age(school, GUESTS, 15)
 
-    assert await keep_retention(school.engine, retention()) == 1
+    assert await apply_retention(school.engine, retention()) == 1
     await complete(school, f"{GUESTS}-2")
     await age(school, f"{GUESTS}-2", 15)
-    assert await keep_retention(school.engine, retention()) == 0
+    assert await apply_retention(school.engine, retention()) == 0
     await school.execute("UPDATE purge_log SET started_at = started_at - interval '25 hours'")
-    assert await keep_retention(school.engine, retention()) == 1
+    assert await apply_retention(school.engine, retention()) == 1
 
 
 async def test_the_timer_goes_on_with_a_run_that_was_stopped(school: BatchHarness) -> None:
@@ -252,7 +251,7 @@ async def test_the_timer_goes_on_with_a_run_that_was_stopped(school: BatchHarnes
     plan = next(retention(purge_chunk_batches=1).plans())
     await purge.purge_guests(school.engine, plan, stop=stop, progress=lambda _: stop.set())
 
-    assert await keep_retention(school.engine, retention()) == 2
+    assert await apply_retention(school.engine, retention()) == 2
 
 
 async def test_a_command_that_asked_for_older_batches_only_is_not_the_timers_run(school: BatchHarness) -> None:
@@ -260,16 +259,16 @@ async def test_a_command_that_asked_for_older_batches_only_is_not_the_timers_run
     await age(school, GUESTS, 15)
     assert await run_purge(school, PurgePlan(365)) == Purged(Removed())
 
-    assert await keep_retention(school.engine, retention()) == 1
+    assert await apply_retention(school.engine, retention()) == 1
 
 
 async def test_the_timer_can_be_off_and_takes_abandoned_batches_only_when_told(school: BatchHarness) -> None:
     await school.together(school.registration(GUESTS, essays=2))
     await school.execute("UPDATE batch_essay_trackers SET registered_at = now() - interval '31 days'")
 
-    assert await keep_retention(school.engine, retention()) == 0
-    assert await keep_retention(school.engine, retention(purge_enabled=False)) == 0
-    assert await keep_retention(school.engine, retention(purge_abandoned_after_days=30)) == 1
+    assert await apply_retention(school.engine, retention()) == 0
+    assert await apply_retention(school.engine, retention(purge_enabled=False)) == 0
+    assert await apply_retention(school.engine, retention(purge_abandoned_after_days=30)) == 1
 
 
 async def test_tombstones_go_after_their_own_time(school: BatchHarness) -> None:
@@ -282,6 +281,6 @@ async def test_tombstones_go_after_their_own_time(school: BatchHarness) -> None:
         young=f"{GUESTS}-2",
     )
 
-    await keep_retention(school.engine, retention(purge_chunk_batches=1))
+    await apply_retention(school.engine, retention(purge_chunk_batches=1))
 
     assert [row.batch_id for row in await school.rows("SELECT batch_id FROM batch_essay_trackers")] == [f"{GUESTS}-2"]

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from els_stream.events import topics
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.records import RawRecord
-from els_stream.maintenance.replay import Accepted, FailedAgain, NotReplayable, Replayed, give_up_replay, replay
+from els_stream.maintenance.replay import Accepted, FailedAgain, NotReplayable, Replayed, fail_replay, replay
 from els_stream.queries import dead_letter_admin
 from tests.support import factories as make
 from tests.support.batch_harness import BatchHarness, handlers_by_topic
@@ -168,7 +168,7 @@ async def test_a_redelivery_of_an_open_or_dropped_letter_adds_none(school: Batch
     letter = await buried(school, record)
     await buried(school, record)
     async with school.engine.begin() as conn:
-        assert await dead_letter_admin.drop(conn, [letter], "spam") == [letter]
+        assert await dead_letter_admin.discard(conn, [letter], "spam") == [letter]
     await buried(school, record)
 
     assert await states(school) == [("not_json", "dropped", None)]
@@ -178,7 +178,7 @@ async def test_a_handler_that_stumbles_leaves_another_letter_that_says_so(
     school: BatchHarness, early_bird: int
 ) -> None:
     async with school.engine.begin() as conn:
-        await give_up_replay(conn, early_bird, DeadLetterReason.UNPROCESSABLE, "ZeroDivisionError")
+        await fail_replay(conn, early_bird, DeadLetterReason.UNPROCESSABLE, "ZeroDivisionError")
 
     assert await states(school) == [
         ("class_mismatch", "replayed", None),
@@ -190,16 +190,16 @@ async def test_a_dropped_letter_keeps_size_hash_and_who_and_nothing_of_the_recor
     letter = await buried(school, school.record(topics.CONTENT_PROVISIONED, b"Dear Sir or Madam,", b"key"))
 
     async with school.engine.begin() as conn:
-        assert await dead_letter_admin.drop(conn, [letter, 4711], "dropped by ada: spam") == [letter]
-        assert await dead_letter_admin.drop(conn, [letter], "again") == []
+        assert await dead_letter_admin.discard(conn, [letter, 4711], "dropped by ada: spam") == [letter]
+        assert await dead_letter_admin.discard(conn, [letter], "again") == []
 
     async with school.engine.connect() as conn:
         whole = await dead_letter_admin.read(conn, letter)
     assert whole is not None
     assert (whole.record.key, whole.record.value, whole.record.headers) == (None, None, ())
-    assert (whole.letter.state, whole.letter.value_size) == ("dropped", 18)
-    assert whole.letter.settled_at is not None
-    assert whole.letter.message.endswith("[dropped by ada: spam]")
+    assert (whole.summary.state, whole.summary.value_size) == ("dropped", 18)
+    assert whole.summary.settled_at is not None
+    assert whole.summary.message.endswith("[dropped by ada: spam]")
     assert await replayed(school, letter) == NotReplayable("it is dropped")
 
 
@@ -212,7 +212,7 @@ async def age(school: BatchHarness, letter: int, days: float) -> None:
 
 
 async def forgotten(conn: AsyncConnection, limit: int = 100) -> int:
-    return await dead_letter_admin.forget(conn, OLD, limit)
+    return await dead_letter_admin.delete_old(conn, OLD, limit)
 
 
 async def ids(school: BatchHarness) -> Sequence[int]:

@@ -11,7 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from els_stream.queries.dashboard import read_glance
-from els_stream.queries.listing import BatchFilter, DeadLetterFilter, newest_batches, newest_letters
+from els_stream.queries.dead_letter_admin import DeadLetterFilter, newest
+from els_stream.queries.listing import BatchFilter, newest_batches
 
 MANY = 50_000
 PAGE = 50
@@ -132,9 +133,7 @@ async def test_a_page_touches_a_page_of_each_kind_at_most(engine: AsyncEngine) -
         find = partial(newest_batches, chosen=batches, limit=PAGE, before=(middle, ""))
         touched[batches] = await most_touched(engine, find)
     for letters in SOME_LETTERS:
-        touched[letters] = await most_touched(
-            engine, partial(newest_letters, chosen=letters, limit=PAGE, before=MANY // 2)
-        )
+        touched[letters] = await most_touched(engine, partial(newest, filters=letters, limit=PAGE, before=MANY // 2))
 
     assert {chosen: rows for chosen, rows in touched.items() if rows > 9 * PAGE} == {}
 
@@ -143,10 +142,10 @@ async def test_dead_letters_are_found_by_what_they_are(engine: AsyncEngine) -> N
     await fill(engine, 20_002)
 
     async with engine.connect() as conn:
-        unread = await newest_letters(conn, DeadLetterFilter(state="open"), 10)
-        deep = await newest_letters(conn, DeadLetterFilter(reason="too_deep"), 10)
-        older = await newest_letters(conn, DeadLetterFilter(), 1, before=deep[0].id)
-        one = await newest_letters(conn, DeadLetterFilter(reason="too_deep", batch_id="batch 1"), 1)
+        unread = await newest(conn, DeadLetterFilter(state="open"), 10)
+        deep = await newest(conn, DeadLetterFilter(reason="too_deep"), 10)
+        older = await newest(conn, DeadLetterFilter(), 1, before=deep[0].id)
+        one = await newest(conn, DeadLetterFilter(reason="too_deep", batch_id="batch 1"), 1)
 
     assert [letter.offset for letter in unread] == [20_000, 10_000, 0]
     assert [letter.offset for letter in deep] == [20_001, 10_001, 1]
