@@ -90,7 +90,7 @@ def build(settings: Settings, work: Workload, *, announce: Callable[[str], None]
     intake = ConsumerService(engine, begin, intake_options(settings), bury, metrics, remark)
     names = [settings.topic_prefix + topic for topic in topics.values()]
     group = ConsumerGroup(settings.broker, settings.consumer_group, names)
-    watch = web.HealthPoller(engine, group, metrics, figures_seconds=settings.figures_interval_seconds)
+    watch = web.HealthPoller(engine, group, metrics, figures_seconds=settings.stats_interval_seconds)
     timers = Timers(engine, timer_policy(settings, work.heals, lambda: group.partitions), metrics)
 
     app = ElsApp(**faust_options(settings))
@@ -113,7 +113,7 @@ def build(settings: Settings, work: Workload, *, announce: Callable[[str], None]
     metrics.watch_lag(intake.state.lag)
     metrics.watch_pool("worker", partial(use_of, engine))
     metrics.watch_heals(work.heals.counts)
-    health = web.Health(intake.state, watch, lambda: relay.status().troubles, settings.stalled_after_seconds)
+    health = web.Health(intake.state, watch, lambda: relay.status().troubles, settings.liveness_stall_seconds)
     sources = web.DashboardSources(
         health, watch, intake.state, lambda: relay.status() if settings.relay_enabled else None
     )
@@ -152,7 +152,7 @@ def intake_options(settings: Settings) -> ConsumerOptions:
     return ConsumerOptions(
         consumer_group=settings.consumer_group,
         topic_prefix=settings.topic_prefix,
-        lane=BufferLimits(settings.lane_records, settings.lane_bytes),
+        lane=BufferLimits(settings.buffered_records_per_partition, settings.buffered_bytes_per_partition),
         micro_batch=MicroBatchLimits(
             settings.micro_batch_records, settings.micro_batch_bytes, settings.transactions_in_flight
         ),

@@ -1,3 +1,3 @@
 """The version of package, metrics and events; the only place that states it."""
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"

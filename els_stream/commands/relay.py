@@ -81,7 +81,7 @@ async def _relay(settings: Settings, engine: AsyncEngine, told: asyncio.Event) -
         await relay.stop()
         await tracing.stop()
     status = relay.status()
-    log.info("relay_stopped", acked=status.acked, refused=status.refused)
+    log.info("relay_stopped", acked=status.acked, rejected=status.refused)
 
 
 async def _unless(told: asyncio.Event, work: Coroutine[None, None, None]) -> bool:

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from els_stream.config import setting_types as kinds
 from els_stream.config import urls
+from els_stream.config.renamed_settings import renamed_variables
 from els_stream.config.settings_reference import Allowed, explain, unknown_variables, variable
 from els_stream.domain.claim_strategy import SlotTable, Strategy, choose_strategy, inventory_of
 from els_stream.errors import ConfigurationError, ServersMissing
@@ -30,8 +31,8 @@ _BELOW = (
 )
 _AT_MOST = (
     ("retry_initial_seconds", "retry_max_seconds"),
-    ("micro_batch_records", "lane_records"),
-    ("micro_batch_bytes", "lane_bytes"),
+    ("micro_batch_records", "buffered_records_per_partition"),
+    ("micro_batch_bytes", "buffered_bytes_per_partition"),
 )
 
 
@@ -88,8 +89,10 @@ class Settings(BaseSettings):
     transactions_in_flight: kinds.Number = Field(
         2, ge=1, le=4, description="Micro-batches that one worker commits at once."
     )
-    lane_records: kinds.Records = Field(4096, ge=1, le=100_000, description="Most records waiting, for each partition.")
-    lane_bytes: kinds.Bytes = Field(
+    buffered_records_per_partition: kinds.Records = Field(
+        4096, ge=1, le=100_000, description="Most records waiting, for each partition."
+    )
+    buffered_bytes_per_partition: kinds.Bytes = Field(
         16 * MIB, ge=1024, le=1024 * MIB, description="Most bytes waiting, for each partition."
     )
     retry_initial_seconds: kinds.Seconds = Field(
@@ -135,16 +138,16 @@ class Settings(BaseSettings):
     batch_deadline_hours: kinds.Hours = Field(
         72, ge=0.001, le=8760, description="A batch still incomplete this long after its registration times out."
     )
-    parked_retention_days: kinds.Days = Field(
+    pending_retention_days: kinds.Days = Field(
         7, ge=1, le=365, description="What is parked for a batch that never registers then becomes a dead letter."
     )
     expiry_interval_seconds: kinds.Seconds = Field(
         30, ge=0.1, le=3600, description="Pause between looks for passed deadlines and for what is parked too long."
     )
-    sweep_interval_seconds: kinds.Seconds = Field(
+    repair_interval_seconds: kinds.Seconds = Field(
         300, ge=0.1, le=86_400, description="Pause between walks over all batches that heal what a bug may leave."
     )
-    max_parked_per_batch: kinds.Records = Field(
+    max_pending_per_batch: kinds.Records = Field(
         20_000, ge=1, le=1_000_000, description="Parked for one batch; what comes beyond is a dead letter."
     )
     dead_letter_retention_days: kinds.Days = Field(
@@ -178,14 +181,14 @@ class Settings(BaseSettings):
     web_port: kinds.Port = Field(
         6066, ge=0, le=65_535, description="Port of health, metrics and dashboard; 0: any free one."
     )
-    stalled_after_seconds: kinds.Seconds = Field(
+    liveness_stall_seconds: kinds.Seconds = Field(
         60, ge=1, le=3600, description="/livez fails when records wait, none moved for so long and nothing explains it."
     )
     web_token: Annotated[kinds.Token | None, Allowed(kinds.LONG_AND_PRINTABLE)] = Field(
         None, description="Asked of whoever wants more than probes and metrics; needed beyond loopback."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe line logged.")
-    figures_interval_seconds: kinds.Seconds = Field(
+    stats_interval_seconds: kinds.Seconds = Field(
         5, ge=0.1, le=3600, description="Pause between two readings of what metrics and page say of all batches."
     )
     tracing_endpoint: kinds.HttpUrl | None = Field(
@@ -276,10 +279,11 @@ def load_settings(**overrides: object) -> Settings:
 
     Raises ConfigurationError with one line that names the first wrong variable; a secret is never part of it.
     """
-    for warning in unknown_variables(Settings, os.environ):
+    renamed, warnings = renamed_variables(os.environ)
+    for warning in [*warnings, *unknown_variables(Settings, os.environ)]:
         sys.stderr.write(f"els: {warning}\n")
     try:
-        return Settings.model_validate(overrides)
+        return Settings.model_validate({**renamed, **overrides})
     except ValidationError as error:
         # Its own text holds the whole input, the password too: it must not travel on as a cause.
         message = explain(Settings, error)

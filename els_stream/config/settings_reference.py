@@ -16,6 +16,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
+from els_stream.config.renamed_settings import RENAMED
 from els_stream.config.urls import hide
 
 _LONGEST_SHOWN = 80
@@ -97,7 +98,7 @@ def unknown_variables(model: type[BaseSettings], environ: Iterable[str]) -> list
     """A warning line for each variable with our prefix that no field reads: most often a misspelling."""
     prefix = model.model_config["env_prefix"]
     known = [variable(model, name) for name in model.model_fields]
-    readable = {*known, *(f"{prefix}{name}".upper() for name in model.model_fields)}
+    readable = {*known, *RENAMED, *(f"{prefix}{name}".upper() for name in model.model_fields)}
     unknown = sorted(
         name
         for name in environ

@@ -72,7 +72,7 @@ class BatchOutcome:
             outcomes=dict(labels),
             seconds=round(took.total, 4),
             commit_seconds=round(took.commit, 4),
-            handled_to={str(run.part.partition): run.hi for run in batch},
+            next_offsets={str(run.part.partition): run.hi for run in batch},
             events=self._around.remark(done.readings, done.outcomes),
         )
 

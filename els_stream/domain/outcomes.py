@@ -111,12 +111,12 @@ class AssociationsUpdated:
 class StoredAsPending:
     """It came before its batch; the registration will use it."""
 
-    label: ClassVar[str] = "parked"
+    label: ClassVar[str] = "pending"
 
 
 @dataclass(frozen=True, slots=True)
 class AlreadyPending:
-    label: ClassVar[str] = "already_parked"
+    label: ClassVar[str] = "already_pending"
 
 
 @dataclass(frozen=True, slots=True)

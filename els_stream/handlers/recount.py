@@ -27,10 +27,10 @@ class RepairKind(StrEnum):
     """What was found ill, and, but for the last, set right."""
 
     SLOTS_RECOUNTED = "slots_recounted"
-    PARKED_USED = "parked_used"
-    PARKED_RECOUNTED = "parked_recounted"
-    EMPTY_REMOVED = "empty_removed"
-    BEYOND_HEALING = "beyond_healing"
+    PARKED_USED = "pending_applied"
+    PARKED_RECOUNTED = "pending_recounted"
+    EMPTY_REMOVED = "empty_batch_removed"
+    BEYOND_HEALING = "unrepairable"
 
 
 class RepairCounts:

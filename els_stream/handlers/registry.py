@@ -50,7 +50,7 @@ def policy_of(settings: Settings, heals: RepairCounts | None = None) -> HandlerP
         BatchEventPolicy(
             settings.strategy,
             settings.use_advisory_locks_for_assignment,
-            settings.max_parked_per_batch,
+            settings.max_pending_per_batch,
             PendingRecounts(heals or RepairCounts()),
         ),
     )

@@ -57,8 +57,8 @@ class RepairsCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         heals = CounterMetricFamily(
-            "els_heals",
-            "What was found ill in the tables and set right, by kind; beyond_healing: found ill and left.",
+            "els_repairs",
+            "What was found ill in the tables and set right, by kind; unrepairable: found ill and left.",
             labels=["kind"],
         )
         for kind, count in self.source().items():
@@ -74,12 +74,14 @@ class RelayCollector(Collector):
         if self.source is None:
             return
         now = self.source()
-        yield GaugeMetricFamily("els_relay_shares", "Shares of the outbox that this worker's relay owns.", now.shares)
-        yield GaugeMetricFamily("els_relay_relays", "Relays that share the outbox, as this one sees it.", now.relays)
+        yield GaugeMetricFamily("els_relay_shards", "Shares of the outbox that this worker's relay owns.", now.shares)
+        yield GaugeMetricFamily("els_relay_members", "Relays that share the outbox, as this one sees it.", now.relays)
         yield GaugeMetricFamily("els_relay_in_flight", "Events sent and not yet acknowledged.", now.in_flight)
-        yield GaugeMetricFamily("els_relay_troubles", "Parts of the relay that are not working.", len(now.troubles))
+        yield GaugeMetricFamily(
+            "els_relay_component_faileds", "Parts of the relay that are not working.", len(now.troubles)
+        )
         yield CounterMetricFamily("els_relay_acked", "Events that the broker acknowledged.", now.acked)
-        yield CounterMetricFamily("els_relay_refused", "Events that can't be sent as they are.", now.refused)
+        yield CounterMetricFamily("els_relay_rejected", "Events that can't be sent as they are.", now.refused)
 
 
 class LatencyCollector(Collector):
@@ -134,18 +136,18 @@ class StatsCollector(Collector):
         for class_type, count in figures.purged.items():
             purged.add_metric([class_type], count)
         yield purged
-        yield labelled("els_parked_rows", "Events waiting for their batch, by kind.", "kind", figures.parked)
+        yield labelled("els_pending_events", "Events waiting for their batch, by kind.", "kind", figures.parked)
         yield labelled("els_dead_letters", "Dead letters not settled, by reason.", "reason", figures.dead_letters)
         for name, meaning, value in (
-            ("els_parked_oldest_seconds", "Age of the oldest parked event.", figures.parked_oldest_seconds),
+            ("els_pending_oldest_seconds", "Age of the oldest parked event.", figures.parked_oldest_seconds),
             (
                 "els_outbox_rows",
                 "Events that the broker has not yet, up to 100 000.",
                 figures.outbox_rows,
             ),
-            ("els_outbox_held_rows", "Outbox rows that can't be sent as they are.", figures.outbox_held),
+            ("els_outbox_deferred_rows", "Outbox rows that can't be sent as they are.", figures.outbox_held),
             ("els_outbox_oldest_seconds", "Age of the oldest outbox row.", figures.outbox_oldest_seconds),
-            ("els_figures_age_seconds", "How long ago these figures were read.", monotonic() - self._read_at),
+            ("els_stats_age_seconds", "How long ago these figures were read.", monotonic() - self._read_at),
         ):
             yield GaugeMetricFamily(name, meaning, value=value)
         yield from of_purge(figures.purge)

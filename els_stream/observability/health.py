@@ -24,16 +24,16 @@ class Code(StrEnum):
 
     BROKER = "broker_unreachable"
     DATABASE = "database_unreachable"
-    HELD = "partition_held"
-    INTAKE = "intake_in_trouble"
+    PAUSED = "partition_paused"
+    CONSUMER = "consumer_failing"
     REBALANCING = "rebalancing"
-    RELAY = "relay_in_trouble"
+    RELAY = "relay_failing"
     RETRYING = "retrying"
     SCHEMA = "schema_outdated"
     STALLED = "stalled"
     STOPPING = "stopping"
-    UNKNOWN = "not_known_yet"
-    UNOWNED = "partitions_unowned"
+    UNKNOWN = "unknown"
+    UNASSIGNED = "partitions_unassigned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,21 +123,21 @@ class Health:
         elif not intake.assignment_ready:
             reasons.append(Reason(Code.REBALANCING, "this worker waits for its partitions"))
         reasons += _each(Code.RETRYING, intake.retrying)
-        reasons += _each(Code.HELD, intake.paused)
-        return reasons + _each(Code.INTAKE, intake.errors)
+        reasons += _each(Code.PAUSED, intake.paused)
+        return reasons + _each(Code.CONSUMER, intake.errors)
 
 
 def group_reasons(described: Ownership | Unreachable) -> list[Reason]:
     """Say what keeps the consumer group from owning every partition of its topics; empty when nothing does."""
     if isinstance(described, Unreachable):
         return [Reason(Code.BROKER, described.cause)]
-    reasons = [Reason(Code.UNOWNED, f"{topic}: there is no such topic") for topic in described.missing]
+    reasons = [Reason(Code.UNASSIGNED, f"{topic}: there is no such topic") for topic in described.missing]
     unowned = sorted(described.partitions - described.owned)
     if described.state in REBALANCING_STATES:
         reasons.append(Reason(Code.REBALANCING, f"the group is {described.state}"))
     elif unowned:
         named = ", ".join(map(str, unowned[:MAX_NAMED])) + (", ..." if len(unowned) > MAX_NAMED else "")
-        reasons.append(Reason(Code.UNOWNED, f"{len(unowned)} of {len(described.partitions)}: {named}"))
+        reasons.append(Reason(Code.UNASSIGNED, f"{len(unowned)} of {len(described.partitions)}: {named}"))
     return reasons
 
 

@@ -95,44 +95,40 @@ class Metrics:
             registry,
             "els_events",
             "Input events by what became of them.",
-            topic=INPUT_TOPICS,
-            outcome=sorted(OUTCOME_LABELS),
+            {"topic": INPUT_TOPICS, "outcome": sorted(OUTCOME_LABELS)},
         )
         self._failures = Closed(
             registry,
-            "els_failures",
+            "els_batch_failures",
             "Micro-batches that failed, by what is done about it; transient: tried again.",
-            topic=INPUT_TOPICS,
-            verdict=list(FailureClass),
+            {"topic": INPUT_TOPICS, "class": list(FailureClass)},
         )
         self._causes = Closed(
             registry,
-            "els_failure_causes",
+            "els_batch_failure_causes",
             "The same failures, by cause; those that are transient or timed_out are retries.",
-            verdict=list(FailureClass),
-            cause=[*CAUSES.values(), DRIVER],
+            {"class": list(FailureClass), "cause": [*CAUSES.values(), DRIVER]},
         )
         self._buried = Closed(
             registry,
-            "els_buried",
+            "els_consumer_dead_letters",
             "Events buried by the intake, by topic and reason; what a handler refuses is an outcome of els_events.",
-            topic=INPUT_TOPICS,
-            reason=[DeadLetterReason.DATABASE_REFUSED, DeadLetterReason.UNPROCESSABLE],
+            {"topic": INPUT_TOPICS, "reason": [DeadLetterReason.DATABASE_REFUSED, DeadLetterReason.UNPROCESSABLE]},
         )
         self._occurrences = Closed(
             registry,
-            "els_intake_occurrences",
-            "What an operator should know of: differences between Kafka and the ledger, holds, rebalances.",
-            kind=list(ConsumerEvent),
+            "els_consumer_events",
+            "What an operator should know of: differences between Kafka and the stored offsets, pauses, rebalances.",
+            {"event": list(ConsumerEvent)},
         )
         self._timers = Closed(
             registry,
-            "els_timer_done",
-            "Batches timed out or purged, events given up, heals, dead letters removed, by this worker's timers.",
-            timer=list(TimerName),
+            "els_timer_items",
+            "Batches timed out or purged, events expired, repairs, dead letters removed, by this worker's timers.",
+            {"timer": list(TimerName)},
         )
         self._timer_failures = Closed(
-            registry, "els_timer_failures", "Rounds of a timer that failed and come again.", timer=list(TimerName)
+            registry, "els_timer_failures", "Rounds of a timer that failed and come again.", {"timer": list(TimerName)}
         )
         self._batch_records = Histogram(
             "els_micro_batch_records",
@@ -216,7 +212,9 @@ class Metrics:
 class Closed:
     """A counter whose series all exist from the start, so that a rate over the first event is not lost."""
 
-    def __init__(self, registry: CollectorRegistry, name: str, meaning: str, **labels: Collection[str]) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, name: str, meaning: str, labels: Mapping[str, Collection[str]]
+    ) -> None:
         self._counter = Counter(name, meaning, list(labels), registry=registry)
         self._allowed = list(labels.values())
         for values in product(*self._allowed):

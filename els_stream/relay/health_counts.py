@@ -27,9 +27,9 @@ class RelayHealth:
         self.troubles[part] = told
         if self._kinds.get(part) is not type(error):
             self._kinds[part] = type(error)
-            log.warning("relay_trouble", part=part, error=told)
+            log.warning("relay_component_failed", component=part, error=told)
 
     def fine(self, part: str) -> None:
         if self.troubles.pop(part, None) is not None:
             self._kinds.pop(part, None)
-            log.info("relay_recovered", part=part)
+            log.info("relay_component_recovered", component=part)

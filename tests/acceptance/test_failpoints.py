@@ -24,7 +24,7 @@ async def dies_at(scene: DemoEnvironment, places: Iterable[str]) -> None:
 
 async def test_a_crash_at_any_point_loses_and_doubles_nothing(scene: DemoEnvironment) -> None:
     traffic = make_traffic(seed=6, batches=48, largest=20, mix=MIX)
-    scene.crew.set(micro_batch_records=10, lane_records=100)
+    scene.crew.set(micro_batch_records=10, buffered_records_per_partition=100)
     await scene.send(traffic.messages)
 
     await dies_at(scene, Failpoint)
@@ -42,7 +42,7 @@ async def test_crashes_at_one_point_again_and_again_lose_and_double_nothing(
 ) -> None:
     dice = RandomSource(point)
     traffic = make_traffic(seed=7, batches=96, largest=20, mix=MIX)
-    scene.crew.set(micro_batch_records=10, lane_records=100)
+    scene.crew.set(micro_batch_records=10, buffered_records_per_partition=100)
     await scene.send(traffic.messages)
 
     await dies_at(scene, [f"{point}:{dice.randrange(4)}" for _ in range(4)])

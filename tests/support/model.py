@@ -176,11 +176,11 @@ class Model:
 
     def _park(self, batch: ModelBatch, letter: ModelRecord) -> str:
         if (before := batch.parked.get(letter.identity)) is not None:
-            return "already_parked" if before.text == letter.text else self._bury(letter, "upload_already_provisioned")
+            return "already_pending" if before.text == letter.text else self._bury(letter, "upload_already_provisioned")
         if len(batch.parked) >= MAX_PARKED:
             return self._bury(letter, "too_many_parked")
         batch.parked[letter.identity] = letter
-        return "parked"
+        return "pending"
 
     def _admit(self, batch: ModelBatch, letter: ModelRecord) -> str:
         admissions: dict[str, Callable[[ModelRecord], str]] = {

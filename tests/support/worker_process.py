@@ -62,7 +62,7 @@ async def running_worker(
         "ELS_CONSUMER_GROUP": f"{topic_prefix}group",
         "ELS_SESSION_TIMEOUT_SECONDS": "3",
         "ELS_HEARTBEAT_INTERVAL_SECONDS": "0.5",
-        "ELS_FIGURES_INTERVAL_SECONDS": "0.2",
+        "ELS_STATS_INTERVAL_SECONDS": "0.2",
         "ELS_WEB_PORT": str(port),
         **settings,
     }

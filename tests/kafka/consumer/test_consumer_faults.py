@@ -36,7 +36,7 @@ async def test_errors_around_commit_lose_and_double_nothing(bed: ConsumerTestbed
 
 async def test_a_slow_handler_is_not_thrown_out_of_the_group(bed: ConsumerTestbed) -> None:
     await bed.produce(SOME)
-    worker = bed.start(micro_batch_records=200, lane_records=200, faults={"pause": 0.4})
+    worker = bed.start(micro_batch_records=200, buffered_records_per_partition=200, faults={"pause": 0.4})
     await bed.all_done_once()
     assert worker.running
 
@@ -77,7 +77,7 @@ async def test_a_topic_made_anew_under_a_running_worker_is_noticed(bed: Consumer
     await bed.produce(SOME)
     await bed.all_done_once()
     await bed.delete_topics("alpha")
-    await bed.until(lambda: bed.says(worker, "partitions_unowned"), 20)
+    await bed.until(lambda: bed.says(worker, "partitions_unassigned"), 20)
     await bed.make_topics("alpha")
     await bed.forget_effects()
     await bed.produce(MANY[:600])
@@ -109,7 +109,9 @@ async def test_a_database_that_dies_and_comes_back_is_waited_for(
 async def test_a_broker_that_dies_and_comes_back_is_waited_for(
     bed: ConsumerTestbed, servers: EmbeddedServers, in_flight: int
 ) -> None:
-    worker = bed.start(transactions_in_flight=in_flight, micro_batch_records=50, lane_records=500, faults=SLOWLY)
+    worker = bed.start(
+        transactions_in_flight=in_flight, micro_batch_records=50, buffered_records_per_partition=500, faults=SLOWLY
+    )
     await bed.produce(MANY)
     await bed.more(1_000)
     await servers.kafka.kill()

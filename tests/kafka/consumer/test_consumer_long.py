@@ -58,7 +58,7 @@ async def test_a_long_outage_is_waited_for(
     bed: ConsumerTestbed, servers: EmbeddedServers, away: str, in_flight: int
 ) -> None:
     await bed.produce([f"record {number}" for number in range(20_000)])
-    worker = bed.start(transactions_in_flight=in_flight, micro_batch_records=20, lane_records=500)
+    worker = bed.start(transactions_in_flight=in_flight, micro_batch_records=20, buffered_records_per_partition=500)
     await bed.more(500)
     server = servers.postgres if away == "postgres" else servers.kafka
     await server.kill()

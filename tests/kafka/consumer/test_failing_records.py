@@ -21,7 +21,7 @@ async def test_a_bad_release_buries_nothing_however_often_it_restarts(bed: Consu
     await bed.produce(GOOD)
     for _ in range(2):
         worker = bed.start(faults={"bad": True})
-        await bed.until(partial(bed.says, worker, "partition_held"), 20)
+        await bed.until(partial(bed.says, worker, "partition_paused"), 20)
         await worker.kill()
     assert await bed.buried() == {}
     assert await bed.ledger() == dict.fromkeys(await bed.ends(), 0)
@@ -32,7 +32,7 @@ async def test_a_bad_release_buries_nothing_however_often_it_restarts(bed: Consu
 async def test_a_suspect_at_the_end_is_held_until_another_record_passes(bed: ConsumerTestbed) -> None:
     worker = bed.start()
     await bed.produce(["fine", "bug"], partition=0)
-    await bed.until(lambda: bed.says(worker, "partition_held"), 20)
+    await bed.until(lambda: bed.says(worker, "partition_paused"), 20)
     assert (await worker.get("/livez"))[0] == 200
     assert await bed.buried() == {}
     await bed.produce(["another"], partition=1)
@@ -46,6 +46,6 @@ async def test_a_record_whose_statement_always_takes_too_long_is_held_alone(bed:
     await bed.produce(["slow"], partition=0)
     await bed.produce(GOOD[:20], partition=1)
     await bed.handled(20)
-    await bed.until(lambda: bed.says(worker, "partition_held"), 20)
+    await bed.until(lambda: bed.says(worker, "partition_paused"), 20)
     assert await bed.buried() == {}
     assert await bed.count() == 20

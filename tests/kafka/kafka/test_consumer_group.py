@@ -43,7 +43,7 @@ async def until_found(group: ConsumerGroup, wanted: Callable[[list[Reason]], boo
 
 async def test_a_group_that_nobody_joined_owns_nothing(group: ConsumerGroup) -> None:
     # A broker that never had a group makes the topic of group offsets first.
-    (reason,) = await until_found(group, lambda reasons: [r.code for r in reasons] == [Code.UNOWNED])
+    (reason,) = await until_found(group, lambda reasons: [r.code for r in reasons] == [Code.UNASSIGNED])
 
     assert reason.detail.startswith(f"{ALL} of {ALL}")
 
@@ -58,7 +58,7 @@ async def test_partitions_are_owned_once_living_members_have_all_of_them(
         async with member(addresses, topic_prefix, *names):
             await until_found(group, lambda reasons: reasons == [])
 
-    await until_found(group, lambda reasons: [r.code for r in reasons] == [Code.UNOWNED])
+    await until_found(group, lambda reasons: [r.code for r in reasons] == [Code.UNASSIGNED])
 
 
 async def test_a_topic_that_no_member_reads_is_unowned(
@@ -68,7 +68,7 @@ async def test_a_topic_that_no_member_reads_is_unowned(
     async with member(addresses, topic_prefix, read):
         (reason,) = await until_found(group, lambda reasons: any(f"{ALL - 4} of" in r.detail for r in reasons))
 
-    assert reason.code == Code.UNOWNED
+    assert reason.code == Code.UNASSIGNED
 
 
 async def test_a_topic_that_does_not_exist_is_told(addresses: Addresses, topic_prefix: str) -> None:
@@ -77,7 +77,7 @@ async def test_a_topic_that_does_not_exist_is_told(addresses: Addresses, topic_p
     reasons = group_reasons(await group.describe())
     await group.close()
 
-    assert [(r.code, "no such topic" in r.detail) for r in reasons] == [(Code.UNOWNED, True)]
+    assert [(r.code, "no such topic" in r.detail) for r in reasons] == [(Code.UNASSIGNED, True)]
 
 
 async def test_a_broker_that_is_away_is_a_reason_and_not_an_error() -> None:

@@ -57,7 +57,7 @@ async def done(port: int, timer: str) -> float:
         sample.value
         for family in families
         for sample in family.samples
-        if (sample.name, sample.labels) == ("els_timer_done_total", {"timer": timer})
+        if (sample.name, sample.labels) == ("els_timer_items_total", {"timer": timer})
     )
 
 
@@ -71,7 +71,7 @@ def environment(addresses: Addresses, database: str, topic_prefix: str) -> Mappi
         "ELS_SESSION_TIMEOUT_SECONDS": "3",
         "ELS_HEARTBEAT_INTERVAL_SECONDS": "0.5",
         "ELS_EXPIRY_INTERVAL_SECONDS": "0.1",
-        "ELS_SWEEP_INTERVAL_SECONDS": "0.1",
+        "ELS_REPAIR_INTERVAL_SECONDS": "0.1",
     }
 
 

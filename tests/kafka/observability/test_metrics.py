@@ -123,11 +123,11 @@ async def test_metrics_tell_of_every_scenario_in_order(
 async def a_guest_batch_fills(scene: Scene) -> None:
     await scene.shows(huleedu_batches_active__GUEST=0, huleedu_batches_completed__GUEST=0)
     await scene.send((CONTENT_PROVISIONED, make.content(number=0)))
-    await scene.shows(els_parked_rows__content_provisioned=1, huleedu_batches_active__GUEST=0)
+    await scene.shows(els_pending_events__content_provisioned=1, huleedu_batches_active__GUEST=0)
 
     traced = make.envelope(BATCH_REGISTERED, make.registration_data(essays=2), metadata={"traceparent": TRACEPARENT})
     await scene.send((BATCH_REGISTERED, traced))
-    await scene.shows(els_parked_rows__content_provisioned=0, huleedu_batches_active__GUEST=1)
+    await scene.shows(els_pending_events__content_provisioned=0, huleedu_batches_active__GUEST=1)
 
     await scene.send(*((CONTENT_PROVISIONED, make.content(number=number)) for number in (1, 1, 2)))
     await scene.shows(
@@ -170,7 +170,7 @@ async def a_deadline_passes(scene: Scene) -> None:
         " WHERE state = 'open'"
     )
 
-    await scene.shows(els_timer_done_total__expire_batches=1, huleedu_batches_active__GUEST=1)
+    await scene.shows(els_timer_items_total__expire_batches=1, huleedu_batches_active__GUEST=1)
 
 
 async def a_purge_takes_the_finished_guest_batch(scene: Scene) -> None:
@@ -192,7 +192,7 @@ async def a_purge_takes_the_finished_guest_batch(scene: Scene) -> None:
 
 async def the_machinery_is_measured(scene: Scene) -> None:
     """Events that left: 2 assigned, excess and completed of the first batch, 4 of the second, 2 dead letters."""
-    await scene.shows(els_outbox_rows=0, els_relay_shares=SHARES, els_lag_records=0, els_relay_acked_total=11)
+    await scene.shows(els_outbox_rows=0, els_relay_shards=SHARES, els_lag_records=0, els_relay_acked_total=11)
     await scene.shows(els_end_to_end_seconds_count=10, els_pool_size__worker=10, els_purge_running=0)
     for stage in ("micro_batch", "handler", "commit"):
         assert (await scene.worker.metric(f"els_{stage}_seconds_count", topic=CONTENT_PROVISIONED) or 0) > 0

@@ -153,7 +153,7 @@ async def test_a_dead_letter_is_shown_and_replayed_once(
         await conn.execute(text("UPDATE dead_letters SET value = :value"), {"value": value})
     status, replayed = await ask(worker, path + "/replay", "POST", **SAME_ORIGIN)
 
-    assert (status, replayed["outcome"]) == (200, "parked")
+    assert (status, replayed["outcome"]) == (200, "pending")
     status, again = await ask(worker, path + "/replay", "POST", **SAME_ORIGIN)
     assert (status, again["code"]) == (409, "not_replayable")
     assert (await ask(worker, "/api/dead-letters/999/replay", "POST", **SAME_ORIGIN))[0] == 404

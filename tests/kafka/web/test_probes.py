@@ -60,7 +60,7 @@ async def test_a_worker_that_waits_for_nothing_it_declared_is_not_alive_until_it
     patient = {
         "ELS_LOCK_TIMEOUT_SECONDS": "25",
         "ELS_STATEMENT_TIMEOUT_SECONDS": "28",
-        "ELS_STALLED_AFTER_SECONDS": "1",
+        "ELS_LIVENESS_STALL_SECONDS": "1",
     }
     school = BatchHarness(engine=engine)
     await school.together(school.registration(essays=1))

@@ -14,7 +14,7 @@ CLASS = "class-9b"
 
 
 async def test_a_content_that_comes_before_its_batch_parks_beside_it(school: BatchHarness) -> None:
-    assert await school.together(school.content(0)) == ["parked"]
+    assert await school.together(school.content(0)) == ["pending"]
 
     assert await school.counts() == ("unregistered", 0, 0, 0, 1)
     assert await school.told() == []
@@ -36,7 +36,7 @@ async def test_repeats_of_what_is_parked_park_once(school: BatchHarness, *, at_o
     deliver = school.together if at_once else school.one_by_one
 
     for early in (school.content(0), school.failure(1), school.associations(2)):
-        assert await deliver(early, early) == ["parked", "already_parked"]
+        assert await deliver(early, early) == ["pending", "already_pending"]
     assert await school.counts() == ("unregistered", 0, 0, 0, 3)
 
 
@@ -44,7 +44,7 @@ async def test_repeats_of_what_is_parked_park_once(school: BatchHarness, *, at_o
 async def test_of_two_uploads_with_one_text_the_first_takes_the_slot(school: BatchHarness, essays: int) -> None:
     copied = school.content(1, text_storage_id="text-batch-of-9b-00000")
 
-    assert await school.one_by_one(school.content(0), copied, copied) == ["parked", "parked", "already_parked"]
+    assert await school.one_by_one(school.content(0), copied, copied) == ["pending", "pending", "already_pending"]
     await school.together(school.registration(essays=essays))
     assert [slot.original_file_name for slot in await school.slots()] == [make.file_name(0), None][:essays]
     assert (await school.kinds())[:1] == ["assigned"]
@@ -59,7 +59,7 @@ async def test_a_text_does_not_go_with_a_second_text_that_its_upload_may_not_bri
     handed_in_by_another = school.content(1, text_storage_id="second-draft")
     deliver = school.together if at_once else school.one_by_one
 
-    assert await deliver(school.content(0), second_draft, handed_in_by_another) == ["parked", "dead_letter", "parked"]
+    assert await deliver(school.content(0), second_draft, handed_in_by_another) == ["pending", "dead_letter", "pending"]
     await school.together(school.registration(essays=2))
 
     assert [slot.text_storage_id for slot in await school.slots()] == ["text-batch-of-9b-00000", "second-draft"]
@@ -136,7 +136,7 @@ async def test_parked_associations_that_turn_out_wrong_are_dead_letters_of_their
 
 async def test_an_early_second_text_of_an_upload_is_a_dead_letter_at_once(school: BatchHarness) -> None:
     second_draft = school.content(0, text_storage_id="second-draft")
-    assert await school.one_by_one(school.content(0), second_draft) == ["parked", "dead_letter"]
+    assert await school.one_by_one(school.content(0), second_draft) == ["pending", "dead_letter"]
 
     await school.together(school.registration(essays=2))
 
@@ -202,10 +202,14 @@ async def test_beyond_the_limit_nothing_more_parks_for_a_batch_and_each_is_a_dea
     school.handlers = handlers_by_topic(max_parked=3)
     first = school.contents([0, 1])
 
-    assert await school.together(*first) == ["parked", "parked"]
-    assert await school.together(school.failure(2), school.failure(3)) == ["parked", "dead_letter"]
-    assert await school.one_by_one(school.associations(), *first) == ["dead_letter", "already_parked", "already_parked"]
-    assert await school.together(school.content(0, "another-batch")) == ["parked"]
+    assert await school.together(*first) == ["pending", "pending"]
+    assert await school.together(school.failure(2), school.failure(3)) == ["pending", "dead_letter"]
+    assert await school.one_by_one(school.associations(), *first) == [
+        "dead_letter",
+        "already_pending",
+        "already_pending",
+    ]
+    assert await school.together(school.content(0, "another-batch")) == ["pending"]
     assert await school.reasons() == ["too_many_parked", "too_many_parked"]
 
     await school.together(school.registration(essays=5))
@@ -220,7 +224,7 @@ async def test_a_micro_batch_of_early_and_timely_contents_gives_each_its_own_fat
 
     labels = await school.together(timely[0], early[0], timely[1], early[1], timely[2])
 
-    assert labels == ["assigned", "parked", "assigned", "parked", "excess"]
+    assert labels == ["assigned", "pending", "assigned", "pending", "excess"]
 
 
 async def test_a_parked_record_that_a_later_release_cannot_read_is_a_dead_letter_and_not_lost(

@@ -43,7 +43,7 @@ async def test_content_while_its_batch_registers_waits_and_takes_its_slot(
 async def test_a_registration_while_content_parks_waits_and_uses_it(
     school: BatchHarness, anna: Worker, bengt: Worker
 ) -> None:
-    assert await anna.apply(school.content(0)) == ["parked"]
+    assert await anna.apply(school.content(0)) == ["pending"]
     waiting = await bengt.blocked(school.registration(essays=1))
 
     await anna.commit()
@@ -58,7 +58,7 @@ async def test_a_registration_finds_what_parked_between_two_others_that_waited(
 ) -> None:
     """The row exists, so the registration waits in the locking statement, whose snapshot is older than the content."""
     await school.together(school.content(0))
-    assert await anna.apply(school.content(1)) == ["parked"]
+    assert await anna.apply(school.content(1)) == ["pending"]
     waiting = await bengt.blocked(school.registration(essays=2))
 
     await anna.commit()
@@ -148,7 +148,7 @@ async def test_the_same_early_content_at_two_workers_parks_once(
 
     await anna.commit()
 
-    assert await waiting == ["already_parked"]
+    assert await waiting == ["already_pending"]
     await bengt.commit()
     assert await school.counts() == ("unregistered", 0, 0, 0, 1)
 
@@ -279,7 +279,7 @@ async def test_opposite_orders_of_unknown_batches_meet_in_one_order(
 
     await anna.commit()
 
-    assert await waiting == ["parked"] * 5
+    assert await waiting == ["pending"] * 5
     await bengt.commit()
     for batch_id in batches:
         assert await school.counts(batch_id) == ("unregistered", 0, 0, 0, 2)

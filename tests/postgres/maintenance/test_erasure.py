@@ -64,7 +64,7 @@ async def test_what_is_parked_for_a_batch_that_never_registered_goes_with_its_tr
     assert await erase(school, CLASS) == Erased(Removed(pending_events=2), None)
 
     assert await school.rows("SELECT * FROM batch_essay_trackers") == []
-    assert await school.together(school.content(0, CLASS)) == ["parked"]
+    assert await school.together(school.content(0, CLASS)) == ["pending"]
 
 
 async def test_what_came_late_for_a_tombstone_loses_its_payload(school: BatchHarness) -> None:

@@ -300,7 +300,7 @@ async def test_what_was_given_up_is_replayed_parks_again_and_is_given_up_again_u
     (first,) = await school.rows("SELECT id FROM dead_letters")
 
     async with school.engine.begin() as conn:
-        assert await replay(conn, school.handlers, first.id) == Accepted("parked")
+        assert await replay(conn, school.handlers, first.id) == Accepted("pending")
     await time.pass_(DAY * 8)
     await time.handled()
     assert await time.give_up() == 1

@@ -144,7 +144,7 @@ async def test_a_complete_batch_whose_counts_are_swapped_is_counted_again_and_to
     assert await clinic.kinds() == ["assigned", "errors", "completed"]
 
 
-async def test_a_lost_slot_is_beyond_healing_and_told_at_each_walk(
+async def test_a_lost_slot_is_unrepairable_and_told_at_each_walk(
     clinic: BatchHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     await clinic.together(clinic.registration(essays=2))

@@ -141,7 +141,7 @@ async def test_what_was_replayed_parked_and_given_up_is_not_lost(school: BatchHa
     await school.together(school.content(0))
     letter = await buried(school, school.content(1))
     school.handlers = handlers_by_topic()
-    assert await replayed(school, letter) == Accepted("parked")
+    assert await replayed(school, letter) == Accepted("pending")
 
     await school.together(school.registration(essays=2))  # now it is drained, and refused for another reason
     assert await states(school) == [("too_many_parked", "replayed", None)]
@@ -153,7 +153,7 @@ async def test_a_parked_replay_that_its_registration_refuses_has_another_letter(
     await school.together(school.content(0))
     letter = await buried(school, school.associations(["an-essay-of-9a"]))
     school.handlers = handlers_by_topic()
-    assert await replayed(school, letter) == Accepted("parked")
+    assert await replayed(school, letter) == Accepted("pending")
 
     await school.together(school.registration(essays=2, class_id=CLASS))
 

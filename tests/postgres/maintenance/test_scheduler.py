@@ -40,7 +40,7 @@ class Counts:
 
 def timers(engine: AsyncEngine, counts: Counts | None = None) -> Timers:
     settings = Settings(
-        consumer_group=GROUP, topic_prefix=PREFIX, expiry_interval_seconds=0.1, sweep_interval_seconds=0.1
+        consumer_group=GROUP, topic_prefix=PREFIX, expiry_interval_seconds=0.1, repair_interval_seconds=0.1
     )
     return Timers(engine, timer_policy(settings, RepairCounts(), partitions), counts or Counts())
 

@@ -113,7 +113,7 @@ async def test_a_span_says_where_its_record_lay_and_what_became_of_it_and_nothin
         "messaging.destination.partition.id": "0",
         "messaging.kafka.offset": 0,
         "els.batch_id": make.BATCH,
-        "els.outcome": "parked",
+        "els.outcome": "pending",
     }
     assert refused.attributes is not None
     assert refused.attributes["els.outcome"] == "dead_letter"

@@ -75,11 +75,11 @@ def test_a_worker_that_answers_is_named_and_one_that_is_not_ready_says_why() -> 
     worker = {"host": "classroom", "pid": 7}
     status: dict[str, object] = {"worker": worker, "not_ready": [], "lag": [{"records": 5}], "relay": None}
     ready = shown(seen(status=status), width=120)
-    held = {**status, "not_ready": [{"code": "partition_held", "detail": "\x1b[2J"}]}
+    held = {**status, "not_ready": [{"code": "partition_paused", "detail": "\x1b[2J"}]}
 
     assert "● ready  http://worker: classroom, process 7" in ready[0]
     assert "to handle 5" in "\n".join(ready)
-    assert r"not ready: partition_held (\x1b[2J)" in shown(seen(status=held), width=120)[0]
+    assert r"not ready: partition_paused (\x1b[2J)" in shown(seen(status=held), width=120)[0]
 
 
 def test_without_a_worker_or_a_database_it_says_so() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from els_stream.config.renamed_settings import RENAMED
 from els_stream.config.setting_types import CHECKOUT
 from els_stream.config.settings import Settings, load_settings
 from els_stream.config.settings_reference import SettingRow, rows
@@ -252,6 +253,48 @@ def test_misspelt_variable_is_told_with_the_name_that_is_near(
     assert (
         capsys.readouterr().err == "els: ELS_BROKR_URL is not a setting and is ignored; did you mean ELS_BROKER_URL?\n"
     )
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_setting_under_its_old_name_is_read_with_a_warning(
+    old: str, new: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    default = load_settings().masked()[new]
+    assert isinstance(default, int | float)
+    monkeypatch.setenv(old, str(default + 1))
+
+    assert load_settings().masked()[new] == default + 1
+    assert capsys.readouterr().err == f"els: {old} is now {new}: rename it, the old name works in 0.2 only\n"
+
+
+def test_an_argument_beats_a_setting_under_its_old_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELS_LANE_RECORDS", "2000")
+
+    assert load_settings(buffered_records_per_partition=3000).buffered_records_per_partition == 3000
+
+
+def test_old_and_new_name_must_not_contradict_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELS_LANE_RECORDS", "2000")
+    monkeypatch.setenv("ELS_BUFFERED_RECORDS_PER_PARTITION", "2000")
+    assert load_settings().buffered_records_per_partition == 2000
+
+    monkeypatch.setenv("ELS_BUFFERED_RECORDS_PER_PARTITION", "3000")
+    assert complaint() == (
+        "ELS_LANE_RECORDS is the old name of ELS_BUFFERED_RECORDS_PER_PARTITION, and both are set to different values"
+    )
+
+
+def test_a_wrong_value_under_an_old_name_is_explained_by_the_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELS_LANE_RECORDS", "many")
+
+    assert complaint().startswith("ELS_BUFFERED_RECORDS_PER_PARTITION='many': must be a whole number")
+
+
+def test_old_names_are_no_settings_and_new_names_are() -> None:
+    variables = {row.variable for row in rows(Settings)}
+
+    assert variables.isdisjoint(RENAMED)
+    assert variables >= set(RENAMED.values())
 
 
 def test_every_field_has_a_meaning_and_every_number_a_unit() -> None:

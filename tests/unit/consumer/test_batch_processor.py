@@ -29,7 +29,7 @@ async def test_a_micro_batch_is_one_line_of_the_log(stage: Stage) -> None:
     (line,) = [line for line in logged if line["event"] == "handled"]
     assert (line["log_level"], line["agent"], line["records"]) == ("info", "agent", 2)
     assert line["outcomes"] == {Outcome.label: 2}
-    assert line["handled_to"] == {"alpha/0": 2}
+    assert line["next_offsets"] == {"alpha/0": 2}
     assert line["events"] == [{"value": "a"}, {"value": "b"}]
 
 

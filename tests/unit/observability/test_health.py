@@ -60,8 +60,8 @@ def test_a_worker_that_declares_nothing_is_ready_and_alive(health: Health) -> No
         ({"stopping": True}, Code.STOPPING),
         ({"assignment_ready": False}, Code.REBALANCING),
         ({"retrying": {"assign_content": "08006"}}, Code.RETRYING),
-        ({"paused": {"content/3": "42P01"}}, Code.HELD),
-        ({"errors": {"fetching": "UnsupportedCodecError"}}, Code.INTAKE),
+        ({"paused": {"content/3": "42P01"}}, Code.PAUSED),
+        ({"errors": {"fetching": "UnsupportedCodecError"}}, Code.CONSUMER),
         ({"outside": [Reason(Code.DATABASE, "away")]}, Code.DATABASE),
         ({"relay": {"lane 0": "KafkaTimeoutError"}}, Code.RELAY),
     ],
@@ -80,7 +80,7 @@ def test_all_reasons_are_told_at_once(worker: Worker, health: Health) -> None:
     worker.paused = {"content/3": "42P01", "content/1": "42P01"}
 
     assert [reason.detail for reason in health.not_ready()][1:] == ["content/1: 42P01", "content/3: 42P01"]
-    assert codes(health.not_ready()) == [Code.STOPPING, Code.HELD, Code.HELD]
+    assert codes(health.not_ready()) == [Code.STOPPING, Code.PAUSED, Code.PAUSED]
 
 
 def test_a_worker_with_a_backlog_and_no_progress_is_not_alive(worker: Worker, health: Health) -> None:
@@ -158,7 +158,7 @@ def test_a_group_that_owns_every_partition_is_no_reason() -> None:
 def test_partitions_that_no_living_member_owns_are_named() -> None:
     reasons = group_reasons(Ownership("Stable", OURS, OURS - {Partition("content", 1)}))
 
-    assert reasons == [Reason(Code.UNOWNED, "1 of 2: content/1")]
+    assert reasons == [Reason(Code.UNASSIGNED, "1 of 2: content/1")]
 
 
 def test_many_unowned_partitions_fit_a_line() -> None:
@@ -175,8 +175,8 @@ def test_a_group_in_a_rebalance_says_so_and_not_that_nobody_owns_anything() -> N
 
 
 def test_a_group_without_members_owns_nothing() -> None:
-    assert codes(group_reasons(Ownership("Empty", OURS, frozenset()))) == [Code.UNOWNED]
+    assert codes(group_reasons(Ownership("Empty", OURS, frozenset()))) == [Code.UNASSIGNED]
 
 
 def test_a_topic_that_does_not_exist_has_no_partitions_and_is_still_missed() -> None:
-    assert codes(group_reasons(Ownership("Stable", OURS, OURS, missing=("registered",)))) == [Code.UNOWNED]
+    assert codes(group_reasons(Ownership("Stable", OURS, OURS, missing=("registered",)))) == [Code.UNASSIGNED]

@@ -36,7 +36,8 @@ FIGURES = Stats(
 CLOSED = {
     "topic",
     "outcome",
-    "verdict",
+    "class",
+    "event",
     "cause",
     "reason",
     "kind",
@@ -117,7 +118,7 @@ def test_every_latency_is_told_apart_from_a_millisecond_to_a_minute(metrics: Met
 
 def test_series_exist_before_their_first_event(metrics: Metrics) -> None:
     assert value(metrics, "els_events_total", topic=BATCH_REGISTERED, outcome="registered") == 0
-    assert value(metrics, "els_buried_total", topic=BATCH_REGISTERED, reason="unprocessable") == 0
+    assert value(metrics, "els_consumer_dead_letters_total", topic=BATCH_REGISTERED, reason="unprocessable") == 0
 
 
 def test_a_value_outside_its_set_makes_no_series_of_its_own(metrics: Metrics) -> None:
@@ -127,7 +128,7 @@ def test_a_value_outside_its_set_makes_no_series_of_its_own(metrics: Metrics) ->
         metrics.record_dead_letter(f"agent-{number}", f"reason-{number}")
 
     assert value(metrics, "els_events_total", topic="other", outcome="other") == 100
-    assert value(metrics, "els_failures_total", topic="other", verdict="other") == 100
+    assert value(metrics, "els_batch_failures_total", topic="other", **{"class": "other"}) == 100
     assert "-99" not in generate_latest(metrics.registry).decode()
 
 
@@ -148,15 +149,15 @@ def test_a_value_outside_its_set_makes_no_series_of_its_own(metrics: Metrics) ->
 def test_a_failure_is_counted_under_the_family_of_its_cause(metrics: Metrics, cause: str, family: str) -> None:
     metrics.record_failure("assign_content", "transient", cause)
 
-    assert value(metrics, "els_failure_causes_total", verdict="transient", cause=family) == 1
-    assert value(metrics, "els_failures_total", topic=CONTENT_PROVISIONED, verdict="transient") == 1
+    assert value(metrics, "els_batch_failure_causes_total", cause=family, **{"class": "transient"}) == 1
+    assert value(metrics, "els_batch_failures_total", topic=CONTENT_PROVISIONED, **{"class": "transient"}) == 1
 
 
 def test_every_occurrence_of_the_intake_has_a_series(metrics: Metrics) -> None:
     for occurrence in ConsumerEvent:
         metrics.record_event(occurrence, 2)
 
-    assert {value(metrics, "els_intake_occurrences_total", kind=kind) for kind in ConsumerEvent} == {2}
+    assert {value(metrics, "els_consumer_events_total", event=event) for event in ConsumerEvent} == {2}
 
 
 def test_lag_is_asked_for_at_each_scrape(metrics: Metrics) -> None:
@@ -170,16 +171,16 @@ def test_lag_is_asked_for_at_each_scrape(metrics: Metrics) -> None:
 
 
 def test_a_worker_without_a_relay_shows_nothing_of_one(metrics: Metrics) -> None:
-    assert value(metrics, "els_relay_shares") is None
+    assert value(metrics, "els_relay_shards") is None
 
     metrics.watch_relay(lambda: RelayStatus(32, 2, 5, acked=100, refused=1, troubles={"lane 0": "KafkaTimeoutError"}))
 
-    assert value(metrics, "els_relay_shares") == 32
-    assert value(metrics, "els_relay_relays") == 2
+    assert value(metrics, "els_relay_shards") == 32
+    assert value(metrics, "els_relay_members") == 2
     assert value(metrics, "els_relay_in_flight") == 5
     assert value(metrics, "els_relay_acked_total") == 100
-    assert value(metrics, "els_relay_refused_total") == 1
-    assert value(metrics, "els_relay_troubles") == 1
+    assert value(metrics, "els_relay_rejected_total") == 1
+    assert value(metrics, "els_relay_component_faileds") == 1
 
 
 def test_each_pool_is_asked_at_each_scrape(metrics: Metrics) -> None:
@@ -200,10 +201,10 @@ def test_figures_show_nothing_before_the_first_reading_rather_than_zero(metrics:
     assert value(metrics, "huleedu_batches_completed", class_type="GUEST") == 5
     assert value(metrics, "batches_purged_total", class_type="GUEST") == 7
     assert value(metrics, "els_dead_letters", reason="not_json") == 2
-    assert value(metrics, "els_parked_rows", kind="content_provisioned") == 9
-    assert value(metrics, "els_parked_oldest_seconds") == 61.5
+    assert value(metrics, "els_pending_events", kind="content_provisioned") == 9
+    assert value(metrics, "els_pending_oldest_seconds") == 61.5
     assert value(metrics, "els_outbox_rows") == 8
-    assert value(metrics, "els_outbox_held_rows") == 1
+    assert value(metrics, "els_outbox_deferred_rows") == 1
     assert value(metrics, "els_outbox_oldest_seconds") == 2.5
     assert value(metrics, "els_purge_running") == 1
     assert value(metrics, "els_purge_last_batches") == 12
@@ -218,7 +219,7 @@ def test_the_age_of_the_figures_grows_until_they_are_read_again(
     monkeypatch.setattr(els_stream.observability.collectors, "monotonic", lambda: next(clock))
     metrics.figures(FIGURES)
 
-    assert value(metrics, "els_figures_age_seconds") == 30
+    assert value(metrics, "els_stats_age_seconds") == 30
 
 
 def test_names_that_dashboards_know_are_there_and_no_label_names_a_batch(metrics: Metrics) -> None:
@@ -254,4 +255,4 @@ def test_the_intake_can_report_to_it(metrics: Metrics) -> None:
 
     reports.record_event(ConsumerEvent.REBALANCED)
 
-    assert value(metrics, "els_intake_occurrences_total", kind="rebalanced") == 1
+    assert value(metrics, "els_consumer_events_total", event="rebalanced") == 1

@@ -28,7 +28,7 @@ def test_of_few_records_each_is_told_by_its_ids_and_nothing_of_its_content() -> 
     assert told == [
         {
             "record": f"{CONTENT_PROVISIONED}/0/0",
-            "outcome": "parked",
+            "outcome": "pending",
             "batch_id": make.BATCH,
             "correlation_id": make.told_id("correlation"),
         },
