@@ -36,7 +36,7 @@ from els_stream.errors import ElsError
 from els_stream.handlers.dead_letters import bury
 from els_stream.handlers.event_handler import DomainHandler
 from els_stream.handlers.recount import RepairCounts
-from els_stream.handlers.registry import make_handlers, policy_of
+from els_stream.handlers.registry import HandlerPolicy, make_handlers
 from els_stream.kafka.consumer_group import ConsumerGroup
 from els_stream.maintenance.replay import Replays
 from els_stream.maintenance.scheduler import TimerName, Timers, timer_policy
@@ -69,7 +69,7 @@ class Workload:
 def service_work(settings: Settings) -> Workload:
     """The agents by the list above: Faust's autodiscovery would only log one that can't be imported."""
     heals = RepairCounts()
-    handlers = make_handlers(policy_of(settings, heals))
+    handlers = make_handlers(HandlerPolicy.from_settings(settings), heals)
     agents: dict[str, Agent] = {name: getattr(importlib.import_module(f"agents.{name}"), name) for name in AGENTS}
     if agents.keys() != handlers.keys():
         raise RuntimeError(f"agents {sorted(agents)} are not those of the handlers {sorted(handlers)}")

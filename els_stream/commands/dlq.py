@@ -18,7 +18,7 @@ from els_stream.commands.dlq_output import print_whole, table
 from els_stream.commands.exit_codes import exit_codes
 from els_stream.config.settings import Settings, load_settings
 from els_stream.embedded.discovery import resolve
-from els_stream.handlers.registry import make_handlers, policy_of
+from els_stream.handlers.registry import HandlerPolicy, make_handlers
 from els_stream.maintenance.replay import Accepted, FailedAgain, NotReplayable, Replayed, Replays
 from els_stream.printable import plain
 from els_stream.queries import dead_letter_admin
@@ -166,7 +166,7 @@ async def _read(settings: Settings, letter_id: int) -> DeadLetterRecord | None:
 
 
 async def _replay(settings: Settings, named: Sequence[int], wanted: DeadLetterFilter, *, as_json: bool) -> Counter[str]:
-    handlers = make_handlers(policy_of(settings))
+    handlers = make_handlers(HandlerPolicy.from_settings(settings))
     outcomes: Counter[str] = Counter()
     async with writing(settings) as engine:
         replays = Replays.from_settings(settings, handlers.values(), engine)

@@ -1,41 +1,15 @@
-"""What the intake needs of the domain: a handler per topic, and a way to bury what cannot be handled."""
+"""What the consumer is given beside the handlers: log fields, and a way to write dead letters."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.records import RawRecord
-
-Decoded = TypeVar("Decoded")
-
-
-class HasLabel(Protocol):
-    @property
-    def label(self) -> str: ...
-
-
-class Handler(Protocol[Decoded]):
-    @property
-    def name(self) -> str: ...
-    @property
-    def topic(self) -> str:
-        """The logical topic."""
-
-    def prepare(self, records: Sequence[RawRecord]) -> Sequence[Decoded]:
-        """Pure, one per record; bad input is a reading, not an exception."""
-
-    async def apply(
-        self, conn: AsyncConnection, readings: Sequence[Decoded], locked: Callable[[], None]
-    ) -> Sequence[HasLabel]:
-        """All effects of the readings, in order, in the caller's transaction; one outcome per reading.
-
-        `locked` is to be called, if at all, once the transaction holds every lock that it will want.
-        """
-
+from els_stream.handlers.handler import HasLabel
 
 LogFields: TypeAlias = Callable[[Sequence[object], Sequence[HasLabel]], Sequence[Mapping[str, str]]]
 """What the log says of single records of a committed micro-batch, by readings and outcomes: a few, and ids only."""

@@ -12,7 +12,7 @@ from els_stream.consumer.batch_outcome import ConsumerContext
 from els_stream.consumer.caught_up import keep_noting
 from els_stream.consumer.end_offsets import keep_asking
 from els_stream.consumer.fetcher import Fetcher
-from els_stream.consumer.handler import Decoded, Handler, LogFields, WriteDeadLetters, nothing
+from els_stream.consumer.handler import LogFields, WriteDeadLetters, nothing
 from els_stream.consumer.kafka_client import KAFKA_ERRORS, KafkaLog
 from els_stream.consumer.offset_store import OffsetStore
 from els_stream.consumer.partition_buffers import BufferLimits, PartitionBuffers
@@ -21,6 +21,7 @@ from els_stream.consumer.retries import Retries
 from els_stream.consumer.status import ConsumerStatus
 from els_stream.consumer.transaction import BeginTransaction, Transactions
 from els_stream.db.errors import DATABASE_ERRORS
+from els_stream.handlers.handler import Decoded, Handler, HasLabel, Locked
 
 AWAY: tuple[type[Exception], ...] = (*KAFKA_ERRORS, *DATABASE_ERRORS)
 
@@ -69,7 +70,7 @@ class ConsumerService:
             raise RuntimeError("the intake is not attached to a consumer")
         await self._feeder.step()
 
-    async def run(self, handler: Handler[Decoded]) -> None:
+    async def run(self, handler: Handler[Decoded, Locked, HasLabel]) -> None:
         """An agent's whole work: everything that arrives on the handler's topic, each record once."""
         transactions = Transactions(self._begin, self._options.consumer_group, handler, self._bury)
         topic = self._options.topic_prefix + handler.topic

@@ -12,12 +12,13 @@ from typing import Generic, Protocol, TypeAlias
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from els_stream.consumer.batch_order import BatchOrder
-from els_stream.consumer.handler import Decoded, Handler, HasLabel, WriteDeadLetters
+from els_stream.consumer.handler import WriteDeadLetters
 from els_stream.consumer.partition_state import MicroBatch, PartitionRecords, records_of, spans_of
 from els_stream.db.errors import DATABASE_ERRORS, ClassifiedError, FailureClass, OffsetConflict, classify
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.records import RawRecord
 from els_stream.failpoints import Failpoint, failpoint
+from els_stream.handlers.handler import Decoded, Handler, HasLabel, Locked
 from els_stream.queries import consumed_offsets
 
 log = logging.getLogger(__name__)
@@ -70,28 +71,29 @@ BeginTransaction: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncConn
 """Begins a transaction, which commits at the end of the block; an engine's `begin`, or one that does more."""
 
 
-class Transactions(Generic[Decoded]):
+class Transactions(Generic[Decoded, Locked]):
     def __init__(
-        self, begin: BeginTransaction, consumer_group: str, handler: Handler[Decoded], bury: WriteDeadLetters
+        self,
+        begin: BeginTransaction,
+        consumer_group: str,
+        handler: Handler[Decoded, Locked, HasLabel],
+        bury: WriteDeadLetters,
     ) -> None:
         self._begin = begin
         self._consumer_group = consumer_group
         self._handler = handler
         self._bury = bury
 
-    def prepare(self, batch: MicroBatch) -> Sequence[Decoded]:
-        return self._handler.prepare(records_of(batch))
-
     async def attempt(
         self, batch: MicroBatch, suspects: Sequence[FailedRecord] = (), *, behind: BatchOrder
     ) -> AttemptResult:
         """See Attempts."""
         try:
-            readings = self.prepare(batch)
+            decoded = self._handler.decode(records_of(batch))
             await behind.turn()
             async with self._begin() as conn:
                 began = time.monotonic()
-                outcomes = await self._handler.apply(conn, readings, behind.locked) if readings else ()
+                outcomes = await self._apply(conn, decoded, behind) if decoded else ()
                 applied = time.monotonic()
                 await self._bury_all(conn, suspects)
                 await self._advance(conn, (*(suspect.run for suspect in suspects), *batch), behind)
@@ -99,7 +101,7 @@ class Transactions(Generic[Decoded]):
                 worked = time.monotonic()
             committed = time.monotonic()
             failpoint(Failpoint.AFTER_COMMIT)
-            return Committed(readings, outcomes, applied - began, committed - worked)
+            return Committed(decoded, outcomes, applied - began, committed - worked)
         except DATABASE_ERRORS as error:
             behind.progress.has_failed()
             return RolledBack(classify(error))
@@ -108,6 +110,11 @@ class Transactions(Generic[Decoded]):
             # With suspects its like was told in full just before.
             log.exception("%s: unforeseen: %s", self._handler.name, type(error).__name__, exc_info=not suspects)
             return RolledBack(ClassifiedError(FailureClass.UNEXPECTED, type(error).__name__))
+
+    async def _apply(self, conn: AsyncConnection, decoded: Sequence[Decoded], behind: BatchOrder) -> Sequence[HasLabel]:
+        locked = await self._handler.lock(conn, decoded)
+        behind.locked()
+        return await self._handler.apply(conn, locked)
 
     async def _bury_all(self, conn: AsyncConnection, suspects: Sequence[FailedRecord]) -> None:
         """After the handler: while records fail one after the other, their burials would only be rolled back."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from sqlalchemy.exc import IntegrityError
 
@@ -14,14 +14,13 @@ from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.failpoints import Failpoint, failpoint
 from els_stream.fast_dataclass import value
 from els_stream.handlers.assignment import settle
-from els_stream.handlers.event_handler import unheard
-from els_stream.handlers.recount import PendingRecounts, RepairCounts
+from els_stream.handlers.decoding import AnyEvent
 from els_stream.queries import pending_events, trackers
 from els_stream.queries.claims import lock_contents
 from els_stream.queries.pending_events import PendingEvent, PendingKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -34,9 +33,10 @@ if TYPE_CHECKING:
         StudentAssociationsConfirmedV1,
     )
     from els_stream.handlers.decoding import DecodedEvent
-    from els_stream.handlers.event_handler import OnLocked
+    from els_stream.handlers.recount import PendingRecounts
     from els_stream.queries.trackers import LockedBatches
 
+EventT = TypeVar("EventT", bound=AnyEvent)
 
 _ADMITTING = frozenset({BatchState.OPEN, BatchState.CONTENT_COMPLETE, BatchState.COMPLETED})
 
@@ -48,7 +48,6 @@ class BatchEventPolicy:
     strategy: Strategy
     advisory_locks: bool
     max_parked: int
-    doubts: PendingRecounts = field(default_factory=lambda: PendingRecounts(RepairCounts()))
 
 
 @value
@@ -91,40 +90,42 @@ def associations_arrival(incoming: DecodedEvent[StudentAssociationsConfirmedV1])
     )
 
 
-async def assign_contents(
-    conn: AsyncConnection,
-    contents: Sequence[DecodedEvent[EssayContentProvisionedV1]],
-    policy: BatchEventPolicy,
-    locked: OnLocked = unheard,
-) -> list[Outcome]:
-    """Give each content its fate, in order, of any number of batches.
+class BatchEventProcessor(Generic[EventT]):
+    """Applies contents, failed uploads or associations to their batches, or keeps them until the batch registers."""
 
-    One that holds a slot is a `HoldsSlot`: its essay id, and whether the assignment was created or reused.
-    """
-    return await admit(conn, [content_arrival(content) for content in contents], policy, locked)
+    def __init__(
+        self,
+        policy: BatchEventPolicy,
+        recounts: PendingRecounts,
+        as_batch_event: Callable[[DecodedEvent[EventT]], BatchEvent],
+    ) -> None:
+        self._policy = policy
+        self._recounts = recounts
+        self._as_batch_event = as_batch_event
 
+    async def lock(self, conn: AsyncConnection, events: Sequence[DecodedEvent[EventT]]) -> LockedBatches:
+        if self._policy.advisory_locks:
+            arrivals = [self._as_batch_event(event) for event in events]
+            await lock_contents(conn, [(a.batch_id, a.text_id or a.parkable.subject) for a in arrivals])
+        return await trackers.lock(conn, {event.batch_id for event in events})
 
-async def admit(
-    conn: AsyncConnection, arrivals: Sequence[BatchEvent], policy: BatchEventPolicy, locked: OnLocked
-) -> list[Outcome]:
-    """Lock the batches of these arrivals, say so, and give each its fate, in order.
+    async def apply(
+        self, conn: AsyncConnection, batches: LockedBatches, events: Sequence[DecodedEvent[EventT]]
+    ) -> list[Outcome]:
+        """Apply the events in order; one that holds a slot afterwards has a `HoldsSlot` outcome.
 
-    InventoryMismatch casts doubt on its batches, and a slot that a unique index refuses on all of these: their rows may
-    know what their counters do not. The next try recounts them first.
-    """
-    if policy.advisory_locks:
-        await lock_contents(conn, [(a.batch_id, a.text_id or a.parkable.subject) for a in arrivals])
-    batches = await trackers.lock(conn, {arrival.batch_id for arrival in arrivals})
-    locked()
-    await policy.doubts.resolve(conn, batches, policy.strategy)
-    try:
-        return await _admit(conn, batches, arrivals, policy)
-    except InventoryMismatch as mismatch:
-        policy.doubts.note(mismatch.batch_ids)
-        raise
-    except IntegrityError:
-        policy.doubts.note(batches)
-        raise
+        After an InventoryMismatch its batches, and after a slot that a unique index refuses all of these batches, are
+        recounted at the beginning of the next attempt: their rows may know what their counters do not.
+        """
+        await self._recounts.resolve(conn, batches, self._policy.strategy)
+        try:
+            return await _admit(conn, batches, [self._as_batch_event(event) for event in events], self._policy)
+        except InventoryMismatch as mismatch:
+            self._recounts.note(mismatch.batch_ids)
+            raise
+        except IntegrityError:
+            self._recounts.note(batches)
+            raise
 
 
 async def _admit(

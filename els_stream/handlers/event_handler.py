@@ -1,82 +1,84 @@
-"""What the intake knows of a handler: records are prepared outside, and applied inside, a transaction of the caller."""
+"""The handler of one kind of event: contract violations and refused events become dead letters, the rest is applied."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
-from els_stream.domain.outcomes import Refused
+from els_stream.domain.outcomes import Outcome, Refused
 from els_stream.handlers.dead_letters import DeadLetterRequest, bury_each
 from els_stream.handlers.decoding import AnyEvent, DecodedEvent, InvalidRecord, read_record
+from els_stream.handlers.handler import Handler
+from els_stream.queries.trackers import LockedBatches
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from els_stream.domain.outcomes import Outcome
     from els_stream.events.envelope import Envelope
     from els_stream.events.records import RawRecord
 
 EventT = TypeVar("EventT", bound=AnyEvent)
+Event_contra = TypeVar("Event_contra", bound=AnyEvent, contravariant=True)
 DecodedRecord = DecodedEvent[AnyEvent] | InvalidRecord
-OnLocked: TypeAlias = "Callable[[], None]"
+
+DomainHandler: TypeAlias = Handler[DecodedRecord, Any, Outcome]
+"""A handler of the service. What its `lock` returns is between it and its `apply`."""
 
 
-def unheard() -> None:
-    """For callers whom nobody follows."""
+class EventProcessor(Protocol[Event_contra]):
+    """What a kind of event does to its batches."""
 
-
-class DomainHandler(Protocol):
-    """One per input topic."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def topic(self) -> str:
-        """The logical topic, without the prefix of an environment."""
-        ...
-
-    def prepare(self, records: Sequence[RawRecord]) -> Sequence[DecodedRecord]:
-        """One reading per record, in order. Pure; what breaks its contract is a `InvalidRecord`, never an exception."""
+    async def lock(self, conn: AsyncConnection, events: Sequence[DecodedEvent[Event_contra]]) -> LockedBatches:
+        """Lock the batches of these events, of which there is at least one."""
         ...
 
     async def apply(
-        self, conn: AsyncConnection, readings: Sequence[DecodedRecord], locked: OnLocked = unheard
+        self, conn: AsyncConnection, batches: LockedBatches, events: Sequence[DecodedEvent[Event_contra]]
     ) -> Sequence[Outcome]:
-        """One outcome per reading, in order; effects, outbox rows and dead letters are written and not committed.
-
-        `locked` is called once every lock is taken that these readings need.
-        """
+        """Apply the events in order; return one outcome for each."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
+class LockedRecords:
+    """Decoded records, and the locked batches of those that are valid."""
+
+    decoded: Sequence[DecodedRecord]
+    batches: LockedBatches
+
+
+@dataclass(frozen=True, slots=True)
 class EventHandler(Generic[EventT]):
-    """A handler made of a reader and of what admits the events that it read: one outcome per event, in order."""
+    """A handler made of a decoder and of a processor for the events that it decodes."""
 
     name: str
     topic: str
     read: Callable[[bytes | None], Envelope[EventT]]
-    admit: Callable[[AsyncConnection, Sequence[DecodedEvent[EventT]], OnLocked], Awaitable[Sequence[Outcome]]]
+    processor: EventProcessor[EventT]
 
-    def prepare(self, records: Sequence[RawRecord]) -> Sequence[DecodedRecord]:
+    def decode(self, records: Sequence[RawRecord]) -> Sequence[DecodedRecord]:
         return [read_record(self.read, record) for record in records]
 
-    async def apply(
-        self, conn: AsyncConnection, readings: Sequence[DecodedRecord], locked: OnLocked = unheard
-    ) -> Sequence[Outcome]:
-        good = [reading for reading in readings if isinstance(reading, DecodedEvent)]
-        # They come from `prepare` of this handler, so they are of its event.
-        admitted = iter(await self.admit(conn, cast("list[DecodedEvent[EventT]]", good), locked) if good else ())
-        outcomes = [reading.refusal if isinstance(reading, InvalidRecord) else next(admitted) for reading in readings]
+    async def lock(self, conn: AsyncConnection, decoded: Sequence[DecodedRecord]) -> LockedRecords:
+        events = self._events(decoded)
+        return LockedRecords(decoded, await self.processor.lock(conn, events) if events else LockedBatches())
+
+    async def apply(self, conn: AsyncConnection, locked: LockedRecords) -> Sequence[Outcome]:
+        events = self._events(locked.decoded)
+        applied = iter(await self.processor.apply(conn, locked.batches, events) if events else ())
+        outcomes = [record.refusal if isinstance(record, InvalidRecord) else next(applied) for record in locked.decoded]
         await bury_each(
             conn,
             [
-                DeadLetterRequest(reading.record, reading.batch_id, outcome)
-                for reading, outcome in zip(readings, outcomes, strict=True)
+                DeadLetterRequest(record.record, record.batch_id, outcome)
+                for record, outcome in zip(locked.decoded, outcomes, strict=True)
                 if isinstance(outcome, Refused)
             ],
         )
         return outcomes
+
+    def _events(self, decoded: Sequence[DecodedRecord]) -> list[DecodedEvent[EventT]]:
+        """The valid ones. They come from `decode` of this handler, so they are of its event."""
+        return cast("list[DecodedEvent[EventT]]", [record for record in decoded if isinstance(record, DecodedEvent)])

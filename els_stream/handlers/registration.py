@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from els_stream.events.inbound import BatchEssaysRegistered
     from els_stream.handlers.batch_events import BatchEvent
     from els_stream.handlers.decoding import InvalidRecord
-    from els_stream.handlers.event_handler import OnLocked
     from els_stream.queries.pending_events import PendingEvent
     from els_stream.queries.trackers import LockedBatches
 
@@ -50,35 +49,39 @@ class RegistrationPolicy:
     deadline: timedelta
 
 
-async def register(
-    conn: AsyncConnection,
-    registrations: Sequence[DecodedEvent[BatchEssaysRegistered]],
-    policy: RegistrationPolicy,
-    locked: OnLocked,
-) -> list[Outcome]:
-    """Open each batch once; an equal registration is acknowledged, a different one refused and flagged."""
-    batches = await trackers.lock(conn, {incoming.event.batch_id for incoming in registrations})
-    locked()
-    outcomes: list[Outcome] = []
-    openings: list[Opening] = []
-    conflicts: Counter[str] = Counter()
-    for incoming in registrations:
-        batch = batches[incoming.event.batch_id]
-        digest = registration_digest(incoming.event)
-        outcome = _decide(batch, digest)
-        outcomes.append(outcome)
-        if isinstance(outcome, Registered):
-            _open(batch, incoming, digest, inventory_of(policy.strategy))
-            openings.append(Opening(batch, incoming.event, digest))
-        if isinstance(outcome, Refused) and outcome.reason is DeadLetterReason.CONFLICTING_REGISTRATION:
-            conflicts[batch.batch_id] += 1
-    if conflicts:
-        await trackers.flag_conflicts(conn, conflicts)
-    if openings:
-        await trackers.open_batches(conn, openings, batches.now, policy.deadline)
-        failpoint(Failpoint.AFTER_REGISTRATION)
-        await use_parked(conn, batches, [opening.batch.batch_id for opening in openings], policy.strategy)
-    return outcomes
+class RegistrationProcessor:
+    """Opens each batch once; an equal registration is acknowledged, a different one refused and flagged."""
+
+    def __init__(self, policy: RegistrationPolicy) -> None:
+        self._policy = policy
+
+    async def lock(self, conn: AsyncConnection, events: Sequence[DecodedEvent[BatchEssaysRegistered]]) -> LockedBatches:
+        return await trackers.lock(conn, {event.batch_id for event in events})
+
+    async def apply(
+        self, conn: AsyncConnection, batches: LockedBatches, events: Sequence[DecodedEvent[BatchEssaysRegistered]]
+    ) -> list[Outcome]:
+        """Apply the registrations in order, and what waited for the batches that they open."""
+        outcomes: list[Outcome] = []
+        openings: list[Opening] = []
+        conflicts: Counter[str] = Counter()
+        for incoming in events:
+            batch = batches[incoming.event.batch_id]
+            digest = registration_digest(incoming.event)
+            outcome = _decide(batch, digest)
+            outcomes.append(outcome)
+            if isinstance(outcome, Registered):
+                _open(batch, incoming, digest, inventory_of(self._policy.strategy))
+                openings.append(Opening(batch, incoming.event, digest))
+            if isinstance(outcome, Refused) and outcome.reason is DeadLetterReason.CONFLICTING_REGISTRATION:
+                conflicts[batch.batch_id] += 1
+        if conflicts:
+            await trackers.flag_conflicts(conn, conflicts)
+        if openings:
+            await trackers.open_batches(conn, openings, batches.now, self._policy.deadline)
+            failpoint(Failpoint.AFTER_REGISTRATION)
+            await use_parked(conn, batches, [opening.batch.batch_id for opening in openings], self._policy.strategy)
+        return outcomes
 
 
 async def use_parked(

@@ -18,6 +18,7 @@ from els_stream.domain.outcomes import Refused
 from els_stream.errors import ServersUnavailable
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.handlers.dead_letters import DeadLetterRequest, bury_each
+from els_stream.handlers.handler import process
 from els_stream.queries import dead_letter_admin, trackers
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ async def replay(conn: AsyncConnection, handlers: Mapping[str, DomainHandler], d
         return NotReplayable(f"nothing handles {dead_letter.summary.topic}")
     async with conn.begin_nested() as attempt:
         # An open dead letter is the last of its record, so a handler that refuses the record adds no other here.
-        (outcome,) = await handler.apply(conn, handler.prepare([dead_letter.record]))
+        (outcome,) = await process(handler, conn, [dead_letter.record])
         refusal = outcome if isinstance(outcome, Refused) else None
         if (not_replayable := await _mark_replayed(conn, dead_letter, refusal)) is not None:
             await attempt.rollback()

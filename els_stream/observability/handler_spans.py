@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic
 
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
 from els_stream.events.trace_context import traceparent_of
 from els_stream.handlers.decoding import DecodedEvent
-from els_stream.handlers.event_handler import unheard
+from els_stream.handlers.handler import Locked
 from els_stream.observability.spans import begin, traceparent_from
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from opentelemetry.trace import Span, Tracer
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from els_stream.domain.outcomes import Outcome
     from els_stream.events.records import RawRecord
-    from els_stream.handlers.event_handler import DecodedRecord, DomainHandler, OnLocked
+    from els_stream.handlers.event_handler import DecodedRecord
+    from els_stream.handlers.handler import Handler
 
 
 @dataclass(frozen=True, slots=True)
-class TracedHandler:
+class TracedLock(Generic[Locked]):
+    """What the handler's `lock` returned, and the open spans of its events."""
+
+    spans: Sequence[Span]
+    locked: Locked
+
+
+@dataclass(frozen=True, slots=True)
+class TracedHandler(Generic[Locked]):
     """The same handler; each try of a micro-batch has spans of its own, in the same traces."""
 
-    handler: DomainHandler
+    handler: Handler[DecodedRecord, Locked, Outcome]
     tracer: Tracer
 
     @property
@@ -38,41 +48,49 @@ class TracedHandler:
     def topic(self) -> str:
         return self.handler.topic
 
-    def prepare(self, records: Sequence[RawRecord]) -> Sequence[DecodedRecord]:
-        return self.handler.prepare(records)
+    def decode(self, records: Sequence[RawRecord]) -> Sequence[DecodedRecord]:
+        return self.handler.decode(records)
 
-    async def apply(
-        self, conn: AsyncConnection, readings: Sequence[DecodedRecord], locked: OnLocked = unheard
-    ) -> Sequence[Outcome]:
-        spans = [self._begin(reading) for reading in readings]
-        try:
-            within = [_within(reading, span) for reading, span in zip(readings, spans, strict=True)]
-            outcomes = await self.handler.apply(conn, within, locked)
-            for span, outcome in zip(spans, outcomes, strict=True):
+    async def lock(self, conn: AsyncConnection, decoded: Sequence[DecodedRecord]) -> TracedLock[Locked]:
+        spans = [self._begin(record) for record in decoded]
+        with _failure_ends(spans):
+            within = [_within(record, span) for record, span in zip(decoded, spans, strict=True)]
+            return TracedLock(spans, await self.handler.lock(conn, within))
+
+    async def apply(self, conn: AsyncConnection, locked: TracedLock[Locked]) -> Sequence[Outcome]:
+        with _failure_ends(locked.spans):
+            outcomes = await self.handler.apply(conn, locked.locked)
+            for span, outcome in zip(locked.spans, outcomes, strict=True):
                 span.set_attribute("els.outcome", outcome.label)
-        except BaseException as error:
-            for span in spans:
-                span.set_status(Status(StatusCode.ERROR, type(error).__name__))
-            raise
-        else:
-            return outcomes
-        finally:
-            for span in spans:
-                span.end()
+        for span in locked.spans:
+            span.end()
+        return outcomes
 
-    def _begin(self, reading: DecodedRecord) -> Span:
-        record = reading.record
-        told = reading.traceparent if isinstance(reading, DecodedEvent) else traceparent_of(record.headers, None)
+    def _begin(self, record: DecodedRecord) -> Span:
+        raw = record.record
+        parent = record.traceparent if isinstance(record, DecodedEvent) else traceparent_of(raw.headers, None)
         attributes: dict[str, str | int] = {
-            "messaging.destination.name": record.topic,
-            "messaging.destination.partition.id": str(record.partition),
-            "messaging.kafka.offset": record.offset,
+            "messaging.destination.name": raw.topic,
+            "messaging.destination.partition.id": str(raw.partition),
+            "messaging.kafka.offset": raw.offset,
         }
-        if reading.batch_id is not None:
-            attributes["els.batch_id"] = reading.batch_id
-        return begin(self.tracer, f"process {record.topic}", SpanKind.CONSUMER, told, attributes)
+        if record.batch_id is not None:
+            attributes["els.batch_id"] = record.batch_id
+        return begin(self.tracer, f"process {raw.topic}", SpanKind.CONSUMER, parent, attributes)
 
 
-def _within(reading: DecodedRecord, span: Span) -> DecodedRecord:
-    """What it causes is told as caused by the span."""
-    return replace(reading, traceparent=traceparent_from(span)) if isinstance(reading, DecodedEvent) else reading
+def _within(record: DecodedRecord, span: Span) -> DecodedRecord:
+    """The event with the span as the parent of what it causes."""
+    return replace(record, traceparent=traceparent_from(span)) if isinstance(record, DecodedEvent) else record
+
+
+@contextmanager
+def _failure_ends(spans: Sequence[Span]) -> Iterator[None]:
+    """Mark and end the spans where the block raises, also by cancellation."""
+    try:
+        yield
+    except BaseException as error:
+        for span in spans:
+            span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+            span.end()
+        raise

@@ -11,8 +11,8 @@ from els_stream.handlers.decoding import DecodedEvent, InvalidRecord
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from els_stream.consumer.handler import HasLabel
     from els_stream.handlers.event_handler import DecodedRecord
+    from els_stream.handlers.handler import HasLabel
 
 FEW: Final = 5
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,15 +34,16 @@ class DoNothing:
     name: str = "do_nothing"
     topic: str = CONTENT_PROVISIONED
 
-    def prepare(self, records: Sequence[RawRecord]) -> Sequence[RawRecord]:
+    def decode(self, records: Sequence[RawRecord]) -> Sequence[RawRecord]:
         return records
 
-    async def apply(
-        self, conn: AsyncConnection, readings: Sequence[RawRecord], locked: Callable[[], None] = lambda: None
-    ) -> Sequence[Nothing]:
+    async def lock(self, conn: AsyncConnection, decoded: Sequence[RawRecord]) -> Sequence[RawRecord]:
         del conn
-        locked()
-        return [NOTHING] * len(readings)
+        return decoded
+
+    async def apply(self, conn: AsyncConnection, locked: Sequence[RawRecord]) -> Sequence[Nothing]:
+        del conn
+        return [NOTHING] * len(locked)
 
 
 async def run(intake: ConsumerService, handlers: Mapping[str, DomainHandler]) -> None:

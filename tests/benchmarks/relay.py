@@ -21,7 +21,8 @@ from els_stream.db.engine import create_engine, limits_of
 from els_stream.embedded.processes import eventually
 from els_stream.events.headers import decode_headers
 from els_stream.events.topics import CONTENT_PROVISIONED
-from els_stream.handlers.registry import make_handlers, policy_of
+from els_stream.handlers.handler import process
+from els_stream.handlers.registry import HandlerPolicy, make_handlers
 from els_stream.queries.outbox import SHARES
 from els_stream.relay.factory import create_relay_engine, make_relay, relay_options
 from tests.benchmarks import runs
@@ -70,14 +71,14 @@ async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
 
 async def _fill_outbox(engine: AsyncEngine, settings: Settings, load: Load) -> None:
     """As the service does, and with nobody to send it."""
-    handler = make_handlers(policy_of(settings))["assign_content"]
+    handler = make_handlers(HandlerPolicy.from_settings(settings))["assign_content"]
     records = [
         make.record(CONTENT_PROVISIONED, value, offset=number, key=key)
         for number, (key, value) in enumerate(load.sent())
     ]
     for start in range(0, len(records), AT_ONCE):
         async with engine.begin() as conn:
-            await handler.apply(conn, handler.prepare(records[start : start + AT_ONCE]))
+            await process(handler, conn, records[start : start + AT_ONCE])
 
 
 async def _keep(engine: AsyncEngine, prefix: str) -> list[Sent]:

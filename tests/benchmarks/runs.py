@@ -17,7 +17,8 @@ from els_stream.config.settings import Settings
 from els_stream.demo.workers import DemoWorker, workers
 from els_stream.errors import ElsError
 from els_stream.events.topics import CONTENT_PROVISIONED
-from els_stream.handlers.registry import make_handlers, policy_of
+from els_stream.handlers.handler import process
+from els_stream.handlers.registry import HandlerPolicy, make_handlers
 from tests.benchmarks.cpu import read_clock
 from tests.benchmarks.ground import Ground, for_asyncpg
 from tests.benchmarks.load import Load
@@ -81,12 +82,12 @@ async def stock_faust(broker: str, topic: str, records: int, *variant: str) -> R
 
 async def register(settings: Settings, load: Load) -> None:
     """As the service does, in this process."""
-    handler = make_handlers(policy_of(settings))["register_batch"]
+    handler = make_handlers(HandlerPolicy.from_settings(settings))["register_batch"]
     engine = create_async_engine(settings.database)
     records = list(load.registrations())
     for start in range(0, len(records), AT_ONCE):
         async with engine.begin() as conn:
-            await handler.apply(conn, handler.prepare(records[start : start + AT_ONCE]))
+            await process(handler, conn, records[start : start + AT_ONCE])
     await engine.dispose()
 
 

@@ -83,9 +83,9 @@ class Instance:
 
     async def _apply(self, records: Sequence[RawRecord]) -> list[str]:
         handler = self.handlers[records[0].topic]
-        readings = handler.prepare(records)
+        decoded = handler.decode(records)
         async with self.engine.begin() as conn:
-            return [outcome.label for outcome in await handler.apply(conn, readings)]
+            return [outcome.label for outcome in await handler.apply(conn, await handler.lock(conn, decoded))]
 
 
 Ask: TypeAlias = Callable[[Instance, RawRecord], Awaitable[str]]

@@ -20,6 +20,7 @@ from els_stream.events.headers import decode_headers
 from els_stream.events.records import RawRecord
 from els_stream.handlers.batch_events import BatchEventPolicy
 from els_stream.handlers.event_handler import DomainHandler
+from els_stream.handlers.handler import process
 from els_stream.handlers.registration import RegistrationPolicy
 from els_stream.handlers.registry import HandlerPolicy, make_handlers
 from tests.support import factories as make
@@ -113,7 +114,7 @@ class BatchHarness(RecordFactory):
         """Records of one topic, in the caller's transaction."""
         (topic,) = {record.topic for record in records}
         handler = self.handlers[topic]
-        return list(await handler.apply(conn, handler.prepare(records)))
+        return list(await process(handler, conn, records))
 
     async def together(self, *records: RawRecord) -> list[str]:
         """One micro-batch in one transaction; the labels of what became of each."""

@@ -56,26 +56,27 @@ class NoteEffects:
     topic: str
     faults: Faults
 
-    def prepare(self, records: Sequence[RawRecord]) -> Sequence[RawRecord]:
+    def decode(self, records: Sequence[RawRecord]) -> Sequence[RawRecord]:
         return records
 
-    async def apply(
-        self, conn: AsyncConnection, readings: Sequence[RawRecord], locked: Callable[[], None] = lambda: None
-    ) -> Sequence[Noted]:
-        locked()
-        await self._misbehave(conn, [record.value or b"" for record in readings])
+    async def lock(self, conn: AsyncConnection, decoded: Sequence[RawRecord]) -> Sequence[RawRecord]:
+        del conn
+        return decoded
+
+    async def apply(self, conn: AsyncConnection, locked: Sequence[RawRecord]) -> Sequence[Noted]:
+        await self._misbehave(conn, [record.value or b"" for record in locked])
         await conn.execute(
             NOTE,
             {
-                "topics": [record.topic for record in readings],
-                "partitions": [record.partition for record in readings],
-                "offsets": [record.offset for record in readings],
-                "values": [record.value for record in readings],
+                "topics": [record.topic for record in locked],
+                "partitions": [record.partition for record in locked],
+                "offsets": [record.offset for record in locked],
+                "values": [record.value for record in locked],
             },
         )
         if CHANCE.random() < self.faults.before:
             raise asyncpg.ConnectionDoesNotExistError("made up")
-        return [Noted()] * len(readings)
+        return [Noted()] * len(locked)
 
     async def _misbehave(self, conn: AsyncConnection, values: Sequence[bytes]) -> None:
         if self.faults.pause:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -32,7 +33,7 @@ class MicroBatchRunner:
     engine: AsyncEngine
     handler: DomainHandler
     part: PartitionState = field(init=False)
-    transactions: Transactions[DecodedRecord] = field(init=False)
+    transactions: Transactions[DecodedRecord, Any] = field(init=False)
 
     def __post_init__(self) -> None:
         self.part = PartitionState(Partition(self.handler.topic, 0), StoredOffset(0, None), check=False)

@@ -21,6 +21,7 @@ from els_stream.domain.outcomes import HoldsSlot
 from els_stream.events import topics
 from els_stream.events.records import RawRecord
 from els_stream.handlers.event_handler import DomainHandler
+from els_stream.handlers.handler import process
 from tests.support import factories as make
 from tests.support.batch_harness import handlers_by_topic
 
@@ -51,7 +52,7 @@ class Seen:
 async def provision(engine: AsyncEngine, handler: DomainHandler, record: RawRecord) -> Seen:
     try:
         async with engine.begin() as conn:
-            (outcome,) = await handler.apply(conn, handler.prepare([record]))
+            (outcome,) = await process(handler, conn, [record])
     except SQLAlchemyError as error:
         return Seen(type(error).__name__)
     if isinstance(outcome, HoldsSlot):
