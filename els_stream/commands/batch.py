@@ -12,7 +12,8 @@ from rich.table import Table
 from els_stream.commands.database_access import snapshot
 from els_stream.commands.exit_codes import exit_codes
 from els_stream.config.settings import Settings, load_settings
-from els_stream.domain.published_events import DeliveryState, told_events
+from els_stream.domain.batch_timeline import Moment, MomentKind, timeline
+from els_stream.domain.published_events import DeliveryState, published_events
 from els_stream.domain.waiting import is_stuck, waits_for
 from els_stream.embedded.discovery import resolve
 from els_stream.errors import ServersUnavailable
@@ -74,7 +75,7 @@ def _as_json(story: BatchDetail) -> dict[str, object]:
         "waits_for": waits_for(story),
         "stuck": is_stuck(story),
         **asdict(story),
-        "events": [asdict(event) for event in told_events(story)],
+        "events": [asdict(event) for event in published_events(story)],
     }
 
 
@@ -99,30 +100,33 @@ def _print(story: BatchDetail) -> None:
 
 
 def _history(story: BatchDetail) -> Iterator[tuple[str, str]]:
-    dated = [
-        *((kind.since, f"{kind.events} {kind.kind} parked since") for kind in story.parked),
-        (story.registered_at, "registered"),
-        *((slot.held_at, _held(slot.essay_id, slot.text_storage_id)) for slot in story.slots),
-        *((text.created_at, f"{text.text_storage_id} was excess") for text in story.excess),
-        (story.timed_out_at, "deadline passed"),
-        (story.content_completed_at, "content complete"),
-        (story.associations_confirmed_at, "associations confirmed"),
-        (story.completed_at, "completed"),
-        (story.purged_at, "purged"),
-    ]
-    for at, what in sorted(((at, what) for at, what in dated if at is not None), key=lambda pair: pair[0]):
-        yield _time(at), plain(what)
+    """All moments of the batch but the dead letters, which have a table of their own."""
+    for moment in timeline(story).moments:
+        if moment.what is not MomentKind.DEAD_LETTER:
+            yield _time(moment.at), plain(_words(moment))
 
 
-def _held(essay_id: str, text_storage_id: str | None) -> str:
-    return f"{essay_id} holds {text_storage_id}" if text_storage_id else f"{essay_id} consumed by a validation failure"
+def _words(moment: Moment) -> str:
+    match moment.what:
+        case MomentKind.PENDING:
+            return f"{moment.detail} {moment.subject} pending since"
+        case MomentKind.FILLED:
+            return f"{moment.subject} holds {moment.detail}"
+        case MomentKind.FAILED:
+            return f"{moment.subject} consumed by a validation failure"
+        case MomentKind.EXCESS:
+            return f"{moment.subject} was excess"
+        case MomentKind.TIMED_OUT:
+            return "deadline passed"
+        case _:
+            return moment.what.value.replace("_", " ")
 
 
 def _events(story: BatchDetail) -> Iterator[tuple[str, str, str]]:
-    held = {event.event_id: f": {event.attempts} tries, {event.last_error}" for event in story.waiting}
-    for event in told_events(story):
-        why = held[event.event_id] if event.sending is DeliveryState.HELD else ""
-        yield _time(event.at), plain(f"{event.topic} {event.subject}".rstrip()), plain(f"{event.sending}{why}")
+    errors = {event.event_id: f": {event.attempts} tries, {event.last_error}" for event in story.waiting}
+    for event in published_events(story):
+        why = errors[event.event_id] if event.delivery is DeliveryState.DEFERRED else ""
+        yield _time(event.at), plain(f"{event.topic} {event.subject}".rstrip()), plain(f"{event.delivery}{why}")
 
 
 def _letters(story: BatchDetail) -> Iterator[tuple[str, str, str]]:

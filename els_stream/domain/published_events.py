@@ -1,14 +1,16 @@
-"""Which events a batch's facts have told, in order, and whether each was sent: what is no longer in the outbox was.
+"""Which events follow from the facts of a batch, and whether each was sent.
 
-Nothing else remembers an event once it is sent, and nothing needs to: it follows from a fact, and so does its id.
+Sent events are not stored: they and their ids can be derived from the batch's facts. This is the only place of the rule
+except for `handlers.outbox_events`, which makes the payloads; a test holds that both give the same events.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from els_stream.domain.batch import ClassType
 from els_stream.events import topics
 from els_stream.events.event_ids import event_id, slot_subject
 
@@ -19,23 +21,35 @@ if TYPE_CHECKING:
 
 
 class DeliveryState(StrEnum):
+    """Where an event is: acknowledged by the broker, in the outbox, or in the outbox after a failed attempt."""
+
     SENT = "sent"
     WAITING = "waiting"
-    HELD = "held"
+    DEFERRED = "deferred"
+
+
+class ExpectedEvent(NamedTuple):
+    """`at` is when its fact became true; topic, batch and subject make the event id."""
+
+    at: datetime
+    topic: str
+    subject: str
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedEvent:
-    """`at` is when its fact became true."""
+    """An event of a batch with its id and its delivery."""
 
     at: datetime
     topic: str
     subject: str
     event_id: UUID
-    sending: DeliveryState
+    delivery: DeliveryState
 
 
 class UnsentEvent(Protocol):
+    """An outbox row."""
+
     @property
     def event_id(self) -> UUID: ...
     @property
@@ -43,6 +57,8 @@ class UnsentEvent(Protocol):
 
 
 class SlotFact(Protocol):
+    """A slot that is not free; `text_storage_id` is None where a failure holds it."""
+
     @property
     def essay_id(self) -> str: ...
     @property
@@ -52,6 +68,8 @@ class SlotFact(Protocol):
 
 
 class Excess(Protocol):
+    """A content that found the batch full."""
+
     @property
     def text_storage_id(self) -> str: ...
     @property
@@ -59,10 +77,8 @@ class Excess(Protocol):
 
 
 class BatchFacts(Protocol):
-    """The part of a batch's story that events follow from."""
+    """The facts of a batch from which its events follow."""
 
-    @property
-    def batch_id(self) -> str: ...
     @property
     def class_type(self) -> str | None: ...
     @property
@@ -79,37 +95,46 @@ class BatchFacts(Protocol):
     def slots(self) -> Sequence[SlotFact]: ...
     @property
     def excess(self) -> Sequence[Excess]: ...
+
+
+class BatchWithOutbox(BatchFacts, Protocol):
+    """The facts of a batch, and its events that are still in the outbox."""
+
+    @property
+    def batch_id(self) -> str: ...
     @property
     def waiting(self) -> Sequence[UnsentEvent]: ...
 
 
-def told_events(facts: BatchFacts) -> list[PublishedEvent]:
-    """In the order in which they became true, as far as times tell; facts of one instant in the order of telling."""
-    waiting = {event.event_id: event for event in facts.waiting}
-
-    def sending(identity: UUID) -> DeliveryState:
-        if identity not in waiting:
-            return DeliveryState.SENT
-        return DeliveryState.WAITING if waiting[identity].held_until is None else DeliveryState.HELD
-
-    events = []
-    for at, topic, subject in sorted(_told(facts), key=lambda told: told[0]):
-        identity = event_id(topic, facts.batch_id, subject)
-        events.append(PublishedEvent(at, topic, subject, identity, sending(identity)))
-    return events
-
-
-def _told(facts: BatchFacts) -> Iterator[tuple[datetime, str, str]]:
+def expected_events(facts: BatchFacts) -> Iterator[ExpectedEvent]:
+    """Yield every event that follows from the facts; those of one instant come in the order of publishing."""
     if facts.timed_out_at is not None:
-        yield facts.timed_out_at, topics.READINESS_TIMEOUT, ""
+        yield ExpectedEvent(facts.timed_out_at, topics.READINESS_TIMEOUT, "")
     for slot in facts.slots:
         if slot.text_storage_id is not None:
-            yield slot.held_at, topics.SLOT_ASSIGNED, slot_subject(slot.essay_id, slot.text_storage_id)
+            subject = slot_subject(slot.essay_id, slot.text_storage_id)
+            yield ExpectedEvent(slot.held_at, topics.SLOT_ASSIGNED, subject)
     if facts.content_completed_at is not None:
         if facts.failed:
-            yield facts.content_completed_at, topics.VALIDATION_ERRORS, ""
-        yield facts.content_completed_at, topics.PROVISIONING_COMPLETED, ""
-    if facts.completed_at is not None and facts.class_type == "REGULAR" and facts.filled:
-        yield facts.completed_at, topics.ESSAYS_READY, ""
-    for text in facts.excess:
-        yield text.created_at, topics.EXCESS_CONTENT, text.text_storage_id
+            yield ExpectedEvent(facts.content_completed_at, topics.VALIDATION_ERRORS, "")
+        yield ExpectedEvent(facts.content_completed_at, topics.PROVISIONING_COMPLETED, "")
+    if facts.completed_at is not None and facts.class_type == ClassType.REGULAR and facts.filled:
+        yield ExpectedEvent(facts.completed_at, topics.ESSAYS_READY, "")
+    for content in facts.excess:
+        yield ExpectedEvent(content.created_at, topics.EXCESS_CONTENT, content.text_storage_id)
+
+
+def published_events(batch: BatchWithOutbox) -> list[PublishedEvent]:
+    """Return the events of the batch, sorted by the times of their facts. What has left the outbox was sent."""
+    waiting = {event.event_id: event for event in batch.waiting}
+
+    def delivery(identity: UUID) -> DeliveryState:
+        if identity not in waiting:
+            return DeliveryState.SENT
+        return DeliveryState.WAITING if waiting[identity].held_until is None else DeliveryState.DEFERRED
+
+    events = []
+    for at, topic, subject in sorted(expected_events(batch), key=lambda event: event.at):
+        identity = event_id(topic, batch.batch_id, subject)
+        events.append(PublishedEvent(at, topic, subject, identity, delivery(identity)))
+    return events

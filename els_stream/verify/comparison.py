@@ -25,14 +25,14 @@ _ORDER: Final = (
 def compare(before: ExpectedEvents, published: Published, after: ExpectedEvents) -> list[Finding]:
     """`before` was read before Kafka and `after` after it, so what the service does meanwhile is no difference."""
     missing = [
-        f"{told} is in no outbox and not in Kafka"
-        for identity, told in before.told.items()
+        f"{event} is in no outbox and not in Kafka"
+        for identity, event in before.events.items()
         if identity not in published.events and identity not in before.waiting
     ]
     unknown = [
         f"{first.topic} {identity} of batch {first.batch_id!r} is in Kafka and in no table"
         for identity, first in published.events.items()
-        if identity not in after.told and first.batch_id not in after.purged and first.topic != topics.DEAD_LETTER
+        if identity not in after.events and first.batch_id not in after.purged and first.topic != topics.DEAD_LETTER
     ]
     altered = [f"{place} repeats an event id with other bytes" for place in published.altered]
     nameless = [f"{place} holds a record without an event id" for place in published.nameless]
@@ -63,4 +63,4 @@ def _ordered(events: Iterable[FirstCopy]) -> Iterable[FirstCopy]:
 
 
 def _finding(invariant: str, meaning: str, before: ExpectedEvents, violations: Sequence[str]) -> Finding:
-    return Finding(invariant, meaning, len(before.told), len(violations), violations[:SHOWN_PER_CHECK])
+    return Finding(invariant, meaning, len(before.events), len(violations), violations[:SHOWN_PER_CHECK])

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from els_stream.domain.published_events import expected_events
 from els_stream.events import topics
-from els_stream.events.event_ids import dead_letter_subject, event_id, slot_subject
+from els_stream.events.event_ids import dead_letter_subject, event_id
+from els_stream.queries.batch_detail import ExcessText, HeldSlot
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-_ASSIGNED = text("""
-    SELECT batch_id, essay_id, text_storage_id FROM essay_states WHERE text_storage_id IS NOT NULL
+_SLOTS = text("""
+    SELECT batch_id, essay_id, text_storage_id, correlation_id, filled_at FROM essay_states
+    WHERE text_storage_id IS NOT NULL
 """)
-_EXCESS = text("SELECT batch_id, text_storage_id FROM batch_excess_content")
+_EXCESS = text("SELECT batch_id, text_storage_id, correlation_id, created_at FROM batch_excess_content")
 _BATCHES = text("""
-    SELECT batch_id, class_type, failed_count, filled_count,
-           content_completed_at IS NOT NULL AS content_complete, completed_at IS NOT NULL AS completed,
-           timed_out_at IS NOT NULL AS timed_out
+    SELECT batch_id, class_type, failed_count, filled_count, content_completed_at, completed_at, timed_out_at
     FROM batch_essay_trackers WHERE state NOT IN ('unregistered', 'purged')
 """)
 _DEAD_LETTERS = text("""
@@ -33,9 +36,23 @@ _OUTBOX = text("SELECT event_id FROM event_outbox")
 _PURGED = text("SELECT batch_id FROM batch_essay_trackers WHERE state = 'purged'")
 
 
+@dataclass(slots=True)
+class TrackedBatch:
+    """The facts of a batch; only those of the slots that hold a content."""
+
+    class_type: str | None = None
+    filled: int = 0
+    failed: int = 0
+    content_completed_at: datetime | None = None
+    completed_at: datetime | None = None
+    timed_out_at: datetime | None = None
+    slots: list[HeldSlot] = field(default_factory=list)
+    excess: list[ExcessText] = field(default_factory=list)
+
+
 @dataclass(frozen=True, slots=True)
-class ExpectedEvent:
-    """An event that the tables say was told, in words for a person."""
+class EventDescription:
+    """An event that the tables expect, in words for a person."""
 
     topic: str
     batch_id: str
@@ -47,50 +64,50 @@ class ExpectedEvent:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedEvents:
-    """`waiting` are those of `told` that still lie in the outbox."""
+    """By event id; `waiting` are the ids of those that are still in the outbox."""
 
-    told: dict[UUID, ExpectedEvent]
+    events: dict[UUID, EventDescription]
     waiting: frozenset[UUID]
     purged: frozenset[str]
 
 
 async def read_snapshot(conn: AsyncConnection) -> ExpectedEvents:
-    """Read within one REPEATABLE READ transaction of the caller."""
-    told = {
-        event_id(fact.topic, fact.batch_id, fact.subject): fact
-        for fact in [*await _of_contents(conn), *await _of_batches(conn), *await _of_dead_letters(conn)]
+    """Read the expected events. Call it within one REPEATABLE READ transaction."""
+    events = {
+        event_id(event.topic, event.batch_id, event.subject): event
+        for event in [*await _of_batches(conn), *await _of_dead_letters(conn)]
     }
     waiting = frozenset(row.event_id for row in await conn.execute(_OUTBOX))
-    return ExpectedEvents(told, waiting, frozenset(row.batch_id for row in await conn.execute(_PURGED)))
+    return ExpectedEvents(events, waiting, frozenset(row.batch_id for row in await conn.execute(_PURGED)))
 
 
-async def _of_contents(conn: AsyncConnection) -> list[ExpectedEvent]:
-    assigned = [
-        ExpectedEvent(topics.SLOT_ASSIGNED, row.batch_id, slot_subject(row.essay_id, row.text_storage_id))
-        for row in await conn.execute(_ASSIGNED)
-    ]
-    return assigned + [
-        ExpectedEvent(topics.EXCESS_CONTENT, row.batch_id, row.text_storage_id) for row in await conn.execute(_EXCESS)
-    ]
-
-
-async def _of_batches(conn: AsyncConnection) -> list[ExpectedEvent]:
-    return [
-        ExpectedEvent(topic, row.batch_id, "")
-        for row in await conn.execute(_BATCHES)
-        for topic, became_true in (
-            (topics.VALIDATION_ERRORS, row.content_complete and row.failed_count > 0),
-            (topics.PROVISIONING_COMPLETED, row.content_complete),
-            (topics.ESSAYS_READY, row.completed and row.class_type == "REGULAR" and row.filled_count > 0),
-            (topics.READINESS_TIMEOUT, row.timed_out),
+async def _of_batches(conn: AsyncConnection) -> list[EventDescription]:
+    batches: defaultdict[str, TrackedBatch] = defaultdict(TrackedBatch)
+    for row in await conn.execute(_BATCHES):
+        batches[row.batch_id] = TrackedBatch(
+            row.class_type,
+            row.filled_count,
+            row.failed_count,
+            row.content_completed_at,
+            row.completed_at,
+            row.timed_out_at,
         )
-        if became_true
+    for row in await conn.execute(_SLOTS):
+        batches[row.batch_id].slots.append(
+            HeldSlot(row.essay_id, row.text_storage_id, row.correlation_id, row.filled_at)
+        )
+    for row in await conn.execute(_EXCESS):
+        batches[row.batch_id].excess.append(ExcessText(row.text_storage_id, row.correlation_id, row.created_at))
+    return [
+        EventDescription(event.topic, batch_id, event.subject)
+        for batch_id, batch in batches.items()
+        for event in expected_events(batch)
     ]
 
 
-async def _of_dead_letters(conn: AsyncConnection) -> list[ExpectedEvent]:
+async def _of_dead_letters(conn: AsyncConnection) -> list[EventDescription]:
     return [
-        ExpectedEvent(
+        EventDescription(
             topics.DEAD_LETTER,
             row.batch_id,
             dead_letter_subject(row.source_topic, row.source_partition, row.source_offset, row.source_timestamp),

@@ -16,6 +16,7 @@ import structlog
 from aiohttp import web
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from els_stream.domain.batch_timeline import timeline
 from els_stream.domain.waiting import is_stuck, waits_for
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.maintenance.replay import Accepted, FailedAgain, NotReplayable, Replayed
@@ -29,9 +30,10 @@ from els_stream.web.history import STEP_SECONDS, StatsHistory
 from els_stream.web.problems import Problem, ProblemCode, not_found
 from els_stream.web.query_params import QueryParams, cursor
 from els_stream.web.snapshot import snapshot
-from els_stream.web.timeline import timeline
 
 SHOWN_BYTES: Final = 16 * 1024
+# A batch may have ten thousand slots: the page shows the newest moments of slots, texts and dead letters.
+MAX_MOMENTS: Final = 500
 LISTED: Final = 100
 REPLAY_SECONDS: Final = 20.0
 BATCH: Final = "/api/batches/"
@@ -94,7 +96,7 @@ class Api:
             files = await listing.read_files(conn, batch_id)
         if story is None:
             raise not_found("nothing ever came for this batch")
-        told = timeline(story, files)
+        history = timeline(story, files, MAX_MOMENTS)
         return answer(
             {
                 **asdict(story),
@@ -106,8 +108,8 @@ class Api:
                 "waiting_count": len(story.waiting),
                 "dead_letters": [asdict(letter) for letter in story.dead_letters[:LISTED]],
                 "dead_letters_count": len(story.dead_letters),
-                "timeline": [asdict(moment) for moment in told.moments],
-                "timeline_omitted": told.omitted,
+                "timeline": [asdict(moment) for moment in history.moments],
+                "timeline_omitted": history.omitted,
             }
         )
 

@@ -21,10 +21,10 @@ const EVENTS = {
   "huleedu.els.batch.readiness.timeout.v1": "readiness timeout",
 };
 
-const SENDING = { sent: "✓ told:", waiting: "not sent yet:", held: "can't be sent:" };
+const DELIVERY = { sent: "✓ sent:", waiting: "not sent yet:", deferred: "can't be sent:" };
 
 const WORDS = {
-  parked: (m) => `${many(Number(m.detail), "event")} parked since then: ${spaced(m.subject)}`,
+  pending: (m) => `${many(Number(m.detail), "event")} pending since then: ${spaced(m.subject)}`,
   registered: () => "Registered",
   filled: (m) => `Slot ${m.subject} filled`,
   failed: (m) => `Slot ${m.subject} taken by a file that failed${m.detail ? `: ${spaced(m.detail.toLowerCase())}` : ""}`,
@@ -124,11 +124,11 @@ function timeline(moments) {
 }
 
 function line(happened) {
-  const told = happened.told.map((event) => el("span", { class: "event", "data-sending": event.sending, title: event.topic }, `${SENDING[event.sending]} ${EVENTS[event.topic]}`));
+  const events = happened.events.map((event) => el("span", { class: "event", "data-delivery": event.delivery, title: event.topic }, `${DELIVERY[event.delivery]} ${EVENTS[event.topic]}`));
   return el(
     "li",
     { "data-what": happened.what },
     el("time", { datetime: happened.at }, clock(happened.at)),
-    el("div", {}, el("span", {}, WORDS[happened.what](happened)), happened.file_name === null ? null : el("q", { class: "file" }, happened.file_name), ...told),
+    el("div", {}, el("span", {}, WORDS[happened.what](happened)), happened.file_name === null ? null : el("q", { class: "file" }, happened.file_name), ...events),
   );
 }

@@ -93,7 +93,7 @@ async def test_a_batch_is_listed_and_its_story_told(worker: Worker, addresses: A
         ("failed", factories.file_name(1)),
         ("excess", factories.file_name(2)),
     }
-    assert {told["sending"] for moment in story["timeline"] for told in moment["told"]} == {"sent"}
+    assert {event["delivery"] for moment in story["timeline"] for event in moment["events"]} == {"sent"}
 
 
 async def test_pages_follow_each_other_and_ids_hold_any_character(worker: Worker, engine: AsyncEngine) -> None:

@@ -89,18 +89,18 @@ async def test_it_counts_slots_and_tells_events_in_order_with_their_state(
         await school.execute("DELETE FROM event_outbox")
 
     assert [story[name] for name in ("expected", "filled", "failed", "free", "class_type")] == [2, 1, 1, 0, "REGULAR"]
-    events = [(event["topic"], event["sending"]) for event in story["events"]]
+    events = [(event["topic"], event["delivery"]) for event in story["events"]]
     assert events == [
         (topics.SLOT_ASSIGNED, "sent"),
         (topics.VALIDATION_ERRORS, "waiting"),
         (topics.PROVISIONING_COMPLETED, "waiting"),
-        (topics.EXCESS_CONTENT, "held"),
+        (topics.EXCESS_CONTENT, "deferred"),
     ]
     assert [event["event_id"] for event in story["events"]] == [row.event_id for row in rows]
     assert story["events"][0]["event_id"] == assigned.event_id
     assert [letter["reason"] for letter in story["dead_letters"]] == ["unknown_essay"]
     assert (code, story["stuck"], shown.exit_code) == (4, True, 4)
-    assert "held: 3 tries, too large" in shown.stdout
+    assert "deferred: 3 tries, too large" in shown.stdout
     assert "unknown_essay" in shown.stdout
 
 

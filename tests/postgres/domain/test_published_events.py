@@ -5,9 +5,11 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
+from els_stream.domain.published_events import published_events
 from els_stream.events import topics
 from els_stream.events.event_ids import event_id
 from els_stream.events.input_timestamp import stamp_of
+from els_stream.queries.batch_detail import read_story
 from tests.support import factories as make
 from tests.support.batch_harness import BatchHarness, OutboxEvent
 
@@ -39,6 +41,18 @@ async def test_events_of_a_batch_are_numbered_without_a_gap_in_the_order_in_whic
         (5, "excess"),
     ]
     assert (await school.tracker()).next_sequence == 6
+
+
+async def test_the_facts_in_the_tables_give_the_events_that_were_published(school: BatchHarness) -> None:
+    published = await everything(school)
+
+    async with school.engine.connect() as conn:
+        batch = await read_story(conn, make.BATCH)
+
+    assert batch is not None
+    assert [(event.topic, str(event.event_id)) for event in published_events(batch)] == [
+        (event.topic, event.event_id) for event in published
+    ]
 
 
 async def test_numbers_are_each_batchs_own(school: BatchHarness) -> None:

@@ -1,4 +1,4 @@
-"""The story of a batch is told in order, with the state of every event that told it."""
+"""The timeline of a batch: its order, its files, and the delivery of each event."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+from els_stream.domain.batch_timeline import MOMENT_OF_TOPIC, EventDelivery, MomentKind, timeline
+from els_stream.domain.published_events import DeliveryState
 from els_stream.events import topics
 from els_stream.events.event_ids import event_id, slot_subject
 from els_stream.queries.batch_detail import (
@@ -17,7 +19,6 @@ from els_stream.queries.batch_detail import (
     WaitingEvent,
 )
 from els_stream.queries.listing import UploadedFile
-from els_stream.web.timeline import MOST, EventDelivery, MomentKind, Sending, timeline
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -56,9 +57,9 @@ WHOLE = BatchDetail(
 )
 
 
-def test_a_story_is_told_in_the_order_in_which_it_happened() -> None:
+def test_moments_are_sorted_by_time_then_by_kind() -> None:
     assert [moment.what for moment in timeline(WHOLE, []).moments] == [
-        MomentKind.PARKED,
+        MomentKind.PENDING,
         MomentKind.REGISTERED,
         MomentKind.FILLED,
         MomentKind.FAILED,
@@ -70,7 +71,7 @@ def test_a_story_is_told_in_the_order_in_which_it_happened() -> None:
     ]
 
 
-def test_a_file_is_named_where_it_went() -> None:
+def test_moments_name_the_file_that_they_concern() -> None:
     files = [
         UploadedFile("e1", "Moby-Dick, but Shorter.docx", None),
         UploadedFile("e2", "blank.docx", "EMPTY_CONTENT"),
@@ -84,8 +85,8 @@ def test_a_file_is_named_where_it_went() -> None:
     assert named[MomentKind.EXCESS] == ("9", None)
 
 
-def test_what_left_the_outbox_was_sent_and_what_did_not_waits_or_is_held() -> None:
-    story = replace(
+def test_events_not_in_the_outbox_are_sent_and_the_others_waiting_or_deferred() -> None:
+    batch = replace(
         WHOLE,
         waiting=[
             waits(topics.ESSAYS_READY, ""),
@@ -93,30 +94,39 @@ def test_what_left_the_outbox_was_sent_and_what_did_not_waits_or_is_held() -> No
         ],
     )
 
-    told = {moment.what: list(moment.told) for moment in timeline(story, []).moments}
+    events = {moment.what: list(moment.events) for moment in timeline(batch, []).moments}
 
-    assert told[MomentKind.FILLED] == [EventDelivery(topics.SLOT_ASSIGNED, Sending.HELD)]
-    assert told[MomentKind.CONTENT_COMPLETE] == [
-        EventDelivery(topics.VALIDATION_ERRORS, Sending.SENT),
-        EventDelivery(topics.PROVISIONING_COMPLETED, Sending.SENT),
+    assert events[MomentKind.FILLED] == [EventDelivery(topics.SLOT_ASSIGNED, DeliveryState.DEFERRED)]
+    assert events[MomentKind.CONTENT_COMPLETE] == [
+        EventDelivery(topics.VALIDATION_ERRORS, DeliveryState.SENT),
+        EventDelivery(topics.PROVISIONING_COMPLETED, DeliveryState.SENT),
     ]
-    assert told[MomentKind.COMPLETED] == [EventDelivery(topics.ESSAYS_READY, Sending.WAITING)]
-    assert told[MomentKind.EXCESS] == [EventDelivery(topics.EXCESS_CONTENT, Sending.SENT)]
+    assert events[MomentKind.COMPLETED] == [EventDelivery(topics.ESSAYS_READY, DeliveryState.WAITING)]
+    assert events[MomentKind.EXCESS] == [EventDelivery(topics.EXCESS_CONTENT, DeliveryState.SENT)]
 
 
-def test_a_guest_batch_tells_nobody_that_it_is_ready() -> None:
+def test_a_guest_batch_has_no_ready_event() -> None:
     (completed,) = [
         m for m in timeline(replace(WHOLE, class_type="GUEST"), []).moments if m.what is MomentKind.COMPLETED
     ]
 
-    assert completed.told == []
+    assert completed.events == []
 
 
-def test_of_very_many_slots_the_newest_are_told_and_every_milestone() -> None:
-    slots = [HeldSlot(f"e{n}", f"t{n}", None, after(2 + n / 10_000)) for n in range(MOST + 10)]
+def test_a_limit_keeps_the_newest_slots_and_every_milestone() -> None:
+    slots = [HeldSlot(f"e{n}", f"t{n}", None, after(2 + n / 10_000)) for n in range(30)]
 
-    told = timeline(replace(WHOLE, slots=slots), [])
+    history = timeline(replace(WHOLE, slots=slots), [], limit=20)
 
-    assert told.omitted == 12
-    assert [moment.what for moment in told.moments[:3]] == [MomentKind.PARKED, MomentKind.REGISTERED, MomentKind.FILLED]
-    assert told.moments[2].subject == "e12"
+    assert history.omitted == 12
+    first = [moment.what for moment in history.moments[:3]]
+    assert first == [
+        MomentKind.PENDING,
+        MomentKind.REGISTERED,
+        MomentKind.FILLED,
+    ]
+    assert history.moments[2].subject == "e12"
+
+
+def test_every_outgoing_event_of_a_batch_has_a_moment() -> None:
+    assert MOMENT_OF_TOPIC.keys() == set(topics.OUTPUT_TOPICS) - {topics.DEAD_LETTER}
