@@ -1,1 +1,1 @@
-"""The platform's events as this service reads and writes them: bytes in, typed values; facts in, final bytes out."""
+"""The wire contract: models and decoder of input events, builders of output events, their ids, headers and topics."""

@@ -1,4 +1,4 @@
-"""An event that can never be processed, as it goes to the dead letter topic: the original and where it lay, and why."""
+"""Events for the dead letter topic: the original record, its place in Kafka and the reason."""
 
 import hashlib
 
@@ -8,14 +8,15 @@ from els_stream.events.event_ids import dead_letter_subject, event_id
 from els_stream.events.headers import Headers
 from els_stream.events.outbound_event import MAX_RECORD_BYTES, OutboundEvent
 from els_stream.events.records import RawRecord
-from els_stream.events.truncation import cut_text
+from els_stream.events.truncation import truncate_text
 
 
 def dead_letter(record: RawRecord, reason: DeadLetterReason, message: str, *, batch_id: str = "") -> OutboundEvent:
-    """Original headers keep name, order and place; ours come after them, so the last of a name is ours.
+    """Build the dead letter event of a record. `batch_id` is empty if the record does not name its batch.
 
-    What makes the record too large to send stays out, the value first, and a header tells of each: the row that
-    goes with this event keeps all of it. `batch_id` is empty where the event does not tell it.
+    The original headers come first and unchanged, then those of this service: of a repeated name the last is ours.
+    What would make the event too large to send is left out, the value first, and a header names each omission; the
+    row in `dead_letters` keeps everything.
     """
     identity = event_id(
         topics.DEAD_LETTER,
@@ -26,18 +27,18 @@ def dead_letter(record: RawRecord, reason: DeadLetterReason, message: str, *, ba
         ("ce_id", str(identity).encode()),
         ("ce_type", topics.DEAD_LETTER.encode()),
         ("dlq_reason", reason.value.encode()),
-        ("dlq_message", cut_text(message).encode(errors="replace")),
+        ("dlq_message", truncate_text(message).encode(errors="replace")),
         ("dlq_topic", record.topic.encode()),
         ("dlq_partition", b"%d" % record.partition),
         ("dlq_offset", b"%d" % record.offset),
         ("dlq_timestamp", b"%d" % record.timestamp),
     )
-    return _fitting(
+    return _fit_into_record(
         OutboundEvent.with_headers(identity, topics.DEAD_LETTER, record.key, record.value, record.headers + ours), ours
     )
 
 
-def _fitting(whole: OutboundEvent, ours: Headers) -> OutboundEvent:
+def _fit_into_record(whole: OutboundEvent, ours: Headers) -> OutboundEvent:
     if whole.size <= MAX_RECORD_BYTES:
         return whole
     value = whole.value or b""

@@ -1,10 +1,10 @@
-"""Why an event became a dead letter: the closed set of codes that cross the database, the headers and the metrics."""
+"""The reasons for dead letters, as the database, record headers and metrics hold them."""
 
 from enum import StrEnum
 
 
 class DeadLetterReason(StrEnum):
-    """A code is for ever: rows and other teams' consumers hold it, so rename none."""
+    """Why a record became a dead letter. Never rename a value: rows and other teams' consumers hold it."""
 
     NOT_JSON = "not_json"
     CONTRACT_VIOLATION = "contract_violation"

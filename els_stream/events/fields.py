@@ -1,7 +1,7 @@
-"""Pieces that several events share: bounded strings and numbers, times, the platform's enums and its small objects.
+"""Field types that several events share: bounded strings and numbers, times, the platform's enums and small objects.
 
-Numbers and booleans are strict, times come from strings; all that may be null may also be absent, and the reverse.
-Two readers share these definitions (see `reading`): a `Field` is pydantic's, the `Meta` beside it says it to msgspec.
+Numbers and booleans are strict, times are strings. A field that may be null may also be absent, and the reverse.
+Both decoders (see `decoder`) use these definitions: `Field` is for pydantic, the `Meta` beside it for msgspec.
 """
 
 import re
@@ -20,25 +20,25 @@ MAX_ESSAYS: Final = 10_000
 MAX_ENTRIES: Final = 100
 LARGEST_INTEGER: Final = 2**63 - 1
 
-# What RFC 3339 writes, and the same without a zone; `fromisoformat` alone takes week dates and more.
+# RFC 3339, and the same without a zone. `fromisoformat` alone also accepts week dates and more.
 _TIME: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})?"
 )
 
 
 def in_utc(moment: datetime) -> datetime:
-    """The same moment in UTC; without a zone it is UTC already, since some producers send such."""
+    """Return the same moment in UTC. A time without a zone counts as UTC, since some producers send such."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-@lru_cache(maxsize=64)  # the events of one transaction are told at one time
+@lru_cache(maxsize=64)  # all events of a transaction have the same time
 def format_time(moment: datetime) -> str:
-    """As every event of ours writes a time: `2026-01-31T12:00:00.000000Z`."""
+    """Return the time in the form of all output events, such as `2026-01-31T12:00:00.000000Z`."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def parse_time(given: object) -> datetime:
-    """For models: a string as RFC 3339 writes it, or a datetime where the event is built from Python."""
+    """Return a UTC time from an RFC 3339 string, or from a datetime if Python code builds the model."""
     try:
         if isinstance(given, str) and _TIME.fullmatch(given):
             return in_utc(datetime.fromisoformat(given.upper()))
@@ -46,7 +46,7 @@ def parse_time(given: object) -> datetime:
             return in_utc(given)
     except (ValueError, OverflowError):
         pass
-    raise PydanticCustomError("time", "Input should be a time as RFC 3339 writes it")
+    raise PydanticCustomError("time", "Input should be a time in the format of RFC 3339")
 
 
 UtcTime = Annotated[datetime, PlainValidator(parse_time), PlainSerializer(format_time, when_used="json"), Meta(tz=True)]
@@ -59,7 +59,7 @@ StoragePath = Annotated[str, Field(max_length=1024), Meta(max_length=1024)]
 if TYPE_CHECKING:
     JsonObject: TypeAlias = dict[str, JsonValue]
 else:
-    JsonObject = dict[str, Any]  # the same from JSON, and readers take it as it is
+    JsonObject = dict[str, Any]  # equal for JSON, and decoders take it without a check of each value
 
 
 class CourseCode(StrEnum):
@@ -111,7 +111,7 @@ STRICT: Final = ConfigDict(
 
 
 class Contract:
-    """What we read: other teams add fields first, so fields that we don't know are ignored."""
+    """Base of the input models. Unknown fields are ignored, since other teams add fields first."""
 
     __slots__ = ()
     __pydantic_config__: ClassVar = STRICT
@@ -157,6 +157,6 @@ class ErrorDetail(Contract):
     span_id: str | None = None
 
 
-# For what we stored of an event, and read again from the database.
+# For parts of an event that are read back from the database.
 ERROR_DETAIL: Final = TypeAdapter(ErrorDetail)
 STORAGE_REFERENCES: Final = TypeAdapter(StorageReferenceMetadata)

@@ -1,8 +1,8 @@
-"""Record headers in one bytea column: UTF-8 JSON, `[[name, value as Latin-1], ...]`, in their order, repeats kept.
+"""Encode record headers for one bytea column: UTF-8 JSON, `[[name, value as Latin-1], ...]`, in order, with repeats.
 
-The headers of our own events repeat each other and the contract. They are stored as what they are made of, `[event id,
-topic, correlation id, batch id, time]` and a `traceparent` where there is one: 230 bytes less for each essay, in the
-outbox and in its WAL.
+Headers of the service's own events follow from a few values, so only these are stored: `[event id, topic,
+correlation id, batch id, time]` and the `traceparent` if there is one. This saves 230 bytes per essay in the outbox
+and in its WAL.
 """
 
 import json
@@ -16,8 +16,8 @@ Headers = tuple[tuple[str, bytes], ...]
 _SOURCE: Final = SOURCE_SERVICE.encode()
 _VERSION: Final = b"1.0"
 
-# Of every event that leaves: what `json.dumps`, `json.loads` and an encoder do before they begin takes the longest.
-_quoted = json.encoder.encode_basestring_ascii
+# Used for every output event. The set-up inside `json.dumps` and `json.loads` takes longer than the work itself.
+_json_string = json.encoder.encode_basestring_ascii
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _decode = json.JSONDecoder().raw_decode
 
@@ -25,7 +25,7 @@ _decode = json.JSONDecoder().raw_decode
 def own_headers(
     event_id: bytes, topic: bytes, correlation_id: bytes, batch_id: bytes, time: bytes, traceparent: bytes | None = None
 ) -> Headers:
-    """Those of the contract, for an event of ours."""
+    """Return the headers that the contract demands of an output event."""
     return (
         ("event_id", event_id),
         ("event_type", topic),
@@ -41,30 +41,30 @@ def own_headers(
 
 
 def encode_headers(headers: Iterable[tuple[str, bytes]]) -> bytes:
-    """Latin-1 maps every byte to one character, so any header value survives, a NUL or broken UTF-8 too."""
+    """Encode any headers; Latin-1 maps every byte to one character, so a NUL or invalid UTF-8 in a value survives."""
     headers = tuple(headers)
-    if parts := _parts_of_own(headers):
-        return f"[{','.join([_quoted(part.decode('latin-1')) for part in parts])}]".encode()
-    # A name may hold a lone surrogate: aiokafka never yields one, but JSON's escapes keep even that writable.
+    if values := _own_values(headers):
+        return f"[{','.join([_json_string(value.decode('latin-1')) for value in values])}]".encode()
+    # JSON's escapes keep even a lone surrogate in a name, though aiokafka never yields one.
     return _encode([[name, value.decode("latin-1")] for name, value in headers]).encode()
 
 
 def encode_own_headers(
     event_id: str, topic: str, correlation_id: str, batch_id: bytes, time: str, traceparent: str | None = None
 ) -> bytes:
-    """What `encode_headers` makes of `own_headers`, without making them: every event of ours has them."""
-    trace = "" if traceparent is None else f",{_quoted(traceparent)}"
-    batch = _quoted(batch_id.decode("latin-1"))
+    """Return `encode_headers(own_headers(...))` without building the headers; called for every output event."""
+    trace = "" if traceparent is None else f",{_json_string(traceparent)}"
+    batch = _json_string(batch_id.decode("latin-1"))
     return f'["{event_id}","{topic}","{correlation_id}",{batch},"{time}"{trace}]'.encode()
 
 
 def decode_headers(stored: bytes) -> Headers:
-    """The inverse of `encode_headers`, byte for byte."""
+    """Return the headers that `encode_headers` was given, byte for byte."""
     if stored[:2] == b'["' and b"\\" not in stored:
-        return own_headers(*stored[2:-2].split(b'","'))  # nothing is escaped: what stands there are the parts
+        return own_headers(*stored[2:-2].split(b'","'))  # without escapes the values stand there as they are
     whole, _ = _decode(stored.decode())
     if whole and isinstance(whole[0], str):
-        return own_headers(*[part.encode("latin-1") for part in whole])
+        return own_headers(*[value.encode("latin-1") for value in whole])
     return tuple([(name, value.encode("latin-1")) for name, value in whole])
 
 
@@ -72,8 +72,11 @@ _NAMES: Final = tuple(name for name, _ in own_headers(b"", b"", b"", b"", b""))
 _NAMES_WITH_TRACE: Final = tuple(name for name, _ in own_headers(b"", b"", b"", b"", b"", b""))
 
 
-def _parts_of_own(headers: Headers) -> tuple[bytes, ...] | None:
-    """None unless `own_headers` makes exactly these of them; told without making them, since it is asked so often."""
+def _own_values(headers: Headers) -> tuple[bytes, ...] | None:
+    """Return the arguments for which `own_headers` returns exactly these headers, or None.
+
+    Compares names and repeats instead of calling `own_headers`, since it runs for every output event.
+    """
     if len(headers) not in {len(_NAMES), len(_NAMES_WITH_TRACE)}:
         return None
     names, values = zip(*headers, strict=True)

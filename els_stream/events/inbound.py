@@ -1,7 +1,7 @@
-"""The four events that come in, field by field as the contract has them; what contradicts itself is refused too."""
+"""Models of the four input events and of their envelope, as the platform's contract defines them."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Generic, Literal, TypeVar
 from uuid import UUID
 
 from msgspec import Meta
@@ -16,6 +16,7 @@ from els_stream.events.fields import (
     CourseCode,
     ErrorDetail,
     Identifier,
+    JsonObject,
     Ratio,
     StorageReferenceMetadata,
     SystemProcessingMetadata,
@@ -23,6 +24,27 @@ from els_stream.events.fields import (
     ValidationErrorCode,
     ValidationMethod,
 )
+
+DataT_co = TypeVar("DataT_co", bound=Contract, covariant=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope(Contract, Generic[DataT_co]):
+    """The envelope of every input event.
+
+    The service uses this `correlation_id`; the one that some events repeat in `data` is only validated.
+    """
+
+    event_id: UUID
+    event_type: str
+    event_timestamp: UtcTime
+    source_service: Identifier
+    # Not a Literal: pydantic takes `true` and `1.0` for a literal 1.
+    schema_version: Annotated[int, Field(ge=1, le=1), Meta(ge=1, le=1)]
+    correlation_id: UUID
+    data_schema_uri: str | None = None
+    data: DataT_co
+    metadata: JsonObject | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +114,7 @@ class EssayValidationFailedV1(Contract):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudentAssociation(Contract):
-    """`student_id` is null where no student matched the essay."""
+    """The student who wrote an essay. `student_id` is null if no student matched it."""
 
     essay_id: Identifier
     student_id: Identifier | None = None

@@ -1,6 +1,6 @@
-"""The six events that we send and their envelope, field by field in the order in which they are written.
+"""Models of the six output events and of their envelope; JSON has the fields in this order.
 
-Nothing may be in them that the contract does not name: a stray field is a bug of ours, so it raises.
+A field that the contract does not name is a bug of this service, so the models raise for it.
 """
 
 from dataclasses import dataclass
@@ -24,32 +24,32 @@ from els_stream.events.fields import (
 SOURCE_SERVICE: Final = "essay-lifecycle-service"
 
 
-_ONLY_WHAT_IS_NAMED: Final = ConfigDict(**STRICT | {"extra": "forbid"})
+_NO_EXTRA_FIELDS: Final = ConfigDict(**STRICT | {"extra": "forbid"})
 
 
 class OutboundModel(BaseModel):
-    """What we send."""
+    """Base of the output models."""
 
-    model_config = _ONLY_WHAT_IS_NAMED
+    model_config = _NO_EXTRA_FIELDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboundErrorDetail(ErrorDetail):
-    """An error detail as it goes out, its free text cut."""
+    """An error detail with truncated texts."""
 
-    __pydantic_config__: ClassVar = _ONLY_WHAT_IS_NAMED
+    __pydantic_config__: ClassVar = _NO_EXTRA_FIELDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboundMetadata(SystemProcessingMetadata):
-    __pydantic_config__: ClassVar = _ONLY_WHAT_IS_NAMED
+    __pydantic_config__: ClassVar = _NO_EXTRA_FIELDS
 
     error_info: JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutboundStorageReference(StorageReference):
-    __pydantic_config__: ClassVar = _ONLY_WHAT_IS_NAMED
+    __pydantic_config__: ClassVar = _NO_EXTRA_FIELDS
 
 
 class OutboundStorageReferences(OutboundModel):
@@ -143,7 +143,7 @@ DataT_co = TypeVar("DataT_co", bound=OutboundModel, covariant=True)
 
 
 class OutboundEnvelope(OutboundModel, Generic[DataT_co]):
-    """`metadata` holds the trace context where there is one, and is null where there is none."""
+    """The envelope of every output event. `metadata` is the trace context, or null without one."""
 
     event_id: UUID
     event_type: str

@@ -9,21 +9,21 @@ from uuid import UUID
 from msgspec import convert
 from msgspec.json import encode
 
-from els_stream.events.event_ids import written_event_id
+from els_stream.events.event_ids import event_id_text
 from els_stream.events.fields import format_time
 from els_stream.events.headers import Headers, decode_headers, encode_headers, encode_own_headers
 from els_stream.events.outbound import SOURCE_SERVICE
 from els_stream.fast_dataclass import value
 
-# Brokers and our producer take 16 MiB; the rest is for what Kafka puts around a record.
+# Brokers and the producer accept 16 MiB; 64 KiB are left for Kafka's own fields of a record.
 MAX_RECORD_BYTES: Final = 16 * 1024 * 1024 - 64 * 1024
 
-quoted: Final = encoder.encode_basestring  # what `JSONEncoder(ensure_ascii=False)` calls in the end
+json_string: Final = encoder.encode_basestring  # the function under `JSONEncoder(ensure_ascii=False)`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventContext:
-    """What an event is told under: its batch, the chain of causes it belongs to, and the time it is told."""
+    """What all events of one cause share: batch, correlation id, time and trace."""
 
     batch_id: str
     correlation_id: UUID
@@ -33,13 +33,13 @@ class EventContext:
 
 @value
 class OutboundEvent:
-    """The final bytes: whoever sends them changes nothing. Key and value are null only in dead letters."""
+    """An event as the final bytes of its record. Only dead letters may have no key or no value."""
 
     event_id: UUID
     topic: str
     key: bytes | None
     value: bytes | None
-    stored_headers: bytes  # as the outbox keeps them
+    stored_headers: bytes  # as the outbox stores them, see `headers`
 
     @classmethod
     def with_headers(cls, event_id: UUID, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> Self:
@@ -51,28 +51,31 @@ class OutboundEvent:
 
     @property
     def size(self) -> int:
-        """Bytes that Kafka must take, but for a few that it puts around them."""
+        """Return the size of the record in bytes, without Kafka's own fields."""
         headers = sum(len(name.encode(errors="replace")) + len(content) + 10 for name, content in self.headers)
         return len(self.key or b"") + len(self.value or b"") + headers
 
 
-def written(identity: UUID) -> str:
-    """As `str` does, in a fifth of its time."""
+def uuid_text(identity: UUID) -> str:
+    """Return the same text as `str`, five times as fast."""
     return encode(identity)[1:-1].decode()
 
 
-def seal(topic: str, subject: str, occasion: EventContext, data: str) -> OutboundEvent:
-    """`data` is compact JSON; `subject` tells this fact from others of its kind in the batch."""
-    told_id = written_event_id(topic, occasion.batch_id, subject)
-    identity = convert(told_id, UUID)  # a third of what its constructor costs
-    time = format_time(occasion.now)
-    correlation = written(occasion.correlation_id)
-    trace = occasion.traceparent
-    metadata = "null" if trace is None else f'{{"traceparent":{quoted(trace)}}}'
+def build_event(topic: str, subject: str, context: EventContext, data: str) -> OutboundEvent:
+    """Put the envelope around `data` (compact JSON) and derive the event id.
+
+    `subject` identifies the fact among others of its topic in the batch.
+    """
+    id_text = event_id_text(topic, context.batch_id, subject)
+    identity = convert(id_text, UUID)  # a third of the time of the constructor
+    time = format_time(context.now)
+    correlation = uuid_text(context.correlation_id)
+    trace = context.traceparent
+    metadata = "null" if trace is None else f'{{"traceparent":{json_string(trace)}}}'
     value = (
-        f'{{"event_id":"{told_id}","event_type":"{topic}","event_timestamp":"{time}","source_service":"{SOURCE_SERVICE}",'
+        f'{{"event_id":"{id_text}","event_type":"{topic}","event_timestamp":"{time}","source_service":"{SOURCE_SERVICE}",'
         f'"schema_version":1,"correlation_id":"{correlation}","data_schema_uri":null,"data":{data},"metadata":{metadata}}}'
     )
-    key = occasion.batch_id.encode()
-    headers = encode_own_headers(told_id, topic, correlation, key, time, trace)
+    key = context.batch_id.encode()
+    headers = encode_own_headers(id_text, topic, correlation, key, time, trace)
     return OutboundEvent(identity, topic, key, value.encode(), headers)

@@ -1,13 +1,13 @@
-"""The Kafka record as every room passes it around: raw bytes and where they came from, nothing parsed."""
+"""The Kafka record that all packages pass around: raw bytes and their place in Kafka."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class RawRecord:
-    """One record as it lay in Kafka.
+    """One undecoded record.
 
-    `topic` is the logical name, without an environment's prefix; `timestamp` is in milliseconds.
+    `topic` is the logical name, without an environment's prefix; `timestamp` is in milliseconds since the epoch.
     """
 
     topic: str

@@ -1,4 +1,4 @@
-"""Logical topic names, which are also the event types: without the prefix that an environment may put before them."""
+"""Logical topic names, without an environment's prefix. They are also the event types."""
 
 from typing import Final
 

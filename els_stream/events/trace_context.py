@@ -1,4 +1,4 @@
-"""What ties an event to others, where it travels outside of the event: trace context and correlation id."""
+"""Trace context and correlation id from record headers."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,16 +11,16 @@ _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f
 
 
 def traceparent_of(headers: Iterable[tuple[str, bytes]], metadata: Mapping[str, JsonValue] | None) -> str | None:
-    """The trace that an incoming event belongs to: the header's, else the envelope's; what is malformed is no trace."""
+    """Return the W3C traceparent of the header, else of the envelope's metadata; None without a well-formed one."""
     for name, content in headers:
-        if name == "traceparent" and (found := _legal(content.decode(errors="replace"))):
+        if name == "traceparent" and (found := _valid_or_none(content.decode(errors="replace"))):
             return found
-    told = None if metadata is None else metadata.get("traceparent")
-    return _legal(told) if isinstance(told, str) else None
+    stated = None if metadata is None else metadata.get("traceparent")
+    return _valid_or_none(stated) if isinstance(stated, str) else None
 
 
 def correlation_of(headers: Iterable[tuple[str, bytes]]) -> str | None:
-    """By its header: for events that can't be read, and may say so much about themselves all the same."""
+    """Return the correlation id of the header, for records whose value can't be decoded; None if it is not a UUID."""
     for name, content in headers:
         if name == "correlation_id":
             try:
@@ -30,5 +30,5 @@ def correlation_of(headers: Iterable[tuple[str, bytes]]) -> str | None:
     return None
 
 
-def _legal(text: str) -> str | None:
+def _valid_or_none(text: str) -> str | None:
     return text if _TRACEPARENT.fullmatch(text) else None

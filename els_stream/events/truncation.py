@@ -1,4 +1,4 @@
-"""Free text of others is told only in part: a stack trace must not make an event too large to send."""
+"""Truncation of free text from other services, so that a stack trace never makes an event too large to send."""
 
 from typing import Final
 
@@ -12,22 +12,25 @@ DETAILS_BYTES: Final = 4096
 TEXT_BYTES: Final = 1024
 
 
-def cut_text(text: str, limit: int = TEXT_BYTES) -> str:
-    """The start of the text that fits into `limit` bytes of UTF-8, no character halved."""
+def truncate_text(text: str, limit: int = TEXT_BYTES) -> str:
+    """Return the longest start of the text that fits into `limit` bytes of UTF-8, in whole characters."""
     if len(text) * 4 <= limit:
         return text
     return text.encode()[:limit].decode(errors="ignore")
 
 
-def cut_object(given: JsonObject, limit: int) -> JsonObject:
-    """The entries that fit into `limit` bytes of JSON, in order; a string at the border is cut, the rest left out."""
+def truncate_object(given: JsonObject, limit: int) -> JsonObject:
+    """Return the entries that fit into `limit` bytes of JSON, in order.
+
+    A string that fits only in part is truncated; other entries that do not fit are left out.
+    """
     if len(to_json(given)) <= limit:
         return given
     kept: JsonObject = {}
     left = limit - len("{}")
     for name, entry in given.items():
         room = left - len(to_json(name)) - len(":,")
-        fitting = _cut_entry(entry, room)
+        fitting = _truncate_entry(entry, room)
         if fitting is None and entry is not None:
             continue
         if (size := len(to_json(fitting))) <= room:
@@ -36,33 +39,36 @@ def cut_object(given: JsonObject, limit: int) -> JsonObject:
     return kept
 
 
-def cut_error_detail(
+def truncate_error_detail(
     detail: ErrorDetail, details_bytes: int = DETAILS_BYTES, text_bytes: int = TEXT_BYTES
 ) -> OutboundErrorDetail:
-    """`details` first, `stack_trace` with what they leave; cutting what was cut changes nothing."""
-    details = cut_object(detail.details, details_bytes)
+    """Truncate `details` to `details_bytes`, `stack_trace` to what they leave of it, other texts to `text_bytes`.
+
+    Idempotent: a truncated detail is returned unchanged.
+    """
+    details = truncate_object(detail.details, details_bytes)
     left = max(0, details_bytes - len(to_json(details)))
     return OutboundErrorDetail(
-        error_code=cut_text(detail.error_code, text_bytes),
-        message=cut_text(detail.message, text_bytes),
+        error_code=truncate_text(detail.error_code, text_bytes),
+        message=truncate_text(detail.message, text_bytes),
         correlation_id=detail.correlation_id,
         timestamp=detail.timestamp,
-        service=cut_text(detail.service, text_bytes),
-        operation=cut_text(detail.operation, text_bytes),
+        service=truncate_text(detail.service, text_bytes),
+        operation=truncate_text(detail.operation, text_bytes),
         details=details,
-        stack_trace=None if detail.stack_trace is None else cut_text(detail.stack_trace, left),
-        trace_id=None if detail.trace_id is None else cut_text(detail.trace_id, text_bytes),
-        span_id=None if detail.span_id is None else cut_text(detail.span_id, text_bytes),
+        stack_trace=None if detail.stack_trace is None else truncate_text(detail.stack_trace, left),
+        trace_id=None if detail.trace_id is None else truncate_text(detail.trace_id, text_bytes),
+        span_id=None if detail.span_id is None else truncate_text(detail.span_id, text_bytes),
     )
 
 
-def _cut_entry(entry: JsonValue, room: int) -> JsonValue:
-    """A string shortened until its JSON fits, anything else as it is; None where nothing useful fits."""
+def _truncate_entry(entry: JsonValue, room: int) -> JsonValue:
+    """Return the entry, or a string truncated until its JSON fits into `room` bytes, or None if nothing fits."""
     if len(to_json(entry)) <= room:
         return entry
     if not isinstance(entry, str) or room <= len('""'):
         return None
-    text = cut_text(entry, room - len('""'))
+    text = truncate_text(entry, room - len('""'))
     while len(to_json(text)) > room:
         text = text[: len(text) // 2]
     return text or None

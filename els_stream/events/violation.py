@@ -7,7 +7,7 @@ from els_stream.events.dead_letter_reasons import DeadLetterReason
 
 
 class ContractViolation(ElsError):
-    """Trying again can't help: the record becomes a dead letter with this reason, and its stream goes on."""
+    """A record breaks its contract. A retry can't help: the record becomes a dead letter with this reason."""
 
     code = "contract_violation"
 

@@ -1,4 +1,4 @@
-"""Words for a refused shape: which field and which rule, never what was sent, since it may be a student's text."""
+"""Messages for values that break a contract: the field and the rule, never the value, which may be a student's text."""
 
 import dataclasses
 from typing import Final
@@ -7,12 +7,11 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from els_stream.events import fields, inbound
-from els_stream.events.envelope import Envelope
 
-_TOLD_AT_MOST: Final = 3
+_MAX_ERRORS: Final = 3
 
 _CONTRACTS: Final = (
-    Envelope,
+    inbound.Envelope,
     inbound.BatchEssaysRegistered,
     inbound.EssayContentProvisionedV1,
     inbound.EssayValidationFailedV1,
@@ -23,11 +22,11 @@ _CONTRACTS: Final = (
     fields.StorageReference,
     fields.ErrorDetail,
 )
-# Names that may be told: a key of a free object or a map is the sender's text as much as a value is.
+# Names that a message may hold. Keys of maps and free objects are the sender's text, like values.
 _FIELDS: Final = frozenset(field.name for contract in _CONTRACTS for field in dataclasses.fields(contract))
 
-# Rules whose own message names only the rule. The others quote what they found, if only a character of it.
-_PLAIN: Final = frozenset({
+# Rules whose message by pydantic names only the rule. Messages of other rules quote the value, if only a character.
+_SAFE_MESSAGES: Final = frozenset({
     "bool_type",
     "count_mismatch",
     "dataclass_type",
@@ -53,16 +52,16 @@ _PLAIN: Final = frozenset({
 })  # fmt: skip
 
 
-def told(error: ValidationError) -> str:
-    """One line on the first few of what is wrong."""
+def describe(error: ValidationError) -> str:
+    """Return one line with the first errors, and the number of the others."""
     details = error.errors(include_url=False, include_context=False, include_input=False)
-    lines = [_line(detail) for detail in details[:_TOLD_AT_MOST]]
-    if len(details) > _TOLD_AT_MOST:
-        lines.append(f"and {len(details) - _TOLD_AT_MOST} more")
+    lines = [_line(detail) for detail in details[:_MAX_ERRORS]]
+    if len(details) > _MAX_ERRORS:
+        lines.append(f"and {len(details) - _MAX_ERRORS} more")
     return "; ".join(lines)
 
 
 def _line(detail: ErrorDetails) -> str:
-    rule = detail["msg"] if detail["type"] in _PLAIN else detail["type"]
+    rule = detail["msg"] if detail["type"] in _SAFE_MESSAGES else detail["type"]
     place = ".".join(str(step) if isinstance(step, int) or step in _FIELDS else "(a key)" for step in detail["loc"])
     return f"{place}: {rule}" if place else rule

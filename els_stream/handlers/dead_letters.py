@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from els_stream.domain.outcomes import Refused
 from els_stream.events.dead_letter import dead_letter
-from els_stream.events.input_timestamp import stamp_of
+from els_stream.events.input_timestamp import truncate_timestamp
 from els_stream.failpoints import Failpoint, failpoint
 from els_stream.queries import dead_letters, outbox
 from els_stream.queries.dead_letters import DeadLetter, Source
@@ -60,5 +60,5 @@ def _row(letter: DeadLetter) -> OutboxRow:
         order_key=f"dead-letter:{record.topic}/{record.partition}/{record.offset}/{record.timestamp}",
         sequence=1,
         event=dead_letter(record, letter.reason, letter.message, batch_id=letter.batch_id or ""),
-        input_ms=stamp_of(record.timestamp),
+        input_ms=truncate_timestamp(record.timestamp),
     )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
-    from els_stream.events.envelope import Envelope
+    from els_stream.events.inbound import Envelope
     from els_stream.events.records import RawRecord
 
 AnyEvent = BatchEssaysRegistered | EssayContentProvisionedV1 | EssayValidationFailedV1 | StudentAssociationsConfirmedV1

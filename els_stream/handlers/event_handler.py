@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from els_stream.events.envelope import Envelope
+    from els_stream.events.inbound import Envelope
     from els_stream.events.records import RawRecord
 
 EventT = TypeVar("EventT", bound=AnyEvent)

@@ -12,7 +12,7 @@ from els_stream.errors import InventoryMismatch
 from els_stream.events import builders
 from els_stream.events.builders import FailedSlot
 from els_stream.events.fields import ERROR_DETAIL, LARGEST_INTEGER, STORAGE_REFERENCES, StorageReferenceMetadata
-from els_stream.events.input_timestamp import stamp_of
+from els_stream.events.input_timestamp import truncate_timestamp
 from els_stream.events.outbound_event import EventContext, OutboundEvent
 from els_stream.queries.outbox import OutboxRow
 
@@ -42,7 +42,7 @@ def tell(inventory: Allocation, lists: EssayLists) -> list[OutboxRow]:
     batch = inventory.batch
     rows = []
     for fact in inventory.facts:
-        stamp = None if fact.origin is None else stamp_of(fact.origin.timestamp)
+        stamp = None if fact.origin is None else truncate_timestamp(fact.origin.timestamp)
         for event in _events(inventory, fact, lists):
             rows.append(OutboxRow(batch.batch_id, batch.next_sequence, event, stamp))
             batch.next_sequence += 1

@@ -11,7 +11,7 @@ from els_stream.domain.claim_strategy import inventory_of
 from els_stream.domain.outcomes import AlreadyRegistered, Refused, Registered
 from els_stream.domain.registration import registration_digest
 from els_stream.events.dead_letter_reasons import DeadLetterReason
-from els_stream.events.decoder import read_associations, read_content, read_failure
+from els_stream.events.decoder import decode_associations, decode_content, decode_failure
 from els_stream.failpoints import Failpoint, failpoint
 from els_stream.handlers.assignment import settle
 from els_stream.handlers.batch_events import associations_arrival, content_arrival, failure_arrival
@@ -105,13 +105,13 @@ def _reread(event: PendingEvent) -> BatchEvent | DeadLetterRequest:
     """A parked record was good when it was parked; a release that reads it otherwise makes it a dead letter."""
     match event.kind:
         case PendingKind.CONTENT:
-            content = read_record(read_content, event.record)
+            content = read_record(decode_content, event.record)
             return content_arrival(content) if isinstance(content, DecodedEvent) else _rejected(event, content)
         case PendingKind.FAILURE:
-            failure = read_record(read_failure, event.record)
+            failure = read_record(decode_failure, event.record)
             return failure_arrival(failure) if isinstance(failure, DecodedEvent) else _rejected(event, failure)
         case PendingKind.ASSOCIATIONS:
-            associations = read_record(read_associations, event.record)
+            associations = read_record(decode_associations, event.record)
             if isinstance(associations, DecodedEvent):
                 return associations_arrival(associations)
             return _rejected(event, associations)

@@ -48,9 +48,9 @@ def make_handlers(policy: HandlerPolicy, repairs: RepairCounts | None = None) ->
     associations = BatchEventProcessor(policy.batch_events, recounts, associations_arrival)
     registrations = RegistrationProcessor(policy.registration)
     handlers: list[DomainHandler] = [
-        EventHandler("register_batch", topics.BATCH_REGISTERED, decoder.read_registration, registrations),
-        EventHandler("assign_content", topics.CONTENT_PROVISIONED, decoder.read_content, contents),
-        EventHandler("fail_content", topics.VALIDATION_FAILED, decoder.read_failure, failures),
-        EventHandler("confirm_associations", topics.ASSOCIATIONS_CONFIRMED, decoder.read_associations, associations),
+        EventHandler("register_batch", topics.BATCH_REGISTERED, decoder.decode_registration, registrations),
+        EventHandler("assign_content", topics.CONTENT_PROVISIONED, decoder.decode_content, contents),
+        EventHandler("fail_content", topics.VALIDATION_FAILED, decoder.decode_failure, failures),
+        EventHandler("confirm_associations", topics.ASSOCIATIONS_CONFIRMED, decoder.decode_associations, associations),
     ]
     return {handler.name: handler for handler in handlers}

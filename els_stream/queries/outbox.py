@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from els_stream.events.outbound_facade import OutboundEvent
+    from els_stream.events.outbound_event import OutboundEvent
 
 # Where rows wait to be fetched: those of a key by its hash; and those that their writer sends, in a share of its own.
 HASHED: Final = 64

@@ -26,7 +26,7 @@ from els_stream.db.engine import Limits, create_engine
 from els_stream.domain.allocation import Allocation
 from els_stream.domain.batch import Batch, Content
 from els_stream.domain.claim_strategy import SlotTable, Strategy
-from els_stream.events.decoder import read_content
+from els_stream.events.decoder import decode_content
 from els_stream.handlers.outbox_events import EssayLists, tell
 from els_stream.queries import claims, outbox, slots, trackers
 from els_stream.queries.outbox import OutboxRow
@@ -205,7 +205,7 @@ async def _timed(work: Iterable[Coroutine[None, None, None]]) -> float:
 
 
 def _content(batch_id: str, number: int) -> tuple[str, Content]:
-    envelope = read_content(make.content(batch_id, number=number))
+    envelope = decode_content(make.content(batch_id, number=number))
     return batch_id, Content(envelope.data, envelope.correlation_id)
 
 

@@ -10,7 +10,7 @@ from els_stream.domain.allocation import Allocation
 from els_stream.domain.associations import CurrentAssociation
 from els_stream.domain.batch import Batch, BatchState, ClassType, Confirmation, Content, FailedUpload, Payload
 from els_stream.domain.outcomes import Outcome
-from els_stream.events.decoder import read_associations, read_content, read_failure
+from els_stream.events.decoder import decode_associations, decode_content, decode_failure
 from tests.support import factories as make
 
 
@@ -45,17 +45,17 @@ def fresh_inventory(essays: int = 3, *, class_id: str | None = None, now: dateti
 
 
 def content(number: int = 0, **fields: object) -> Content:
-    read = read_content(make.content(make.BATCH, number=number, **fields))
+    read = decode_content(make.content(make.BATCH, number=number, **fields))
     return Content(read.data, read.correlation_id)
 
 
 def failure(number: int = 0, **fields: object) -> FailedUpload:
-    read = read_failure(make.failure(make.BATCH, number=number, **fields))
+    read = decode_failure(make.failure(make.BATCH, number=number, **fields))
     return FailedUpload(read.data, read.correlation_id)
 
 
 def confirmation(essays: int | Sequence[str] = 3, **fields: object) -> Confirmation:
-    return Confirmation(read_associations(make.associations(make.BATCH, essays=essays, **fields)).data)
+    return Confirmation(decode_associations(make.associations(make.BATCH, essays=essays, **fields)).data)
 
 
 def admit(inventory: Allocation, *payloads: Payload) -> list[Outcome]:

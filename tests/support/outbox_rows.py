@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.events import topics
 from els_stream.events.event_ids import event_id
-from els_stream.events.outbound_facade import OutboundEvent
+from els_stream.events.outbound_event import OutboundEvent
 from els_stream.queries.outbox import OutboxRow, put
 from tests.support.waiting import until
 

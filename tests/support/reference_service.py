@@ -16,12 +16,15 @@ from uuid import UUID
 
 from els_stream.demo.expectations import Traffic
 from els_stream.demo.random_source import RandomSource
-from els_stream.events import decoder, outbound_facade, topics
+from els_stream.events import builders, topics
+from els_stream.events.builders import FailedSlot
+from els_stream.events.dead_letter import dead_letter
 from els_stream.events.dead_letter_reasons import DeadLetterReason as R
 from els_stream.events.fields import ERROR_DETAIL
-from els_stream.events.outbound_facade import EventContext, FailedSlot, OutboundEvent
+from els_stream.events.outbound_event import EventContext, OutboundEvent
 from els_stream.events.records import RawRecord
 from els_stream.events.violation import ContractViolation
+from tests.support.decoders import decode
 
 NOBODY = UUID(int=0)
 PARTITIONS = 4
@@ -56,7 +59,7 @@ class Reference:
 
     def feed(self, record: RawRecord) -> None:
         try:
-            envelope = decoder.read(record.topic, record.value)
+            envelope = decode(record.topic, record.value)
         except ContractViolation as violation:
             self._bury(record, violation.reason)
             return
@@ -97,16 +100,16 @@ class Reference:
             self._bury(record, R.UPLOAD_ALREADY_PROVISIONED)
             return
         batch.uploads[upload] = text
-        occasion = self._occasion(batch_id, correlation_id)
+        context = self._context(batch_id, correlation_id)
         if not batch.free:
             batch.texts[text] = ""
-            self.told.append(outbound_facade.excess_content(occasion, text_storage_id=text, original_file_name=name))
+            self.told.append(builders.excess_content(context, text_storage_id=text, original_file_name=name))
             return
         essay = batch.failed.pop(upload)[0] if upload in batch.failed else batch.free.pop()
         batch.texts[text] = essay
         self.told.append(
-            outbound_facade.slot_assigned(
-                occasion, essay_id=essay, file_upload_id=upload, text_storage_id=text, original_file_name=name
+            builders.slot_assigned(
+                context, essay_id=essay, file_upload_id=upload, text_storage_id=text, original_file_name=name
             )
         )
         self._settle(batch_id, batch)
@@ -134,16 +137,16 @@ class Reference:
     def _settle(self, batch_id: str, batch: Batch) -> None:
         if batch.free or batch.registered is None:
             return
-        occasion = self._occasion(batch_id, batch.correlation_id)
+        context = self._context(batch_id, batch.correlation_id)
         course = batch.registered["course_code"]
         if batch.failed and "completed" not in batch.done:
             failures = [self._failed(essay, data) for essay, data in batch.failed.values()]
-            self.told.append(outbound_facade.validation_errors(occasion, failures, provisioned_count=len(batch.pairs)))
+            self.told.append(builders.validation_errors(context, failures, provisioned_count=len(batch.pairs)))
         if "completed" not in batch.done:
             batch.done.add("completed")
             self.told.append(
-                outbound_facade.provisioning_completed(
-                    occasion,
+                builders.provisioning_completed(
+                    context,
                     essays=batch.pairs,
                     expected_count=batch.registered["expected_essay_count"],
                     course_code=course,
@@ -153,7 +156,7 @@ class Reference:
         if batch.registered["class_id"] and batch.confirmed and batch.pairs and "ready" not in batch.done:
             batch.done.add("ready")
             self.told.append(
-                outbound_facade.essays_ready(occasion, essays=batch.pairs, course_code=course, student_prompt_ref=None)
+                builders.essays_ready(context, essays=batch.pairs, course_code=course, student_prompt_ref=None)
             )
 
     def _failed(self, essay: str, data: dict[str, Any]) -> FailedSlot:
@@ -165,12 +168,12 @@ class Reference:
             failed_at=START,
         )
 
-    def _occasion(self, batch_id: str, correlation_id: UUID) -> EventContext:
+    def _context(self, batch_id: str, correlation_id: UUID) -> EventContext:
         now = START + timedelta(milliseconds=next(self._ticks))
         return EventContext(batch_id=batch_id, correlation_id=correlation_id, now=now)
 
     def _bury(self, record: RawRecord, reason: R) -> None:
-        self.told.append(outbound_facade.dead_letter(record, reason, "refused"))
+        self.told.append(dead_letter(record, reason, "refused"))
 
 
 def arrivals(traffic: Traffic, chance: RandomSource) -> Iterator[RawRecord]:

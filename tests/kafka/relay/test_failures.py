@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from els_stream.embedded.servers import Addresses, EmbeddedServers
 from els_stream.events import topics
-from els_stream.events.outbound_facade import OutboundEvent
+from els_stream.events.outbound_event import OutboundEvent
 from els_stream.kafka.topics import TOPICS, delete_topics, ensure_topics
 from els_stream.queries.outbox import SHARES, OutboxRow
 from els_stream.queries.outbox_backlog import OutboxBacklog, waiting

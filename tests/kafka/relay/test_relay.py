@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.embedded.servers import Addresses
 from els_stream.events import topics
-from els_stream.events.outbound_facade import OutboundEvent
+from els_stream.events.outbound_event import OutboundEvent
 from els_stream.queries.outbox import SHARES, OutboxRow
 from tests.support.outbox_rows import commit, commit_bit_by_bit, emptied, row, story
 from tests.support.relays import QUICK, assert_all_arrived_in_order, read_all, relay_process, relaying, stamped_topics

@@ -8,7 +8,7 @@ from uuid import UUID
 from els_stream.domain.published_events import published_events
 from els_stream.events import topics
 from els_stream.events.event_ids import event_id
-from els_stream.events.input_timestamp import stamp_of
+from els_stream.events.input_timestamp import truncate_timestamp
 from els_stream.queries.batch_detail import read_story
 from tests.support import factories as make
 from tests.support.batch_harness import BatchHarness, OutboxEvent
@@ -193,9 +193,9 @@ async def test_what_a_record_caused_is_stamped_with_its_time_and_what_the_clock_
 
     stamps = await school.rows("SELECT topic, input_ms FROM event_outbox ORDER BY position")
 
-    of_content = stamp_of(content.timestamp)
+    of_content = truncate_timestamp(content.timestamp)
     assert [tuple(row) for row in stamps] == [
         (topics.SLOT_ASSIGNED, of_content),
         (topics.PROVISIONING_COMPLETED, of_content),
-        (topics.DEAD_LETTER, stamp_of(make.record("", b"").timestamp)),
+        (topics.DEAD_LETTER, truncate_timestamp(make.record("", b"").timestamp)),
     ]

@@ -17,7 +17,7 @@ from els_stream.domain.batch import Content, Slot
 from els_stream.domain.claim_strategy import SlotTable, Strategy
 from els_stream.embedded.databases import create_database, drop_database
 from els_stream.embedded.servers import Addresses
-from els_stream.events.decoder import read_content
+from els_stream.events.decoder import decode_content
 from els_stream.queries import claims, outbox, slots, stats, trackers
 from els_stream.queries.outbox import SHARES
 from els_stream.relay.factory import create_relay_engine
@@ -77,7 +77,7 @@ def batch_ids(crowd: BulkData) -> list[str]:
 
 
 def holder(batch_id: str, number: int) -> tuple[Slot, Content]:
-    content = Content(read_content(make.content(batch_id, number=number)).data, UUID(int=number))
+    content = Content(decode_content(make.content(batch_id, number=number)).data, UUID(int=number))
     return Slot(content.event.file_upload_id, content.event.text_storage_id, holder=content), content
 
 

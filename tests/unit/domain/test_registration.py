@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from els_stream.domain.registration import registration_digest
-from els_stream.events.decoder import read_registration
+from els_stream.events.decoder import decode_registration
 from tests.support import factories as make
 
 PROMPT = {"references": {"student_prompt_text": {"storage_id": "prompt-1", "path": "prompts/my-summer"}}}
@@ -16,7 +16,7 @@ TWO_REFERENCES = [
 
 def digest(**fields: object) -> bytes:
     data = make.registration_data() | {"student_prompt_ref": PROMPT} | fields
-    return registration_digest(read_registration(make.envelope("huleedu.batch.essays.registered.v1", data)).data)
+    return registration_digest(decode_registration(make.envelope("huleedu.batch.essays.registered.v1", data)).data)
 
 
 @pytest.mark.parametrize(

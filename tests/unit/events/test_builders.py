@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import JsonValue
 
-from els_stream.events import outbound_facade
+from els_stream.events import builders
+from els_stream.events.builders import FailedSlot
 from els_stream.events.event_ids import event_id, slot_subject
 from els_stream.events.fields import ERROR_DETAIL, CourseCode, ErrorDetail, JsonObject, format_time
 from els_stream.events.outbound import (
@@ -20,12 +21,13 @@ from els_stream.events.outbound import (
     EssaySlotAssignedV1,
     OutboundEnvelope,
 )
-from els_stream.events.outbound_facade import EventContext, FailedSlot, OutboundEvent
+from els_stream.events.outbound_event import MAX_RECORD_BYTES, EventContext, OutboundEvent
 from els_stream.events.topics import SLOT_ASSIGNED
-from els_stream.events.truncation import cut_object, cut_text
+from els_stream.events.trace_context import traceparent_of
+from els_stream.events.truncation import truncate_error_detail, truncate_object, truncate_text
 from tests.support import factories as make
 
-OCCASION = EventContext(batch_id=make.BATCH, correlation_id=UUID(make.told_id("correlation")), now=make.NOON)
+CONTEXT = EventContext(batch_id=make.BATCH, correlation_id=UUID(make.told_id("correlation")), now=make.NOON)
 MANY = 10_000
 
 # Whatever may lie in a text column: no NUL, no surrogates.
@@ -67,27 +69,27 @@ def failed_slot(essay_id: str = "essay-1", **fields: JsonValue) -> FailedSlot:
     NAMES,
 )
 def test_a_slot_assigned_by_hand_is_what_its_model_writes(
-    occasion: EventContext, essay_id: str, upload_id: str, text_id: str, name: str
+    context: EventContext, essay_id: str, upload_id: str, text_id: str, name: str
 ) -> None:
-    event = outbound_facade.slot_assigned(
-        occasion, essay_id=essay_id, file_upload_id=upload_id, text_storage_id=text_id, original_file_name=name
+    event = builders.slot_assigned(
+        context, essay_id=essay_id, file_upload_id=upload_id, text_storage_id=text_id, original_file_name=name
     )
     data = EssaySlotAssignedV1(
-        batch_id=occasion.batch_id,
+        batch_id=context.batch_id,
         essay_id=essay_id,
         file_upload_id=upload_id,
         text_storage_id=text_id,
         original_file_name=name,
-        correlation_id=occasion.correlation_id,
-        timestamp=occasion.now,
+        correlation_id=context.correlation_id,
+        timestamp=context.now,
     )
     whole = OutboundEnvelope[EssaySlotAssignedV1](
-        event_id=event_id(SLOT_ASSIGNED, occasion.batch_id, slot_subject(essay_id, text_id)),
+        event_id=event_id(SLOT_ASSIGNED, context.batch_id, slot_subject(essay_id, text_id)),
         event_type=SLOT_ASSIGNED,
-        event_timestamp=occasion.now,
-        correlation_id=occasion.correlation_id,
+        event_timestamp=context.now,
+        correlation_id=context.correlation_id,
         data=data,
-        metadata=None if occasion.traceparent is None else {"traceparent": occasion.traceparent},
+        metadata=None if context.traceparent is None else {"traceparent": context.traceparent},
     )
 
     assert event.value == whole.model_dump_json().encode()
@@ -95,11 +97,11 @@ def test_a_slot_assigned_by_hand_is_what_its_model_writes(
 
 @given(st.lists(st.tuples(NAMES, NAMES), max_size=4), NAMES)
 def test_lists_of_essays_by_hand_are_what_their_models_write(essays: list[tuple[str, str]], user_id: str) -> None:
-    event = outbound_facade.provisioning_completed(
-        OCCASION, essays=essays, expected_count=9, course_code="ENG5", user_id=user_id
+    event = builders.provisioning_completed(
+        CONTEXT, essays=essays, expected_count=9, course_code="ENG5", user_id=user_id
     )
     data = BatchContentProvisioningCompletedV1(
-        batch_id=OCCASION.batch_id,
+        batch_id=CONTEXT.batch_id,
         provisioned_count=len(essays),
         expected_count=9,
         course_code=CourseCode.ENG5,
@@ -107,8 +109,8 @@ def test_lists_of_essays_by_hand_are_what_their_models_write(essays: list[tuple[
         essays_for_processing=tuple(
             EssayProcessingInputRefV1(essay_id=essay, text_storage_id=text) for essay, text in sorted(essays)
         ),
-        correlation_id=OCCASION.correlation_id,
-        timestamp=OCCASION.now,
+        correlation_id=CONTEXT.correlation_id,
+        timestamp=CONTEXT.now,
     )
 
     assert f'"data":{data.model_dump_json()},'.encode() in (event.value or b"")
@@ -121,7 +123,7 @@ def test_times_are_written_in_utc_with_six_digits(moment: datetime) -> None:
 
 @pytest.mark.parametrize("code", CourseCode)
 def test_the_language_follows_the_course(code: CourseCode) -> None:
-    event = outbound_facade.essays_ready(OCCASION, essays=[], course_code=code, student_prompt_ref=None)
+    event = builders.essays_ready(CONTEXT, essays=[], course_code=code, student_prompt_ref=None)
 
     assert told(event)["course_language"] == {"E": "en", "S": "sv"}[code[0]]
     assert told(event)["student_prompt_ref"] is None
@@ -130,10 +132,10 @@ def test_the_language_follows_the_course(code: CourseCode) -> None:
 @given(st.permutations(["b", "a", "Z", "å", "\U0001f600", "\uffff"]))
 def test_essays_come_in_the_order_of_their_ids_whatever_order_was_given(ids: list[str]) -> None:
     pairs = [(essay, f"text of {essay}") for essay in ids]
-    timeout = outbound_facade.readiness_timeout(
-        OCCASION, essays=pairs, missing_essay_ids=ids, expected_count=12, timeout_duration_seconds=1
+    timeout = builders.readiness_timeout(
+        CONTEXT, essays=pairs, missing_essay_ids=ids, expected_count=12, timeout_duration_seconds=1
     )
-    errors = outbound_facade.validation_errors(OCCASION, [failed_slot(essay) for essay in ids], provisioned_count=0)
+    errors = builders.validation_errors(CONTEXT, [failed_slot(essay) for essay in ids], provisioned_count=0)
     in_order = ["Z", "a", "b", "å", "\uffff", "\U0001f600"]
 
     assert _essay_ids(told(timeout)["ready_essays"]) == in_order
@@ -144,7 +146,7 @@ def test_essays_come_in_the_order_of_their_ids_whatever_order_was_given(ids: lis
 @pytest.mark.parametrize("provisioned", [0, 1])
 def test_errors_are_critical_where_no_slot_holds_content(provisioned: int) -> None:
     slots = [failed_slot("b"), replace(failed_slot("a"), error_code="CONTENT_TOO_LONG"), failed_slot("c")]
-    event = outbound_facade.validation_errors(OCCASION, slots, provisioned_count=provisioned)
+    event = builders.validation_errors(CONTEXT, slots, provisioned_count=provisioned)
 
     assert told(event)["error_summary"] == {
         "total_errors": 3,
@@ -154,14 +156,14 @@ def test_errors_are_critical_where_no_slot_holds_content(provisioned: int) -> No
 
 
 def test_an_error_without_a_time_is_told_with_that_of_its_failure() -> None:
-    event = outbound_facade.validation_errors(OCCASION, [failed_slot(timestamp=None)], provisioned_count=1)
+    event = builders.validation_errors(CONTEXT, [failed_slot(timestamp=None)], provisioned_count=1)
 
     assert _list(told(event)["failed_essays"])[0]["error_detail"]["timestamp"] == make.NOON_TEXT
 
 
 def test_free_text_is_cut_where_an_event_goes_out() -> None:
     slot = failed_slot(message="å" * 5000, details={"log": "x" * 9000}, stack_trace="y" * 9000, trace_id="z" * 2000)
-    error = _list(told(outbound_facade.validation_errors(OCCASION, [slot], provisioned_count=1))["failed_essays"])[0][
+    error = _list(told(builders.validation_errors(CONTEXT, [slot], provisioned_count=1))["failed_essays"])[0][
         "error_detail"
     ]
 
@@ -171,7 +173,7 @@ def test_free_text_is_cut_where_an_event_goes_out() -> None:
 
 
 def test_a_stack_trace_gets_what_details_leave() -> None:
-    cut = outbound_facade.cut_error_detail(detail(details={"a": 1}, stack_trace="y" * 9000))
+    cut = truncate_error_detail(detail(details={"a": 1}, stack_trace="y" * 9000))
 
     assert cut.details == {"a": 1}
     assert cut.stack_trace == "y" * (4096 - len('{"a":1}'))
@@ -179,7 +181,7 @@ def test_a_stack_trace_gets_what_details_leave() -> None:
 
 @given(st.text(max_size=40), st.integers(0, 60))
 def test_a_cut_text_is_the_longest_start_that_fits(text: str, limit: int) -> None:
-    cut = cut_text(text, limit)
+    cut = truncate_text(text, limit)
 
     assert text.startswith(cut)
     assert len(cut.encode()) <= limit
@@ -193,7 +195,7 @@ def test_a_cut_text_is_the_longest_start_that_fits(text: str, limit: int) -> Non
     st.integers(2, 80),
 )
 def test_a_cut_object_fits_and_keeps_only_what_was_there(given_object: JsonObject, limit: int) -> None:
-    cut = cut_object(given_object, limit)
+    cut = truncate_object(given_object, limit)
 
     assert len(json.dumps(cut, ensure_ascii=False, separators=(",", ":")).encode()) <= limit
     for name, kept in cut.items():
@@ -203,14 +205,14 @@ def test_a_cut_object_fits_and_keeps_only_what_was_there(given_object: JsonObjec
 
 @given(st.text(max_size=3000), st.dictionaries(st.text(max_size=8), st.text(max_size=3000), max_size=4))
 def test_cutting_what_was_cut_changes_nothing(text: str, details: dict[str, JsonValue]) -> None:
-    once = outbound_facade.cut_error_detail(detail(message=text, details=details, stack_trace=text))
+    once = truncate_error_detail(detail(message=text, details=details, stack_trace=text))
 
-    assert outbound_facade.cut_error_detail(once) == once
+    assert truncate_error_detail(once) == once
 
 
 def _ten_thousand_references() -> OutboundEvent:
     essays = [(f"{number:0100}", "🎉" * 250 + f"{number:05}") for number in range(MANY)]
-    return outbound_facade.essays_ready(OCCASION, essays=essays, course_code="SV1", student_prompt_ref=None)
+    return builders.essays_ready(CONTEXT, essays=essays, course_code="SV1", student_prompt_ref=None)
 
 
 def _ten_thousand_failures() -> OutboundEvent:
@@ -218,14 +220,14 @@ def _ten_thousand_failures() -> OutboundEvent:
     texts = dict.fromkeys(["message", "stack_trace", "trace_id", "span_id"], "\x02" * 9000)
     one = replace(failed_slot(details={"log": "\x03" * 9000}, **names, **texts), file_name="\x04" * 255)
     slots = [replace(one, essay_id=f"{number:0100}") for number in range(MANY)]
-    return outbound_facade.validation_errors(OCCASION, slots, provisioned_count=0)
+    return builders.validation_errors(CONTEXT, slots, provisioned_count=0)
 
 
 @pytest.mark.parametrize("build", [_ten_thousand_references, _ten_thousand_failures])
 def test_a_batch_of_ten_thousand_fits_into_a_record(build: Callable[[], OutboundEvent]) -> None:
     event = build()
 
-    assert event.size <= outbound_facade.MAX_RECORD_BYTES
+    assert event.size <= MAX_RECORD_BYTES
     assert (event.value or b"").count(b'"essay_id"') == MANY
 
 
@@ -247,7 +249,7 @@ def test_a_batch_of_ten_thousand_fits_into_a_record(build: Callable[[], Outbound
 def test_a_trace_is_the_headers_or_the_envelopes_or_none(
     headers: tuple[tuple[str, bytes], ...], metadata: dict[str, JsonValue] | None, expected: str | None
 ) -> None:
-    assert outbound_facade.traceparent_of(headers, metadata) == expected
+    assert traceparent_of(headers, metadata) == expected
 
 
 def _list(node: JsonValue) -> list[dict[str, dict[str, str]]]:

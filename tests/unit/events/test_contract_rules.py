@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from els_stream.events import topics
 from els_stream.events.dead_letter_reasons import DeadLetterReason
-from els_stream.events.decoder import read, read_associations, read_content, read_failure, read_registration
-from els_stream.events.json_checks import MAX_DEPTH, MAX_VALUE_BYTES, inspect
-from els_stream.events.suspicion import looks_plain, looks_suspect
+from els_stream.events.decoder import decode_associations, decode_content, decode_failure, decode_registration
+from els_stream.events.json_checks import MAX_DEPTH, MAX_VALUE_BYTES, check_json, is_simple, needs_full_check
 from els_stream.events.violation import ContractViolation
 from tests.support import factories as make
+from tests.support.decoders import decode
 from tests.support.invalid_records import CASES, InvalidRecordCase
 
 JSON = st.recursive(
@@ -32,7 +32,7 @@ GOOD = (
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_hostile_input_is_refused_for_its_reason(case: InvalidRecordCase) -> None:
     with pytest.raises(ContractViolation) as refused:
-        read(case.topic, case.value)
+        decode(case.topic, case.value)
 
     assert refused.value.reason == case.reason
 
@@ -40,7 +40,7 @@ def test_hostile_input_is_refused_for_its_reason(case: InvalidRecordCase) -> Non
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_refusal_is_one_short_line(case: InvalidRecordCase) -> None:
     with pytest.raises(ContractViolation) as refused:
-        read(case.topic, case.value)
+        decode(case.topic, case.value)
 
     assert 0 < len(refused.value.message) <= 500
     assert refused.value.message.isprintable()
@@ -61,7 +61,7 @@ def test_a_refusal_tells_nothing_of_what_was_sent(topic: str, data: dict[str, ob
     maps = {"references": {secret: secret}, secret: secret}
     for spoilt in ([secret], secret * 100, {secret: secret}, maps, secret):
         try:
-            read(topic, make.envelope(topic, data | {field: spoilt}))
+            decode(topic, make.envelope(topic, data | {field: spoilt}))
         except ContractViolation as refusal:
             told = refusal.message
         else:
@@ -80,7 +80,7 @@ def test_a_refusal_tells_nothing_of_what_was_sent(topic: str, data: dict[str, ob
 @example(topic=topics.BATCH_REGISTERED, value=b"-" + b"9" * 5000)
 def test_whatever_is_no_event_is_refused(topic: str, value: bytes | None) -> None:
     with pytest.raises(ContractViolation):
-        read(topic, value)
+        decode(topic, value)
 
 
 @settings(max_examples=150)
@@ -92,7 +92,7 @@ def test_a_good_event_with_one_field_spoilt_is_read_or_refused(
     field = data.draw(st.sampled_from([*sorted(good), "one_more"]))
     value = json.dumps(json.loads(make.envelope(topic, good)) | {"data": good | {field: data.draw(JSON)}}).encode()
     try:
-        envelope = read(topic, value)
+        envelope = decode(topic, value)
     except ContractViolation:
         return
     assert envelope.event_type == topic
@@ -103,10 +103,10 @@ def test_a_good_event_with_one_field_spoilt_is_read_or_refused(
 def test_no_poison_escapes_the_cheap_look(tree: object, separators: tuple[str, str]) -> None:
     value = json.dumps(tree, ensure_ascii=True, separators=separators).encode()
     try:
-        inspect(value)
+        check_json(value)
     except ContractViolation:
-        assert looks_suspect(value)
-        assert b"NaN" in value or b"Infinity" in value or not looks_plain(value)
+        assert needs_full_check(value)
+        assert b"NaN" in value or b"Infinity" in value or not is_simple(value)
 
 
 @pytest.mark.parametrize(
@@ -125,19 +125,19 @@ def test_no_poison_escapes_the_cheap_look(tree: object, separators: tuple[str, s
 )
 @pytest.mark.parametrize("before", [b"[", b"[0,", b'{"a":', b"[ ", b"[\n", b"[\t", b"[\r"])
 @pytest.mark.parametrize("after", [b"]", b"}", b",0]", b" ]", b"\n]", b"\t]", b"\r]"])
-def test_poison_looks_suspect_wherever_it_stands(before: bytes, poison: bytes, after: bytes) -> None:
-    assert looks_suspect(before + poison + after)
+def test_poison_needs_full_check_wherever_it_stands(before: bytes, poison: bytes, after: bytes) -> None:
+    assert needs_full_check(before + poison + after)
 
 
 def test_an_ordinary_event_does_not_look_suspect() -> None:
-    assert [topic for topic, data in GOOD if looks_suspect(make.envelope(topic, data))] == []
+    assert [topic for topic, data in GOOD if needs_full_check(make.envelope(topic, data))] == []
 
 
 def test_fields_that_we_do_not_know_are_ignored_everywhere() -> None:
     detail = make.error_detail(mood="blue")
     data = make.failure_data(validation_error_detail=detail, colour=["red", {"of": "tape"}])
 
-    assert read_failure(make.envelope(topics.VALIDATION_FAILED, data, shoe_size=44)).data.file_upload_id
+    assert decode_failure(make.envelope(topics.VALIDATION_FAILED, data, shoe_size=44)).data.file_upload_id
 
 
 @pytest.mark.parametrize("instead", ["null", "absent"])
@@ -156,10 +156,12 @@ def test_what_may_be_null_or_absent_is_the_same(instead: str) -> None:
         make.associations_data(), "entity_id", "entity_type", "parent_id", "timeout_triggered", "timestamp"
     )
 
-    assert read_registration(make.envelope(topics.BATCH_REGISTERED, registration)).data.class_id is None
-    assert read_content(make.envelope(topics.CONTENT_PROVISIONED, content)).data.timestamp is None
-    assert read_failure(make.envelope(topics.VALIDATION_FAILED, failure)).data.validation_error_detail.timestamp is None
-    assert read_associations(make.envelope(topics.ASSOCIATIONS_CONFIRMED, associations)).data.entity_id is None
+    assert decode_registration(make.envelope(topics.BATCH_REGISTERED, registration)).data.class_id is None
+    assert decode_content(make.envelope(topics.CONTENT_PROVISIONED, content)).data.timestamp is None
+    assert (
+        decode_failure(make.envelope(topics.VALIDATION_FAILED, failure)).data.validation_error_detail.timestamp is None
+    )
+    assert decode_associations(make.envelope(topics.ASSOCIATIONS_CONFIRMED, associations)).data.entity_id is None
 
 
 @pytest.mark.parametrize(
@@ -173,7 +175,7 @@ def test_what_may_be_null_or_absent_is_the_same(instead: str) -> None:
     ],
 )
 def test_times_end_in_utc(told: str, expected: datetime) -> None:
-    envelope = read_content(make.content(timestamp=told))
+    envelope = decode_content(make.content(timestamp=told))
 
     assert envelope.data.timestamp == expected
     assert envelope.data.timestamp.utcoffset() == expected.utcoffset()
@@ -184,7 +186,7 @@ def test_times_end_in_utc(told: str, expected: datetime) -> None:
 )
 def test_times_that_rfc_3339_does_not_write_are_refused(told: str) -> None:
     with pytest.raises(ContractViolation, match="timestamp"):
-        read_content(make.content(timestamp=told))
+        decode_content(make.content(timestamp=told))
 
 
 @pytest.mark.parametrize(
@@ -201,37 +203,37 @@ def test_times_that_rfc_3339_does_not_write_are_refused(told: str) -> None:
     ],
 )
 def test_what_looks_odd_but_is_legal_is_read(value: bytes) -> None:
-    assert read_content(value).data.batch_id == make.BATCH
+    assert decode_content(value).data.batch_id == make.BATCH
 
 
 def test_emoji_written_as_a_surrogate_pair_is_one_character() -> None:
     value = make.content(original_file_name="@").replace(b'"@"', rb'"\ud83c\udf89"')
 
-    assert read_content(value).data.original_file_name == "🎉"
+    assert decode_content(value).data.original_file_name == "🎉"
 
 
 def test_nesting_is_legal_up_to_its_limit() -> None:
     room = MAX_DEPTH - 2
     legal = make.content(one_more="@").replace(b'"@"', b"[" * room + b"]" * room)
 
-    assert read_content(legal).data.batch_id == make.BATCH
+    assert decode_content(legal).data.batch_id == make.BATCH
     with pytest.raises(ContractViolation, match="deeper"):
-        read_content(legal.replace(b"[]", b"[[]]"))
+        decode_content(legal.replace(b"[]", b"[[]]"))
 
 
 def test_many_flat_objects_are_not_deep() -> None:
-    assert len(read_associations(make.associations(essays=500)).data.associations) == 500
+    assert len(decode_associations(make.associations(essays=500)).data.associations) == 500
 
 
 def test_of_a_repeated_key_the_last_counts() -> None:
     value = make.content().replace(b'"data":{', b'"data":{"text_storage_id":"first",')
 
-    assert read_content(value).data.text_storage_id == make.content_data()["text_storage_id"]
+    assert decode_content(value).data.text_storage_id == make.content_data()["text_storage_id"]
 
 
 def test_the_correlation_of_the_envelope_is_apart_from_that_in_data() -> None:
     inner = "11111111-1111-4111-8111-111111111111"
-    envelope = read_content(make.content(correlation_id=inner))
+    envelope = decode_content(make.content(correlation_id=inner))
 
     assert envelope.correlation_id == UUID(make.told_id("correlation"))
     assert envelope.data.correlation_id == UUID(inner)
@@ -240,16 +242,11 @@ def test_the_correlation_of_the_envelope_is_apart_from_that_in_data() -> None:
 def test_ten_thousand_essays_are_a_legal_batch() -> None:
     ids = [f"e{number}" for number in range(10_000)]
 
-    assert len(read_registration(make.registration(essays=ids)).data.essay_ids) == 10_000
+    assert len(decode_registration(make.registration(essays=ids)).data.essay_ids) == 10_000
 
 
 def test_a_newer_version_is_told_as_such_whatever_else_is_wrong() -> None:
     with pytest.raises(ContractViolation) as refused:
-        read_content(make.envelope(topics.CONTENT_PROVISIONED, "other", schema_version=2))
+        decode_content(make.envelope(topics.CONTENT_PROVISIONED, "other", schema_version=2))
 
     assert refused.value.reason is DeadLetterReason.UNSUPPORTED_SCHEMA_VERSION
-
-
-def test_a_topic_that_is_none_of_ours_is_a_bug() -> None:
-    with pytest.raises(KeyError):
-        read("huleedu.lunch.menu.v1", make.content())

@@ -6,9 +6,10 @@ from dataclasses import replace
 import pytest
 
 from els_stream.events import topics
+from els_stream.events.dead_letter import dead_letter
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.event_ids import event_id
-from els_stream.events.outbound_facade import MAX_RECORD_BYTES, OutboundEvent, dead_letter
+from els_stream.events.outbound_event import MAX_RECORD_BYTES, OutboundEvent
 from els_stream.events.records import RawRecord
 from tests.support import factories as make
 from tests.support.invalid_records import CASES, InvalidRecordCase

@@ -15,11 +15,12 @@ from pydantic.fields import FieldInfo
 
 from els_stream.events import inbound, topics
 from els_stream.events.dead_letter_reasons import DeadLetterReason
-from els_stream.events.decoder import READERS, read_content
-from els_stream.events.envelope import Envelope
+from els_stream.events.decoder import decode_content
 from els_stream.events.fields import Contract
+from els_stream.events.inbound import Envelope
 from els_stream.events.json_checks import MAX_DEPTH
 from tests.support import factories as make
+from tests.support.decoders import DECODERS
 from tests.support.invalid_records import CASES, CONTENT, KINDS, InvalidRecordCase, Kind
 
 GOLDEN: Final = Path(__file__).parents[2] / "golden"
@@ -88,10 +89,10 @@ NAMES = st.text("abcxyzåäöÅЖ中'\"&+-_.,;()[] 0123456789", min_size=1, max_
 
 def agree(topic: str, value: bytes) -> bool:
     """Whether the fast reader took it. Compared as written: `==` takes 1 for true, and noon for noon elsewhere."""
-    reader = READERS[topic]
-    envelope = reader.fast.read(value)
+    reader = DECODERS[topic]
+    envelope = reader.decode_fast(value)
     if envelope is not None:
-        exact = reader.exactly(value)
+        exact = reader.decode_strict(value)
         assert envelope == exact
         assert repr(envelope) == repr(exact)
     return envelope is not None
@@ -104,7 +105,7 @@ def test_a_golden_event_is_read_fast_and_alike(name: str) -> None:
 
 @pytest.mark.parametrize("case", LEFT_TO_THE_EXACT, ids=lambda case: case.name)
 def test_what_is_hostile_is_left_to_the_exact_reader(case: InvalidRecordCase) -> None:
-    assert case.value is None or READERS[case.topic].fast.read(case.value) is None
+    assert case.value is None or DECODERS[case.topic].decode_fast(case.value) is None
 
 
 @pytest.mark.parametrize("told", ORDINARY_TIMES)
@@ -126,7 +127,7 @@ def test_odd_times_are_left_to_the_exact_reader(field: str, told: str, *, escape
     )
 
     assert value != CONTENT.good
-    assert read_content.fast.read(value) is None
+    assert decode_content.decode_fast(value) is None
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_odd_times_are_left_to_the_exact_reader(field: str, told: str, *, escape
 def test_poison_in_what_is_ignored_is_left_to_the_exact_reader(raw: bytes, space: bytes) -> None:
     value = CONTENT.with_raw("one_more", space + raw + space)
 
-    assert read_content.fast.read(value) is None
+    assert decode_content.decode_fast(value) is None
 
 
 @st.composite

@@ -10,11 +10,14 @@ from uuid import UUID
 import pytest
 from pydantic import TypeAdapter
 
-from els_stream.events import decoder, outbound, outbound_facade, topics
+from els_stream.events import builders, decoder, outbound, topics
+from els_stream.events.builders import FailedSlot
+from els_stream.events.dead_letter import dead_letter
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.inbound import BatchEssaysRegistered, EssayValidationFailedV1
-from els_stream.events.outbound_facade import EventContext, FailedSlot, OutboundEvent
+from els_stream.events.outbound_event import EventContext, OutboundEvent
 from els_stream.events.records import RawRecord
+from tests.support.decoders import decode
 
 WRITERS: Final[Mapping[str, TypeAdapter[Any]]] = {
     topics.BATCH_REGISTERED: TypeAdapter(decoder.Registration),
@@ -24,7 +27,7 @@ WRITERS: Final[Mapping[str, TypeAdapter[Any]]] = {
 }
 GOLDEN: Final = Path(__file__).parents[2] / "golden"
 TRACE: Final = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-OCCASION: Final = EventContext(
+CONTEXT: Final = EventContext(
     batch_id="0b7f2f3e-6f0e-4c1e-9c39-1a2b3c4d5e6f",
     correlation_id=UUID("7d9f0c0a-1b2c-4d3e-8f40-51627384a5b6"),
     now=datetime(2026, 1, 31, 12, 0, tzinfo=UTC),
@@ -37,11 +40,11 @@ def golden(name: str) -> bytes:
 
 
 def golden_registration() -> BatchEssaysRegistered:
-    return decoder.read_registration(golden("batch_essays_registered")).data
+    return decoder.decode_registration(golden("batch_essays_registered")).data
 
 
 def golden_failure() -> EssayValidationFailedV1:
-    return decoder.read_failure(golden("essay_validation_failed")).data
+    return decoder.decode_failure(golden("essay_validation_failed")).data
 
 
 def failed_slot() -> FailedSlot:
@@ -57,9 +60,9 @@ def failed_slot() -> FailedSlot:
 
 
 def slot_assigned() -> OutboundEvent:
-    return outbound_facade.slot_assigned(
+    return builders.slot_assigned(
         EventContext(
-            batch_id=OCCASION.batch_id, correlation_id=OCCASION.correlation_id, now=OCCASION.now, traceparent=TRACE
+            batch_id=CONTEXT.batch_id, correlation_id=CONTEXT.correlation_id, now=CONTEXT.now, traceparent=TRACE
         ),
         essay_id="essay-001",
         file_upload_id="upload-001",
@@ -69,29 +72,27 @@ def slot_assigned() -> OutboundEvent:
 
 
 def excess_content() -> OutboundEvent:
-    return outbound_facade.excess_content(
-        OCCASION, text_storage_id="text-004", original_file_name="One Essay Too Many.docx"
-    )
+    return builders.excess_content(CONTEXT, text_storage_id="text-004", original_file_name="One Essay Too Many.docx")
 
 
 def provisioning_completed() -> OutboundEvent:
-    return outbound_facade.provisioning_completed(
-        OCCASION, essays=ESSAYS, expected_count=3, course_code="SV2", user_id="ms-frizzle"
+    return builders.provisioning_completed(
+        CONTEXT, essays=ESSAYS, expected_count=3, course_code="SV2", user_id="ms-frizzle"
     )
 
 
 def essays_ready() -> OutboundEvent:
     prompt = golden_registration().student_prompt_ref
-    return outbound_facade.essays_ready(OCCASION, essays=ESSAYS, course_code="SV2", student_prompt_ref=prompt)
+    return builders.essays_ready(CONTEXT, essays=ESSAYS, course_code="SV2", student_prompt_ref=prompt)
 
 
 def validation_errors() -> OutboundEvent:
-    return outbound_facade.validation_errors(OCCASION, [failed_slot()], provisioned_count=2)
+    return builders.validation_errors(CONTEXT, [failed_slot()], provisioned_count=2)
 
 
 def readiness_timeout() -> OutboundEvent:
-    return outbound_facade.readiness_timeout(
-        OCCASION, essays=ESSAYS, missing_essay_ids=["essay-002"], expected_count=3, timeout_duration_seconds=259_200
+    return builders.readiness_timeout(
+        CONTEXT, essays=ESSAYS, missing_essay_ids=["essay-002"], expected_count=3, timeout_duration_seconds=259_200
     )
 
 
@@ -116,7 +117,7 @@ RECEIVED: Final = {
 
 @pytest.mark.parametrize("name", RECEIVED)
 def test_an_incoming_event_is_read_and_written_byte_for_byte(name: str) -> None:
-    envelope = decoder.read(RECEIVED[name], golden(name))
+    envelope = decode(RECEIVED[name], golden(name))
 
     assert WRITERS[RECEIVED[name]].dump_json(envelope) == golden(name)
 
@@ -166,11 +167,11 @@ def test_headers_tell_the_event_without_its_value(name: str) -> None:
         "ce_id": told["event_id"],
         "ce_type": event.topic,
         "ce_source": "essay-lifecycle-service",
-        "ce_subject": OCCASION.batch_id,
+        "ce_subject": CONTEXT.batch_id,
         "ce_time": "2026-01-31T12:00:00.000000Z",
         "ce_specversion": "1.0",
     }
-    assert event.key == OCCASION.batch_id.encode()
+    assert event.key == CONTEXT.batch_id.encode()
     assert event.event_id == UUID(told["event_id"])
     assert event.topic == told["event_type"]
 
@@ -179,7 +180,7 @@ def test_a_dead_letter_is_the_original_with_where_and_why() -> None:
     content = topics.CONTENT_PROVISIONED
     headers = (("traceparent", TRACE.encode()), ("ce_id", b"the-senders-own"))
     record = RawRecord(content, 3, 1729, 1769860800000, b"class 9b", b"Dear Sir or Madam,", headers)
-    event = outbound_facade.dead_letter(record, DeadLetterReason.NOT_JSON, "not JSON at character 0")
+    event = dead_letter(record, DeadLetterReason.NOT_JSON, "not JSON at character 0")
     described = {
         "key": (event.key or b"").decode(),
         "value": (event.value or b"").decode(),

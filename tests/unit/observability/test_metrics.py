@@ -12,7 +12,7 @@ import els_stream.observability.collectors
 import els_stream.observability.metrics
 from els_stream.consumer.reporting import BatchTimings, ConsumerEvent, ConsumerMetrics
 from els_stream.db.engine import PoolUsage
-from els_stream.events.input_timestamp import stamp_of
+from els_stream.events.input_timestamp import truncate_timestamp
 from els_stream.events.topics import BATCH_REGISTERED, CONTENT_PROVISIONED
 from els_stream.kafka.offsets import PartitionLag
 from els_stream.observability.metrics import Metrics
@@ -93,7 +93,7 @@ def test_the_way_of_an_event_is_measured_from_its_record_to_the_ack(
     monkeypatch.setattr(time, "time", lambda: now / 1000)
     by_the_clock = None
 
-    metrics.acked([waiting(stamp_of(now - 40)), waiting(stamp_of(now - 40)), waiting(stamp_of(now - 90_000))], now)
+    metrics.acked([waiting(truncate_timestamp(now - age)) for age in (40, 40, 90_000)], now)
     metrics.acked([waiting(by_the_clock)], now)
 
     assert value(metrics, "els_end_to_end_seconds_bucket", le="0.025") == 0
