@@ -33,7 +33,7 @@ from els_stream.db.startup import wait_for_database
 from els_stream.embedded.discovery import resolve
 from els_stream.embedded.servers import register_web
 from els_stream.errors import ElsError
-from els_stream.handlers.dead_letters import bury
+from els_stream.handlers.dead_letters import dead_letter_records
 from els_stream.handlers.event_handler import DomainHandler
 from els_stream.handlers.recount import RepairCounts
 from els_stream.handlers.registry import HandlerPolicy, make_handlers
@@ -87,7 +87,7 @@ def build(settings: Settings, work: Workload, *, announce: Callable[[str], None]
     relay_engine = create_relay_engine(settings)
     relay = make_relay(settings, relay_engine, tracing.of_acks(metrics.acked))
     begin = partial(relay.begin, engine) if settings.relay_enabled else engine.begin
-    intake = ConsumerService(engine, begin, intake_options(settings), bury, metrics, remark)
+    intake = ConsumerService(engine, begin, intake_options(settings), dead_letter_records, metrics, remark)
     names = [settings.topic_prefix + topic for topic in topics.values()]
     group = ConsumerGroup(settings.broker, settings.consumer_group, names)
     watch = web.HealthPoller(engine, group, metrics, figures_seconds=settings.stats_interval_seconds)

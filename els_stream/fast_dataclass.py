@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 @dataclass_transform(frozen_default=True)
-def value(cls: type[T]) -> type[T]:
+def fast_dataclass(cls: type[T]) -> type[T]:
     """As `dataclass(frozen=True, slots=True)`, for the type checker."""
     make: Callable[[type[T]], type[T]] = dataclass(slots=True, unsafe_hash=True)
     return make(cls)

@@ -16,7 +16,7 @@ from els_stream.config import setting_types as kinds
 from els_stream.config import urls
 from els_stream.config.renamed_settings import renamed_variables
 from els_stream.config.settings_reference import Allowed, explain, unknown_variables, variable
-from els_stream.domain.claim_strategy import SlotTable, Strategy, choose_strategy, inventory_of
+from els_stream.domain.claim_strategy import SlotTable, Strategy, choose_strategy, slot_table_of
 from els_stream.errors import ConfigurationError, ServersMissing
 
 MIB = 1024 * 1024
@@ -232,7 +232,7 @@ class Settings(BaseSettings):
     @property
     def inventory(self) -> SlotTable:
         """Where the slots of batches registered from now on live."""
-        return inventory_of(self.strategy)
+        return slot_table_of(self.strategy)
 
     @property
     def broker(self) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, assert_never
 
 from els_stream.domain import outcomes
-from els_stream.domain.associations import CurrentAssociation, outranks, standing
+from els_stream.domain.associations import CurrentAssociation, current_association, takes_precedence
 from els_stream.domain.batch import (
     Batch,
     BatchBecameReady,
@@ -133,8 +133,8 @@ class Allocation:
         if unknown := sorted({a.essay_id for a in event.associations} - self.students.keys()):
             return outcomes.Refused(DeadLetterReason.UNKNOWN_ESSAY, f"not essays of this batch: {', '.join(unknown)}")
         for association in event.associations:
-            if outranks(association, self.students[association.essay_id]):
-                self.students[association.essay_id] = standing(association)
+            if takes_precedence(association, self.students[association.essay_id]):
+                self.students[association.essay_id] = current_association(association)
                 self.associations[association.essay_id] = association
         if self.batch.associations_confirmed_at is not None:
             return outcomes.AssociationsUpdated()

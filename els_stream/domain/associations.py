@@ -21,11 +21,11 @@ class CurrentAssociation:
     validated_at: datetime | None = None
 
 
-def standing(association: StudentAssociation) -> CurrentAssociation:
+def current_association(association: StudentAssociation) -> CurrentAssociation:
     return CurrentAssociation(association.validation_method, association.validated_at)
 
 
-def outranks(association: StudentAssociation, present: CurrentAssociation) -> bool:
+def takes_precedence(association: StudentAssociation, present: CurrentAssociation) -> bool:
     """Whether the association takes the place of the present one; an equal one changes nothing."""
     if present.method is None or present.validated_at is None:
         return True

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
-from els_stream.fast_dataclass import value
+from els_stream.fast_dataclass import fast_dataclass
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -47,7 +47,7 @@ class SourceRecord(Protocol):
     def traceparent(self) -> str | None: ...
 
 
-@value
+@fast_dataclass
 class Content:
     """A provisioned content and the correlation id of its chain."""
 
@@ -121,7 +121,7 @@ class Batch:
 # What became true, in the order in which it did: the batch's outgoing events are made from it.
 
 
-@value
+@fast_dataclass
 class SlotWasAssigned:
     slot: Slot
     content: Content

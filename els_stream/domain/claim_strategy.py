@@ -30,5 +30,5 @@ def choose_strategy(*, cte_upsert: bool | None, essay_states: bool | None) -> St
     return Strategy.TWO_STEP if essay_states is False else Strategy.OPTION_B
 
 
-def inventory_of(strategy: Strategy) -> SlotTable:
+def slot_table_of(strategy: Strategy) -> SlotTable:
     return SlotTable.ESSAY_STATES if strategy is Strategy.OPTION_B else SlotTable.SLOT_ASSIGNMENTS

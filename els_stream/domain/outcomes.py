@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, get_args
 
 from els_stream.events.dead_letter_reasons import DeadLetterReason
-from els_stream.fast_dataclass import value
+from els_stream.fast_dataclass import fast_dataclass
 
 if TYPE_CHECKING:
     from els_stream.domain.batch import Slot
@@ -27,7 +27,7 @@ class AlreadyRegistered:
     label: ClassVar[str] = "already_registered"
 
 
-@value
+@fast_dataclass
 class Assigned:
     """The content took a free slot. The claim names `slot.essay_id`."""
 

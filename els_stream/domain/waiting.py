@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 # A relay sends within milliseconds; a row that is this old says that it does not.
-RELAY_PATIENCE: Final = timedelta(minutes=1)
+MAX_RELAY_DELAY: Final = timedelta(minutes=1)
 
 
 class WaitsFor(StrEnum):
@@ -61,7 +61,7 @@ def waits_for(story: WaitingBatch) -> WaitsFor:
 def is_stuck(story: WaitingBatch) -> bool:
     """Whether someone should look: an event can't be sent or is not, or the deadline passed and slots are empty."""
     unsent = any(
-        event.held_until is not None or story.asked_at - event.created_at > RELAY_PATIENCE for event in story.waiting
+        event.held_until is not None or story.asked_at - event.created_at > MAX_RELAY_DELAY for event in story.waiting
     )
     overdue = story.deadline_at is not None and story.asked_at > story.deadline_at
     return unsent or (story.state == BatchState.OPEN and overdue)

@@ -13,7 +13,7 @@ from els_stream.events.event_ids import event_id_text
 from els_stream.events.fields import format_time
 from els_stream.events.headers import Headers, decode_headers, encode_headers, encode_own_headers
 from els_stream.events.outbound import SOURCE_SERVICE
-from els_stream.fast_dataclass import value
+from els_stream.fast_dataclass import fast_dataclass
 
 # Brokers and the producer accept 16 MiB; 64 KiB are left for Kafka's own fields of a record.
 MAX_RECORD_BYTES: Final = 16 * 1024 * 1024 - 64 * 1024
@@ -31,7 +31,7 @@ class EventContext:
     traceparent: str | None = None
 
 
-@value
+@fast_dataclass
 class OutboundEvent:
     """An event as the final bytes of its record. Only dead letters may have no key or no value."""
 

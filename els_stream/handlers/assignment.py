@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from els_stream.domain.allocation import Allocation
 from els_stream.domain.batch import BatchBecameReady, Confirmation, Content, ContentBecameComplete, FailedUpload
 from els_stream.failpoints import Failpoint, failpoint
-from els_stream.handlers.outbox_events import EssayLists, tell
+from els_stream.handlers.outbox_events import EssayLists, outbox_rows
 from els_stream.queries import associations, claims, excess_and_failures, outbox, slots, trackers
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from els_stream.queries.trackers import LockedBatches
 
 
-async def settle(
+async def apply_events(
     conn: AsyncConnection, batches: LockedBatches, arrivals: Sequence[tuple[str, Payload]], strategy: Strategy
 ) -> list[Outcome]:
     """Give each arrival, with its batch id, its fate, in order, and write what follows from it."""
@@ -32,7 +32,7 @@ async def settle(
     }
     await _read_facts(conn, inventories, arrivals)
     outcomes = [inventories[batch_id].admit(payload) for batch_id, payload in arrivals]
-    await write(conn, [inventory for inventory in inventories.values() if inventory.changed], batches, strategy)
+    await write_changes(conn, [inventory for inventory in inventories.values() if inventory.changed], batches, strategy)
     return outcomes
 
 
@@ -73,7 +73,7 @@ def _upload(batch_id: str, payload: Content | FailedUpload) -> tuple[str, str, s
     return batch_id, payload.event.file_upload_id, text_id
 
 
-async def write(
+async def write_changes(
     conn: AsyncConnection, changed: Sequence[Allocation], batches: LockedBatches, strategy: Strategy
 ) -> None:
     """The claim first: it names the essays that all the rest tells of."""
@@ -90,7 +90,7 @@ async def write(
     if changes := [(i.batch.batch_id, a) for i in changed for a in i.associations.values()]:
         await associations.associate(conn, changes, now)
     lists = await _lists(conn, changed)
-    rows = [row for inventory in changed for row in tell(inventory, lists)]
+    rows = [row for inventory in changed for row in outbox_rows(inventory, lists)]
     await trackers.save(conn, [inventory.batch for inventory in changed])
     if rows:
         await outbox.put(conn, rows)

@@ -12,8 +12,8 @@ from els_stream.domain.outcomes import AlreadyPending, Refused, StoredAsPending,
 from els_stream.errors import InventoryMismatch
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.failpoints import Failpoint, failpoint
-from els_stream.fast_dataclass import value
-from els_stream.handlers.assignment import settle
+from els_stream.fast_dataclass import fast_dataclass
+from els_stream.handlers.assignment import apply_events
 from els_stream.handlers.decoding import AnyEvent
 from els_stream.queries import pending_events, trackers
 from els_stream.queries.claims import lock_contents
@@ -50,7 +50,7 @@ class BatchEventPolicy:
     max_parked: int
 
 
-@value
+@fast_dataclass
 class BatchEvent:
     """What came for a batch, and the form in which it parks if it came too early."""
 
@@ -132,7 +132,7 @@ async def _admit(
     conn: AsyncConnection, batches: LockedBatches, arrivals: Sequence[BatchEvent], policy: BatchEventPolicy
 ) -> list[Outcome]:
     if all(batch.state in _ADMITTING for batch in batches.values()):
-        return await settle(conn, batches, [(a.batch_id, a.payload) for a in arrivals], policy.strategy)
+        return await apply_events(conn, batches, [(a.batch_id, a.payload) for a in arrivals], policy.strategy)
     outcomes: dict[int, Outcome] = {}
     early: list[tuple[int, BatchEvent]] = []
     timely: list[tuple[int, BatchEvent]] = []
@@ -146,7 +146,7 @@ async def _admit(
                 timely.append((position, arrival))
     for waiting, fates in (
         (early, await _park(conn, batches, [arrival for _, arrival in early], policy.max_parked)),
-        (timely, await settle(conn, batches, [(a.batch_id, a.payload) for _, a in timely], policy.strategy)),
+        (timely, await apply_events(conn, batches, [(a.batch_id, a.payload) for _, a in timely], policy.strategy)),
     ):
         outcomes.update(zip((position for position, _ in waiting), fates, strict=True))
     return [outcomes[position] for position in range(len(arrivals))]

@@ -33,7 +33,7 @@ class DeadLetterRequest:
     refusal: Refused
 
 
-async def bury_each(conn: AsyncConnection, burials: Sequence[DeadLetterRequest]) -> None:
+async def write_dead_letters(conn: AsyncConnection, burials: Sequence[DeadLetterRequest]) -> None:
     """Keep the records and tell the platform. A dead letter makes and locks no tracker: it is its own order key.
 
     What fails again after a replay is kept and not told: its event id is the first telling's, with other bytes.
@@ -49,9 +49,11 @@ async def bury_each(conn: AsyncConnection, burials: Sequence[DeadLetterRequest])
     await outbox.put(conn, [_row(letter) for source, letter in letters.items() if source in new])
 
 
-async def bury(conn: AsyncConnection, records: Sequence[RawRecord], reason: DeadLetterReason, message: str) -> None:
+async def dead_letter_records(
+    conn: AsyncConnection, records: Sequence[RawRecord], reason: DeadLetterReason, message: str
+) -> None:
     """Bury records that no handler could apply, for the one reason that the caller found."""
-    await bury_each(conn, [DeadLetterRequest(record, None, Refused(reason, message)) for record in records])
+    await write_dead_letters(conn, [DeadLetterRequest(record, None, Refused(reason, message)) for record in records])
 
 
 def _row(letter: DeadLetter) -> OutboxRow:

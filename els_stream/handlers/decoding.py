@@ -14,7 +14,7 @@ from els_stream.events.inbound import (
 )
 from els_stream.events.trace_context import traceparent_of
 from els_stream.events.violation import ContractViolation
-from els_stream.fast_dataclass import value
+from els_stream.fast_dataclass import fast_dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ AnyEvent = BatchEssaysRegistered | EssayContentProvisionedV1 | EssayValidationFa
 Event_co = TypeVar("Event_co", bound=AnyEvent, covariant=True)
 
 
-@value
+@fast_dataclass
 class DecodedEvent(Generic[Event_co]):
     """A record that keeps its contract."""
 
@@ -55,7 +55,7 @@ class InvalidRecord:
     batch_id: None = None
 
 
-def read_record(
+def decode_record(
     read: Callable[[bytes | None], Envelope[Event_co]], record: RawRecord
 ) -> DecodedEvent[Event_co] | InvalidRecord:
     try:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar, cast
 
 from els_stream.domain.outcomes import Outcome, Refused
-from els_stream.handlers.dead_letters import DeadLetterRequest, bury_each
-from els_stream.handlers.decoding import AnyEvent, DecodedEvent, InvalidRecord, read_record
+from els_stream.handlers.dead_letters import DeadLetterRequest, write_dead_letters
+from els_stream.handlers.decoding import AnyEvent, DecodedEvent, InvalidRecord, decode_record
 from els_stream.handlers.handler import Handler
 from els_stream.queries.trackers import LockedBatches
 
@@ -59,7 +59,7 @@ class EventHandler(Generic[EventT]):
     processor: EventProcessor[EventT]
 
     def decode(self, records: Sequence[RawRecord]) -> Sequence[DecodedRecord]:
-        return [read_record(self.read, record) for record in records]
+        return [decode_record(self.read, record) for record in records]
 
     async def lock(self, conn: AsyncConnection, decoded: Sequence[DecodedRecord]) -> LockedRecords:
         events = self._events(decoded)
@@ -69,7 +69,7 @@ class EventHandler(Generic[EventT]):
         events = self._events(locked.decoded)
         applied = iter(await self.processor.apply(conn, locked.batches, events) if events else ())
         outcomes = [record.refusal if isinstance(record, InvalidRecord) else next(applied) for record in locked.decoded]
-        await bury_each(
+        await write_dead_letters(
             conn,
             [
                 DeadLetterRequest(record.record, record.batch_id, outcome)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from els_stream.domain.batch import Fact, SourceRecord
     from els_stream.queries.slots import SlotOfFailure
 
-KnownT = TypeVar("KnownT")
+FieldT = TypeVar("FieldT")
 
 _MANY_DIGITS = re.compile("[0-9]{19}")
 
@@ -37,7 +37,7 @@ class EssayLists:
     failed: Mapping[str, Sequence[SlotOfFailure]]
 
 
-def tell(inventory: Allocation, lists: EssayLists) -> list[OutboxRow]:
+def outbox_rows(inventory: Allocation, lists: EssayLists) -> list[OutboxRow]:
     """The rows of everything that this transaction made true; the batch's next sequence moves with them."""
     batch = inventory.batch
     rows = []
@@ -53,7 +53,7 @@ def _events(inventory: Allocation, fact: Fact, lists: EssayLists) -> Iterator[Ou
     match fact:
         case SlotWasAssigned(slot, content):
             yield builders.slot_assigned(
-                _occasion(inventory, content.correlation_id, fact.origin),
+                _context(inventory, content.correlation_id, fact.origin),
                 essay_id=slot.essay_id,
                 file_upload_id=content.event.file_upload_id,
                 text_storage_id=content.event.text_storage_id,
@@ -61,7 +61,7 @@ def _events(inventory: Allocation, fact: Fact, lists: EssayLists) -> Iterator[Ou
             )
         case ContentWasExcess(content):
             yield builders.excess_content(
-                _occasion(inventory, content.correlation_id, fact.origin),
+                _context(inventory, content.correlation_id, fact.origin),
                 text_storage_id=content.event.text_storage_id,
                 original_file_name=content.event.original_file_name,
             )
@@ -70,9 +70,9 @@ def _events(inventory: Allocation, fact: Fact, lists: EssayLists) -> Iterator[Ou
         case BatchBecameReady():
             batch = inventory.batch
             yield builders.essays_ready(
-                _of_the_batch(inventory, fact.origin),
+                _batch_context(inventory, fact.origin),
                 essays=lists.filled.get(batch.batch_id, ()),
-                course_code=_known(batch.course_code),
+                course_code=_required(batch.course_code),
                 student_prompt_ref=_prompt(batch.student_prompt_ref),
             )
         case _:
@@ -84,14 +84,14 @@ def _completion(inventory: Allocation, origin: SourceRecord | None, lists: Essay
     essays = lists.filled.get(batch.batch_id, ())
     if failed := lists.failed.get(batch.batch_id):
         yield builders.validation_errors(
-            _of_the_batch(inventory, origin), [_failed_slot(f) for f in failed], provisioned_count=len(essays)
+            _batch_context(inventory, origin), [_failed_slot(f) for f in failed], provisioned_count=len(essays)
         )
     yield builders.provisioning_completed(
-        _of_the_batch(inventory, origin),
+        _batch_context(inventory, origin),
         essays=essays,
         expected_count=batch.expected,
-        course_code=_known(batch.course_code),
-        user_id=_known(batch.user_id),
+        course_code=_required(batch.course_code),
+        user_id=_required(batch.user_id),
     )
 
 
@@ -100,12 +100,12 @@ def _failed_slot(failure: SlotOfFailure) -> FailedSlot:
         essay_id=failure.essay_id,
         file_name=failure.file_name,
         error_code=failure.error_code,
-        error_detail=ERROR_DETAIL.validate_json(_as_it_came(failure.error_detail)),
+        error_detail=ERROR_DETAIL.validate_json(_normalize_numbers(failure.error_detail)),
         failed_at=failure.failed_at,
     )
 
 
-def _as_it_came(stored: str) -> str:
+def _normalize_numbers(stored: str) -> str:
     """The database writes 1e300 with all its digits, and an integer of more than 64 bits is poison to others."""
     return json.dumps(json.loads(stored, parse_int=_number)) if _MANY_DIGITS.search(stored) else stored
 
@@ -119,12 +119,12 @@ def _prompt(stored: dict[str, object] | None) -> StorageReferenceMetadata | None
     return None if stored is None else STORAGE_REFERENCES.validate_python(stored, strict=False)
 
 
-def _of_the_batch(inventory: Allocation, origin: SourceRecord | None) -> EventContext:
+def _batch_context(inventory: Allocation, origin: SourceRecord | None) -> EventContext:
     """Batch-level events carry the correlation id of the batch's registration, and the trace of what caused them."""
-    return _occasion(inventory, _known(inventory.batch.correlation_id), origin)
+    return _context(inventory, _required(inventory.batch.correlation_id), origin)
 
 
-def _occasion(inventory: Allocation, correlation_id: UUID, origin: SourceRecord | None) -> EventContext:
+def _context(inventory: Allocation, correlation_id: UUID, origin: SourceRecord | None) -> EventContext:
     return EventContext(
         batch_id=inventory.batch.batch_id,
         correlation_id=correlation_id,
@@ -133,7 +133,7 @@ def _occasion(inventory: Allocation, correlation_id: UUID, origin: SourceRecord 
     )
 
 
-def _known(value: KnownT | None) -> KnownT:
+def _required(value: FieldT | None) -> FieldT:
     """What every registered batch has: a CHECK of the database says so."""
     if value is None:
         msg = "a registered batch lacks what its registration said"

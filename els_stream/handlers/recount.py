@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from els_stream.domain.allocation import Allocation
-from els_stream.handlers.assignment import write
+from els_stream.handlers.assignment import write_changes
 from els_stream.queries import consistency
 
 if TYPE_CHECKING:
@@ -77,5 +77,5 @@ async def recount(
     heals.note(RepairKind.SLOTS_RECOUNTED, look)
     inventory = Allocation(batches[look.batch_id], batches.now)
     inventory.recount(look.rows.free, look.rows.filled, look.rows.failed)
-    await write(conn, [inventory], batches, strategy)
+    await write_changes(conn, [inventory], batches, strategy)
     return 1

@@ -7,16 +7,16 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from els_stream.domain.batch import BatchState, ClassType
-from els_stream.domain.claim_strategy import inventory_of
+from els_stream.domain.claim_strategy import slot_table_of
 from els_stream.domain.outcomes import AlreadyRegistered, Refused, Registered
 from els_stream.domain.registration import registration_digest
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.decoder import decode_associations, decode_content, decode_failure
 from els_stream.failpoints import Failpoint, failpoint
-from els_stream.handlers.assignment import settle
+from els_stream.handlers.assignment import apply_events
 from els_stream.handlers.batch_events import associations_arrival, content_arrival, failure_arrival
-from els_stream.handlers.dead_letters import DeadLetterRequest, bury_each
-from els_stream.handlers.decoding import DecodedEvent, read_record
+from els_stream.handlers.dead_letters import DeadLetterRequest, write_dead_letters
+from els_stream.handlers.decoding import DecodedEvent, decode_record
 from els_stream.queries import pending_events, trackers
 from els_stream.queries.pending_events import PendingKind
 from els_stream.queries.trackers import Opening
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 # Between two statements a transaction is idle, and the server ends one that idles for too long: twenty thousand parked
 # events at once would be seconds of Python.
-_AT_ONCE = 1000
+CHUNK_SIZE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class RegistrationProcessor:
             outcome = _decide(batch, digest)
             outcomes.append(outcome)
             if isinstance(outcome, Registered):
-                _open(batch, incoming, digest, inventory_of(self._policy.strategy))
+                _open(batch, incoming, digest, slot_table_of(self._policy.strategy))
                 openings.append(Opening(batch, incoming.event, digest))
             if isinstance(outcome, Refused) and outcome.reason is DeadLetterReason.CONFLICTING_REGISTRATION:
                 conflicts[batch.batch_id] += 1
@@ -80,38 +80,42 @@ class RegistrationProcessor:
         if openings:
             await trackers.open_batches(conn, openings, batches.now, self._policy.deadline)
             failpoint(Failpoint.AFTER_REGISTRATION)
-            await use_parked(conn, batches, [opening.batch.batch_id for opening in openings], self._policy.strategy)
+            await apply_pending(conn, batches, [opening.batch.batch_id for opening in openings], self._policy.strategy)
         return outcomes
 
 
-async def use_parked(
+async def apply_pending(
     conn: AsyncConnection, batches: LockedBatches, batch_ids: Sequence[str], strategy: Strategy
 ) -> None:
     """Give everything that was parked for these registered batches its fate, in order of arrival."""
     parked = await pending_events.drain(conn, batch_ids)
-    for start in range(0, len(parked), _AT_ONCE):
-        readings = [_reread(event) for event in parked[start : start + _AT_ONCE]]
+    for start in range(0, len(parked), CHUNK_SIZE):
+        readings = [_reread(event) for event in parked[start : start + CHUNK_SIZE]]
         arrivals = [reading for reading in readings if not isinstance(reading, DeadLetterRequest)]
-        outcomes = await settle(conn, batches, [(arrival.batch_id, arrival.payload) for arrival in arrivals], strategy)
+        outcomes = await apply_events(
+            conn, batches, [(arrival.batch_id, arrival.payload) for arrival in arrivals], strategy
+        )
         refused = [
             DeadLetterRequest(arrival.parkable.record, arrival.batch_id, outcome)
             for arrival, outcome in zip(arrivals, outcomes, strict=True)
             if isinstance(outcome, Refused)
         ]
-        await bury_each(conn, [reading for reading in readings if isinstance(reading, DeadLetterRequest)] + refused)
+        await write_dead_letters(
+            conn, [reading for reading in readings if isinstance(reading, DeadLetterRequest)] + refused
+        )
 
 
 def _reread(event: PendingEvent) -> BatchEvent | DeadLetterRequest:
     """A parked record was good when it was parked; a release that reads it otherwise makes it a dead letter."""
     match event.kind:
         case PendingKind.CONTENT:
-            content = read_record(decode_content, event.record)
+            content = decode_record(decode_content, event.record)
             return content_arrival(content) if isinstance(content, DecodedEvent) else _rejected(event, content)
         case PendingKind.FAILURE:
-            failure = read_record(decode_failure, event.record)
+            failure = decode_record(decode_failure, event.record)
             return failure_arrival(failure) if isinstance(failure, DecodedEvent) else _rejected(event, failure)
         case PendingKind.ASSOCIATIONS:
-            associations = read_record(decode_associations, event.record)
+            associations = decode_record(decode_associations, event.record)
             if isinstance(associations, DecodedEvent):
                 return associations_arrival(associations)
             return _rejected(event, associations)

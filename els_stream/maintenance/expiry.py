@@ -15,7 +15,7 @@ from els_stream.errors import InventoryMismatch
 from els_stream.events import builders, topics
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.outbound_event import EventContext
-from els_stream.handlers.dead_letters import DeadLetterRequest, bury_each
+from els_stream.handlers.dead_letters import DeadLetterRequest, write_dead_letters
 from els_stream.queries import expiry, outbox, slots, trackers
 from els_stream.queries.outbox import OutboxRow
 
@@ -73,7 +73,7 @@ async def give_up_parked(conn: AsyncConnection, policy: ExpiryPolicy) -> int:
     batches = await trackers.lock(conn, waiting)
     given_up = await expiry.take_forgotten(conn, waiting, until, policy.parked_retention)
     refusal = Refused(DeadLetterReason.NEVER_REGISTERED, "its batch was not registered in time")
-    await bury_each(conn, [DeadLetterRequest(event.record, event.batch_id, refusal) for event in given_up])
+    await write_dead_letters(conn, [DeadLetterRequest(event.record, event.batch_id, refusal) for event in given_up])
     for batch_id, count in Counter(event.batch_id for event in given_up).items():
         batches[batch_id].parked -= count
     await trackers.save(conn, [batches[batch_id] for batch_id in waiting])

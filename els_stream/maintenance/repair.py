@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 from els_stream.domain.batch import BatchState
 from els_stream.domain.outcomes import Refused
 from els_stream.events.dead_letter_reasons import DeadLetterReason
-from els_stream.handlers.dead_letters import DeadLetterRequest, bury_each
+from els_stream.handlers.dead_letters import DeadLetterRequest, write_dead_letters
 from els_stream.handlers.recount import RepairKind, recount
-from els_stream.handlers.registration import use_parked
+from els_stream.handlers.registration import apply_pending
 from els_stream.queries import consistency, expiry, pending_events, trackers
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ async def _heal_unregistered(
 
 async def _use(conn: AsyncConnection, batches: LockedBatches, look: BatchConsistency, strategy: Strategy) -> None:
     if look.state is not BatchState.PURGED:
-        await use_parked(conn, batches, [look.batch_id], strategy)
+        await apply_pending(conn, batches, [look.batch_id], strategy)
         return
     refusal = Refused(DeadLetterReason.BATCH_PURGED, "the batch was purged")
     parked = await pending_events.drain(conn, [look.batch_id])
-    await bury_each(conn, [DeadLetterRequest(event.record, event.batch_id, refusal) for event in parked])
+    await write_dead_letters(conn, [DeadLetterRequest(event.record, event.batch_id, refusal) for event in parked])

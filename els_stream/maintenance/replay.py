@@ -17,7 +17,7 @@ from els_stream.db.errors import DATABASE_ERRORS, ClassifiedError, FailureClass,
 from els_stream.domain.outcomes import Refused
 from els_stream.errors import ServersUnavailable
 from els_stream.events.dead_letter_reasons import DeadLetterReason
-from els_stream.handlers.dead_letters import DeadLetterRequest, bury_each
+from els_stream.handlers.dead_letters import DeadLetterRequest, write_dead_letters
 from els_stream.handlers.handler import process
 from els_stream.queries import dead_letter_admin, trackers
 
@@ -146,7 +146,7 @@ async def _mark_replayed(
         now = _replayable(await dead_letter_admin.read(conn, dead_letter.summary.id))
         return now if isinstance(now, NotReplayable) else NotReplayable("another process resolved it meanwhile")
     if refusal is not None:
-        await bury_each(conn, [DeadLetterRequest(dead_letter.record, batch_id, refusal)])
+        await write_dead_letters(conn, [DeadLetterRequest(dead_letter.record, batch_id, refusal)])
     return None
 
 

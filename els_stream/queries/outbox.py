@@ -19,7 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from els_stream.errors import OutboxConflict
-from els_stream.fast_dataclass import value
+from els_stream.fast_dataclass import fast_dataclass
 from els_stream.queries.direct_publish import handover_of
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ _HOLD = text("""
 _ERROR_CHARACTERS: Final = 500
 
 
-@value
+@fast_dataclass
 class OutboxRow:
     """`sequence` ascends per order key and is drawn under the lock that orders the key's facts.
 

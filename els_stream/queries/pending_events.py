@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from els_stream.events.headers import decode_headers, encode_headers
 from els_stream.events.records import RawRecord
-from els_stream.fast_dataclass import value
+from els_stream.fast_dataclass import fast_dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -25,7 +25,7 @@ class PendingKind(StrEnum):
     ASSOCIATIONS = "associations_confirmed"
 
 
-@value
+@fast_dataclass
 class PendingEvent:
     """A parked record. `subject` is what makes a second delivery a repeat: upload id, event id."""
 

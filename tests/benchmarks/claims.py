@@ -27,7 +27,7 @@ from els_stream.domain.allocation import Allocation
 from els_stream.domain.batch import Batch, Content
 from els_stream.domain.claim_strategy import SlotTable, Strategy
 from els_stream.events.decoder import decode_content
-from els_stream.handlers.outbox_events import EssayLists, tell
+from els_stream.handlers.outbox_events import EssayLists, outbox_rows
 from els_stream.queries import claims, outbox, slots, trackers
 from els_stream.queries.outbox import OutboxRow
 from tests.benchmarks.ground import Ground, for_sqlalchemy
@@ -143,7 +143,7 @@ async def _turn(engine: AsyncEngine, case: Case, connection: int, number: int) -
     wanted = [claims.SlotClaim(i.batch, slot) for i in inventories.values() for slot in i.claims]
     for one in wanted:
         one.slot.essay_id = case.essay_of(one)
-    rows = [row for inventory in inventories.values() for row in tell(inventory, lists)]
+    rows = [row for inventory in inventories.values() for row in outbox_rows(inventory, lists)]
     for one in wanted:
         one.slot.essay_id = ""
     complete = [batch_id for batch_id, batch in batches.items() if not batch.free]

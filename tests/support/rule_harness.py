@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from els_stream.domain.allocation import Allocation
-from els_stream.domain.associations import CurrentAssociation, standing
+from els_stream.domain.associations import CurrentAssociation, current_association
 from els_stream.domain.batch import Batch, ContentWasExcess, Fact, Payload, Slot, SlotWasAssigned
 from tests.support import factories as make
 
@@ -48,7 +48,7 @@ class RuleHarness:
             self.slots[slot.essay_id] = (slot.file_upload_id, slot.text_storage_id)
         self.excess |= {c.event.text_storage_id: c.event.file_upload_id for c in inventory.excess}
         self.failed_uploads |= {f.event.file_upload_id for f in inventory.failures}
-        self.students |= {essay_id: standing(a) for essay_id, a in inventory.associations.items()}
+        self.students |= {essay_id: current_association(a) for essay_id, a in inventory.associations.items()}
         self.told += [_named(fact) for fact in inventory.facts]
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from els_stream.domain.batch import Content
 from els_stream.errors import InventoryMismatch
-from els_stream.fast_dataclass import value
+from els_stream.fast_dataclass import fast_dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -39,7 +39,7 @@ TAKEN: Final = """
 """
 
 
-@value
+@fast_dataclass
 class SlotClaim:
     """A slot that a content or a failure is to hold, in a batch that has a free one by its counters."""
 

@@ -24,7 +24,7 @@ from els_stream.db.errors import FailureClass
 from els_stream.domain.claim_strategy import Strategy
 from els_stream.events import topics
 from els_stream.events.records import RawRecord
-from els_stream.handlers.dead_letters import bury
+from els_stream.handlers.dead_letters import dead_letter_records
 from els_stream.kafka.offsets import Partition, StoredOffset
 from tests.support import factories as make
 from tests.support.batch_harness import BatchHarness, handlers_by_topic
@@ -82,7 +82,7 @@ async def settle(school: BatchHarness, records: list[RawRecord], noted: Noted) -
     part.receive(records, topics.CONTENT_PROVISIONED)
     around = ConsumerContext(lane, ledger, Backoff(0.001, 0.002), noted, Retries())
     handler = school.handlers[topics.CONTENT_PROVISIONED]
-    attempts = Transactions(school.engine.begin, GROUP, handler, bury)
+    attempts = Transactions(school.engine.begin, GROUP, handler, dead_letter_records)
     await BatchProcessor(attempts, BatchOutcome(handler.name, around)).settle(
         take([part], 1000, 1_000_000), BatchOrder()
     )

@@ -9,7 +9,7 @@ from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.event_ids import event_id
 from els_stream.events.headers import decode_headers
 from els_stream.events.records import RawRecord
-from els_stream.handlers.dead_letters import bury
+from els_stream.handlers.dead_letters import dead_letter_records
 from tests.support import factories as make
 from tests.support.batch_harness import BatchHarness
 from tests.support.invalid_records import CASES
@@ -98,7 +98,7 @@ async def test_suspects_are_buried_with_the_reason_that_was_found(school: BatchH
     suspects = school.contents([0, 1])
 
     async with school.engine.begin() as conn:
-        await bury(conn, suspects, DeadLetterReason.UNPROCESSABLE, "it made a worker stumble\n" * 100)
+        await dead_letter_records(conn, suspects, DeadLetterReason.UNPROCESSABLE, "it made a worker stumble\n" * 100)
 
     rows = await school.rows("SELECT reason, value, length(message) AS said FROM dead_letters ORDER BY id")
     assert [(row.reason, row.value, row.said) for row in rows] == [

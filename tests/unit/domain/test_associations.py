@@ -6,7 +6,7 @@ import pytest
 
 from els_stream.domain import outcomes
 from els_stream.domain.allocation import Allocation
-from els_stream.domain.associations import CurrentAssociation, outranks
+from els_stream.domain.associations import CurrentAssociation, takes_precedence
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.fields import ValidationMethod
 from tests.support import factories as make
@@ -102,10 +102,10 @@ def test_a_human_beats_a_machine_and_then_the_later_one_counts(
 ) -> None:
     told = confirmation(associations=[says(EMIL, newcomer, minutes)]).event.associations[0]
 
-    assert outranks(told, CurrentAssociation(present, make.NOON)) is wins
+    assert takes_precedence(told, CurrentAssociation(present, make.NOON)) is wins
 
 
 def test_any_association_is_better_than_none() -> None:
     told = confirmation(associations=[says(None, AUTO)]).event.associations[0]
 
-    assert outranks(told, CurrentAssociation())
+    assert takes_precedence(told, CurrentAssociation())

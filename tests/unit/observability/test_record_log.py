@@ -6,7 +6,7 @@ from els_stream.domain.outcomes import Outcome, Refused, StoredAsPending
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.decoder import decode_content
 from els_stream.events.topics import CONTENT_PROVISIONED
-from els_stream.handlers.decoding import read_record
+from els_stream.handlers.decoding import decode_record
 from els_stream.handlers.event_handler import DecodedRecord
 from els_stream.observability.record_log import remark
 from tests.support import factories as make
@@ -17,7 +17,7 @@ PURGED = Refused(DeadLetterReason.BATCH_PURGED, "the batch was purged")
 
 def read(value: bytes, offset: int = 0) -> DecodedRecord:
     headers = (("correlation_id", CHAIN.encode()),)
-    return read_record(decode_content, make.record(CONTENT_PROVISIONED, value, offset=offset, headers=headers))
+    return decode_record(decode_content, make.record(CONTENT_PROVISIONED, value, offset=offset, headers=headers))
 
 
 def test_of_few_records_each_is_told_by_its_ids_and_nothing_of_its_content() -> None:
