@@ -17,7 +17,7 @@ done; \
 echo "make: needs Python 3.11 or newer, with venv: install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1
 endef
 
-.PHONY: help setup browser screenshots demo run test unit integration bench bench-quick bench-growth bench-plots typecheck lint format migrate-upgrade lock readme clean
+.PHONY: help setup browser screenshots demo run test unit integration bench bench-quick bench-growth bench-plots typecheck lint format migrate-upgrade lock docs clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -60,7 +60,7 @@ bench-quick: setup ## the same on small sizes: less than 3 minutes
 bench-growth: setup ## what an essay costs beside up to 10 million others: about an hour
 	@exec $(BIN)/python -m tests.benchmarks --growth
 
-bench-plots: setup ## bench.json as pictures in docs/ and a table in the README
+bench-plots: setup ## bench.json as pictures and a table in docs/
 	@exec $(BIN)/python -m tests.benchmarks.plots
 
 typecheck: setup ## mypy, strict
@@ -84,7 +84,7 @@ lock: setup ## write the lock files from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --group dev $(LOCK) -o requirements-dev.txt
 LOCK = --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header $(UPGRADE)
 
-readme: setup ## write the README's tables from the code
+docs: setup ## write the tables and examples in docs/ that are made from the code
 	$(BIN)/python -m tests.support.generated_docs
 
 clean: ## remove environment, caches and the embedded servers' data

@@ -78,7 +78,7 @@ class RelayCollector(Collector):
         yield GaugeMetricFamily("els_relay_members", "Relays that share the outbox, as this one sees it.", now.relays)
         yield GaugeMetricFamily("els_relay_in_flight", "Events sent and not yet acknowledged.", now.in_flight)
         yield GaugeMetricFamily(
-            "els_relay_component_faileds", "Parts of the relay that are not working.", len(now.troubles)
+            "els_relay_failing_components", "Parts of the relay that are not working.", len(now.troubles)
         )
         yield CounterMetricFamily("els_relay_acked", "Events that the broker acknowledged.", now.acked)
         yield CounterMetricFamily("els_relay_rejected", "Events that can't be sent as they are.", now.refused)

@@ -1,9 +1,8 @@
-"""`python -m tests.benchmarks.plots [bench.json]`: what was measured, as pictures in docs/ and in the README."""
+"""`python -m tests.benchmarks.plots [bench.json]`: what was measured, as pictures and a table in docs/."""
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,13 +11,11 @@ from typing import Any, Final, TypeAlias
 from els_stream.config.setting_types import CHECKOUT
 from tests.benchmarks import svg
 from tests.benchmarks.output import written
-from tests.support.generated_docs import README, table
+from tests.support.generated_docs import PERFORMANCE, replace_block, table
 
 RESULT: Final = CHECKOUT / "bench.json"
 BARS: Final = CHECKOUT / "docs" / "speed-ratios.svg"
 CURVES: Final = CHECKOUT / "docs" / "speed-latency.svg"
-BEGIN: Final = "<!-- speed: written by `make bench-plots` -->"
-END: Final = "<!-- end of speed -->"
 
 NOOP: Final = "vs_stock_faust_noop"
 RUNS: Final = {
@@ -63,7 +60,7 @@ def curves(result: Result) -> str:
 
 
 def summary(result: Result) -> str:
-    """Where and what was measured, for the README."""
+    """Where and what was measured, for docs/performance.md."""
     machine = result["machine"]
     where = f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']:.0f} GiB; {result['date'][:10]}"
     ratios = table(("ratio", "measured", "aim"), _ratios(result["ratios"]))
@@ -72,11 +69,8 @@ def summary(result: Result) -> str:
     return f"Measured by `make {target}` on: {where}.\n\n{ratios}\n\n{figures}"
 
 
-def rewritten(readme: str, result: Result) -> str:
-    found = re.search(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", readme, re.DOTALL)
-    if found is None:
-        raise ValueError("the README has no place for what was measured")
-    return readme.replace(found[0], f"{BEGIN}\n{summary(result)}\n{END}")
+def rewritten(page: str, result: Result) -> str:
+    return replace_block(page, "speed", "make bench-plots", summary(result))
 
 
 def _ratios(ratios: Mapping[str, float]) -> Iterable[Sequence[str]]:
@@ -97,7 +91,7 @@ def main(path: Path) -> None:
     result = json.loads(path.read_text())
     BARS.write_text(bars(result))
     CURVES.write_text(curves(result))
-    README.write_text(rewritten(README.read_text(), result))
+    PERFORMANCE.write_text(rewritten(PERFORMANCE.read_text(), result))
 
 
 if __name__ == "__main__":

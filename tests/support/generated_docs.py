@@ -1,14 +1,18 @@
-"""The README's tables that say what the code says. `make readme` writes them; a test refuses a README that differs."""
+"""The tables in docs/ that are made from the code. `make docs` writes them; a test fails when one is out of date."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
+import click
 from prometheus_client import CollectorRegistry, Metric
 
-from els_stream.cli import ENTRIES
+from els_stream.cli import ENTRIES, main
 from els_stream.config.setting_types import CHECKOUT
 from els_stream.config.settings import Settings
 from els_stream.config.settings_reference import rows
@@ -23,8 +27,33 @@ from els_stream.queries.stats import CLASS_TYPES, PARKED_KINDS, PurgeStats, Stat
 from els_stream.relay import RelayStatus
 
 README: Final = CHECKOUT / "README.md"
-# What a histogram and a counter add by themselves.
-OF_THE_FORMAT: Final = {"le"}
+DOCS: Final = CHECKOUT / "docs"
+PERFORMANCE: Final = DOCS / "performance.md"
+GOLDEN: Final = CHECKOUT / "tests" / "golden"
+# Labels that the exposition format adds to a histogram by itself.
+FORMAT_LABELS: Final = {"le"}
+INPUT_EXAMPLES: Final = (
+    "batch_essays_registered",
+    "essay_content_provisioned",
+    "essay_validation_failed",
+    "student_associations_confirmed",
+)
+OUTPUT_EXAMPLES: Final = (
+    "essay_slot_assigned",
+    "excess_content_provisioned",
+    "batch_validation_errors",
+    "batch_content_provisioning_completed",
+    "batch_essays_ready",
+    "batch_readiness_timeout",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """A block of one page, between two comments that name it."""
+
+    page: Path
+    make: Callable[[], str]
 
 
 def settings() -> str:
@@ -58,23 +87,49 @@ def topics() -> str:
     )
 
 
-TABLES: Final[dict[str, Callable[[], str]]] = {
-    "settings": settings,
-    "metrics": metrics,
-    "commands": commands,
-    "topics": topics,
+def options() -> str:
+    """A section for each command: what it takes, its options and its exit codes."""
+    with click.Context(main) as context:
+        found = [(name, main.get_command(context, name)) for name in ENTRIES]
+        return "\n\n".join(_command(f"els {name}", command) for name, command in found if command is not None)
+
+
+def input_examples() -> str:
+    return "\n\n".join(map(_example, INPUT_EXAMPLES))
+
+
+def output_examples() -> str:
+    return "\n\n".join(map(_example, OUTPUT_EXAMPLES))
+
+
+BLOCKS: Final[dict[str, Generated]] = {
+    "settings": Generated(DOCS / "settings.md", settings),
+    "metrics": Generated(DOCS / "metrics.md", metrics),
+    "commands": Generated(DOCS / "cli.md", commands),
+    "options": Generated(DOCS / "cli.md", options),
+    "topics": Generated(DOCS / "events.md", topics),
+    "input examples": Generated(DOCS / "events.md", input_examples),
+    "output examples": Generated(DOCS / "events.md", output_examples),
 }
 
 
-def rewritten(readme: str) -> str:
-    """The text with every table as the code says it now. Raises ValueError if the place of one is missing."""
-    for name, make in TABLES.items():
-        begin, end = f"<!-- {name}: written by `make readme` -->", f"<!-- end of {name} -->"
-        found = re.search(f"{re.escape(begin)}\n.*?{re.escape(end)}", readme, re.DOTALL)
-        if found is None:
-            raise ValueError(f"the README has no place for the table of {name}")
-        readme = readme.replace(found[0], f"{begin}\n{make()}\n{end}")
-    return readme
+def rewritten(page: Path, text: str) -> str:
+    """Return the text with every generated block of this page made anew.
+
+    Raises ValueError if the text has no place for one of them.
+    """
+    for name, block in BLOCKS.items():
+        if block.page == page:
+            text = replace_block(text, name, "make docs", block.make())
+    return text
+
+
+def replace_block(text: str, name: str, target: str, block: str) -> str:
+    begin, end = f"<!-- {name}: written by `{target}` -->", f"<!-- end of {name} -->"
+    found = re.search(f"{re.escape(begin)}\n.*?{re.escape(end)}", text, re.DOTALL)
+    if found is None:
+        raise ValueError(f"the page has no place for {name}")
+    return text.replace(found[0], f"{begin}\n{block}\n{end}")
 
 
 def table(headings: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
@@ -109,15 +164,69 @@ def full_registry() -> CollectorRegistry:
 
 
 def _metric(family: Metric) -> Iterator[str]:
-    labels = {label: None for sample in family.samples for label in sample.labels if label not in OF_THE_FORMAT}
+    labels = {label: None for sample in family.samples for label in sample.labels if label not in FORMAT_LABELS}
     yield f"`{family.name}{'_total' if family.type == 'counter' else ''}`"
     yield ", ".join(f"`{label}`" for label in labels)
     yield family.documentation
+
+
+def _command(name: str, command: click.Command) -> str:
+    if isinstance(command, click.Group):
+        parts = [_described(name, command)]
+        parts += [_command(f"{name} {sub}", child) for sub, child in command.commands.items()]
+        return "\n\n".join(parts)
+    return _described(name, command)
+
+
+def _described(name: str, command: click.Command) -> str:
+    arguments = [f" {_argument(p)}" for p in command.params if isinstance(p, click.Argument)]
+    shown = [p for p in command.params if isinstance(p, click.Option)]
+    parts = [f"### `{name}{''.join(arguments)}`", _paragraphs(command.help)]
+    if shown:
+        parts.append(table(("option", "meaning"), ((f"`{_option(p)}`", _meaning(p)) for p in shown)))
+    parts.append(_paragraphs(command.epilog))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _argument(argument: click.Argument) -> str:
+    name = argument.human_readable_name
+    if isinstance(argument.type, click.Choice):
+        name = "|".join(map(str, argument.type.choices))
+    return f"{name}..." if argument.nargs == -1 else name
+
+
+def _option(option: click.Option) -> str:
+    long = max(option.opts, key=len)
+    if option.is_flag:
+        return long
+    if isinstance(option.type, click.Choice):
+        return f"{long} {'|'.join(map(str, option.type.choices))}"
+    return f"{long} {option.metavar or option.type.name.split()[0].upper()}"
+
+
+def _meaning(option: click.Option) -> str:
+    return f"{option.help or ''} Default: `{option.default}`.".strip() if option.show_default else option.help or ""
+
+
+def _paragraphs(text: str | None) -> str:
+    """Each paragraph on a line of its own; an example as code."""
+    paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", text or "") if part.strip()]
+    return "\n\n".join(re.sub(r"Example: (.+)$", r"Example: `\1`", part) for part in paragraphs)
+
+
+def _example(name: str) -> str:
+    event = json.loads((GOLDEN / f"{name}.json").read_text())
+    return f"**`{event['event_type']}`**\n\n```json\n{json.dumps(event, ensure_ascii=False, indent=2)}\n```"
 
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def write() -> None:
+    for page in {block.page for block in BLOCKS.values()}:
+        page.write_text(rewritten(page, page.read_text()))
+
+
 if __name__ == "__main__":
-    README.write_text(rewritten(README.read_text()))
+    write()

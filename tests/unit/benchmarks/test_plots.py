@@ -4,7 +4,7 @@ from xml.parsers.expat import ParserCreate
 import pytest
 
 from tests.benchmarks import plots, svg
-from tests.support.generated_docs import README
+from tests.support.generated_docs import PERFORMANCE
 
 RESULT = {
     "date": "2026-01-31T12:00:00+00:00",
@@ -21,16 +21,16 @@ RESULT = {
 }
 
 
-def test_readme_has_a_place_for_what_was_measured() -> None:
-    readme = plots.rewritten(README.read_text(), RESULT)
+def test_page_has_a_place_for_what_was_measured() -> None:
+    page = plots.rewritten(PERFORMANCE.read_text(), RESULT)
 
-    assert "| `end_to_end_vs_stock_faust_noop` | 2.50 | ≥ 2 |" in readme
-    assert "`make bench-quick` on: Abacus" in readme
-    assert "| `abacus_vs_fingers` | 10.00 |  |" in readme
-    assert plots.rewritten(readme, RESULT) == readme
+    assert "| `end_to_end_vs_stock_faust_noop` | 2.50 | ≥ 2 |" in page
+    assert "`make bench-quick` on: Abacus" in page
+    assert "| `abacus_vs_fingers` | 10.00 |  |" in page
+    assert plots.rewritten(page, RESULT) == page
 
 
-def test_readme_without_that_place_is_refused() -> None:
+def test_page_without_that_place_is_refused() -> None:
     with pytest.raises(ValueError, match="no place"):
         plots.rewritten("# els_stream", RESULT)
 

@@ -180,7 +180,7 @@ def test_a_worker_without_a_relay_shows_nothing_of_one(metrics: Metrics) -> None
     assert value(metrics, "els_relay_in_flight") == 5
     assert value(metrics, "els_relay_acked_total") == 100
     assert value(metrics, "els_relay_rejected_total") == 1
-    assert value(metrics, "els_relay_component_faileds") == 1
+    assert value(metrics, "els_relay_failing_components") == 1
 
 
 def test_each_pool_is_asked_at_each_scrape(metrics: Metrics) -> None:
