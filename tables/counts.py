@@ -20,7 +20,7 @@ batch_counts = Table(
         "completed",
         BigInteger,
         nullable=False,
-        comment="to be added up: each row is a change, or the sum of earlier ones",
+        comment="the count is the sum over all rows: each row is one change, or the sum of earlier changes",
     ),
 )
 

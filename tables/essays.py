@@ -31,12 +31,12 @@ essay_states = Table(
     Column("essay_id", Text, primary_key=True),
     Column("current_status", Text, nullable=False, server_default="uploaded"),
     Column("text_storage_id", Text),
-    Column("file_upload_id", Text, comment="of the content, or of the failed file, that holds the slot"),
+    Column("file_upload_id", Text, comment="upload of the content, or of the failed file, that takes the slot"),
     Column("original_file_name", Text),
     Column("raw_file_storage_id", Text),
     Column("file_size_bytes", BigInteger),
     Column("content_md5_hash", Text),
-    Column("correlation_id", Uuid, comment="of the content or failure that holds the slot"),
+    Column("correlation_id", Uuid, comment="correlation id of the content or failure that takes the slot"),
     Column("filled_at", DateTime(timezone=True)),
     Column("failed_at", DateTime(timezone=True)),
     Column("processing_metadata", JSONB(none_as_null=True)),
@@ -46,7 +46,7 @@ essay_states = Table(
     Column("association_method", Text),
     Column("association_confidence", Double),
     Column("associated_by", Text),
-    Column("associated_at", DateTime(timezone=True), comment="validated_at of the association that holds"),
+    Column("associated_at", DateTime(timezone=True), comment="validated_at of the current association"),
     Column("version", Integer, nullable=False, server_default="1"),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     ForeignKeyConstraint(["batch_id"], ["batch_essay_trackers.batch_id"], ondelete="CASCADE"),
@@ -55,7 +55,7 @@ essay_states = Table(
     CheckConstraint("current_status <> 'content_ingestion_failed' OR failed_at IS NOT NULL", name="failed"),
     CheckConstraint("text_storage_id IS NULL OR failed_at IS NULL", name="filled_or_failed"),
     CheckConstraint(
-        "file_upload_id IS NOT NULL OR (text_storage_id IS NULL AND failed_at IS NULL)", name="held_by_an_upload"
+        "file_upload_id IS NOT NULL OR (text_storage_id IS NULL AND failed_at IS NULL)", name="taken_by_upload"
     ),
     CheckConstraint("association_confidence BETWEEN 0 AND 1", name="association_confidence"),
     CheckConstraint("association_method IN ('human', 'timeout', 'auto')", name="association_method"),
@@ -97,7 +97,7 @@ slot_assignments = Table(
     ForeignKeyConstraint(["batch_id"], ["batch_essay_trackers.batch_id"], ondelete="CASCADE"),
     CheckConstraint("status IN ('available', 'assigned', 'failed')", name="status"),
     CheckConstraint("(status = 'assigned') = (text_storage_id IS NOT NULL)", name="assigned"),
-    CheckConstraint("(status = 'available') = (file_upload_id IS NULL)", name="held_by_an_upload"),
+    CheckConstraint("(status = 'available') = (file_upload_id IS NULL)", name="taken_by_upload"),
     Index(
         "uq_slot_assignments_text",
         "batch_id",

@@ -55,8 +55,16 @@ batch_pending_events = Table(
     metadata,
     Column("batch_id", Text, primary_key=True),
     Column("kind", Text, primary_key=True),
-    Column("subject", Text, primary_key=True, comment="what makes a second delivery a repeat of the first"),
-    Column("arrival", BigInteger, Identity(always=True), nullable=False, comment="order over all kinds of a batch"),
+    Column(
+        "subject", Text, primary_key=True, comment="two events of one batch and kind with the same subject are repeats"
+    ),
+    Column(
+        "arrival",
+        BigInteger,
+        Identity(always=True),
+        nullable=False,
+        comment="order of arrival over all kinds of events of a batch",
+    ),
     Column("source_topic", Text, nullable=False),
     Column("source_partition", Integer, nullable=False),
     Column("source_offset", BigInteger, nullable=False),
@@ -64,12 +72,12 @@ batch_pending_events = Table(
     Column("key", LargeBinary),
     Column("value", LargeBinary, nullable=False),
     Column("headers", LargeBinary, nullable=False, comment="JSON: [[name, value as Latin-1], ...]"),
-    Column("parked_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column("pending_since", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     ForeignKeyConstraint(["batch_id"], ["batch_essay_trackers.batch_id"], ondelete="CASCADE"),
     CheckConstraint(
         "kind IN ('content_provisioned', 'validation_failed', 'associations_confirmed')",
         name="kind",
     ),
     Index("uq_batch_pending_events_arrival", "batch_id", "arrival", unique=True),
-    Index("ix_batch_pending_events_parked_at", "parked_at"),
+    Index("ix_batch_pending_events_pending_since", "pending_since"),
 )

@@ -24,16 +24,32 @@ batch_essay_trackers = Table(
     metadata,
     Column("batch_id", Text, primary_key=True),
     Column("state", Text, nullable=False, server_default="unregistered"),
-    Column("inventory", Text, comment="which table holds the slots; chosen at registration, kept for good"),
+    Column("inventory", Text, comment="table with the slots of the batch; chosen at registration, never changed"),
     Column("class_type", Text),
     Column("expected_count", Integer),
     Column("free_count", Integer, nullable=False, server_default="0"),
     Column("filled_count", Integer, nullable=False, server_default="0"),
     Column("failed_count", Integer, nullable=False, server_default="0"),
-    Column("parked_count", Integer, nullable=False, server_default="0"),
-    Column("conflict_count", Integer, nullable=False, server_default="0", comment="refused registrations"),
-    Column("next_sequence", BigInteger, nullable=False, server_default="1", comment="of the batch's outbox rows"),
-    Column("registration_digest", LargeBinary, comment="SHA-256 over what makes two registrations equal"),
+    Column("pending_count", Integer, nullable=False, server_default="0"),
+    Column(
+        "conflict_count",
+        Integer,
+        nullable=False,
+        server_default="0",
+        comment="registrations that contradict the first one",
+    ),
+    Column(
+        "next_sequence",
+        BigInteger,
+        nullable=False,
+        server_default="1",
+        comment="sequence that the next outbox row of the batch gets",
+    ),
+    Column(
+        "registration_digest",
+        LargeBinary,
+        comment="SHA-256 over the fields in which a repeated registration must agree",
+    ),
     Column("course_code", Text),
     Column("user_id", Text),
     Column("org_id", Text),
@@ -56,7 +72,7 @@ batch_essay_trackers = Table(
     CheckConstraint("inventory IN ('essay_states', 'slot_assignments')", name="inventory"),
     CheckConstraint("class_type IN ('GUEST', 'REGULAR')", name="class_type"),
     CheckConstraint(
-        "free_count >= 0 AND filled_count >= 0 AND failed_count >= 0 AND parked_count >= 0",
+        "free_count >= 0 AND filled_count >= 0 AND failed_count >= 0 AND pending_count >= 0",
         name="counts_not_negative",
     ),
     # I3, in every committed state: each registered slot is free, filled or failed.
@@ -74,9 +90,9 @@ batch_essay_trackers = Table(
         "state IN ('unregistered', 'purged')"
         " OR (inventory IS NOT NULL AND registration_digest IS NOT NULL AND course_code IS NOT NULL"
         " AND user_id IS NOT NULL AND correlation_id IS NOT NULL AND deadline_at IS NOT NULL)",
-        name="what_a_registration_says",
+        name="registration_complete",
     ),
-    CheckConstraint("state = 'unregistered' OR parked_count = 0", name="parked_only_unregistered"),
+    CheckConstraint("state = 'unregistered' OR pending_count = 0", name="pending_only_unregistered"),
     # A tombstone may be of an abandoned batch, so `purged` says nothing about the other times.
     CheckConstraint(
         "state = 'purged'"

@@ -124,7 +124,7 @@ def _workings(seen: WatchData, glance: DashboardSnapshot, now: datetime) -> Iter
     relay = None if seen.status is None else seen.status["relay"]
     if relay is not None:
         yield _fact(
-            "relay", f"{relay['shares']} of {SHARES} shares, {relay['acked']} acknowledged, {relay['refused']} refused"
+            "relay", f"{relay['shards']} of {SHARES} shards, {relay['acked']} acknowledged, {relay['refused']} refused"
         )
     if glance.ledger:
         moved = max(place.updated_at for place in glance.ledger)

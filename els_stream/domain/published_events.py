@@ -53,7 +53,7 @@ class UnsentEvent(Protocol):
     @property
     def event_id(self) -> UUID: ...
     @property
-    def held_until(self) -> datetime | None: ...
+    def next_attempt_at(self) -> datetime | None: ...
 
 
 class SlotFact(Protocol):
@@ -131,7 +131,7 @@ def published_events(batch: BatchWithOutbox) -> list[PublishedEvent]:
     def delivery(identity: UUID) -> DeliveryState:
         if identity not in waiting:
             return DeliveryState.SENT
-        return DeliveryState.WAITING if waiting[identity].held_until is None else DeliveryState.DEFERRED
+        return DeliveryState.WAITING if waiting[identity].next_attempt_at is None else DeliveryState.DEFERRED
 
     events = []
     for at, topic, subject in sorted(expected_events(batch), key=lambda event: event.at):

@@ -30,7 +30,7 @@ class WithNextAttempt(Protocol):
     @property
     def created_at(self) -> datetime: ...
     @property
-    def held_until(self) -> datetime | None: ...
+    def next_attempt_at(self) -> datetime | None: ...
 
 
 class WaitingBatch(Protocol):
@@ -61,7 +61,8 @@ def waits_for(story: WaitingBatch) -> WaitsFor:
 def is_stuck(story: WaitingBatch) -> bool:
     """Whether someone should look: an event can't be sent or is not, or the deadline passed and slots are empty."""
     unsent = any(
-        event.held_until is not None or story.asked_at - event.created_at > MAX_RELAY_DELAY for event in story.waiting
+        event.next_attempt_at is not None or story.asked_at - event.created_at > MAX_RELAY_DELAY
+        for event in story.waiting
     )
     overdue = story.deadline_at is not None and story.asked_at > story.deadline_at
     return unsent or (story.state == BatchState.OPEN and overdue)

@@ -62,5 +62,5 @@ def _row(letter: DeadLetter) -> OutboxRow:
         order_key=f"dead-letter:{record.topic}/{record.partition}/{record.offset}/{record.timestamp}",
         sequence=1,
         event=dead_letter(record, letter.reason, letter.message, batch_id=letter.batch_id or ""),
-        input_ms=truncate_timestamp(record.timestamp),
+        input_timestamp_low31=truncate_timestamp(record.timestamp),
     )

@@ -23,7 +23,7 @@ class RelayCounts(Protocol):
     """The part of RelayStatus that is shown."""
 
     @property
-    def shares(self) -> int: ...
+    def shards(self) -> int: ...
     @property
     def relays(self) -> int: ...
     @property
@@ -74,7 +74,7 @@ class RelayCollector(Collector):
         if self.source is None:
             return
         now = self.source()
-        yield GaugeMetricFamily("els_relay_shards", "Shares of the outbox that this worker's relay owns.", now.shares)
+        yield GaugeMetricFamily("els_relay_shards", "Shards of the outbox that this worker's relay owns.", now.shards)
         yield GaugeMetricFamily("els_relay_members", "Relays that share the outbox, as this one sees it.", now.relays)
         yield GaugeMetricFamily("els_relay_in_flight", "Events sent and not yet acknowledged.", now.in_flight)
         yield GaugeMetricFamily(

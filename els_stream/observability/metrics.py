@@ -66,7 +66,7 @@ class Stamped(Protocol):
     """The part of an outbox row that is observed."""
 
     @property
-    def input_ms(self) -> int | None: ...
+    def input_timestamp_low31(self) -> int | None: ...
 
 
 class Metrics:
@@ -201,7 +201,7 @@ class Metrics:
     def acked(self, rows: Sequence[Stamped], _since: float) -> None:
         """The broker has these events."""
         now = round(time.time() * 1000)
-        for stamp, times in Tally(row.input_ms for row in rows).items():
+        for stamp, times in Tally(row.input_timestamp_low31 for row in rows).items():
             if stamp is not None:
                 self._latency.observe(age_seconds(stamp, now), times)
 

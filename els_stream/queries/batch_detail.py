@@ -20,11 +20,11 @@ _TRACKER = text("""
     FROM batch_essay_trackers t WHERE t.batch_id = :batch_id
 """)
 _PARKED = text("""
-    SELECT kind, count(*) AS events, min(parked_at) AS since FROM batch_pending_events
+    SELECT kind, count(*) AS events, min(pending_since) AS since FROM batch_pending_events
     WHERE batch_id = :batch_id GROUP BY kind ORDER BY kind
 """)
 _OUTBOX = text("""
-    SELECT sequence, topic, event_id, created_at, attempts, held_until, last_error FROM event_outbox
+    SELECT sequence, topic, event_id, created_at, attempts, next_attempt_at, last_error FROM event_outbox
     WHERE order_key = :batch_id ORDER BY position
 """)
 _SLOTS = text("""
@@ -52,14 +52,14 @@ class PendingCount:
 
 @dataclass(frozen=True, slots=True)
 class WaitingEvent:
-    """A row of the outbox; `held_until` where it could not be sent as it is."""
+    """A row of the outbox; `next_attempt_at` where it could not be sent as it is."""
 
     sequence: int
     topic: str
     event_id: UUID
     created_at: datetime
     attempts: int
-    held_until: datetime | None
+    next_attempt_at: datetime | None
     last_error: str | None
 
 

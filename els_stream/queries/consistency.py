@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # rows of a registered one not beyond the first: there must be none.
 _LOOK: Final = """
     WITH looked_at AS ({trackers})
-    SELECT t.batch_id, t.state, t.expected_count, t.free_count, t.filled_count, t.failed_count, t.parked_count,
+    SELECT t.batch_id, t.state, t.expected_count, t.free_count, t.filled_count, t.failed_count, t.pending_count,
            (SELECT count(*) FROM (
                SELECT FROM batch_pending_events p WHERE p.batch_id = t.batch_id
                LIMIT CASE WHEN t.state = 'unregistered' THEN NULL ELSE 1 END) p) AS parked,
@@ -106,7 +106,7 @@ async def _looks(conn: AsyncConnection, asked: dict[str, object], *, whole: bool
             row.expected_count or 0,
             SlotCounts(row.free_count, row.filled_count, row.failed_count),
             SlotCounts(row.free, row.filled, row.failed),
-            row.parked_count,
+            row.pending_count,
             row.parked,
         )
         for row in rows

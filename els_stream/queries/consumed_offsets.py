@@ -33,7 +33,7 @@ ADOPT = text("""
 
 RESTART = text("""
     UPDATE consumed_offsets AS c
-    SET next_offset = v.beginning, record_timestamp = NULL, record_crc = NULL, caught_up_at = NULL, updated_at = now()
+    SET next_offset = v.beginning, record_timestamp = NULL, record_crc = NULL, watermark_at = NULL, updated_at = now()
     FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:seen AS bigint[]),
                 CAST(:beginnings AS bigint[])) AS v (topic, partition, seen, beginning)
     WHERE c.consumer_group = :consumer_group AND c.topic = v.topic AND c.partition = v.partition
@@ -59,11 +59,11 @@ ADVANCE = text("""
 """)
 
 NOTE_CAUGHT_UP = text("""
-    UPDATE consumed_offsets AS c SET caught_up_at = :read_at
+    UPDATE consumed_offsets AS c SET watermark_at = :read_at
     FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]))
         AS v (topic, partition, next_offset)
     WHERE c.consumer_group = :consumer_group AND c.topic = v.topic AND c.partition = v.partition
-        AND c.next_offset = v.next_offset AND (c.caught_up_at IS NULL OR c.caught_up_at < :read_at)
+        AND c.next_offset = v.next_offset AND (c.watermark_at IS NULL OR c.watermark_at < :read_at)
 """)
 
 NOW = text("SELECT clock_timestamp()")

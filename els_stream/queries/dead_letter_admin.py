@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-DEAD_LETTER_STATES: Final = ("open", "replayed", "dropped")
+DEAD_LETTER_STATES: Final = ("open", "replayed", "discarded")
 
 _COLUMNS: Final = """
     d.id, d.batch_id, d.reason, d.message, d.source_topic, d.source_partition, d.source_offset, d.source_timestamp,
-    d.value_size, d.state, d.replay_of, d.created_at, d.settled_at
+    d.value_size, d.state, d.replay_of, d.created_at, d.resolved_at
 """
 # One index range per state and reason, each read no further than the limit.
 _BY_STATE_AND_REASON: Final = """
@@ -58,14 +58,14 @@ _READ = text(_ONE.format(columns=_COLUMNS))
 
 # Also compares with what was read: another process may have resolved it since, or a purge removed its payload.
 _MARK_REPLAYED = text("""
-    UPDATE dead_letters SET state = 'replayed', settled_at = clock_timestamp()
+    UPDATE dead_letters SET state = 'replayed', resolved_at = clock_timestamp()
     WHERE id = :id AND state = 'open' AND (value IS NULL) = :without_value
 """)
 
 # Size, hash and reason stay; nothing of a person does.
 _DISCARD = text("""
     UPDATE dead_letters
-    SET state = 'dropped', settled_at = now(), key = NULL, value = NULL, headers = :no_headers,
+    SET state = 'discarded', resolved_at = now(), key = NULL, value = NULL, headers = :no_headers,
         message = left(message, 1000) || :note
     WHERE id = ANY(CAST(:ids AS bigint[])) AND state = 'open'
     RETURNING id
@@ -125,7 +125,7 @@ class DeadLetterSummary:
     state: str
     replay_of: int | None
     created_at: datetime
-    settled_at: datetime | None
+    resolved_at: datetime | None
 
     @property
     def place(self) -> str:
@@ -142,7 +142,7 @@ class DeadLetterRecord:
 
     @property
     def value_is_gone(self) -> bool:
-        return self.record.value is None and (self.summary.value_size > 0 or self.summary.state == "dropped")
+        return self.record.value is None and (self.summary.value_size > 0 or self.summary.state == "discarded")
 
 
 async def newest(

@@ -18,18 +18,18 @@ _OPTION: Final = "els_handover"
 
 @dataclass(slots=True)
 class DirectPublish:
-    """`share` is this process's alone while the transaction lasts; `rows` may be sent as soon as it has committed.
+    """`shard` is this process's alone while the transaction lasts; `rows` may be sent as soon as it has committed.
 
     Nothing else of their keys waits in the outbox.
     """
 
-    share: int
+    shard: int
     rows: list[OutboxRow] = field(default_factory=list)
 
 
-async def begin_handover(conn: AsyncConnection, share: int) -> DirectPublish:
-    """What this connection object puts into the outbox from now on goes into that share."""
-    handover = DirectPublish(share)
+async def begin_handover(conn: AsyncConnection, shard: int) -> DirectPublish:
+    """What this connection object puts into the outbox from now on goes into that shard."""
+    handover = DirectPublish(shard)
     await conn.execution_options(**{_OPTION: handover})
     return handover
 

@@ -26,7 +26,7 @@ BYTES_AT_ONCE: Final = 8 * 1024 * 1024
 # that was read after T. The least of all partitions counts; of one without a ledger row nothing is known, so nothing
 # expires. A record was not written after it was handled, whatever its producer's clock says.
 _HANDLED_UNTIL = text("""
-    SELECT nullif(min(coalesce(greatest(h.written_by, c.caught_up_at), '-infinity')), '-infinity') AS handled_until
+    SELECT nullif(min(coalesce(greatest(h.written_by, c.watermark_at), '-infinity')), '-infinity') AS handled_until
     FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[])) AS p (topic, partition)
     LEFT JOIN consumed_offsets c
         ON c.consumer_group = :consumer_group AND c.topic = p.topic AND c.partition = p.partition
@@ -73,8 +73,9 @@ _FREE = text("""
 _FORGOTTEN = text("""
     SELECT DISTINCT batch_id FROM (
         SELECT batch_id FROM batch_pending_events
-        WHERE parked_at < least(CAST(:handled_until AS timestamptz), clock_timestamp()) - CAST(:retention AS interval)
-        ORDER BY parked_at LIMIT :limit
+        WHERE pending_since
+              < least(CAST(:handled_until AS timestamptz), clock_timestamp()) - CAST(:retention AS interval)
+        ORDER BY pending_since LIMIT :limit
     ) oldest
 """)
 
@@ -87,7 +88,7 @@ _TAKE_FORGOTTEN = text("""
             FROM batch_pending_events p
             JOIN batch_essay_trackers t ON t.batch_id = p.batch_id AND t.state = 'unregistered'
             WHERE p.batch_id = ANY(CAST(:batch_ids AS text[]))
-              AND p.parked_at
+              AND p.pending_since
                   < least(CAST(:handled_until AS timestamptz), clock_timestamp()) - CAST(:retention AS interval)
             ORDER BY p.batch_id, p.arrival LIMIT :limit
         ) first
@@ -103,7 +104,7 @@ _TAKE_FORGOTTEN = text("""
 # The `unregistered` row goes with the last of what was parked beside it.
 _REMOVE_EMPTY = text("""
     DELETE FROM batch_essay_trackers t
-    WHERE t.batch_id = ANY(CAST(:batch_ids AS text[])) AND t.state = 'unregistered' AND t.parked_count = 0
+    WHERE t.batch_id = ANY(CAST(:batch_ids AS text[])) AND t.state = 'unregistered' AND t.pending_count = 0
 """)
 
 

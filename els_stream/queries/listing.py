@@ -26,7 +26,7 @@ BATCH_STATES: Final = (UNREGISTERED, *REGISTERED_STATES)
 END_OF_TIME: Final = datetime(9999, 12, 31, tzinfo=UTC)
 
 _BATCH_COLUMNS: Final = """
-    b.batch_id, b.state, b.class_type, b.expected_count, b.filled_count, b.failed_count, b.free_count, b.parked_count,
+    b.batch_id, b.state, b.class_type, b.expected_count, b.filled_count, b.failed_count, b.free_count, b.pending_count,
     b.conflict_count, b.created_at, b.deadline_at, b.completed_at, b.timed_out_at
 """
 # One upper bound: of two, PostgreSQL would begin at the one and walk to the other.

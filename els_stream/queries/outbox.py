@@ -1,8 +1,8 @@
 """The outbox: rows go in with the facts they tell, and leave after the broker's ack.
 
 Per order key, positions ascend with sequences and commit in that order, since a writer holds the key's tracker row from
-the first position it takes until its commit; and a key's rows wait in one share, since a writer puts new ones to those
-that wait. So whatever a snapshot sees of one key in its share has no gap before its last row, and order rests on that
+the first position it takes until its commit; and a key's rows wait in one shard, since a writer puts new ones to those
+that wait. So whatever a snapshot sees of one key in its shard has no gap before its last row, and order rests on that
 alone; positions of different keys commit in any order and mean nothing.
 
 A key of which nothing waits has nothing unsent either: a row is deleted after the broker's ack only. That is how a
@@ -31,54 +31,55 @@ if TYPE_CHECKING:
 
     from els_stream.events.outbound_event import OutboundEvent
 
-# Where rows wait to be fetched: those of a key by its hash; and those that their writer sends, in a share of its own.
+# Where rows wait to be fetched: those of a key by its hash; and those that their writer sends, in a shard of its own.
 HASHED: Final = 64
 SHARES: Final = HASHED + 32
 CHANNEL: Final = "els_outbox"
 
 # Positions are drawn after the sort: of one key they ascend with the sequence, however the caller ordered the rows. The
-# shares of the keys stand in an array without nulls, so that to pick one is to index it. One NOTIFY per statement;
+# shards of the keys stand in an array without nulls, so that to pick one is to index it. One NOTIFY per statement;
 # PostgreSQL folds equal ones of a transaction and sends them after the commit only.
 _PUT = text("""
     WITH keys AS MATERIALIZED (
-        SELECT array_agg(coalesce(waiting.share, k.share) ORDER BY k.number) AS shares,
-               array_agg(waiting.share IS NULL ORDER BY k.number) AS free,
-               count(waiting.share) AS waiting
-        FROM unnest(CAST(:keys AS text[]), CAST(:shares AS smallint[])) WITH ORDINALITY AS k (order_key, share, number)
-        LEFT JOIN LATERAL (SELECT e.share FROM event_outbox e WHERE e.order_key = k.order_key LIMIT 1) waiting ON true
+        SELECT array_agg(coalesce(waiting.shard, k.shard) ORDER BY k.number) AS shards,
+               array_agg(waiting.shard IS NULL ORDER BY k.number) AS free,
+               count(waiting.shard) AS waiting
+        FROM unnest(CAST(:keys AS text[]), CAST(:shards AS smallint[])) WITH ORDINALITY AS k (order_key, shard, number)
+        LEFT JOIN LATERAL (SELECT e.shard FROM event_outbox e WHERE e.order_key = k.order_key LIMIT 1) waiting ON true
     ), written AS (
-        INSERT INTO event_outbox (order_key, event_id, share, sequence, topic, key, value, headers, input_ms)
-        SELECT i.order_key, i.event_id, (SELECT shares FROM keys)[i.key_number], i.sequence, i.topic, i.key, i.value,
-               i.headers, i.input_ms
+        INSERT INTO event_outbox (order_key, event_id, shard, sequence, topic, key, value, headers,
+                                  input_timestamp_low31)
+        SELECT i.order_key, i.event_id, (SELECT shards FROM keys)[i.key_number], i.sequence, i.topic, i.key, i.value,
+               i.headers, i.input_timestamp_low31
         FROM unnest(CAST(:order_keys AS text[]), CAST(:event_ids AS uuid[]), CAST(:key_numbers AS int[]),
                     CAST(:sequences AS bigint[]), CAST(:topics AS text[]), CAST(:record_keys AS bytea[]),
-                    CAST(:values AS bytea[]), CAST(:headers AS bytea[]), CAST(:input_ms AS int[]))
-             AS i (order_key, event_id, key_number, sequence, topic, key, value, headers, input_ms)
+                    CAST(:values AS bytea[]), CAST(:headers AS bytea[]), CAST(:input_timestamp_low31 AS int[]))
+             AS i (order_key, event_id, key_number, sequence, topic, key, value, headers, input_timestamp_low31)
         ORDER BY i.sequence
     )
     SELECT free, CASE WHEN waiting > 0 OR NOT CAST(:handed_over AS bool) THEN pg_notify(:channel, '') END FROM keys
 """)
 
 _FETCH = text("""
-    SELECT share, order_key, event_id, topic, key, value, headers, attempts, input_ms
+    SELECT shard, order_key, event_id, topic, key, value, headers, attempts, input_timestamp_low31
     FROM (
         -- The sizes are added up before the values are read: 16 MiB times the row limit would not fit into memory.
         SELECT o.*, sum(o.size) OVER (ROWS UNBOUNDED PRECEDING) - o.size AS bytes_before
         FROM (
             SELECT waiting.*, coalesce(octet_length(waiting.value), 0) + octet_length(waiting.headers) AS size
-            FROM unnest(CAST(:shares AS smallint[])) AS s (share)
+            FROM unnest(CAST(:shards AS smallint[])) AS s (shard)
             CROSS JOIN LATERAL (
                 -- It begins at the first row each time: one that commits late must not be passed by. The engine of the
-                -- relay reads without bitmaps: from one, all of the share would be read and sorted where statistics
+                -- relay reads without bitmaps: from one, all of the shard would be read and sorted where statistics
                 -- are of a time when it was empty, 50 000 rows for a thousand.
                 SELECT e.* FROM event_outbox e
-                WHERE e.share = s.share
+                WHERE e.shard = s.shard
                 -- A held row holds back its key; while none is held, which is asked once, no key is probed. As a scalar
                 -- sub-select it stays one probe of the partial index per row; an anti-join, planned while no row was
                 -- held, would scan all held rows for each.
-                AND ((SELECT true FROM event_outbox WHERE held_until IS NOT NULL LIMIT 1) IS NULL
+                AND ((SELECT true FROM event_outbox WHERE next_attempt_at IS NOT NULL LIMIT 1) IS NULL
                      OR (SELECT true FROM event_outbox h
-                         WHERE h.order_key = e.order_key AND h.held_until > now() LIMIT 1) IS NULL)
+                         WHERE h.order_key = e.order_key AND h.next_attempt_at > now() LIMIT 1) IS NULL)
                 ORDER BY e.position
                 LIMIT :rows
             ) waiting
@@ -103,7 +104,8 @@ _HOLD = text("""
     SET attempts = attempts + 1,
         last_error = (CAST(:errors AS text[]))[array_position(CAST(:event_ids AS uuid[]), event_id)],
         -- The exponent is capped: a row that is held for months must not overflow the interval.
-        held_until = now() + least(CAST(:longest AS interval), CAST(:shortest AS interval) * 2 ^ least(attempts, 20))
+        next_attempt_at = now()
+            + least(CAST(:longest AS interval), CAST(:shortest AS interval) * 2 ^ least(attempts, 20))
     WHERE ctid = ANY (ARRAY(
         SELECT (SELECT e.ctid FROM event_outbox e WHERE e.order_key = i.order_key AND e.event_id = i.event_id)
         FROM unnest(CAST(:order_keys AS text[]), CAST(:event_ids AS uuid[])) AS i (order_key, event_id)))
@@ -116,13 +118,13 @@ _ERROR_CHARACTERS: Final = 500
 class OutboxRow:
     """`sequence` ascends per order key and is drawn under the lock that orders the key's facts.
 
-    `input_ms` is the stamp of the record that caused the event (see `input_age`), None where the clock did.
+    `input_timestamp_low31` is the truncated timestamp of the record that caused the event, None for a timer's event.
     """
 
     order_key: str
     sequence: int
     event: OutboundEvent
-    input_ms: int | None = None
+    input_timestamp_low31: int | None = None
 
 
 class WaitingRow(NamedTuple):
@@ -131,7 +133,7 @@ class WaitingRow(NamedTuple):
     A tuple, since one is made for every event that leaves.
     """
 
-    share: int
+    shard: int
     order_key: str
     event_id: UUID
     topic: str
@@ -139,7 +141,7 @@ class WaitingRow(NamedTuple):
     value: bytes | None
     headers: bytes
     attempts: int
-    input_ms: int | None = None
+    input_timestamp_low31: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,15 +151,23 @@ class FailedRow:
 
 
 def share_of(order_key: str) -> int:
-    """The share in which an order key's rows wait to be fetched, the same in every process and release."""
+    """The shard in which an order key's rows wait to be fetched, the same in every process and release."""
     return zlib.crc32(order_key.encode()) % HASHED
 
 
-def as_fetched(row: OutboxRow, share: int) -> WaitingRow:
-    """What a fetch of that share would give for a row that was put just now."""
+def as_fetched(row: OutboxRow, shard: int) -> WaitingRow:
+    """What a fetch of that shard would give for a row that was put just now."""
     event = row.event
     return WaitingRow(
-        share, row.order_key, event.event_id, event.topic, event.key, event.value, event.stored_headers, 0, row.input_ms
+        shard,
+        row.order_key,
+        event.event_id,
+        event.topic,
+        event.key,
+        event.value,
+        event.stored_headers,
+        0,
+        row.input_timestamp_low31,
     )
 
 
@@ -178,7 +188,7 @@ async def put(conn: AsyncConnection, rows: Sequence[OutboxRow]) -> None:
         "channel": CHANNEL,
         "handed_over": handover is not None,
         "keys": list(numbers),
-        "shares": [share_of(key) if handover is None else handover.share for key in numbers],
+        "shards": [share_of(key) if handover is None else handover.shard for key in numbers],
         "key_numbers": key_numbers,
         "order_keys": [row.order_key for row in rows],
         "event_ids": [event.event_id for event in events],
@@ -187,7 +197,7 @@ async def put(conn: AsyncConnection, rows: Sequence[OutboxRow]) -> None:
         "record_keys": [event.key for event in events],
         "values": [event.value for event in events],
         "headers": [event.stored_headers for event in events],
-        "input_ms": [row.input_ms for row in rows],
+        "input_timestamp_low31": [row.input_timestamp_low31 for row in rows],
     }
     try:
         free = (await conn.execute(_PUT, parameters)).one().free
@@ -200,13 +210,13 @@ async def put(conn: AsyncConnection, rows: Sequence[OutboxRow]) -> None:
         handover.rows += [row for row, number in zip(rows, key_numbers, strict=True) if free[number - 1]]
 
 
-async def fetch(conn: AsyncConnection, shares: Sequence[int], *, rows: int, size: int) -> list[WaitingRow]:
-    """What may be sent now of these shares, each share's rows in order, at most `rows` and about `size` bytes.
+async def fetch(conn: AsyncConnection, shards: Sequence[int], *, rows: int, size: int) -> list[WaitingRow]:
+    """What may be sent now of these shards, each shard's rows in order, at most `rows` and about `size` bytes.
 
-    Shares named first are served first, so callers rotate them. Keys with a held row are left out until it is due;
+    Shards named first are served first, so callers rotate them. Keys with a held row are left out until it is due;
     then it is the first of its key again. One row comes whatever its size.
     """
-    found = await conn.execute(_FETCH, {"shares": list(shares), "rows": rows, "bytes": size})
+    found = await conn.execute(_FETCH, {"shards": list(shards), "rows": rows, "bytes": size})
     return [WaitingRow._make(row) for row in found.all()]
 
 

@@ -16,12 +16,13 @@ _COUNTED_AT_MOST: Final = 100_000
 
 _WAITING = text("""
     SELECT (SELECT count(*) FROM (SELECT FROM event_outbox LIMIT :limit) counted) AS rows,
-           (SELECT count(*) FROM (SELECT FROM event_outbox WHERE held_until IS NOT NULL LIMIT :limit) counted) AS held,
-           -- One probe per share: the first position of a share is its oldest row, give or take a transaction.
+           (SELECT count(*) FROM (SELECT FROM event_outbox WHERE next_attempt_at IS NOT NULL LIMIT :limit) counted)
+               AS held,
+           -- One probe per shard: the first position of a shard is its oldest row, give or take a transaction.
            coalesce(extract(epoch FROM now() - (
                SELECT min(o.created_at)
-               FROM generate_series(0, :last_share) AS s (share)
-               CROSS JOIN LATERAL (SELECT e.created_at FROM event_outbox e WHERE e.share = s.share
+               FROM generate_series(0, :last_shard) AS s (shard)
+               CROSS JOIN LATERAL (SELECT e.created_at FROM event_outbox e WHERE e.shard = s.shard
                                    ORDER BY e.position LIMIT 1) o)), 0) AS oldest_seconds
 """)
 
@@ -36,6 +37,6 @@ class OutboxBacklog:
 
 
 async def waiting(conn: AsyncConnection) -> OutboxBacklog:
-    found = await conn.execute(_WAITING, {"limit": _COUNTED_AT_MOST, "last_share": SHARES - 1})
+    found = await conn.execute(_WAITING, {"limit": _COUNTED_AT_MOST, "last_shard": SHARES - 1})
     rows, held, oldest_seconds = found.one()
     return OutboxBacklog(rows, held, float(oldest_seconds))

@@ -34,7 +34,7 @@ PURGED: Final = text("""
     GROUP BY class_type
 """)
 PARKED: Final = text("""
-    SELECT kind, count(*) AS events, CAST(EXTRACT(EPOCH FROM now() - min(parked_at)) AS float8) AS oldest
+    SELECT kind, count(*) AS events, CAST(EXTRACT(EPOCH FROM now() - min(pending_since)) AS float8) AS oldest
     FROM batch_pending_events
     GROUP BY kind
 """)

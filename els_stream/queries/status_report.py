@@ -27,7 +27,7 @@ _BATCHES = text("""
         ARRAY['unregistered', 'open', 'content_complete', 'completed', 'purged'], state)
 """)
 _PARKED = text("""
-    SELECT kind, count(*) AS events, CAST(extract(epoch FROM now() - min(parked_at)) AS float8) AS oldest_seconds
+    SELECT kind, count(*) AS events, CAST(extract(epoch FROM now() - min(pending_since)) AS float8) AS oldest_seconds
     FROM batch_pending_events GROUP BY kind ORDER BY kind
 """)
 _DEAD_LETTERS = text("""
@@ -35,7 +35,7 @@ _DEAD_LETTERS = text("""
     FROM dead_letters WHERE state = 'open' GROUP BY reason ORDER BY reason
 """)
 _LEDGER = text("""
-    SELECT topic, partition, next_offset, updated_at, caught_up_at FROM consumed_offsets
+    SELECT topic, partition, next_offset, updated_at, watermark_at FROM consumed_offsets
     WHERE consumer_group = :consumer_group ORDER BY topic, partition
 """)
 
@@ -72,7 +72,7 @@ class OffsetPlace:
     partition: int
     next_offset: int
     updated_at: datetime
-    caught_up_at: datetime | None
+    watermark_at: datetime | None
     lag: int | None = None
 
 

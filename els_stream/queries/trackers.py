@@ -40,7 +40,7 @@ _LOCK = text("""
     SELECT locked.*, clock_timestamp() AS now
     FROM (
         SELECT batch_id, state, class_type, inventory, expected_count, free_count, filled_count, failed_count,
-               parked_count, next_sequence, course_code, user_id, class_id, correlation_id, student_prompt_ref,
+               pending_count, next_sequence, course_code, user_id, class_id, correlation_id, student_prompt_ref,
                registration_digest, associations_confirmed_at, content_completed_at, completed_at
         FROM batch_essay_trackers
         WHERE batch_id = ANY(CAST(:batch_ids AS text[]))
@@ -56,7 +56,7 @@ _LOCK_EXISTING = text("SELECT FROM batch_essay_trackers WHERE batch_id = :batch_
 _SAVE = text("""
     UPDATE batch_essay_trackers t
     SET state = v.state, free_count = v.free, filled_count = v.filled, failed_count = v.failed,
-        parked_count = v.parked, next_sequence = v.next_sequence,
+        pending_count = v.parked, next_sequence = v.next_sequence,
         associations_confirmed_at = v.confirmed_at, content_completed_at = v.content_completed_at,
         completed_at = v.completed_at
     FROM unnest(CAST(:batch_ids AS text[]), CAST(:states AS text[]), CAST(:free AS int[]), CAST(:filled AS int[]),
@@ -71,7 +71,7 @@ _SAVE = text("""
 _OPEN = text("""
     UPDATE batch_essay_trackers t
     SET state = 'open', inventory = v.inventory, class_type = v.class_type, expected_count = v.expected,
-        free_count = v.expected, parked_count = 0, registration_digest = v.digest, course_code = v.course_code,
+        free_count = v.expected, pending_count = 0, registration_digest = v.digest, course_code = v.course_code,
         user_id = v.user_id, org_id = v.org_id, class_id = v.class_id, correlation_id = v.correlation_id,
         student_prompt_ref = CAST(v.prompt_ref AS jsonb), registered_at = :now,
         deadline_at = CAST(:now AS timestamptz) + CAST(:deadline AS interval)
@@ -208,7 +208,7 @@ def _batch(row: Row[Any]) -> Batch:
         free=row.free_count,
         filled=row.filled_count,
         failed=row.failed_count,
-        parked=row.parked_count,
+        parked=row.pending_count,
         next_sequence=row.next_sequence,
         course_code=row.course_code,
         user_id=row.user_id,

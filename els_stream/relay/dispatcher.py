@@ -30,9 +30,9 @@ DATABASE_TROUBLE: Final = (SQLAlchemyError, asyncpg.PostgresError, asyncpg.Inter
 class Dispatcher:
     """Serves one lane at a time with work, so that while one waits for acks another fetches."""
 
-    def __init__(self, engine: AsyncEngine, shares: ShardLeases, options: RelayOptions, health: RelayHealth) -> None:
+    def __init__(self, engine: AsyncEngine, shards: ShardLeases, options: RelayOptions, health: RelayHealth) -> None:
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._shares = shares
+        self._shares = shards
         self._options = options
         self._health = health
         self._turn = asyncio.Lock()
@@ -68,8 +68,8 @@ class Dispatcher:
             self.take_back(loan, empty=not rows)
 
     def take_back(self, loan: ShardReservation, *, empty: bool) -> None:
-        """Unless nothing was written for it, its share is looked at."""
-        self._check_in(loan.tenure, loan.tenure.shares, passed_by=not empty or loan.looks != self._looks)
+        """Unless nothing was written for it, its shard is looked at."""
+        self._check_in(loan.tenure, loan.tenure.shards, passed_by=not empty or loan.looks != self._looks)
 
     def close(self) -> None:
         """What nobody has begun to send stays in the outbox, and no more is lent."""
@@ -116,7 +116,7 @@ class Dispatcher:
         self._health.in_flight -= len(work.rows)
         if not self._health.in_flight:
             self._idle.set()
-        self._check_in(work.tenure, work.shares, passed_by=not whole or work.looks != self._looks)
+        self._check_in(work.tenure, work.shards, passed_by=not whole or work.looks != self._looks)
 
     async def all_finished(self, seconds: float) -> None:
         """Waits until no work is out, at most so long."""
@@ -124,9 +124,9 @@ class Dispatcher:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
 
-    def _check_in(self, tenure: Lease, shares: frozenset[int], *, passed_by: bool) -> None:
-        """`passed_by`: rows of these shares may lie there, come since, or left by a limit, that no look has shown."""
-        self._shares.check_in(tenure, shares)
+    def _check_in(self, tenure: Lease, shards: frozenset[int], *, passed_by: bool) -> None:
+        """`passed_by`: rows of these shards may lie there, come since, or left by a limit, that no look has shown."""
+        self._shares.check_in(tenure, shards)
         if passed_by:
             self.wake()
 
@@ -142,28 +142,28 @@ class Dispatcher:
             self._look_due = True
 
     async def _look(self) -> PublishBatch:
-        # Busy before the look: a share given away in the middle of it would be fetched by two.
+        # Busy before the look: a shard given away in the middle of it would be fetched by two.
         tenure = self._shares.check_out()
         rows: Sequence[WaitingRow] = ()
         ours: frozenset[int] = frozenset()
         # Counted at both ends: what is lent before the end of a look may have been passed by.
         self._looks += 1
         try:
-            if tenure.shares:
+            if tenure.shards:
                 rows = await self._fetch(tenure)
         finally:
-            ours = self._shares.looked(tenure, {row.share for row in rows})
+            ours = self._shares.looked(tenure, {row.shard for row in rows})
             self._looks += 1
-        return PublishBatch(tenure, [row for row in rows if row.share in ours])
+        return PublishBatch(tenure, [row for row in rows if row.shard in ours])
 
     async def _fetch(self, tenure: Lease) -> Sequence[WaitingRow]:
-        """Begins behind the share that was served last, so that a long one can't keep the others waiting."""
-        turns = sorted(tenure.shares, key=lambda share: (share - self._first_share) % outbox.SHARES)
+        """Begins behind the shard that was served last, so that a long one can't keep the others waiting."""
+        turns = sorted(tenure.shards, key=lambda shard: (shard - self._first_share) % outbox.SHARES)
         async with self._engine.connect() as conn:
             rows = await outbox.fetch(conn, turns, rows=self._options.fetch_rows, size=self._options.fetch_bytes)
         self._health.fine("database")
         if rows:
-            self._first_share = rows[-1].share + 1
+            self._first_share = rows[-1].shard + 1
         return rows
 
     async def _write(self, acked: Sequence[WaitingRow], held: Sequence[FailedRow]) -> None:

@@ -23,7 +23,7 @@ def nobody(_rows: Sequence[WaitingRow], _since: float) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayOptions:
-    """`lease_seconds` must be shorter than `session_idle_seconds`: we stop before PostgreSQL gives our shares away."""
+    """`lease_seconds` must be shorter than `session_idle_seconds`: we stop before PostgreSQL gives our shards away."""
 
     poll_seconds: float = 1.0
     fetch_rows: int = 2000

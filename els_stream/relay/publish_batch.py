@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ShardReservation:
-    """A share into which a transaction writes the rows that it hands over.
+    """A shard into which a transaction writes the rows that it hands over.
 
     `looks` is how many looks at the outbox had been counted when it was lent.
     """
@@ -24,14 +24,14 @@ class ShardReservation:
     looks: int
 
     @property
-    def share(self) -> int:
-        (share,) = self.tenure.shares
-        return share
+    def shard(self) -> int:
+        (shard,) = self.tenure.shards
+        return shard
 
 
 @dataclass(frozen=True, slots=True)
 class PublishBatch:
-    """Each key's rows in order; their shares are busy until the work is finished.
+    """Each key's rows in order; their shards are busy until the work is finished.
 
     `looks` is that of the loan; None for what was fetched.
     """
@@ -41,8 +41,8 @@ class PublishBatch:
     looks: int | None = None
 
     @property
-    def shares(self) -> frozenset[int]:
-        return frozenset(row.share for row in self.rows)
+    def shards(self) -> frozenset[int]:
+        return frozenset(row.shard for row in self.rows)
 
 
 class DirectQueue:

@@ -25,10 +25,10 @@ SENDING: Final = "sending"
 
 class Publisher:
     def __init__(
-        self, *, desk: Dispatcher, shares: ShardLeases, health: RelayHealth, sender: Callable[[], Sender], on_ack: OnAck
+        self, *, desk: Dispatcher, shards: ShardLeases, health: RelayHealth, sender: Callable[[], Sender], on_ack: OnAck
     ) -> None:
         self._desk = desk
-        self._shares = shares
+        self._shares = shards
         self._health = health
         self._sender = sender
         self._on_ack = on_ack

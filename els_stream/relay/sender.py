@@ -1,4 +1,4 @@
-"""Sends one wave: at most one batch per partition is in flight, and its rows share one fate.
+"""Sends one wave: at most one batch per partition is in flight, and its rows share one outcome.
 
 So when a row is acked, every earlier row of its key is in the broker too. A batch that the broker refuses for what is
 in it is sent again in halves until the row at fault stands alone; rows that were refused before travel apart from the

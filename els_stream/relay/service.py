@@ -10,8 +10,8 @@ rows of one order key arrive in order, across topics too, and none is lost.* It 
    its rows may be sent without reading them back (`begin`).
 
 So before any copy of a row is sent, a copy of the row before it is in Kafka: either this relay sent it, or it was gone
-from the snapshot, thus acked. A late copy from a relay that froze comes after first copies only. Ownership of shares
-(`relay.shares`) keeps copies to what was in flight when a relay died, froze, or lost a server.
+from the snapshot, thus acked. A late copy from a relay that froze comes after first copies only. Ownership of shards
+(`relay.shards`) keeps copies to what was in flight when a relay died, froze, or lost a server.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ LISTENER_CHECK_SECONDS: Final = 5.0
 class RelayStatus:
     """Counts are since the start; `troubles` names each part that is not working now, and why."""
 
-    shares: int
+    shards: int
     relays: int
     in_flight: int
     acked: int
@@ -79,7 +79,7 @@ class Relay:
         self._lanes = [
             Publisher(
                 desk=self._desk,
-                shares=self._shares,
+                shards=self._shares,
                 health=self._health,
                 sender=partial(Sender, broker, topic_prefix, self._options),
                 on_ack=on_ack,
@@ -91,7 +91,7 @@ class Relay:
 
     async def start(self) -> None:
         """Returns at once; servers that are away are waited for in the background."""
-        self._helping = {self._keep_running("shares", self._shares.keep), self._keep_running("listener", self._listen)}
+        self._helping = {self._keep_running("shards", self._shares.keep), self._keep_running("listener", self._listen)}
         self._sending = {self._keep_running(SENDING, lane.run) for lane in self._lanes}
 
     async def stop(self) -> None:
@@ -121,14 +121,14 @@ class Relay:
             return
         try:
             async with engine.begin() as conn:
-                handover = await begin_handover(conn, loan.share)
+                handover = await begin_handover(conn, loan.shard)
                 yield conn
         except BaseException:
             # It may have committed: nobody knows but the database.
             self._desk.take_back(loan, empty=False)
             raise
         rows = sorted(handover.rows, key=attrgetter("sequence"))
-        self._desk.hand_over(loan, [as_fetched(row, loan.share) for row in rows])
+        self._desk.hand_over(loan, [as_fetched(row, loan.shard) for row in rows])
 
     def wake(self) -> None:
         """Cheap, and safe to call after every commit of this process."""
@@ -136,7 +136,7 @@ class Relay:
 
     def status(self) -> RelayStatus:
         return RelayStatus(
-            shares=self._shares.owned,
+            shards=self._shares.owned,
             relays=self._shares.relays,
             in_flight=self._health.in_flight,
             acked=self._health.acked,

@@ -1,17 +1,17 @@
-"""Which shares of the outbox this relay owns, and until when it may act on that.
+"""Which shards of the outbox this relay owns, and until when it may act on that.
 
-A share is owned through a session advisory lock, on a connection of its own that does nothing else: a session that also
+A shard is owned through a session advisory lock, on a connection of its own that does nothing else: a session that also
 listens can hang in writing to a client that does not read, and keep its locks. So at any time at most one session holds
-a share, and a session ends with its relay, with its network, or, when the relay is stopped or frozen, after
+a shard, and a session ends with its relay, with its network, or, when the relay is stopped or frozen, after
 `session_idle_seconds` without a word. The relay stops sending earlier, `lease_seconds` after it last heard from
 PostgreSQL, by its own clock.
 
 What that does not give: a frozen process may wake between its last look at the clock and the write to a socket, and a
 request may lie in the network for a while. So two relays can send the same rows for a moment. Order does not rest on
 ownership (see `els_stream.relay.service`); ownership keeps copies rare, and there are none in an orderly hand-over:
-a share is given back only when nothing of it is in flight.
+a shard is given back only when nothing of it is in flight.
 
-Beside the shares that keys hash to there are some to lend: a transaction of this process writes into one, and its rows
+Beside the shards that keys hash to there are some to lend: a transaction of this process writes into one, and its rows
 are sent without being fetched. What they leave behind, and what others put to it, is fetched like the rest.
 """
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from els_stream.relay.health_counts import RelayHealth
     from els_stream.relay.options import RelayOptions
 
-# Advisory locks are pairs of int4: this class, and the share. The one after the last share every living relay shares.
+# Advisory locks are pairs of int4: this class, and the shard. The one after the last shard every living relay shares.
 LOCK_CLASS: Final = 0x656C_7378
 PRESENCE: Final = SHARES
 # Divided apart, so that every relay has some of each.
@@ -46,7 +46,7 @@ LENDABLE: Final = range(HASHED, SHARES)
 KINDS: Final = (range(HASHED), LENDABLE)
 
 _LOOK = """
-    SELECT objid::int AS share, count(*)::int AS holders
+    SELECT objid::int AS shard, count(*)::int AS holders
     FROM pg_locks
     WHERE locktype = 'advisory' AND granted AND objsubid = 2 AND classid = $1::int8::oid
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -59,10 +59,10 @@ _BE_PRESENT = "SELECT pg_advisory_lock_shared($1, $2)"
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Shares that are busy with one pass. It ends for good when the connection is lost, even if they come back."""
+    """Shards that are busy with one pass. It ends for good when the connection is lost, even if they come back."""
 
     term: int
-    shares: frozenset[int]
+    shards: frozenset[int]
 
 
 class ShardLeases:
@@ -95,34 +95,34 @@ class ShardLeases:
     def looked(self, tenure: Lease, found: AbstractSet[int]) -> frozenset[int]:
         """The look is over: what it found nothing in is idle. Which of `found` it may go on with: some may be lent."""
         self._looking = None
-        self.check_in(tenure, tenure.shares - found)
-        return frozenset(share for share in found if self._busy.get(share) is tenure)
+        self.check_in(tenure, tenure.shards - found)
+        return frozenset(shard for shard in found if self._busy.get(shard) is tenure)
 
     def lend(self) -> Lease | None:
-        """One share for rows that are yet to be written; a look that is going on does without it. None: none is free.
+        """One shard for rows that are yet to be written; a look that is going on does without it. None: none is free.
 
         In turn, so that each has time to be looked at.
         """
         free = [
-            share
-            for share in self._owned.intersection(LENDABLE) - self._leaving
-            if share not in self._busy or self._busy[share] is self._looking
+            shard
+            for shard in self._owned.intersection(LENDABLE) - self._leaving
+            if shard not in self._busy or self._busy[shard] is self._looking
         ]
         if not free or not self._leased():
             return None
-        self._lent = min(free, key=lambda share: (share - self._lent - 1) % SHARES)
+        self._lent = min(free, key=lambda shard: (shard - self._lent - 1) % SHARES)
         return self._busy_with({self._lent})
 
-    def check_in(self, tenure: Lease, shares: Iterable[int]) -> None:
-        """These shares of the tenure have nothing in flight any more."""
-        for share in tenure.shares.intersection(shares):
-            if self._busy.get(share) is tenure:
-                del self._busy[share]
+    def check_in(self, tenure: Lease, shards: Iterable[int]) -> None:
+        """These shards of the tenure have nothing in flight any more."""
+        for shard in tenure.shards.intersection(shards):
+            if self._busy.get(shard) is tenure:
+                del self._busy[shard]
         if self._leaving - self._busy.keys():
             self._look_again.set()
 
     def holds(self, tenure: Lease) -> bool:
-        """Whether its shares are still ours: asked before each wave."""
+        """Whether its shards are still ours: asked before each wave."""
         return tenure.term == self._term and self._leased()
 
     async def keep(self) -> None:
@@ -141,23 +141,23 @@ class ShardLeases:
                 while not lost.is_set():
                     async with asyncio.timeout(self._options.lease_seconds):
                         await self._look(conn)
-                    self._health.fine("shares")
+                    self._health.fine("shards")
                     await self._pause()
             finally:
                 self._lose()
-        raise ConnectionError("the connection that holds the shares was lost")
+        raise ConnectionError("the connection that holds the shards was lost")
 
     async def _look(self, conn: asyncpg.Connection) -> None:
         """One round: see who is there, give back what is too much, take what is free, renew the lease."""
         asked = time.monotonic()
-        holders = {row["share"]: row["holders"] for row in await conn.fetch(_LOOK, LOCK_CLASS)}
+        holders = {row["shard"]: row["holders"] for row in await conn.fetch(_LOOK, LOCK_CLASS)}
         self.relays = holders.pop(PRESENCE, 1)
         divisions = [
             divide(kind, owned=self._owned, held=holders.keys(), relays=self.relays, chance=SystemRandom())
             for kind in KINDS
         ]
         await self._give(conn, frozenset().union(*(division.give for division in divisions)))
-        free = sorted(share for division in divisions for share in division.take)
+        free = sorted(shard for division in divisions for shard in division.take)
         if free:
             self._owned |= {row["s"] for row in await conn.fetch(_TAKE, LOCK_CLASS, free)}
         self._lease_until = asked + self._options.lease_seconds
@@ -165,7 +165,7 @@ class ShardLeases:
             self._changed()
 
     async def _give(self, conn: asyncpg.Connection, surplus: frozenset[int]) -> None:
-        """Shares in flight leave when they are idle; until then nothing more of them is fetched."""
+        """Shards in flight leave when they are idle; until then nothing more of them is fetched."""
         stay = len(surplus) - len(self._leaving)
         self._leaving = set(sorted(self._leaving)[: len(surplus)]) | set(
             sorted(surplus - self._leaving)[: max(stay, 0)]
@@ -182,9 +182,9 @@ class ShardLeases:
                 await self._look_again.wait()
         self._look_again.clear()
 
-    def _busy_with(self, shares: AbstractSet[int]) -> Lease:
-        tenure = Lease(self._term, frozenset(shares) if self._leased() else frozenset())
-        self._busy |= dict.fromkeys(tenure.shares, tenure)
+    def _busy_with(self, shards: AbstractSet[int]) -> Lease:
+        tenure = Lease(self._term, frozenset(shards) if self._leased() else frozenset())
+        self._busy |= dict.fromkeys(tenure.shards, tenure)
         return tenure
 
     def _leased(self) -> bool:

@@ -1,4 +1,4 @@
-"""How relays divide the shares: no talk between them, each looks at what is held and does its part."""
+"""How relays divide the shards: no talk between them, each looks at what is held and does its part."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Rebalance:
 
 
 def divide(
-    shares: Collection[int], *, owned: AbstractSet[int], held: AbstractSet[int], relays: int, chance: Random
+    shards: Collection[int], *, owned: AbstractSet[int], held: AbstractSet[int], relays: int, chance: Random
 ) -> Rebalance:
-    """What one relay does with `shares` when anyone holds those in `held`, and `relays` are alive, itself included.
+    """What one relay does with `shards` when anyone holds those in `held`, and `relays` are alive, itself included.
 
-    Each aims at a fair part, rounded up so that no share is left over. Which ones is drawn by chance, or relays that
+    Each aims at a fair part, rounded up so that no shard is left over. Which ones is drawn by chance, or relays that
     start together would reach for the same.
     """
-    ours = owned & set(shares)
-    fair = -(-len(shares) // max(relays, 1))
-    free = sorted(set(shares) - held - owned)
+    ours = owned & set(shards)
+    fair = -(-len(shards) // max(relays, 1))
+    free = sorted(set(shards) - held - owned)
     room = max(fair - len(ours), 0)
     surplus = max(len(ours) - fair, 0)
     return Rebalance(

@@ -159,7 +159,7 @@ CHECKS: Final = (
         FROM batch_pending_events p
         JOIN consumed_offsets c ON c.topic = :prefix || p.source_topic AND c.partition = p.source_partition
              AND c.consumer_group = :consumer_group
-        WHERE p.source_offset >= c.next_offset AND p.parked_at > c.updated_at
+        WHERE p.source_offset >= c.next_offset AND p.pending_since > c.updated_at
         """,
     ),
     Check(
@@ -171,10 +171,10 @@ CHECKS: Final = (
         FROM batch_pending_events p JOIN batch_essay_trackers t USING (batch_id)
         WHERE t.state <> 'unregistered' GROUP BY t.batch_id, t.state
         UNION ALL
-        SELECT format('batch %s counts %s parked events and has %s', t.batch_id, t.parked_count, coalesce(p.n, 0))
+        SELECT format('batch %s counts %s parked events and has %s', t.batch_id, t.pending_count, coalesce(p.n, 0))
         FROM batch_essay_trackers t
         LEFT JOIN (SELECT batch_id, count(*) AS n FROM batch_pending_events GROUP BY batch_id) p USING (batch_id)
-        WHERE t.state = 'unregistered' AND (t.parked_count <> coalesce(p.n, 0) OR t.parked_count = 0)
+        WHERE t.state = 'unregistered' AND (t.pending_count <> coalesce(p.n, 0) OR t.pending_count = 0)
         """,
     ),
     Check(

@@ -26,7 +26,7 @@ MIX = Mix(late=0.2, refused=0.02)
 # All that a record without effect would leave behind.
 TRACES = """
     SELECT (SELECT count(*) FROM dead_letters) + (SELECT count(*) FROM event_outbox)
-         + (SELECT count(*) FROM batch_pending_events) + (SELECT sum(parked_count + next_sequence)
+         + (SELECT count(*) FROM batch_pending_events) + (SELECT sum(pending_count + next_sequence)
             FROM batch_essay_trackers) + (SELECT last_value FROM pg_sequences WHERE sequencename LIKE 'event_outbox%')
 """
 

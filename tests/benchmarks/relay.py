@@ -39,7 +39,7 @@ RATE: Final = "records/s"
 KEEP: Final = text("CREATE TABLE kept AS SELECT * FROM event_outbox WHERE topic = 'huleedu.els.essay.slot.assigned.v1'")
 EMPTY: Final = text("TRUNCATE event_outbox")
 FILL: Final = text("INSERT INTO event_outbox OVERRIDING SYSTEM VALUE TABLE kept")
-ROWS: Final = text("SELECT topic, key, value, headers FROM kept ORDER BY share, position")
+ROWS: Final = text("SELECT topic, key, value, headers FROM kept ORDER BY shard, position")
 
 Sent = tuple[str, bytes, bytes, list[tuple[str, bytes]]]
 
@@ -113,7 +113,7 @@ async def _relay(engine: AsyncEngine, settings: Settings, count: int) -> float:
     relay = make_relay(settings, relay_engine)
     await relay.start()
     try:
-        await _until(lambda: relay.status().shares == SHARES)
+        await _until(lambda: relay.status().shards == SHARES)
         async with engine.begin() as conn:
             await conn.execute(FILL)
         started = time.monotonic()

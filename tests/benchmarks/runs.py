@@ -34,7 +34,7 @@ HANDLED: Final = """
     SELECT coalesce(sum(next_offset), 0)::bigint FROM consumed_offsets WHERE consumer_group = $1 AND topic = $2
 """
 # The way of the relay, which has passed by the dead rows before us.
-WAITING: Final = "SELECT 1 FROM event_outbox ORDER BY share, position LIMIT 1"
+WAITING: Final = "SELECT 1 FROM event_outbox ORDER BY shard, position LIMIT 1"
 # When the first micro-batch had the locks of its batches.
 BEGAN: Final = "SELECT extract(epoch FROM min(filled_at))::float8 FROM essay_states"
 DONE: Final = """

@@ -33,7 +33,7 @@ async def read_findings(conn: AsyncConnection) -> Findings:
     found: Findings = {
         row.batch_id: {
             "state": row.state,
-            "counts": (row.expected_count or 0, row.free_count, row.filled_count, row.failed_count, row.parked_count),
+            "counts": (row.expected_count or 0, row.free_count, row.filled_count, row.failed_count, row.pending_count),
             "confirmed": row.associations_confirmed_at is not None,
             "conflicts": row.conflict_count,
             "slots": {s.file_upload_id: s.text_storage_id for s in slots[row.batch_id]},

@@ -148,7 +148,7 @@ class BatchHarness(RecordFactory):
     async def counts(self, batch_id: str = make.BATCH) -> tuple[str, int, int, int, int]:
         """State, then free, filled, failed and parked."""
         row = await self.tracker(batch_id)
-        return row.state, row.free_count, row.filled_count, row.failed_count, row.parked_count
+        return row.state, row.free_count, row.filled_count, row.failed_count, row.pending_count
 
     async def slots(self, batch_id: str = make.BATCH) -> Sequence[Row[Any]]:
         async with self.engine.connect() as conn:

@@ -23,7 +23,7 @@ FILL_SLOTS = (topics.CONTENT_PROVISIONED, topics.VALIDATION_FAILED)
 
 _SET_LEDGER = text("""
     INSERT INTO consumed_offsets AS c
-        (consumer_group, topic, partition, next_offset, record_timestamp, record_crc, caught_up_at, updated_at)
+        (consumer_group, topic, partition, next_offset, record_timestamp, record_crc, watermark_at, updated_at)
     SELECT :consumer_group, topic, partition, 7,
            CAST(extract(epoch FROM now() - CAST(:record AS interval)) * 1000 AS bigint),
            CASE WHEN CAST(:record AS interval) IS NOT NULL THEN 0 END, now() - CAST(:caught_up AS interval),
@@ -31,7 +31,7 @@ _SET_LEDGER = text("""
     FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[])) AS p (topic, partition)
     ON CONFLICT (consumer_group, topic, partition) DO UPDATE
     SET record_timestamp = excluded.record_timestamp, record_crc = excluded.record_crc,
-        caught_up_at = excluded.caught_up_at, updated_at = excluded.updated_at
+        watermark_at = excluded.watermark_at, updated_at = excluded.updated_at
 """)
 
 _PASS = (
@@ -40,10 +40,10 @@ _PASS = (
     SET deadline_at = deadline_at - CAST(:time AS interval), created_at = created_at - CAST(:time AS interval),
         registered_at = registered_at - CAST(:time AS interval)
     """,
-    "UPDATE batch_pending_events SET parked_at = parked_at - CAST(:time AS interval)",
+    "UPDATE batch_pending_events SET pending_since = pending_since - CAST(:time AS interval)",
     """
     UPDATE consumed_offsets
-    SET caught_up_at = caught_up_at - CAST(:time AS interval), updated_at = updated_at - CAST(:time AS interval),
+    SET watermark_at = watermark_at - CAST(:time AS interval), updated_at = updated_at - CAST(:time AS interval),
         record_timestamp = record_timestamp - CAST(extract(epoch FROM CAST(:time AS interval)) * 1000 AS bigint)
     """,
 )

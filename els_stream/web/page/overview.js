@@ -74,7 +74,7 @@ function relay(now) {
   if (now === null) return el("p", { class: "empty" }, "This worker sends nothing: ELS_RELAY_ENABLED is off.");
   const troubles = Object.entries(now.troubles).map(([part, why]) => `${part}: ${why}`);
   return facts(
-    ["owns", `${many(now.shares, "share")} of the outbox, one of ${many(Math.max(1, now.relays), "relay")}`],
+    ["owns", `${many(now.shards, "shard")} of the outbox, one of ${many(Math.max(1, now.relays), "relay")}`],
     ["acknowledged", `${count(now.acked)} since its start, ${count(now.in_flight)} in flight`],
     ["refused", count(now.refused)],
     ["troubles", troubles.length ? troubles.join("; ") : "none"],

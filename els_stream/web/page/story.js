@@ -106,7 +106,7 @@ function known(story) {
 }
 
 function held(waiting) {
-  const first = waiting.find((event) => event.held_until !== null);
+  const first = waiting.find((event) => event.next_attempt_at !== null);
   return first ? `; held: ${first.last_error}` : "";
 }
 

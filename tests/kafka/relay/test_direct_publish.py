@@ -37,7 +37,7 @@ UNHURRIED = replace(QUICK, poll_seconds=3600, lease_seconds=10, session_idle_sec
 AT_ONCE = 4
 # Their keys come to lie in every partition.
 WARM_UP = [f"warms up {number}" for number in range(4 * PARTITIONS)]
-PLACES = text("SELECT order_key, share FROM event_outbox ORDER BY order_key, position")
+PLACES = text("SELECT order_key, shard FROM event_outbox ORDER BY order_key, position")
 
 
 class Unwanted(Exception):
@@ -64,9 +64,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
     seen = Reads()
     real = outbox.fetch
 
-    async def watched(conn: AsyncConnection, shares: Sequence[int], *, rows: int, size: int) -> list[WaitingRow]:
+    async def watched(conn: AsyncConnection, shards: Sequence[int], *, rows: int, size: int) -> list[WaitingRow]:
         seen.begun += 1
-        found = await real(conn, shares, rows=rows, size=size)
+        found = await real(conn, shards, rows=rows, size=size)
         seen.rows += found
         seen.ended += 1
         return found
@@ -82,7 +82,7 @@ async def hand_over(relay: Relay, engine: AsyncEngine, rows: Sequence[OutboxRow]
 
 async def owning_all(*relays: Relay) -> None:
     """Each of them a fair part."""
-    await until(lambda: {relay.status().shares for relay in relays} == {SHARES // len(relays)}, seconds=10)
+    await until(lambda: {relay.status().shards for relay in relays} == {SHARES // len(relays)}, seconds=10)
 
 
 async def warmed_up(engine: AsyncEngine, reads: Reads, *relays: Relay) -> None:
@@ -166,7 +166,7 @@ async def test_what_is_rolled_back_is_not_sent_and_the_next_is(
 ) -> None:
     async with relaying(engine, addresses.broker, topic_prefix, UNHURRIED) as relay:
         await warmed_up(engine, reads, relay)
-        for number in range(2 * (SHARES - HASHED)):  # none of the shares to lend is lost by it
+        for number in range(2 * (SHARES - HASHED)):  # none of the shards to lend is lost by it
             with suppress(Unwanted):
                 async with relay.begin(engine) as conn:
                     await put(conn, story(f"unwanted {number}"))
@@ -221,7 +221,7 @@ async def test_what_follows_a_held_row_waits_with_it_in_one_share(
         places = (await conn.execute(PLACES)).all()
     assert {key for key, _ in places} == {"held"}
     assert len(places) == 1 + len(others)
-    assert len({share for _, share in places}) == 1
+    assert len({shard for _, shard in places}) == 1
     assert_all_arrived_in_order(
         await read_all(addresses.broker, stamped.values()), {"free": story("free")}, topic_prefix
     )

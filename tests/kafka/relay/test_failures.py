@@ -171,7 +171,7 @@ async def test_a_relay_that_starts_before_its_servers_waits_for_them(
     await servers.stop()
 
     async with relaying(engine, addresses.broker, topic_prefix) as relay:
-        await until(lambda: relay.status().troubles.keys() >= {"sending", "shares", "listener"})
+        await until(lambda: relay.status().troubles.keys() >= {"sending", "shards", "listener"})
         await servers.start()
         await emptied(engine, 60)
         await until(lambda: not relay.status().troubles)
@@ -186,9 +186,9 @@ async def test_the_database_goes_and_comes_back(
         await commit(engine, story("before"))
         await emptied(engine)
         await servers.postgres.kill()
-        await until(lambda: relay.status().shares == 0)
+        await until(lambda: relay.status().shards == 0)
         await servers.postgres.start()
-        await until(lambda: relay.status().shares == SHARES)
+        await until(lambda: relay.status().shards == SHARES)
         await engine.dispose()
         await commit(engine, crowd(20))
         await emptied(engine)
@@ -227,7 +227,7 @@ async def test_it_stops_in_time_with_the_database_frozen(
     await emptied(engine)
     servers.postgres.pause()
     relay.wake()
-    await until(lambda: relay.status().shares == 0)
+    await until(lambda: relay.status().shards == 0)
 
     assert await stopping_takes(relay) < 2
     assert kafka_topics

@@ -43,7 +43,7 @@ async def test_order_holds_over_three_relays_of_which_one_is_frozen_and_woken(
             writing = asyncio.create_task(commit_bit_by_bit(engine, names(wave)))
             one.send_signal(signal.SIGSTOP)
             await writing
-            # Nothing of its shares leaves before PostgreSQL has ended its session; then the others have them all.
+            # Nothing of its shards leaves before PostgreSQL has ended its session; then the others have them all.
             await emptied(engine)
             writing = asyncio.create_task(commit_bit_by_bit(engine, names(wave + WAVES)))
             one.send_signal(signal.SIGCONT)

@@ -41,7 +41,7 @@ async def test_stories_arrive_whole_in_order_and_once(
     seen = await read_all(addresses.broker, stamped.values())
     assert len(seen) == 300 * 7
     assert_all_arrived_in_order(seen, stories, topic_prefix)
-    assert (status.shares, status.relays, status.acked, status.refused, status.troubles) == (SHARES, 1, 2100, 0, {})
+    assert (status.shards, status.relays, status.acked, status.refused, status.troubles) == (SHARES, 1, 2100, 0, {})
 
 
 async def test_relays_that_come_and_go_in_order_send_nothing_twice(
@@ -76,7 +76,7 @@ async def test_three_relays_divide_the_shares(engine: AsyncEngine, addresses: Ad
     ):
 
         def divided() -> bool:
-            parts = sorted(relay.status().shares for relay in (one, two, three))
+            parts = sorted(relay.status().shards for relay in (one, two, three))
             return sum(parts) == SHARES and parts[0] >= 20 + 10 and parts[-1] <= 22 + 11
 
         await until(divided, seconds=10)
@@ -131,6 +131,6 @@ async def test_stopping_leaves_no_task_behind(engine: AsyncEngine, addresses: Ad
     before = asyncio.all_tasks()
 
     async with relaying(engine, addresses.broker, topic_prefix) as relay:
-        await until(lambda: relay.status().shares == SHARES)
+        await until(lambda: relay.status().shards == SHARES)
 
     assert asyncio.all_tasks() - before == set()

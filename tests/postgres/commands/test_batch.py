@@ -82,7 +82,7 @@ async def test_it_counts_slots_and_tells_events_in_order_with_their_state(
             batch=make.BATCH,
         )
         await school.execute(
-            "UPDATE event_outbox SET held_until = now(), attempts = 3, last_error = 'too large' WHERE sequence = 4"
+            "UPDATE event_outbox SET next_attempt_at = now(), attempts = 3, last_error = 'too large' WHERE sequence = 4"
         )
         code, story = await told(environment)
         shown = await els(environment, "batch", make.BATCH)
@@ -123,7 +123,7 @@ async def test_parked_events_are_told_by_kind(environment: Mapping[str, str], sc
     [
         "UPDATE batch_essay_trackers SET deadline_at = now() - interval '1 hour'",
         "UPDATE event_outbox SET created_at = now() - interval '2 minutes'",
-        "UPDATE event_outbox SET held_until = now() + interval '1 minute'",
+        "UPDATE event_outbox SET next_attempt_at = now() + interval '1 minute'",
     ],
 )
 async def test_a_batch_that_someone_should_look_at_ends_with_4(

@@ -59,7 +59,7 @@ async def test_letters_are_listed_newest_first_page_by_page(environment: Mapping
         (["--batch", make.BATCH], [3]),
         (["--older-than", "1h"], []),
         (["--younger-than", "1h", "--reason", "not_json"], [2, 1, 0]),
-        (["--state", "dropped"], []),
+        (["--state", "discarded"], []),
         (["--state", "all"], [3, 2, 1, 0]),
     ],
 )
@@ -158,7 +158,7 @@ async def test_drop_asks_for_yes_and_says_how_many(
 
     assert (dropped.exit_code, dropped.stdout) == (0, "3 dead letters dropped\n")
     assert await listed(environment) == letters[3:]
-    rows = await school.rows("SELECT value, message FROM dead_letters WHERE state = 'dropped'")
+    rows = await school.rows("SELECT value, message FROM dead_letters WHERE state = 'discarded'")
     assert {row.value for row in rows} == {None}
     assert all(row.message.endswith(r": April\x1bfools]") for row in rows)
     rest = await els(environment, "dlq", "drop", "--all", "--yes", "--json")

@@ -132,7 +132,7 @@ async def test_a_partition_without_any_record_is_handled_once_its_end_was_reache
     await time.handled()
     empty = partitions()[0]
     await school.execute(
-        "UPDATE consumed_offsets SET caught_up_at = NULL WHERE topic = :topic AND partition = 0", topic=empty.topic
+        "UPDATE consumed_offsets SET watermark_at = NULL WHERE topic = :topic AND partition = 0", topic=empty.topic
     )
     async with school.engine.connect() as conn:
         assert await handled_until(conn, GROUP, partitions()) is None

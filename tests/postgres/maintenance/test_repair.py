@@ -57,7 +57,7 @@ async def forgotten_beside_a_registered_batch(school: BatchHarness, essays: int 
     await school.one_by_one(school.content(2), school.content(1), school.content(0))
     await school.execute("CREATE TABLE was_parked AS TABLE batch_pending_events")
     await school.execute("DELETE FROM batch_pending_events")
-    await school.execute("UPDATE batch_essay_trackers SET parked_count = 0")
+    await school.execute("UPDATE batch_essay_trackers SET pending_count = 0")
     await school.together(school.registration(essays=essays))
     await school.execute(PARK_AGAIN)
 
@@ -97,14 +97,14 @@ async def test_what_is_parked_beside_a_tombstone_is_a_dead_letter(clinic: BatchH
 
 async def test_a_wrong_count_of_what_is_parked_is_counted_again(clinic: BatchHarness) -> None:
     await clinic.together(*clinic.contents([0, 1]))
-    await clinic.execute("UPDATE batch_essay_trackers SET parked_count = 7")
+    await clinic.execute("UPDATE batch_essay_trackers SET pending_count = 7")
 
     assert await sweep(clinic) == {RepairKind.PARKED_RECOUNTED: 1}
     assert await clinic.counts() == ("unregistered", 0, 0, 0, 2)
 
 
 async def test_an_unregistered_batch_with_nothing_parked_is_removed(clinic: BatchHarness) -> None:
-    await clinic.execute("INSERT INTO batch_essay_trackers (batch_id, parked_count) VALUES ('a', 0), ('b', 3)")
+    await clinic.execute("INSERT INTO batch_essay_trackers (batch_id, pending_count) VALUES ('a', 0), ('b', 3)")
 
     assert await sweep(clinic) == {RepairKind.EMPTY_REMOVED: 2}
     assert await clinic.rows("SELECT batch_id FROM batch_essay_trackers") == []

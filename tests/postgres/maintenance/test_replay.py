@@ -171,7 +171,7 @@ async def test_a_redelivery_of_an_open_or_dropped_letter_adds_none(school: Batch
         assert await dead_letter_admin.discard(conn, [letter], "spam") == [letter]
     await buried(school, record)
 
-    assert await states(school) == [("not_json", "dropped", None)]
+    assert await states(school) == [("not_json", "discarded", None)]
 
 
 async def test_a_handler_that_stumbles_leaves_another_letter_that_says_so(
@@ -197,10 +197,10 @@ async def test_a_dropped_letter_keeps_size_hash_and_who_and_nothing_of_the_recor
         whole = await dead_letter_admin.read(conn, letter)
     assert whole is not None
     assert (whole.record.key, whole.record.value, whole.record.headers) == (None, None, ())
-    assert (whole.summary.state, whole.summary.value_size) == ("dropped", 18)
-    assert whole.summary.settled_at is not None
+    assert (whole.summary.state, whole.summary.value_size) == ("discarded", 18)
+    assert whole.summary.resolved_at is not None
     assert whole.summary.message.endswith("[dropped by ada: spam]")
-    assert await replayed(school, letter) == NotReplayable("it is dropped")
+    assert await replayed(school, letter) == NotReplayable("it is discarded")
 
 
 async def age(school: BatchHarness, letter: int, days: float) -> None:

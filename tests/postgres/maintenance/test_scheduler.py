@@ -161,7 +161,7 @@ async def test_every_timer_does_its_own_work_by_itself(school: BatchHarness) -> 
     time = ClockShift(school)
     await time.pass_(DAY * 8)
     await time.handled()
-    await school.execute("UPDATE batch_essay_trackers SET parked_count = 5 WHERE batch_id = 'no-longer-there'")
+    await school.execute("UPDATE batch_essay_trackers SET pending_count = 5 WHERE batch_id = 'no-longer-there'")
     counts = Counts()
     worker = timers(school.engine, counts)
     all_of_them = (expire_batches, give_up_parked, heal_batches, forget_dead_letters)

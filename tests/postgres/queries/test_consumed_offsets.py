@@ -102,7 +102,7 @@ async def test_caught_up_is_noted_only_where_the_row_still_stands(adopted: Async
     async with adopted.begin() as conn:
         now = await consumed_offsets.database_time(conn)
         await consumed_offsets.note_caught_up(conn, GROUP, {ONE: 0, TWO: 4}, now)
-        noted = await conn.exec_driver_sql("SELECT partition FROM consumed_offsets WHERE caught_up_at IS NOT NULL")
+        noted = await conn.exec_driver_sql("SELECT partition FROM consumed_offsets WHERE watermark_at IS NOT NULL")
         assert noted.scalars().all() == [0]
 
 

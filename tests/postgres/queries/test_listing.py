@@ -29,7 +29,7 @@ SOME_LETTERS = [
     DeadLetterFilter(),
     DeadLetterFilter(state="open"),
     DeadLetterFilter(reason="too_deep"),
-    DeadLetterFilter(state="dropped"),
+    DeadLetterFilter(state="discarded"),
     DeadLetterFilter(batch_id="batch 7"),
 ]
 
@@ -53,7 +53,7 @@ FILL = """
 """
 FILL_LETTERS = """
     INSERT INTO dead_letters (batch_id, reason, message, source_topic, source_partition, source_offset,
-                              source_timestamp, value_size, value_sha256, headers, state, settled_at)
+                              source_timestamp, value_size, value_sha256, headers, state, resolved_at)
     SELECT 'batch ' || n % 1000, CASE WHEN n % 10000 = 1 THEN 'too_deep' ELSE 'not_json' END, 'Dear orchestrator,',
            'topic', 0, n, 0, 1, 'hash', '[]', CASE WHEN n % 10000 = 0 THEN 'open' ELSE 'replayed' END,
            CASE WHEN n % 10000 <> 0 THEN now() END

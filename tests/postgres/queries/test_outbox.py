@@ -42,7 +42,7 @@ async def test_rows_come_back_byte_for_byte(conn: AsyncConnection) -> None:
 
     assert (back.event_id, back.topic, back.key) == (whole.event.event_id, whole.event.topic, whole.event.key)
     assert (back.value, decode_headers(back.headers)) == (whole.event.value, whole.event.headers)
-    assert (back.order_key, back.share, back.attempts) == ("batch-of-9b", share_of("batch-of-9b"), 0)
+    assert (back.order_key, back.shard, back.attempts) == ("batch-of-9b", share_of("batch-of-9b"), 0)
 
 
 async def test_put_is_one_statement_for_any_number_of_rows(conn: AsyncConnection) -> None:
@@ -95,7 +95,7 @@ async def test_shares_named_first_are_served_first(conn: AsyncConnection) -> Non
     for turns in ([7, 8, 9], [9, 7, 8]):
         rows = await outbox.fetch(conn, turns, rows=2, size=2**23)
 
-        assert {one.share for one in rows} == {turns[0]}
+        assert {one.shard for one in rows} == {turns[0]}
 
 
 async def test_a_fetch_is_bounded_by_bytes_but_one_row_always_comes(conn: AsyncConnection) -> None:
@@ -130,7 +130,7 @@ async def test_a_due_row_is_the_first_of_its_key_again_and_says_how_often_it_was
 async def test_each_hold_is_twice_as_long_up_to_the_longest(conn: AsyncConnection) -> None:
     await put(conn, [row("poisoned", 1)])
     [first] = await outbox.fetch(conn, ALL_SHARES, **PLENTY)
-    held = text("SELECT extract(epoch FROM held_until - now())::int, attempts, last_error FROM event_outbox")
+    held = text("SELECT extract(epoch FROM next_attempt_at - now())::int, attempts, last_error FROM event_outbox")
 
     seen = []
     for _ in range(4):

@@ -29,7 +29,7 @@ OUTBOXES = [
 HOUR = timedelta(hours=1)
 
 FILL = """
-    INSERT INTO event_outbox (order_key, event_id, share, sequence, topic, key, value, headers)
+    INSERT INTO event_outbox (order_key, event_id, shard, sequence, topic, key, value, headers)
     SELECT 'batch ' || n % :keys, gen_random_uuid(), (n % :keys) % 64, n, 'huleedu.els.essay.slot.assigned.v1',
            convert_to('batch ' || n % :keys, 'UTF8'), convert_to(repeat('x', 800), 'UTF8'), '[]'
     FROM generate_series(1, :rows) AS n

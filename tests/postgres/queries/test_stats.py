@@ -40,14 +40,14 @@ async def add_batches(conn: AsyncConnection, count: int, class_type: str, state:
     )
 
 
-async def add_outbox_row(conn: AsyncConnection, share: int, age_seconds: int, *, held: bool = False) -> None:
+async def add_outbox_row(conn: AsyncConnection, shard: int, age_seconds: int, *, held: bool = False) -> None:
     await conn.execute(
         text("""
-            INSERT INTO event_outbox (order_key, event_id, share, sequence, topic, headers, created_at, held_until)
-            VALUES (CAST(:id AS text), CAST(:id AS uuid), :share, 1, 'topic', '[]',
+            INSERT INTO event_outbox (order_key, event_id, shard, sequence, topic, headers, created_at, next_attempt_at)
+            VALUES (CAST(:id AS text), CAST(:id AS uuid), :shard, 1, 'topic', '[]',
                     now() - make_interval(secs => :age), CASE WHEN :held THEN now() END)
         """),
-        {"id": str(uuid4()), "share": share, "age": age_seconds, "held": held},
+        {"id": str(uuid4()), "shard": shard, "age": age_seconds, "held": held},
     )
 
 
@@ -93,7 +93,7 @@ async def test_purged_batches_are_counted_from_the_log_so_that_they_survive_rest
     assert (await read(engine)).purged == {"GUEST": 32, "REGULAR": 1}
 
 
-async def test_the_outbox_is_as_old_as_its_oldest_row_in_any_share(engine: AsyncEngine) -> None:
+async def test_the_outbox_is_as_old_as_its_oldest_row_in_any_shard(engine: AsyncEngine) -> None:
     async with engine.begin() as conn:
         await add_outbox_row(conn, 0, 10)
         await add_outbox_row(conn, 0, 5)
@@ -108,7 +108,7 @@ async def test_the_outbox_is_as_old_as_its_oldest_row_in_any_share(engine: Async
 async def test_parked_events_are_counted_by_kind_with_the_age_of_the_oldest(engine: AsyncEngine) -> None:
     source = {"source_topic": "t", "source_partition": 0, "source_offset": 0, "source_timestamp": 0}
     async with engine.begin() as conn:
-        await conn.execute(insert(batch_essay_trackers).values(batch_id="b", parked_count=3))
+        await conn.execute(insert(batch_essay_trackers).values(batch_id="b", pending_count=3))
         for subject, kind in enumerate(("content_provisioned", "content_provisioned", "validation_failed")):
             await conn.execute(
                 insert(batch_pending_events).values(
@@ -116,7 +116,7 @@ async def test_parked_events_are_counted_by_kind_with_the_age_of_the_oldest(engi
                 )
             )
         await conn.execute(
-            text("UPDATE batch_pending_events SET parked_at = now() - interval '1 h' WHERE subject = '1'")
+            text("UPDATE batch_pending_events SET pending_since = now() - interval '1 h' WHERE subject = '1'")
         )
 
     figures = await read(engine)
@@ -127,7 +127,9 @@ async def test_parked_events_are_counted_by_kind_with_the_age_of_the_oldest(engi
 
 async def test_open_dead_letters_are_counted_by_reason_and_settled_ones_are_not(engine: AsyncEngine) -> None:
     async with engine.begin() as conn:
-        for offset, (reason, state) in enumerate((("not_json", "open"), ("not_json", "open"), ("too_deep", "dropped"))):
+        for offset, (reason, state) in enumerate(
+            (("not_json", "open"), ("not_json", "open"), ("too_deep", "discarded"))
+        ):
             await conn.execute(
                 insert(dead_letters).values(
                     reason=reason,
@@ -140,7 +142,7 @@ async def test_open_dead_letters_are_counted_by_reason_and_settled_ones_are_not(
                     value_sha256=b"",
                     headers=b"[]",
                     state=state,
-                    settled_at=None if state == "open" else text("now()"),
+                    resolved_at=None if state == "open" else text("now()"),
                 )
             )
 
@@ -233,17 +235,17 @@ async def test_a_purge_at_work_shows_in_every_process(engine: AsyncEngine) -> No
     assert not (await read(engine)).purge.running
 
 
-async def test_the_age_of_the_outbox_costs_one_row_for_each_share(engine: AsyncEngine) -> None:
+async def test_the_age_of_the_outbox_costs_one_row_for_each_shard(engine: AsyncEngine) -> None:
     async with engine.begin() as conn:
         await conn.execute(
             text("""
-                INSERT INTO event_outbox (order_key, event_id, share, sequence, topic, headers)
+                INSERT INTO event_outbox (order_key, event_id, shard, sequence, topic, headers)
                 SELECT i, gen_random_uuid(), i % 64, i, 'topic', '[]' FROM generate_series(1, 20000) AS i
             """)
         )
     async with engine.connect() as conn:
         await (await conn.execution_options(isolation_level="AUTOCOMMIT")).execute(text("VACUUM ANALYZE event_outbox"))
-        asked = {"limit": 100, "last_share": outbox.SHARES - 1}
+        asked = {"limit": 100, "last_shard": outbox.SHARES - 1}
         plan = "\n".join(
             await conn.scalars(text(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {outbox_backlog._WAITING.text}"), asked)
         )

@@ -25,14 +25,14 @@ PATIENT = RelayOptions(poll_seconds=3600, share_check_seconds=3600)
 
 @pytest.fixture
 async def desk(engine: AsyncEngine) -> AsyncIterator[Dispatcher]:
-    """Its shares are all owned; nobody sends."""
+    """Its shards are all owned; nobody sends."""
     health = RelayHealth()
     taken = asyncio.Event()
-    shares = ShardLeases(engine, PATIENT, health, changed=taken.set)
-    task = asyncio.create_task(shares.keep())
+    shards = ShardLeases(engine, PATIENT, health, changed=taken.set)
+    task = asyncio.create_task(shards.keep())
     async with asyncio.timeout(10):
         await taken.wait()
-    yield Dispatcher(engine, shares, PATIENT, health)
+    yield Dispatcher(engine, shards, PATIENT, health)
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
@@ -46,7 +46,7 @@ def loan_of(desk: Dispatcher) -> ShardReservation:
 
 async def write(engine: AsyncEngine, loan: ShardReservation, rows: list[OutboxRow]) -> None:
     async with engine.begin() as conn:
-        await begin_handover(conn, loan.share)
+        await begin_handover(conn, loan.shard)
         await put(conn, rows)
 
 
@@ -54,7 +54,7 @@ async def hand_over(desk: Dispatcher, engine: AsyncEngine, key: str) -> None:
     loan = loan_of(desk)
     rows = [row(key, 1)]
     await write(engine, loan, rows)
-    desk.hand_over(loan, [as_fetched(one, loan.share) for one in rows])
+    desk.hand_over(loan, [as_fetched(one, loan.shard) for one in rows])
 
 
 async def next_keys(desk: Dispatcher) -> set[str]:
@@ -81,7 +81,7 @@ async def test_what_others_put_to_rows_in_flight_is_looked_at_when_these_are_gon
     await next_look_is_over(desk)
     loan = loan_of(desk)
     await write(engine, loan, [row("shared", 1)])
-    desk.hand_over(loan, [as_fetched(row("shared", 1), loan.share)])
+    desk.hand_over(loan, [as_fetched(row("shared", 1), loan.shard)])
     work = await desk.next_work(on_idle=lambda: None)
     await commit(engine, [row("shared", 2)])
     desk.wake()
@@ -92,7 +92,7 @@ async def test_what_others_put_to_rows_in_flight_is_looked_at_when_these_are_gon
 
     async with asyncio.timeout(5):
         [follower] = (await desk.next_work(on_idle=lambda: None)).rows
-    assert (follower.order_key, follower.share) == ("shared", loan.share)
+    assert (follower.order_key, follower.shard) == ("shared", loan.shard)
 
 
 async def test_a_desk_that_closes_gives_back_what_it_lent_and_leaves_the_rows(
@@ -104,7 +104,7 @@ async def test_a_desk_that_closes_gives_back_what_it_lent_and_leaves_the_rows(
     await write(engine, late, [row("late", 1)])
 
     desk.close()
-    desk.hand_over(late, [as_fetched(row("late", 1), late.share)])
+    desk.hand_over(late, [as_fetched(row("late", 1), late.shard)])
 
     await desk.all_finished(0)
     assert desk.lend() is None
@@ -123,9 +123,9 @@ async def test_a_key_whose_rows_wait_gets_the_next_ones_in_the_same_share(
     async with engine.connect() as conn:
         found = await outbox.fetch(conn, range(SHARES), rows=10, size=2**20)
 
-    shares = {(one.order_key, one.share) for one in found}
-    assert shares == {("here", one.share), ("there", two.share), ("hashed", outbox.share_of("hashed"))}
-    assert outbox.share_of("hashed") < HASHED <= min(one.share, two.share)
+    shards = {(one.order_key, one.shard) for one in found}
+    assert shards == {("here", one.shard), ("there", two.shard), ("hashed", outbox.share_of("hashed"))}
+    assert outbox.share_of("hashed") < HASHED <= min(one.shard, two.shard)
 
 
 async def next_look_is_over(desk: Dispatcher) -> None:

@@ -1,4 +1,4 @@
-"""Owning shares: fairly, for as long as the connection lives, and handed over only when nothing is in flight."""
+"""Owning shards: fairly, for as long as the connection lives, and handed over only when nothing is in flight."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,10 +22,10 @@ END = text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'adv
 @asynccontextmanager
 async def keeping(engine: AsyncEngine, options: RelayOptions = QUICK) -> AsyncIterator[ShardLeases]:
     health = RelayHealth()
-    shares = ShardLeases(engine, options, health, changed=lambda: None)
-    task = asyncio.create_task(supervise("shares", shares.keep, options, health.trouble))
+    shards = ShardLeases(engine, options, health, changed=lambda: None)
+    task = asyncio.create_task(supervise("shards", shards.keep, options, health.trouble))
     try:
-        yield shares
+        yield shards
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -48,10 +48,10 @@ async def test_a_share_in_flight_is_given_back_only_afterwards(engine: AsyncEngi
             await until(lambda: (one.relays, two.relays) == (2, 2))
             theirs_while_busy = two.owned
             still_held = one.holds(tenure)
-            one.check_in(tenure, tenure.shares)
+            one.check_in(tenure, tenure.shards)
             await until(lambda: (one.owned, two.owned) == (SHARES // 2, SHARES // 2))
 
-    assert len(tenure.shares) == SHARES
+    assert len(tenure.shards) == SHARES
     assert (theirs_while_busy, still_held) == (0, True)
 
 
@@ -62,8 +62,8 @@ async def test_what_is_in_flight_or_leaving_is_not_handed_out_again(engine: Asyn
         again = one.check_out()
         one.check_in(tenure, {1, 2, 3})
 
-        assert again.shares == set()
-        assert one.check_out().shares == {1, 2, 3}
+        assert again.shards == set()
+        assert one.check_out().shards == {1, 2, 3}
 
 
 async def test_a_lost_connection_ends_every_tenure_at_once_and_for_good(engine: AsyncEngine) -> None:
@@ -76,12 +76,12 @@ async def test_a_lost_connection_ends_every_tenure_at_once_and_for_good(engine: 
         await until(lambda: one.owned == SHARES)
 
         still_held = one.holds(tenure)
-        in_flight_still = one.check_out().shares
-        one.check_in(tenure, tenure.shares)
+        in_flight_still = one.check_out().shards
+        one.check_in(tenure, tenure.shards)
 
         assert not still_held
         assert in_flight_still == set()
-        assert len(one.check_out().shares) == SHARES
+        assert len(one.check_out().shards) == SHARES
 
 
 async def test_one_that_falls_silent_stops_by_its_own_clock_before_postgresql_gives_its_shares_away(
@@ -94,7 +94,7 @@ async def test_one_that_falls_silent_stops_by_its_own_clock_before_postgresql_gi
         async with keeping(engine) as two:
             await until(lambda: not one.holds(tenure))
             locks_then, theirs_then = one.owned, two.owned
-            nothing_more = one.check_out().shares
+            nothing_more = one.check_out().shards
             await until(lambda: two.owned > 0)
 
     assert (locks_then, theirs_then) == (SHARES, 0)
@@ -106,9 +106,9 @@ async def test_a_share_to_lend_is_lent_in_turn_and_once_at_a_time(engine: AsyncE
         await until(lambda: one.owned == SHARES)
         loans = [one.lend() for _ in range(SHARES - HASHED)]
         one_too_many = one.lend()
-        looked_at = one.check_out().shares
+        looked_at = one.check_out().shards
 
-    lent = [share for loan in loans if loan for share in loan.shares]
+    lent = [shard for loan in loans if loan for shard in loan.shards]
     assert sorted(lent) == list(range(HASHED, SHARES))
     assert one_too_many is None
     assert looked_at == set(range(HASHED))
@@ -120,12 +120,12 @@ async def test_a_share_that_was_given_back_comes_last(engine: AsyncEngine) -> No
         await until(lambda: one.owned == SHARES)
         first, second = one.lend(), one.lend()
         assert first is not None
-        one.check_in(first, first.shares)
+        one.check_in(first, first.shards)
         rest = [one.lend() for _ in range(SHARES - HASHED - 1)]
 
     assert second is not None
     assert rest[-1] is not None
-    assert rest[-1].shares == first.shares
+    assert rest[-1].shards == first.shards
 
 
 async def test_a_look_does_without_what_is_lent_while_it_lasts(engine: AsyncEngine) -> None:
@@ -134,12 +134,12 @@ async def test_a_look_does_without_what_is_lent_while_it_lasts(engine: AsyncEngi
         look = one.check_out()
         loan = one.lend()
         assert loan is not None
-        goes_on_with = one.looked(look, {1} | loan.shares)
-        one.check_in(look, loan.shares)
-        then = one.check_out().shares
+        goes_on_with = one.looked(look, {1} | loan.shards)
+        one.check_in(look, loan.shards)
+        then = one.check_out().shards
 
     assert goes_on_with == {1}
-    assert not then & ({1} | loan.shares), "what was lent is busy until the loan is over, whatever the look says"
+    assert not then & ({1} | loan.shards), "what was lent is busy until the loan is over, whatever the look says"
 
 
 async def test_nothing_is_lent_without_a_lease(engine: AsyncEngine) -> None:

@@ -146,8 +146,8 @@ BROKEN = [
         "I4",
         [
             """
-            INSERT INTO event_outbox (order_key, event_id, share, sequence, topic, headers)
-            SELECT order_key, gen_random_uuid(), share, 3, topic, headers FROM event_outbox
+            INSERT INTO event_outbox (order_key, event_id, shard, sequence, topic, headers)
+            SELECT order_key, gen_random_uuid(), shard, 3, topic, headers FROM event_outbox
             WHERE order_key = 'waiting' AND topic LIKE '%completed%'
             """,
             "UPDATE batch_essay_trackers SET next_sequence = 9 WHERE batch_id = 'waiting'",
@@ -202,7 +202,7 @@ BROKEN = [
     ),
     pytest.param(
         "I6",
-        ["UPDATE batch_essay_trackers SET parked_count = 1 WHERE batch_id = 'early'"],
+        ["UPDATE batch_essay_trackers SET pending_count = 1 WHERE batch_id = 'early'"],
         ["batch early counts 1 parked events and has 2"],
         id="parked and not counted",
     ),

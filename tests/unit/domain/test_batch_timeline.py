@@ -27,8 +27,8 @@ def after(seconds: float) -> datetime:
     return NOON + timedelta(seconds=seconds)
 
 
-def waits(topic: str, subject: str, held_until: datetime | None = None) -> WaitingEvent:
-    return WaitingEvent(1, topic, event_id(topic, "b", subject), NOON, 0, held_until, None)
+def waits(topic: str, subject: str, next_attempt_at: datetime | None = None) -> WaitingEvent:
+    return WaitingEvent(1, topic, event_id(topic, "b", subject), NOON, 0, next_attempt_at, None)
 
 
 WHOLE = BatchDetail(
@@ -90,7 +90,7 @@ def test_events_not_in_the_outbox_are_sent_and_the_others_waiting_or_deferred() 
         WHOLE,
         waiting=[
             waits(topics.ESSAYS_READY, ""),
-            waits(topics.SLOT_ASSIGNED, slot_subject("e1", "t1"), held_until=NOON),
+            waits(topics.SLOT_ASSIGNED, slot_subject("e1", "t1"), next_attempt_at=NOON),
         ],
     )
 

@@ -10,7 +10,7 @@ SHARES = range(64)
 
 
 def rounds(relays: list[set[int]], chance: Random, count: int = 6) -> None:
-    """Each relay looks and acts in turn, as they do in the end: the database lets only one take a share."""
+    """Each relay looks and acts in turn, as they do in the end: the database lets only one take a shard."""
     for _ in range(count):
         for owned in relays:
             held = set[int]().union(*relays)
@@ -20,7 +20,7 @@ def rounds(relays: list[set[int]], chance: Random, count: int = 6) -> None:
 
 
 def assert_each_share_has_one_owner(relays: list[set[int]]) -> None:
-    assert sorted(share for owned in relays for share in owned) == list(SHARES)
+    assert sorted(shard for owned in relays for shard in owned) == list(SHARES)
 
 
 @pytest.mark.parametrize(("relays", "parts"), [(1, [64]), (2, [32, 32]), (3, [20, 22, 22]), (5, [12, 13, 13, 13, 13])])
