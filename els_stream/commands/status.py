@@ -16,7 +16,7 @@ from els_stream.config.settings import Settings, load_settings
 from els_stream.embedded.discovery import resolve
 from els_stream.errors import ServersUnavailable
 from els_stream.events.topics import INPUT_TOPICS
-from els_stream.kafka.log_offsets import read_logs, unread
+from els_stream.kafka.log_offsets import lag, read_logs
 from els_stream.kafka.offsets import Partition
 from els_stream.queries.status_report import CountWithAge, StatusReport, read_overview
 
@@ -66,7 +66,7 @@ async def _ask(settings: Settings) -> tuple[StatusReport, str | None]:
 
 async def _lag(settings: Settings, positions: Mapping[Partition, int]) -> dict[Partition, int]:
     logs = await read_logs(settings.broker, [settings.topic_prefix + topic for topic in INPUT_TOPICS])
-    return await unread(settings.broker, logs, positions)
+    return await lag(settings.broker, logs, positions)
 
 
 def _batches(overview: StatusReport) -> Table:

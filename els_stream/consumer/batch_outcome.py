@@ -112,7 +112,7 @@ class BatchOutcome:
     async def _drop_what_moved(self, batch: MicroBatch) -> None:
         spans = spans_of(batch)
         rows = await self._around.ledger.read([span.partition for span in spans])
-        moved = {s.partition for s in spans if s.partition not in rows or rows[s.partition].next_offset != s.lo}
+        moved = {s.partition for s in spans if s.partition not in rows or rows[s.partition].next_offset != s.start}
         for part in {run.part for run in batch if run.part.partition in moved}:
             self._around.reports.record_event(ConsumerEvent.PARTITION_RESTARTED)
             log.info("%s: the ledger moved under %s, which is positioned anew", self._agent, part.partition)

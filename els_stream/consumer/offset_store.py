@@ -22,11 +22,11 @@ class OffsetStore:
 
     async def adopt(self, offsets: Mapping[Partition, int]) -> None:
         async with self._engine.begin() as conn:
-            await consumed_offsets.adopt(conn, self.consumer_group, offsets)
+            await consumed_offsets.initialize(conn, self.consumer_group, offsets)
 
     async def restart(self, lost: Mapping[Partition, tuple[int, int]]) -> set[Partition]:
         async with self._engine.begin() as conn:
-            return await consumed_offsets.restart(conn, self.consumer_group, lost)
+            return await consumed_offsets.reset(conn, self.consumer_group, lost)
 
     async def note_caught_up(
         self, reached: Callable[[], Awaitable[Mapping[Partition, int]]]
@@ -37,5 +37,5 @@ class OffsetStore:
         offsets = await reached()
         if offsets:
             async with self._engine.begin() as conn:
-                await consumed_offsets.note_caught_up(conn, self.consumer_group, offsets, read_at)
+                await consumed_offsets.store_watermark(conn, self.consumer_group, offsets, read_at)
         return offsets

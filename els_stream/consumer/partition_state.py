@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from els_stream.events.records import RawRecord
-from els_stream.kafka.offsets import OffsetRange, Partition, RecordFingerprint, StoredOffset, mark_of
+from els_stream.kafka.offsets import OffsetRange, Partition, RecordFingerprint, StoredOffset, fingerprint_of
 
 # What a queued record costs beside its bytes: the objects around them, measured roughly.
 RECORD_OVERHEAD_BYTES = 300
@@ -84,7 +84,7 @@ class PartitionState:
         self.sent: int | None = None  # what the group was told
         self.end = 0  # of the log, as the broker said when it was last asked
         self.fetched_to: int | None = None  # where the client stood when all that it had brought was queued
-        self.check: RecordFingerprint | None = row.mark if check else None
+        self.check: RecordFingerprint | None = row.fingerprint if check else None
         self.queue: deque[RawRecord] = deque()
         self.queued_bytes = 0
         self._gap_at: int | None = None
@@ -93,7 +93,7 @@ class PartitionState:
         """Queues what continues the partition; anything else leaves the part as it was."""
         check, self.check = self.check, None
         if check is not None and records[0].offset == self.expected - 1:
-            if mark_of(records[0].timestamp, records[0].key, records[0].value) != check:
+            if fingerprint_of(records[0].timestamp, records[0].key, records[0].value) != check:
                 return LogReplaced()
             records = records[1:]
         if not records:
@@ -143,7 +143,7 @@ class PartitionRecords:
     @property
     def span(self) -> OffsetRange:
         last = self.records[-1]
-        return OffsetRange(self.part.partition, self.lo, self.hi, mark_of(last.timestamp, last.key, last.value))
+        return OffsetRange(self.part.partition, self.lo, self.hi, fingerprint_of(last.timestamp, last.key, last.value))
 
 
 MicroBatch: TypeAlias = tuple[PartitionRecords, ...]
@@ -163,7 +163,9 @@ def spans_of(batch: MicroBatch) -> list[OffsetRange]:
     for run in batch:
         span = run.span
         before = joined.get(span.partition)
-        joined[span.partition] = span if before is None else OffsetRange(span.partition, before.lo, span.hi, span.mark)
+        joined[span.partition] = (
+            span if before is None else OffsetRange(span.partition, before.start, span.stop, span.fingerprint)
+        )
     return sorted(joined.values(), key=lambda span: span.partition)
 
 

@@ -61,7 +61,7 @@ def decide(state: LogState, row: StoredOffset | None, other_log_at: int | None) 
         return InitialOffset(state.beginning if state.committed is None else state.committed)
     if state.end < row.next_offset or other_log_at == row.next_offset:
         return TopicRecreated(row.next_offset, state.beginning)
-    check = row.mark is not None and row.next_offset - 1 >= state.beginning
+    check = row.fingerprint is not None and row.next_offset - 1 >= state.beginning
     return Resume(row, row.next_offset - 1 if check else row.next_offset, check)
 
 

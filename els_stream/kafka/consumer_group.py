@@ -1,4 +1,4 @@
-"""Who owns the partitions of the consumer group, as the broker sees it: no worker knows that of the others."""
+"""The owners of the consumer group's partitions as the broker knows them; a worker knows only its own."""
 
 from __future__ import annotations
 
@@ -9,19 +9,16 @@ from typing import Final
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
-from aiokafka.errors import KafkaError
 
+from els_stream.kafka import admin
 from els_stream.kafka.offsets import Partition
 
 DESCRIBE_TIMEOUT_SECONDS: Final = 3.0
-CLOSE_TIMEOUT_SECONDS: Final = 0.5
-# uvloop refuses to write to a connection that was just lost with a RuntimeError.
-CONNECTION_ERRORS: Final = (KafkaError, OSError, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """`state` is the broker's word for the group's; `missing` topics have no partitions to own."""
+    """Who owns what. `state` is the group's state in Kafka's words; `missing` topics have no partitions."""
 
     state: str
     partitions: frozenset[Partition]
@@ -37,47 +34,37 @@ class Unreachable:
 
 
 class ConsumerGroup:
-    """`topics` as the broker knows them. One caller at a time.
-
-    `partitions` are those of its topics when it was last described; none when no broker answered.
-    """
+    """A consumer group and its topics (under the broker's names). For one caller at a time."""
 
     def __init__(self, broker: str, group: str, topics: Iterable[str]) -> None:
         self._broker = broker
         self._group = group
         self._topics = list(topics)
-        self._admin: AIOKafkaAdminClient | None = None
-        self.partitions: frozenset[Partition] = frozenset()
+        self._client: AIOKafkaAdminClient | None = None
 
     async def describe(self) -> Ownership | Unreachable:
-        """Ask the broker who owns which partition. Never raises; answers within DESCRIBE_TIMEOUT_SECONDS."""
+        """Ask the broker who owns which partition. Never raises; returns within about DESCRIBE_TIMEOUT_SECONDS."""
         try:
             async with asyncio.timeout(DESCRIBE_TIMEOUT_SECONDS):
-                ownership = await self._describe()
-        except CONNECTION_ERRORS as error:
-            self.partitions = frozenset()
+                return await self._describe()
+        except admin.CONNECTION_ERRORS as error:
             await self.close()
             return Unreachable(type(error).__name__)
-        self.partitions = ownership.partitions
-        return ownership
 
     async def close(self) -> None:
-        admin, self._admin = self._admin, None
-        if admin is not None:
-            try:
-                async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
-                    await admin.close()
-            except CONNECTION_ERRORS:
-                return
+        """Close the connection; the next `describe` opens another."""
+        client, self._client = self._client, None
+        if client is not None:
+            await admin.close(client)
 
     async def _describe(self) -> Ownership:
-        if self._admin is None:
-            self._admin = AIOKafkaAdminClient(bootstrap_servers=self._broker)
-            await self._admin.start()
-        topics = await self._admin.describe_topics(self._topics)
-        (answer,) = await self._admin.describe_consumer_groups([self._group])
+        if self._client is None:
+            self._client = AIOKafkaAdminClient(bootstrap_servers=self._broker)
+            await self._client.start()
+        topics = await self._client.describe_topics(self._topics)
+        (answer,) = await self._client.describe_consumer_groups([self._group])
         (group,) = answer.groups
-        # Each version of the answer begins with these, and adds to them at its end.
+        # aiokafka returns untyped tuples; every version of the protocol begins with these fields and adds to the end.
         _, _, state, _, _, members, *_ = group
         return Ownership(
             state=state,

@@ -1,4 +1,4 @@
-"""Where a worker stands in a partition, as intake and statements say it to each other. Pure."""
+"""Value types of partitions and offsets, shared by the consumer, the queries and the commands."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 
 class Partition(NamedTuple):
-    """A topic as the broker knows it, with its prefix, and a number; equal to the tuples of Kafka clients."""
+    """A topic under the broker's name (with the prefix) and a number; equal to the tuples of Kafka clients."""
 
     topic: str
     partition: int
@@ -18,37 +18,41 @@ class Partition(NamedTuple):
 
 
 class RecordFingerprint(NamedTuple):
-    """What a record is recognised by: a topic made anew holds another record at the same offset."""
+    """Timestamp in milliseconds and CRC-32 of a record. A recreated topic has another record at the same offset."""
 
     timestamp: int
     crc: int
 
 
-def mark_of(timestamp: int, key: bytes | None, value: bytes | None) -> RecordFingerprint:
+def fingerprint_of(timestamp: int, key: bytes | None, value: bytes | None) -> RecordFingerprint:
+    """Return the fingerprint of a record; its CRC covers key and value."""
     return RecordFingerprint(timestamp, zlib.crc32(value or b"", zlib.crc32(key or b"")))
 
 
 @dataclass(frozen=True, slots=True)
 class StoredOffset:
-    """`mark` is the last handled record's, at `next_offset - 1`; none while nothing was handled."""
+    """The next offset to process, and the fingerprint of the record before it (None before the first record)."""
 
     next_offset: int
-    mark: RecordFingerprint | None
+    fingerprint: RecordFingerprint | None
 
 
 @dataclass(frozen=True, slots=True)
 class OffsetRange:
-    """What one transaction handles of one partition: from `lo` up to, not with, `hi`; `mark` is its last record's."""
+    """The offsets that one transaction processes in one partition: `start` inclusive, `stop` exclusive.
+
+    `fingerprint` is that of the last record.
+    """
 
     partition: Partition
-    lo: int
-    hi: int
-    mark: RecordFingerprint
+    start: int
+    stop: int
+    fingerprint: RecordFingerprint
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionLag:
-    """`records` by positions: the end of the partition less what was handled. `topic` is the logical one."""
+    """The number of offsets from the next one to process to the end of the log; `topic` is the logical name."""
 
     topic: str
     partition: int

@@ -1,38 +1,39 @@
-"""The topics on the broker: one table of what each must be, and the command that makes them so.
+"""The topics of the service on the broker: their intended configuration, creation, description and deletion.
 
-What exists is never changed here: more partitions would send a batch's next event to another partition than the one
-before, and a setting that someone chose on purpose is theirs. A difference is said, not mended.
+Existing topics are never changed: with more partitions the next event of a batch would go to another partition than
+the one before, and a configuration may be intended. Differences are reported.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError
 
 from els_stream.errors import ServersUnavailable
 from els_stream.events.topics import DEAD_LETTER, INPUT_TOPICS, OUTPUT_TOPICS
+from els_stream.kafka.admin import CONNECTION_ERRORS, admin_client
+from els_stream.kafka.offsets import Partition
 
 MIB: Final = 1024 * 1024
 DAY_MS: Final = 24 * 60 * 60 * 1000
-VISIBLE_SECONDS: Final = 30.0
-POLL_SECONDS: Final = 0.05
+LEADER_TIMEOUT_SECONDS: Final = 30.0
+POLL_INTERVAL_SECONDS: Final = 0.05
+DESCRIBE_TIMEOUT_SECONDS: Final = 3.0
 TOPIC_EXISTS: Final = 36
 UNKNOWN_TOPIC: Final = 3
-REPLICAS_THAT_SPARE_ONE: Final = 3
-# What guests upload is purged after this long, so no copy of it may stay longer where nothing purges.
+MIN_REPLICAS_FOR_TWO_IN_SYNC: Final = 3
+# Uploads of guests are purged after this long, so the copies in dead letter events may not stay longer.
 GUEST_RETENTION_DAYS: Final = 14
 
 
 @dataclass(frozen=True, slots=True)
 class TopicPlan:
-    """`max_bytes` is the largest record that the broker takes; a batch of many essays makes one large event."""
+    """The intended configuration of a topic. `max_bytes` limits a record: events of large batches are large."""
 
     topic: str
     retention_days: int
@@ -42,7 +43,7 @@ class TopicPlan:
         return {
             "cleanup.policy": "delete",
             "max.message.bytes": str(self.max_bytes),
-            "min.insync.replicas": "2" if replication_factor >= REPLICAS_THAT_SPARE_ONE else "1",
+            "min.insync.replicas": "2" if replication_factor >= MIN_REPLICAS_FOR_TWO_IN_SYNC else "1",
             "retention.ms": str(self.retention_days * DAY_MS),
         }
 
@@ -56,17 +57,21 @@ TOPICS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Created:
+    """The topic did not exist and was created."""
+
     topic: str
 
 
 @dataclass(frozen=True, slots=True)
 class Present:
+    """The topic exists as intended."""
+
     topic: str
 
 
 @dataclass(frozen=True, slots=True)
 class Different:
-    """Each difference reads `name: what the broker has, not what the table says`."""
+    """The topic exists with another configuration; each difference reads `name: actual, not intended`."""
 
     topic: str
     differences: tuple[str, ...]
@@ -82,32 +87,42 @@ async def ensure_topics(
     replication_factor: int = 1,
     topics: Iterable[TopicPlan] = TOPICS,
 ) -> list[TopicState]:
-    """Creates what is missing and returns once every topic can be used; repeating it changes nothing."""
+    """Create missing topics; return the state of each once all have a leader. Raises ServersUnavailable."""
     plans = {prefix + plan.topic: plan for plan in topics}
-    async with _admin(broker) as admin:
+    async with admin_client(broker) as admin:
         created = await _create(admin, plans, partitions, replication_factor)
-        found = await _visible(admin, list(plans))
+        found = await _wait_for_leaders(admin, list(plans))
         configs = await _configs(admin, list(plans))
     states: list[TopicState] = []
     for name, plan in plans.items():
         wanted = {"partitions": str(partitions), **plan.config(replication_factor)}
         have = {"partitions": str(found[name]), **configs[name]}
-        states.append(Created(name) if name in created else _compared(name, wanted, have))
+        states.append(Created(name) if name in created else _compare(name, wanted, have))
     return states
 
 
-async def partitions_of(broker: str, names: Sequence[str]) -> dict[str, int]:
-    """The number of partitions of each of these topics that exists."""
-    async with _admin(broker) as admin:
+async def partition_counts(broker: str, names: Sequence[str]) -> dict[str, int]:
+    """Return the number of partitions of each of these topics that exists. Raises ServersUnavailable."""
+    async with admin_client(broker) as admin:
         found = await admin.describe_topics(list(names))
     return {topic["topic"]: len(topic["partitions"]) for topic in found if not topic["error_code"]}
 
 
+async def list_partitions(broker: str, names: Sequence[str]) -> frozenset[Partition]:
+    """Return all partitions of these topics; raises ServersUnavailable after DESCRIBE_TIMEOUT_SECONDS."""
+    try:
+        async with asyncio.timeout(DESCRIBE_TIMEOUT_SECONDS):
+            counts = await partition_counts(broker, names)
+    except CONNECTION_ERRORS as error:
+        raise ServersUnavailable(f"the broker {broker} does not answer: {type(error).__name__}") from error
+    return frozenset(Partition(topic, number) for topic, count in counts.items() for number in range(count))
+
+
 async def delete_topics(broker: str, names: Sequence[str]) -> None:
-    """Removes the topics with all they hold; those that do not exist are no error."""
-    async with _admin(broker) as admin:
+    """Delete the topics with their records; missing topics are ignored. Raises ServersUnavailable."""
+    async with admin_client(broker) as admin:
         answer = await admin.delete_topics(list(names))
-        _accepted(answer.topic_error_codes, "delete", allowed=UNKNOWN_TOPIC)
+        _check_results(answer.topic_error_codes, "delete", allowed=UNKNOWN_TOPIC)
 
 
 async def _create(
@@ -119,28 +134,30 @@ async def _create(
             for name, plan in plans.items()
         ]
     )
-    return _accepted(answer.topic_errors, "create", allowed=TOPIC_EXISTS)
+    return _check_results(answer.topic_errors, "create", allowed=TOPIC_EXISTS)
 
 
-def _compared(name: str, wanted: dict[str, str], have: dict[str, str]) -> TopicState:
+def _compare(name: str, wanted: dict[str, str], have: dict[str, str]) -> TopicState:
     differing = [key for key in wanted if have.get(key) != wanted[key]]
     if not differing:
         return Present(name)
     return Different(name, tuple(f"{key}: {have.get(key)}, not {wanted[key]}" for key in differing))
 
 
-async def _visible(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
-    """The number of partitions of each, once all of them have a leader."""
+async def _wait_for_leaders(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:
+    """Return the number of partitions of each topic once every partition has a leader."""
     try:
-        async with asyncio.timeout(VISIBLE_SECONDS):
+        async with asyncio.timeout(LEADER_TIMEOUT_SECONDS):
             while True:
                 found = await admin.describe_topics(list(names))
                 leaders = [partition["leader"] for topic in found for partition in topic["partitions"]]
                 if not any(topic["error_code"] for topic in found) and min(leaders, default=-1) >= 0:
                     return {topic["topic"]: len(topic["partitions"]) for topic in found}
-                await asyncio.sleep(POLL_SECONDS)
-    except TimeoutError as late:
-        raise ServersUnavailable(f"the broker has topics without a leader after {VISIBLE_SECONDS:.0f} s") from late
+                await asyncio.sleep(POLL_INTERVAL_SECONDS)
+    except TimeoutError as error:
+        raise ServersUnavailable(
+            f"topics have no leader after {LEADER_TIMEOUT_SECONDS:.0f} s"
+        ) from error
 
 
 async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -153,8 +170,8 @@ async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str
     return found
 
 
-def _accepted(results: Iterable[Sequence[Any]], action: str, allowed: int) -> set[str]:
-    """The names that the broker acted on; raises for every refusal but the allowed one."""
+def _check_results(results: Iterable[Sequence[Any]], action: str, allowed: int) -> set[str]:
+    """Return the names for which the action succeeded; raise ServersUnavailable for any error code but `allowed`."""
     done: set[str] = set()
     for name, code, *message in results:
         if code == 0:
@@ -163,15 +180,3 @@ def _accepted(results: Iterable[Sequence[Any]], action: str, allowed: int) -> se
             reason = " ".join(map(str, message))
             raise ServersUnavailable(f"the broker refuses to {action} {name}: error {code} {reason}")
     return done
-
-
-@asynccontextmanager
-async def _admin(broker: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=broker)
-    try:
-        await admin.start()
-        yield admin
-    except KafkaError as error:
-        raise ServersUnavailable(f"the broker {broker} does not answer: {error}") from error
-    finally:
-        await admin.close()

@@ -1,7 +1,7 @@
-"""`consumed_offsets`, the ledger: what was handled, said in the same transaction as the effects.
+"""`consumed_offsets`: the next offset of each partition, stored in the transaction that processed the records.
 
-It only ever moves by compare-and-set on what its writer saw, so two owners of one partition cannot both move it.
-Topics stand in it as the broker knows them, with the prefix of an environment.
+A row advances only by compare-and-set on the offset that its writer saw, so two owners of one partition cannot both
+advance it. Topics have the broker's names, with the prefix.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from els_stream.kafka.offsets import OffsetRange, Partition, RecordFingerprint, StoredOffset
+from els_stream.queries.arrays import arrays
 
-READ = text("""
+_READ = text("""
     SELECT topic, partition, next_offset, record_timestamp, record_crc
     FROM consumed_offsets JOIN unnest(CAST(:topics AS text[]), CAST(:partitions AS int[])) AS v (topic, partition)
         USING (topic, partition)
     WHERE consumer_group = :consumer_group
 """)
 
-ADOPT = text("""
+_INITIALIZE = text("""
     INSERT INTO consumed_offsets (consumer_group, topic, partition, next_offset)
     SELECT :consumer_group, topic, partition, next_offset
     FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]))
@@ -31,7 +32,7 @@ ADOPT = text("""
     ON CONFLICT DO NOTHING
 """)
 
-RESTART = text("""
+_RESET = text("""
     UPDATE consumed_offsets AS c
     SET next_offset = v.beginning, record_timestamp = NULL, record_crc = NULL, watermark_at = NULL, updated_at = now()
     FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:seen AS bigint[]),
@@ -41,24 +42,25 @@ RESTART = text("""
     RETURNING c.topic, c.partition
 """)
 
-# One order for all, or two owners of the same partitions lock each other out.
-LOCK = text("""
+# Always in the same order: otherwise two owners of the same partitions could deadlock.
+_LOCK = text("""
     SELECT 1 FROM consumed_offsets AS c
     WHERE c.consumer_group = :consumer_group AND (c.topic, c.partition) IN (
         SELECT * FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[])))
     ORDER BY c.topic, c.partition FOR UPDATE OF c
 """)
 
-ADVANCE = text("""
+_ADVANCE = text("""
     UPDATE consumed_offsets AS c
-    SET next_offset = v.hi, record_timestamp = v.stamp, record_crc = v.crc, updated_at = now()
-    FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:los AS bigint[]), CAST(:his AS bigint[]),
-                CAST(:stamps AS bigint[]), CAST(:crcs AS bigint[])) AS v (topic, partition, lo, hi, stamp, crc)
+    SET next_offset = v.stop, record_timestamp = v.record_timestamp, record_crc = v.crc, updated_at = now()
+    FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:starts AS bigint[]),
+                CAST(:stops AS bigint[]), CAST(:timestamps AS bigint[]), CAST(:crcs AS bigint[]))
+        AS v (topic, partition, start, stop, record_timestamp, crc)
     WHERE c.consumer_group = :consumer_group AND c.topic = v.topic AND c.partition = v.partition
-        AND c.next_offset = v.lo
+        AND c.next_offset = v.start
 """)
 
-NOTE_CAUGHT_UP = text("""
+_STORE_WATERMARK = text("""
     UPDATE consumed_offsets AS c SET watermark_at = :read_at
     FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]))
         AS v (topic, partition, next_offset)
@@ -66,91 +68,84 @@ NOTE_CAUGHT_UP = text("""
         AND c.next_offset = v.next_offset AND (c.watermark_at IS NULL OR c.watermark_at < :read_at)
 """)
 
-NOW = text("SELECT clock_timestamp()")
+_NOW = text("SELECT clock_timestamp()")
 
 
-def _names(partitions: Collection[Partition]) -> dict[str, object]:
-    return {"topics": [tp.topic for tp in partitions], "partitions": [tp.partition for tp in partitions]}
+def partition_arrays(partitions: Collection[Partition]) -> dict[str, list[object]]:
+    """Return the arrays `topics` and `partitions` that statements over partitions take."""
+    return arrays(partitions, topics=lambda tp: tp.topic, partitions=lambda tp: tp.partition)
 
 
 async def read(
     conn: AsyncConnection, consumer_group: str, partitions: Collection[Partition]
 ) -> dict[Partition, StoredOffset]:
-    """Partitions that nobody has adopted yet are missing from the answer."""
-    rows = await conn.execute(READ, {"consumer_group": consumer_group, **_names(partitions)})
+    """Return the stored offsets; partitions without a row are left out."""
+    rows = await conn.execute(_READ, {"consumer_group": consumer_group, **partition_arrays(partitions)})
     return {
-        Partition(topic, partition): StoredOffset(next_offset, None if crc is None else RecordFingerprint(stamp, crc))
-        for topic, partition, next_offset, stamp, crc in rows
+        Partition(topic, partition): StoredOffset(
+            next_offset, None if crc is None else RecordFingerprint(timestamp, crc)
+        )
+        for topic, partition, next_offset, timestamp, crc in rows
     }
 
 
-async def adopt(conn: AsyncConnection, consumer_group: str, offsets: Mapping[Partition, int]) -> None:
-    """First rows for partitions; a row that another worker made meanwhile stays as it is, so read again."""
-    await conn.execute(
-        ADOPT, {"consumer_group": consumer_group, **_names(offsets.keys()), "offsets": list(offsets.values())}
-    )
+async def initialize(conn: AsyncConnection, consumer_group: str, offsets: Mapping[Partition, int]) -> None:
+    """Insert the first rows of partitions. A row that another worker inserted meanwhile stays: read them again."""
+    params = {**partition_arrays(offsets.keys()), "offsets": list(offsets.values())}
+    await conn.execute(_INITIALIZE, {"consumer_group": consumer_group, **params})
 
 
-async def restart(
-    conn: AsyncConnection, consumer_group: str, lost: Mapping[Partition, tuple[int, int]]
+async def reset(
+    conn: AsyncConnection, consumer_group: str, offsets: Mapping[Partition, tuple[int, int]]
 ) -> set[Partition]:
-    """For topics made anew: from the offset that was seen to the beginning. Returns the partitions that moved."""
-    rows = await conn.execute(
-        RESTART,
-        {
-            "consumer_group": consumer_group,
-            **_names(lost.keys()),
-            "seen": [seen for seen, _ in lost.values()],
-            "beginnings": [beginning for _, beginning in lost.values()],
-        },
-    )
-    return set(starmap(Partition, rows))
+    """Move rows of recreated topics from the offset that the caller saw to the beginning of the log.
 
-
-async def lock(conn: AsyncConnection, consumer_group: str, spans: Sequence[OffsetRange]) -> None:
-    """Waits, where PostgreSQL can see it, for whoever is about to move the same rows."""
-    partitions = [span.partition for span in spans]
-    await conn.execute(LOCK, {"consumer_group": consumer_group, **_names(partitions)})
-
-
-async def advance(conn: AsyncConnection, consumer_group: str, spans: Sequence[OffsetRange]) -> int:
-    """The compare-and-set; to be the last statement of its transaction.
-
-    Returns how many rows moved. With fewer than there are spans the caller must roll back: someone else handled some of
-    these records, or a predecessor has not committed yet.
+    `offsets` maps a partition to (seen, beginning). Returns the partitions that were reset.
     """
-    result = await conn.execute(
-        ADVANCE,
-        {
-            "consumer_group": consumer_group,
-            **_names([span.partition for span in spans]),
-            "los": [span.lo for span in spans],
-            "his": [span.hi for span in spans],
-            "stamps": [span.mark.timestamp for span in spans],
-            "crcs": [span.mark.crc for span in spans],
-        },
-    )
-    return result.rowcount
+    params = {
+        **partition_arrays(offsets.keys()),
+        **arrays(offsets.values(), seen=lambda pair: pair[0], beginnings=lambda pair: pair[1]),
+    }
+    return set(starmap(Partition, await conn.execute(_RESET, {"consumer_group": consumer_group, **params})))
+
+
+async def lock(conn: AsyncConnection, consumer_group: str, ranges: Sequence[OffsetRange]) -> None:
+    """Lock the rows of these partitions; waits for a transaction that is about to advance them.
+
+    PostgreSQL sees this wait, so it detects deadlocks.
+    """
+    params = partition_arrays([r.partition for r in ranges])
+    await conn.execute(_LOCK, {"consumer_group": consumer_group, **params})
+
+
+async def advance(conn: AsyncConnection, consumer_group: str, ranges: Sequence[OffsetRange]) -> int:
+    """Advance the rows that are at the start of their range to its stop; return how many.
+
+    Must be the last statement of its transaction. If fewer rows advanced than there are ranges, the caller must roll
+    back: another owner processed some of these records, or the previous micro-batch has not committed yet.
+    """
+    params = {
+        **partition_arrays([r.partition for r in ranges]),
+        "starts": [r.start for r in ranges],
+        "stops": [r.stop for r in ranges],
+        "timestamps": [r.fingerprint.timestamp for r in ranges],
+        "crcs": [r.fingerprint.crc for r in ranges],
+    }
+    return (await conn.execute(_ADVANCE, {"consumer_group": consumer_group, **params})).rowcount
 
 
 async def database_time(conn: AsyncConnection) -> datetime:
-    time: datetime = (await conn.execute(NOW)).scalar_one()
+    """Return the database's clock, not the start of the transaction."""
+    time: datetime = (await conn.execute(_NOW)).scalar_one()
     return time
 
 
-async def note_caught_up(
+async def store_watermark(
     conn: AsyncConnection, consumer_group: str, offsets: Mapping[Partition, int], read_at: datetime
 ) -> None:
-    """Says that everything which lay in Kafka at `read_at` (the database's clock) is handled.
+    """Store that everything that was in these partitions at `read_at` (the database's clock) has been processed.
 
-    Only for rows that still stand at the offset the caller saw as its end.
+    `offsets` are the end offsets that were read after `read_at`; rows at another offset stay as they are.
     """
-    await conn.execute(
-        NOTE_CAUGHT_UP,
-        {
-            "consumer_group": consumer_group,
-            **_names(offsets.keys()),
-            "offsets": list(offsets.values()),
-            "read_at": read_at,
-        },
-    )
+    params = {**partition_arrays(offsets.keys()), "offsets": list(offsets.values()), "read_at": read_at}
+    await conn.execute(_STORE_WATERMARK, {"consumer_group": consumer_group, **params})

@@ -10,7 +10,7 @@ from uuid import UUID
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from els_stream.events.topics import DEAD_LETTER, OUTPUT_TOPICS
-from els_stream.kafka.topics import partitions_of
+from els_stream.kafka.topics import partition_counts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -69,7 +69,7 @@ async def read_published(broker: str, prefix: str) -> Published:
 
 async def output_records(broker: str, prefix: str) -> AsyncIterator[ConsumerRecord]:
     """The records of those topics, from the beginning to what was the end when this began."""
-    counts = await partitions_of(broker, [prefix + topic for topic in (*OUTPUT_TOPICS, DEAD_LETTER)])
+    counts = await partition_counts(broker, [prefix + topic for topic in (*OUTPUT_TOPICS, DEAD_LETTER)])
     partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
     # Not by a seek: the client's first look for the default place may be under way, and its answer would win.
     consumer = AIOKafkaConsumer(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import text
 
 from els_stream.events.topics import INPUT_TOPICS
-from els_stream.kafka.log_offsets import read_logs, unread
+from els_stream.kafka.log_offsets import lag, read_logs
 from els_stream.kafka.offsets import Partition
 from els_stream.verify.invariants import SHOWN_PER_CHECK, Finding
 
@@ -32,7 +32,7 @@ async def check_progress(engine: AsyncEngine, settings: Settings) -> Finding:
     first = await read_ledger(engine, settings.consumer_group)
     behind = {tp: log for tp, log in logs.items() if first.get(tp, log.beginning) < log.end}
     # A partition may stand before markers of transactions for ever, and has nothing to handle there.
-    left = await unread(settings.broker, behind, first) if behind else {}
+    left = await lag(settings.broker, behind, first) if behind else {}
     still = {tp for tp, count in left.items() if count}
     deadline = asyncio.get_running_loop().time() + PATIENCE_SECONDS
     while still and asyncio.get_running_loop().time() < deadline:

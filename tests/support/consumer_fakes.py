@@ -18,7 +18,7 @@ from els_stream.consumer.start_offsets import LogState
 from els_stream.consumer.transaction import AttemptResult, Committed, FailedRecord, RolledBack
 from els_stream.db.errors import ClassifiedError, FailureClass
 from els_stream.events.records import RawRecord
-from els_stream.kafka.offsets import Partition, RecordFingerprint, StoredOffset, mark_of
+from els_stream.kafka.offsets import Partition, RecordFingerprint, StoredOffset, fingerprint_of
 from tests.support.waiting import until
 
 
@@ -34,7 +34,7 @@ class Fetched:
 
     @property
     def mark(self) -> RecordFingerprint:
-        return mark_of(self.timestamp, self.key, self.value)
+        return fingerprint_of(self.timestamp, self.key, self.value)
 
 
 def fetched(first: int, count: int) -> list[Fetched]:
@@ -156,9 +156,9 @@ class Stage:
 
     def _commit(self, batch: MicroBatch, suspects: Sequence[FailedRecord], values: Sequence[str]) -> AttemptResult:
         spans = spans_of((*(suspect.run for suspect in suspects), *batch))
-        if any(self.ledger.rows[span.partition].next_offset != span.lo for span in spans):
+        if any(self.ledger.rows[span.partition].next_offset != span.start for span in spans):
             return RolledBack(ClassifiedError(FailureClass.OFFSET_CONFLICT, "LedgerMoved"))
-        self.ledger.rows.update((span.partition, StoredOffset(span.hi, span.mark)) for span in spans)
+        self.ledger.rows.update((span.partition, StoredOffset(span.stop, span.fingerprint)) for span in spans)
         self.done += values
         self.buried += [(_text(record), suspect.reason) for suspect in suspects for record in suspect.run.records]
         if self.commit_then_fail:

@@ -26,7 +26,7 @@ from els_stream.events.records import RawRecord
 from els_stream.events.topics import INPUT_TOPICS
 from els_stream.kafka.consumer_group import ConsumerGroup, Ownership
 from els_stream.kafka.offsets import Partition
-from els_stream.kafka.topics import ensure_topics, partitions_of
+from els_stream.kafka.topics import ensure_topics, partition_counts
 from els_stream.verify.kafka_events import output_records
 from els_stream.verify.runner import verify
 from tests.support.waiting import until
@@ -157,7 +157,7 @@ class DemoEnvironment:
 
     async def _input(self) -> list[TopicPartition]:
         names = [self.settings.topic_prefix + topic for topic in INPUT_TOPICS]
-        counts = await partitions_of(self.settings.broker, names)
+        counts = await partition_counts(self.settings.broker, names)
         return [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
 
     async def members(self, count: int) -> None:

@@ -41,7 +41,7 @@ class MicroBatchRunner:
 
     async def adopt(self) -> None:
         async with self.engine.begin() as conn:
-            await consumed_offsets.adopt(conn, GROUP, {self.part.partition: 0})
+            await consumed_offsets.initialize(conn, GROUP, {self.part.partition: 0})
 
     async def micro_batch(self, records: Sequence[RawRecord]) -> list[str]:
         """Commits them together; the label of what became of each."""

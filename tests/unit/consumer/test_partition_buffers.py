@@ -127,7 +127,7 @@ async def test_a_log_that_is_another_is_read_from_its_beginning(lane: PartitionB
     log.records[ONE] = fetched(0, 5)
     await feeder.step()
     (span,) = spans_of(await lane.take("alpha", 100, 100_000))
-    assert (span.lo, span.hi) == (0, 5)
+    assert (span.start, span.stop) == (0, 5)
 
 
 def test_pauses_grow_to_their_bound_and_are_spread() -> None:

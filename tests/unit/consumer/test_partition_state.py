@@ -89,7 +89,7 @@ def test_a_span_covers_a_gap_that_was_believed() -> None:
     part.receive(fetched(15, 1), "alpha")
     part.receive(fetched(15, 1), "alpha")
     (span,) = spans_of(take([part], 10, 1000))
-    assert (span.lo, span.hi) == (10, 16)
+    assert (span.start, span.stop) == (10, 16)
 
 
 def test_halves_and_pieces_follow_each_other_without_a_gap() -> None:
