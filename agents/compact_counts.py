@@ -1,4 +1,4 @@
-"""The running count of completed batches, which the gauges add up."""
+"""Timer: compaction of the rows of `batch_counts`, whose sum is the number of completed batches."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Final
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from els_stream.maintenance.scheduler import StepResult, TimerName, Timers
-from els_stream.queries.batch_counts import fold
+from els_stream.queries.batch_counts import compact
 
-FOLD_SECONDS: Final = 30.0
+COMPACT_INTERVAL_SECONDS: Final = 30.0
 
 
-async def fold_counts(timers: Timers) -> None:
-    """The sum is the same folded or not; only reading it costs less."""
+async def compact_counts(timers: Timers) -> None:
+    """Replace the change rows by their sum, so that reading it stays cheap."""
 
     async def step(conn: AsyncConnection) -> StepResult:
-        await fold(conn)
+        await compact(conn)
         return StepResult(0, more=False)
 
-    await timers.run(TimerName.FOLD_COUNTS, FOLD_SECONDS, step)
+    await timers.run(TimerName.COMPACT_COUNTS, COMPACT_INTERVAL_SECONDS, step)

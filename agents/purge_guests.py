@@ -1,4 +1,4 @@
-"""Finished GUEST batches whose retention is over."""
+"""Timer: purge of GUEST batches after their retention, and deletion of old tombstones."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from els_stream.maintenance.scheduler import TimerName, Timers
 
 
 async def purge_guests(timers: Timers) -> None:
-    """The function of `els purge`, when its log says that it is due. What fails is tried again at the next round."""
+    """Run the purge of `els purge` when the purge log says that it is due."""
     act = partial(apply_retention, retention=timers.policy.retention)
     await timers.run_whole(TimerName.PURGE_GUESTS, timers.policy.retention_seconds, act)

@@ -1,4 +1,4 @@
-"""What no step of ours leaves, and a bug might: parked events without use, counters that lie."""
+"""Timer: repair of batches whose counters or pending events are inconsistent with their rows."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from els_stream.maintenance.scheduler import StepResult, TimerName, Timers
 
 
-async def heal_batches(timers: Timers) -> None:
-    """A slow walk over all trackers. Each heal is told loudly; what can't be healed is told at each walk."""
-    sweep = timers.policy.sweep
+async def repair_batches(timers: Timers) -> None:
+    """Scan all trackers slowly; log every repair, and every unrepairable batch in each scan."""
+    scan = timers.policy.repair_scan
 
     async def step(conn: AsyncConnection) -> StepResult:
-        swept = await sweep.step(conn)
-        return StepResult(swept.healed, more=swept.more)
+        result = await scan.step(conn)
+        return StepResult(result.repaired, more=result.more)
 
-    await timers.run(TimerName.HEAL_BATCHES, timers.policy.sweep_seconds, step)
+    await timers.run(TimerName.REPAIR_BATCHES, timers.policy.repair_seconds, step)

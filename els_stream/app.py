@@ -39,7 +39,7 @@ from els_stream.handlers.recount import RepairCounts
 from els_stream.handlers.registry import HandlerPolicy, make_handlers
 from els_stream.kafka.consumer_group import ConsumerGroup
 from els_stream.maintenance.replay import Replays
-from els_stream.maintenance.scheduler import TimerName, Timers, timer_policy
+from els_stream.maintenance.scheduler import TimerName, TimerPolicy, Timers
 from els_stream.observability.logging import configure_logging, logging_config
 from els_stream.observability.metrics import Metrics
 from els_stream.observability.record_log import remark
@@ -91,7 +91,7 @@ def build(settings: Settings, work: Workload, *, announce: Callable[[str], None]
     names = [settings.topic_prefix + topic for topic in topics.values()]
     group = ConsumerGroup(settings.broker, settings.consumer_group, names)
     watch = web.HealthPoller(engine, group, metrics, figures_seconds=settings.stats_interval_seconds)
-    timers = Timers(engine, timer_policy(settings, work.heals, lambda: group.partitions), metrics)
+    timers = Timers(engine, TimerPolicy.from_settings(settings, work.heals), metrics)
 
     app = ElsApp(**faust_options(settings))
     app.intake = intake

@@ -12,8 +12,8 @@ from els_stream.commands.purge_output import by_class, print_removal
 from els_stream.config.settings import load_settings
 from els_stream.domain.purge_results import Erased, ErasureResult, NothingToErase, StillPublishing
 from els_stream.embedded.discovery import resolve
-from els_stream.maintenance.erasure import erase_batch, forget_student
-from els_stream.queries.associations import batches_of
+from els_stream.maintenance.erasure import erase_batch, erase_student
+from els_stream.queries.associations import batches_with_student
 
 if TYPE_CHECKING:
     from els_stream.config.settings import Settings
@@ -59,11 +59,11 @@ async def _erase(settings: Settings, batch_id: str, *, dry_run: bool) -> Erasure
 
 async def _forget(settings: Settings, student_id: str, *, dry_run: bool) -> int:
     async with snapshot(settings) as conn:
-        found = await batches_of(conn, student_id)
+        found = await batches_with_student(conn, student_id)
     if dry_run:
         return sum(found.values())
     async with writing(settings) as engine, engine.begin() as conn:
-        return await forget_student(conn, student_id, found)
+        return await erase_student(conn, student_id, found)
 
 
 def _told_of_student(essays: int, *, dry_run: bool, as_json: bool) -> None:

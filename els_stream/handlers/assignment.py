@@ -9,6 +9,7 @@ from els_stream.domain.batch import BatchBecameReady, Confirmation, Content, Con
 from els_stream.failpoints import Failpoint, failpoint
 from els_stream.handlers.outbox_events import EssayLists, outbox_rows
 from els_stream.queries import associations, claims, excess_and_failures, outbox, slots, trackers
+from els_stream.queries.slots import Upload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -42,7 +43,7 @@ async def _read_facts(
     """Tell the inventories what the rows say of the uploads, texts and essays at hand; only where they may say any."""
     uploads = [_upload(batch_id, payload) for batch_id, payload in arrivals if not isinstance(payload, Confirmation)]
     await _read_slots(conn, inventories, uploads)
-    if failing := [(b, payload.event.file_upload_id) for b, payload in arrivals if isinstance(payload, FailedUpload)]:
+    if failing := [_upload(b, payload) for b, payload in arrivals if isinstance(payload, FailedUpload)]:
         for batch_id, upload_id in await excess_and_failures.known_failures(conn, failing):
             inventories[batch_id].failed_uploads.add(upload_id)
     listed = {
@@ -52,25 +53,23 @@ async def _read_facts(
         for association in payload.event.associations
     }
     if listed:
-        for (batch_id, essay_id), present in (await associations.standings(conn, listed)).items():
+        for (batch_id, essay_id), present in (await associations.read_current(conn, listed)).items():
             inventories[batch_id].students[essay_id] = present
 
 
-async def _read_slots(
-    conn: AsyncConnection, inventories: Mapping[str, Allocation], uploads: Sequence[tuple[str, str, str | None]]
-) -> None:
+async def _read_slots(conn: AsyncConnection, inventories: Mapping[str, Allocation], uploads: Sequence[Upload]) -> None:
     """A batch without a held slot has no holder to tell of, and one with a free slot no excess."""
-    if held := [u for u in uploads if inventories[u[0]].batch.free < inventories[u[0]].batch.expected]:
+    if held := [u for u in uploads if inventories[u.batch_id].batch.free < inventories[u.batch_id].batch.expected]:
         for batch_id, slot in await slots.holders(conn, held):
             inventories[batch_id].holds(slot)
-    if full := [u for u in uploads if inventories[u[0]].batch.free == 0]:
-        for batch_id, text_id, upload_id in await excess_and_failures.known_excess(conn, full):
-            inventories[batch_id].was_excess(text_id, upload_id)
+    if full := [u for u in uploads if inventories[u.batch_id].batch.free == 0]:
+        for excess in await excess_and_failures.known_excess(conn, full):
+            inventories[excess.batch_id].was_excess(excess.text_id, excess.upload_id)
 
 
-def _upload(batch_id: str, payload: Content | FailedUpload) -> tuple[str, str, str | None]:
+def _upload(batch_id: str, payload: Content | FailedUpload) -> Upload:
     text_id = payload.event.text_storage_id if isinstance(payload, Content) else None
-    return batch_id, payload.event.file_upload_id, text_id
+    return Upload(batch_id, payload.event.file_upload_id, text_id)
 
 
 async def write_changes(
@@ -82,7 +81,7 @@ async def write_changes(
         await claims.claim(conn, wanted, now, strategy)
         failpoint(Failpoint.AFTER_CLAIM)
     if taken := [(i.batch.batch_id, slot, content) for i in changed for slot, content in i.take_overs]:
-        await slots.take_over(conn, taken, now)
+        await slots.replace_failures(conn, taken, now)
     if excess := [(i.batch.batch_id, content) for i in changed for content in i.excess]:
         await excess_and_failures.add_excess(conn, excess, now)
     if failures := [(i.batch.batch_id, failure) for i in changed for failure in i.failures]:

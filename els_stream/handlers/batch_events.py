@@ -157,7 +157,7 @@ async def _park(
 ) -> list[Outcome]:
     if not arrivals:
         return []
-    known = await pending_events.known(conn, [arrival.parkable for arrival in arrivals])
+    known = await pending_events.existing(conn, [arrival.parkable for arrival in arrivals])
     outcomes: list[Outcome] = []
     parked: list[PendingEvent] = []
     for arrival in arrivals:
@@ -172,7 +172,7 @@ async def _park(
             parked.append(arrival.parkable)
             outcomes.append(StoredAsPending())
     if parked:
-        await pending_events.park(conn, parked)
+        await pending_events.add(conn, parked)
         failpoint(Failpoint.AFTER_PENDING_INSERT)
         await trackers.save(conn, [batches[batch_id] for batch_id in sorted({event.batch_id for event in parked})])
     return outcomes

@@ -10,7 +10,7 @@ from els_stream.events.dead_letter import dead_letter
 from els_stream.events.input_timestamp import truncate_timestamp
 from els_stream.failpoints import Failpoint, failpoint
 from els_stream.queries import dead_letters, outbox
-from els_stream.queries.dead_letters import DeadLetter, Source
+from els_stream.queries.dead_letters import DeadLetter, RecordPosition
 from els_stream.queries.outbox import OutboxRow
 
 if TYPE_CHECKING:
@@ -40,13 +40,13 @@ async def write_dead_letters(conn: AsyncConnection, burials: Sequence[DeadLetter
     """
     if not burials:
         return
-    letters: dict[Source, DeadLetter] = {}
+    letters: dict[RecordPosition, DeadLetter] = {}
     for b in burials:
         letter = DeadLetter(b.record, b.batch_id, b.refusal.reason, b.refusal.message[:_MAX_MESSAGE])
-        letters.setdefault(letter.source, letter)  # one record may come twice in a micro-batch
+        letters.setdefault(letter.position, letter)  # one record may come twice in a micro-batch
     new = await dead_letters.add(conn, list(letters.values()))
     failpoint(Failpoint.AFTER_DEAD_LETTER_INSERT)
-    await outbox.put(conn, [_row(letter) for source, letter in letters.items() if source in new])
+    await outbox.put(conn, [_row(letter) for position, letter in letters.items() if position in new])
 
 
 async def dead_letter_records(

@@ -27,10 +27,10 @@ class RepairKind(StrEnum):
     """What was found ill, and, but for the last, set right."""
 
     SLOTS_RECOUNTED = "slots_recounted"
-    PARKED_USED = "pending_applied"
-    PARKED_RECOUNTED = "pending_recounted"
-    EMPTY_REMOVED = "empty_batch_removed"
-    BEYOND_HEALING = "unrepairable"
+    PENDING_APPLIED = "pending_applied"
+    PENDING_RECOUNTED = "pending_recounted"
+    EMPTY_BATCH_REMOVED = "empty_batch_removed"
+    UNREPAIRABLE = "unrepairable"
 
 
 class RepairCounts:
@@ -60,7 +60,7 @@ class PendingRecounts:
     async def resolve(self, conn: AsyncConnection, batches: LockedBatches, strategy: Strategy) -> None:
         """Recount those of the locked batches that are in doubt; the doubt stays until their counters are true."""
         doubtful = sorted(self._batch_ids.intersection(batches))
-        for look in await consistency.these(conn, doubtful) if doubtful else ():
+        for look in await consistency.for_batches(conn, doubtful) if doubtful else ():
             if look.miscounted:
                 await recount(conn, batches, look, strategy, self._heals)
             else:
@@ -72,7 +72,7 @@ async def recount(
 ) -> int:
     """Make the counters of a locked batch true, and tell what follows; 0 where that is beyond healing."""
     if not look.recountable:
-        heals.note(RepairKind.BEYOND_HEALING, look)
+        heals.note(RepairKind.UNREPAIRABLE, look)
         return 0
     heals.note(RepairKind.SLOTS_RECOUNTED, look)
     inventory = Allocation(batches[look.batch_id], batches.now)

@@ -76,7 +76,7 @@ class RegistrationProcessor:
             if isinstance(outcome, Refused) and outcome.reason is DeadLetterReason.CONFLICTING_REGISTRATION:
                 conflicts[batch.batch_id] += 1
         if conflicts:
-            await trackers.flag_conflicts(conn, conflicts)
+            await trackers.add_conflicts(conn, conflicts)
         if openings:
             await trackers.open_batches(conn, openings, batches.now, self._policy.deadline)
             failpoint(Failpoint.AFTER_REGISTRATION)
@@ -88,7 +88,7 @@ async def apply_pending(
     conn: AsyncConnection, batches: LockedBatches, batch_ids: Sequence[str], strategy: Strategy
 ) -> None:
     """Give everything that was parked for these registered batches its fate, in order of arrival."""
-    parked = await pending_events.drain(conn, batch_ids)
+    parked = await pending_events.take_all(conn, batch_ids)
     for start in range(0, len(parked), CHUNK_SIZE):
         readings = [_reread(event) for event in parked[start : start + CHUNK_SIZE]]
         arrivals = [reading for reading in readings if not isinstance(reading, DeadLetterRequest)]

@@ -155,9 +155,7 @@ async def _wait_for_leaders(admin: AIOKafkaAdminClient, names: Sequence[str]) ->
                     return {topic["topic"]: len(topic["partitions"]) for topic in found}
                 await asyncio.sleep(POLL_INTERVAL_SECONDS)
     except TimeoutError as error:
-        raise ServersUnavailable(
-            f"topics have no leader after {LEADER_TIMEOUT_SECONDS:.0f} s"
-        ) from error
+        raise ServersUnavailable(f"topics have no leader after {LEADER_TIMEOUT_SECONDS:.0f} s") from error
 
 
 async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Erasure on request: one batch of any class and age, or one student's associations."""
+"""Erasure on request: of one batch of any class and age, or of one student's associations."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ if TYPE_CHECKING:
 
 
 async def erase_batch(conn: AsyncConnection, batch_id: str, *, dry_run: bool) -> ErasureResult:
-    """Remove whatever is here under this id, in whatever state; leaves an audit row without personal data.
+    """Remove everything stored under this batch id, in any state, and add an audit row without personal data.
 
-    A tombstone stays; the payload of what came late for it goes. What was parked for a batch that never registered
-    goes with its tracker.
+    A registered batch leaves its tombstone, without the payloads of what came after its purge. A batch that never
+    registered leaves nothing.
     """
-    found = await purge.lock_one(conn, batch_id)
-    class_type = None if found is None else found[1]
+    tracker = await purge.lock_one(conn, batch_id)
+    class_type = None if tracker is None else tracker[1]
     if await purge.unpublished(conn, [batch_id]):
         return StillPublishing()
-    would_go = await purge.count_one(conn, batch_id)
-    if not any(would_go.rows.values()):
+    counted = await purge.count_one(conn, batch_id)
+    if not any(counted.rows.values()):
         return NothingToErase()
     if dry_run:
-        return Erased(would_go, class_type)
+        return Erased(counted, class_type)
     removed = await purge.remove(conn, [batch_id])
     await _record(conn, "erase_batch", class_type, removed.batches, removed.rows)
     return Erased(removed, class_type)
 
 
-async def forget_student(conn: AsyncConnection, student_id: str, batch_ids: Collection[str]) -> int:
-    """Clear one student's associations in these batches; the audit row says how many, and not whose."""
-    essays = await associations.forget(conn, student_id, batch_ids)
+async def erase_student(conn: AsyncConnection, student_id: str, batch_ids: Collection[str]) -> int:
+    """Clear one student's associations in these batches and add an audit row without the student; return how many."""
+    essays = await associations.clear_student(conn, student_id, batch_ids)
     await _record(conn, "erase_student", None, 0, {"associations": essays})
     return essays
 

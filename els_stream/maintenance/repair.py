@@ -1,7 +1,8 @@
-"""What bugs and foreign code may leave behind, set right under the tracker lock: each heal is counted and told loudly.
+"""Repair of batches that a bug or foreign code left inconsistent, under the tracker lock; each repair is logged.
 
-Counters are made to say what the rows say, never the other way round; what is parked gets its fate, in order of
-arrival. What can't be healed without untelling an event or inventing a slot is told, and left to people.
+Counters are set to what the rows say, never the other way round; leftover pending events are applied in order of
+arrival. A batch that could only be repaired by taking back a published event or by inventing a slot is logged as
+unrepairable and left to an operator.
 """
 
 from __future__ import annotations
@@ -25,69 +26,74 @@ if TYPE_CHECKING:
     from els_stream.queries.consistency import BatchConsistency
     from els_stream.queries.trackers import LockedBatches
 
-STRETCH: Final = 1000
+CHUNK_SIZE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class ScanResult:
-    """`more`: the walk is not at its end."""
+    """The number of repairs, and whether the scan has more batches to check."""
 
-    healed: int
+    repaired: int
     more: bool
 
 
 class RepairScan:
-    """A walk over all trackers by batch id, which begins anew at its end. Where it stands is no truth, only a place."""
+    """A scan over all trackers by batch id, again and again.
 
-    def __init__(self, strategy: Strategy, heals: RepairCounts, stretch: int = STRETCH) -> None:
+    The cursor is kept in memory; a restart begins again.
+    """
+
+    def __init__(self, strategy: Strategy, repairs: RepairCounts, chunk_size: int = CHUNK_SIZE) -> None:
         self._strategy = strategy
-        self._heals = heals
-        self._stretch = stretch
+        self._repairs = repairs
+        self._chunk_size = chunk_size
         self._after = ""
 
     async def step(self, conn: AsyncConnection) -> ScanResult:
-        """Look at one stretch; heal the first batch that is ill, and go on behind it, also if that fails."""
-        looks = await consistency.stretch(conn, self._after, self._stretch)
-        ill = next((look for look in looks if look.ill), None)
-        last = ill or (looks[-1] if len(looks) == self._stretch else None)
+        """Check one chunk and repair its first inconsistent batch; the next step goes on after it, even on an error."""
+        checks = await consistency.next_chunk(conn, self._after, self._chunk_size)
+        inconsistent = next((check for check in checks if check.inconsistent), None)
+        last = inconsistent or (checks[-1] if len(checks) == self._chunk_size else None)
         self._after = last.batch_id if last else ""
-        healed = await heal(conn, ill.batch_id, self._strategy, self._heals) if ill else 0
-        return ScanResult(healed, more=last is not None)
+        repaired = await repair(conn, inconsistent.batch_id, self._strategy, self._repairs) if inconsistent else 0
+        return ScanResult(repaired, more=last is not None)
 
 
-async def heal(conn: AsyncConnection, batch_id: str, strategy: Strategy, heals: RepairCounts) -> int:
-    """Look again under the lock, and set right what is still wrong; returns how much was."""
+async def repair(conn: AsyncConnection, batch_id: str, strategy: Strategy, repairs: RepairCounts) -> int:
+    """Lock a batch, check it again and repair what is still inconsistent; return the number of repairs."""
     batches = await trackers.lock(conn, [batch_id])
-    (look,) = await consistency.these(conn, [batch_id])
-    if not look.ill:
+    (check,) = await consistency.for_batches(conn, [batch_id])
+    if not check.inconsistent:
         return 0
-    if look.state is BatchState.UNREGISTERED:
-        await _heal_unregistered(conn, batches, look, heals)
+    if check.state is BatchState.UNREGISTERED:
+        await _repair_unregistered(conn, batches, check, repairs)
         return 1
-    healed = 0
-    if look.miscounted:
-        healed += await recount(conn, batches, look, strategy, heals)
-    if look.parked:
-        heals.note(RepairKind.PARKED_USED, look)
-        await _use(conn, batches, look, strategy)
-        healed += 1
-    return healed
+    repaired = 0
+    if check.miscounted:
+        repaired += await recount(conn, batches, check, strategy, repairs)
+    if check.pending:
+        repairs.note(RepairKind.PENDING_APPLIED, check)
+        await _apply_pending(conn, batches, check, strategy)
+        repaired += 1
+    return repaired
 
 
-async def _heal_unregistered(
-    conn: AsyncConnection, batches: LockedBatches, look: BatchConsistency, heals: RepairCounts
+async def _repair_unregistered(
+    conn: AsyncConnection, batches: LockedBatches, check: BatchConsistency, repairs: RepairCounts
 ) -> None:
-    heals.note(RepairKind.PARKED_RECOUNTED if look.parked else RepairKind.EMPTY_REMOVED, look)
-    batch = batches[look.batch_id]
-    batch.parked = look.parked
+    repairs.note(RepairKind.PENDING_RECOUNTED if check.pending else RepairKind.EMPTY_BATCH_REMOVED, check)
+    batch = batches[check.batch_id]
+    batch.parked = check.pending
     await trackers.save(conn, [batch])
-    await expiry.remove_empty(conn, [look.batch_id])
+    await expiry.delete_empty(conn, [check.batch_id])
 
 
-async def _use(conn: AsyncConnection, batches: LockedBatches, look: BatchConsistency, strategy: Strategy) -> None:
-    if look.state is not BatchState.PURGED:
-        await apply_pending(conn, batches, [look.batch_id], strategy)
+async def _apply_pending(
+    conn: AsyncConnection, batches: LockedBatches, check: BatchConsistency, strategy: Strategy
+) -> None:
+    if check.state is not BatchState.PURGED:
+        await apply_pending(conn, batches, [check.batch_id], strategy)
         return
     refusal = Refused(DeadLetterReason.BATCH_PURGED, "the batch was purged")
-    parked = await pending_events.drain(conn, [look.batch_id])
-    await write_dead_letters(conn, [DeadLetterRequest(event.record, event.batch_id, refusal) for event in parked])
+    pending = await pending_events.take_all(conn, [check.batch_id])
+    await write_dead_letters(conn, [DeadLetterRequest(event.record, event.batch_id, refusal) for event in pending])

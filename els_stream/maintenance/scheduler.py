@@ -1,59 +1,61 @@
-"""What runs by the clock: in every worker, by one at a time, in bounded steps of one transaction each.
+"""The scheduler of the timers: every worker runs all of them, and a lock lets one worker at a time do each.
 
-Nothing is kept between two rounds, so a worker may end at any moment, and whichever is there goes on.
+A round is a series of bounded steps of one transaction each. No state is kept between rounds, so a worker may end at
+any moment and another one goes on.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import random
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from typing import Final, Protocol, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from els_stream.config.settings import Settings
 from els_stream.db.errors import DATABASE_ERRORS, classify
+from els_stream.errors import ServersUnavailable
 from els_stream.handlers.recount import RepairCounts
-from els_stream.kafka.offsets import Partition
 from els_stream.maintenance.expiry import ExpiryPolicy
 from els_stream.maintenance.purge import Retention
 from els_stream.maintenance.repair import RepairScan
 from els_stream.queries import timer_lock
+from els_stream.tasks import run_every
 
 log = logging.getLogger(__name__)
 
-# Workers that started together do not all come at once.
-SPREAD: Final = 0.2
-# Whether a purge is due is in its log, so that restarts neither skip nor repeat one; this long between two looks.
-RETENTION_LOOK_SECONDS: Final = 60.0
+# Workers that started at the same moment do not run their rounds at the same moments.
+JITTER: Final = 0.2
+# The purge log says whether a purge is due, so restarts neither skip nor repeat one. The timer reads it this often.
+RETENTION_POLL_INTERVAL_SECONDS: Final = 60.0
 
 
 class TimerName(StrEnum):
-    """A closed set, for counting; each is an agent's file."""
+    """The timers: each is a module of `agents` and a label value of the metrics."""
 
     EXPIRE_BATCHES = "expire_batches"
-    GIVE_UP_PARKED = "give_up_parked"
-    HEAL_BATCHES = "heal_batches"
-    FORGET_DEAD_LETTERS = "forget_dead_letters"
+    EXPIRE_PENDING_EVENTS = "expire_pending_events"
+    REPAIR_BATCHES = "repair_batches"
+    DELETE_OLD_DEAD_LETTERS = "delete_old_dead_letters"
     PURGE_GUESTS = "purge_guests"
-    FOLD_COUNTS = "fold_counts"
+    COMPACT_COUNTS = "compact_counts"
 
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """Of one step: how much was `done`, and whether another step may find `more`."""
+    """The number of items that one step processed, and whether another step may find more."""
 
     done: int
     more: bool
 
 
 TimerStep: TypeAlias = Callable[[AsyncConnection], Awaitable[StepResult]]
+PrepareStep: TypeAlias = Callable[[], Awaitable[TimerStep]]
 
 
 class TimerMetrics(Protocol):
@@ -63,104 +65,105 @@ class TimerMetrics(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TimerPolicy:
+    """Intervals and limits of all timers."""
+
     expiry: ExpiryPolicy
     expiry_seconds: float
-    sweep: RepairScan
-    sweep_seconds: float
+    repair_scan: RepairScan
+    repair_seconds: float
     dead_letter_retention: timedelta
     retention: Retention
     retention_seconds: float
 
-
-def timer_policy(
-    settings: Settings, heals: RepairCounts, partitions: Callable[[], Collection[Partition]]
-) -> TimerPolicy:
-    """`partitions` are those that the broker has of the input topics."""
-    return TimerPolicy(
-        expiry=ExpiryPolicy(
-            settings.consumer_group,
-            settings.topic_prefix,
-            timedelta(days=settings.pending_retention_days),
-            partitions,
-        ),
-        expiry_seconds=settings.expiry_interval_seconds,
-        sweep=RepairScan(settings.strategy, heals),
-        sweep_seconds=settings.repair_interval_seconds,
-        dead_letter_retention=timedelta(days=settings.dead_letter_retention_days),
-        retention=retention(settings),
-        retention_seconds=min(RETENTION_LOOK_SECONDS, settings.purge_interval_hours * 3600),
-    )
-
-
-def retention(settings: Settings) -> Retention:
-    return Retention(
-        enabled=settings.purge_enabled,
-        guest_days=settings.purge_retention_days,
-        abandoned_days=settings.purge_abandoned_after_days,
-        tombstone_days=settings.tombstone_retention_days,
-        every=timedelta(hours=settings.purge_interval_hours),
-        chunk=settings.purge_chunk_batches,
-        pause_seconds=settings.purge_pause_seconds,
-    )
+    @classmethod
+    def from_settings(cls, settings: Settings, repairs: RepairCounts) -> TimerPolicy:
+        """`repairs` counts what the repair timer finds."""
+        return cls(
+            expiry=ExpiryPolicy.from_settings(settings),
+            expiry_seconds=settings.expiry_interval_seconds,
+            repair_scan=RepairScan(settings.strategy, repairs),
+            repair_seconds=settings.repair_interval_seconds,
+            dead_letter_retention=timedelta(days=settings.dead_letter_retention_days),
+            retention=Retention.from_settings(settings),
+            retention_seconds=min(RETENTION_POLL_INTERVAL_SECONDS, settings.purge_interval_hours * 3600),
+        )
 
 
 class Timers:
-    def __init__(self, engine: AsyncEngine, policy: TimerPolicy, reports: TimerMetrics) -> None:
+    """Runs the rounds of timers on one engine and counts them."""
+
+    def __init__(self, engine: AsyncEngine, policy: TimerPolicy, metrics: TimerMetrics) -> None:
         self._engine = engine
-        self._reports = reports
+        self._metrics = metrics
         self.policy = policy
-        self._spread = random.SystemRandom()
 
     async def run(self, timer: TimerName, seconds: float, step: TimerStep) -> None:
-        """A round about every `seconds`, until cancelled; what is open then is rolled back. Never raises."""
-        while True:
-            await self.round(timer, step)
-            await asyncio.sleep(seconds * self._spread.uniform(1 - SPREAD, 1 + SPREAD))
+        """Run a round about every `seconds` until cancelled, which rolls back the open step. Errors do not end it."""
+        await run_every(seconds, partial(self.round, timer, step), jitter=JITTER)
 
-    async def round(self, timer: TimerName, step: TimerStep) -> int:
-        """Steps while there is more, as long as no other worker is at it. What fails is told and left for later."""
-        total = 0
-        with self._failures_told(timer):
-            while (progress := await self._once(timer, step)).more:
-                total += progress.done
-            total += progress.done
-        return total
+    async def run_prepared(self, timer: TimerName, seconds: float, prepare: PrepareStep) -> None:
+        """Like `run`; `prepare` makes each step, outside the transaction, from what another server answers."""
+        await run_every(seconds, partial(self.round_prepared, timer, prepare), jitter=JITTER)
 
     async def run_whole(self, timer: TimerName, seconds: float, act: Callable[[AsyncEngine], Awaitable[int]]) -> None:
-        """As `run`, for what has transactions of its own and sees to it that only one worker is at it."""
-        while True:
-            with self._failures_told(timer):
-                self._tell(timer, await act(self._engine))
-            await asyncio.sleep(seconds * self._spread.uniform(1 - SPREAD, 1 + SPREAD))
+        """Like `run`, for work that opens its own transactions and takes its own lock."""
+        await run_every(seconds, partial(self._round_whole, timer, act), jitter=JITTER)
+
+    async def round(self, timer: TimerName, step: TimerStep) -> int:
+        """Run steps until one finds no more, unless another worker has the lock; return the number of items.
+
+        An error is logged and counted; the next round tries again.
+        """
+
+        async def prepared() -> TimerStep:
+            return step
+
+        return await self.round_prepared(timer, prepared)
+
+    async def round_prepared(self, timer: TimerName, prepare: PrepareStep) -> int:
+        """Like `round`, with a step that `prepare` makes before each transaction."""
+        total = 0
+        with self._errors_logged(timer):
+            while (result := await self._once(timer, await prepare())).more:
+                total += result.done
+            total += result.done
+        return total
+
+    async def _round_whole(self, timer: TimerName, act: Callable[[AsyncEngine], Awaitable[int]]) -> None:
+        with self._errors_logged(timer):
+            self._count(timer, await act(self._engine))
 
     @contextmanager
-    def _failures_told(self, timer: TimerName) -> Iterator[None]:
+    def _errors_logged(self, timer: TimerName) -> Iterator[None]:
         try:
             yield
         except DATABASE_ERRORS as error:
-            self._reports.timer_failed(timer)
+            self._metrics.timer_failed(timer)
             failure = classify(error)
-            log.warning("%s: %s (%s); tried again later", timer, failure.failure_class, failure.cause)
-        except Exception:  # a bug must not end the worker; it is told at each round
-            self._reports.timer_failed(timer)
-            log.exception("%s: unforeseen", timer)
+            log.warning("%s: %s (%s); retried in the next round", timer, failure.failure_class, failure.cause)
+        except ServersUnavailable as error:
+            self._metrics.timer_failed(timer)
+            log.warning("%s: %s; retried in the next round", timer, error)
+        except Exception:  # a bug must not end the worker; it is logged in each round
+            self._metrics.timer_failed(timer)
+            log.exception("%s: unexpected error", timer)
 
     async def _once(self, timer: TimerName, step: TimerStep) -> StepResult:
         async with self._engine.begin() as conn:
             if not await timer_lock.try_lock(conn, timer):
                 return StepResult(0, more=False)
-            progress = await step(conn)
-        self._tell(timer, progress.done)
-        return progress
+            result = await step(conn)
+        self._count(timer, result.done)
+        return result
 
-    def _tell(self, timer: TimerName, done: int) -> None:
+    def _count(self, timer: TimerName, done: int) -> None:
         if done:
-            self._reports.timer_done(timer, done)
+            self._metrics.timer_done(timer, done)
             log.info("%s: %d", timer, done)
 
 
 def bounded(act: Callable[[AsyncConnection], Awaitable[int]]) -> TimerStep:
-    """A step of what says how much it did: there may be more until it finds nothing."""
+    """Make a step of a function that returns how many items it processed: there may be more until it returns 0."""
 
     async def step(conn: AsyncConnection) -> StepResult:
         done = await act(conn)

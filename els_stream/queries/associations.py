@@ -1,4 +1,4 @@
-"""Student associations on the essays."""
+"""Associations of students with essays."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from els_stream.domain.associations import CurrentAssociation
 from els_stream.events.fields import ValidationMethod
+from els_stream.queries.arrays import arrays
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from els_stream.events.inbound import StudentAssociation
 
-_STANDINGS = text("""
+_READ_CURRENT = text("""
     SELECT e.batch_id, e.essay_id, e.association_method, e.associated_at
     FROM unnest(CAST(:batch_ids AS text[]), CAST(:essay_ids AS text[])) AS i (batch_id, essay_id)
     CROSS JOIN LATERAL (
@@ -36,15 +37,15 @@ _ASSOCIATE = text("""
     WHERE e.batch_id = v.batch_id AND e.essay_id = v.essay_id
 """)
 
-_BATCHES_OF = text(
+_BATCHES_WITH_STUDENT = text(
     "SELECT batch_id, count(*) AS essays FROM essay_states WHERE student_id = :student_id GROUP BY batch_id"
 )
-# Whatever happens to a batch happens under this lock, in this order.
-_LOCK_THEIRS = text("""
+# Every change of a batch takes this lock, in this order.
+_LOCK_BATCHES = text("""
     SELECT batch_id FROM batch_essay_trackers WHERE batch_id = ANY(CAST(:batch_ids AS text[]))
     ORDER BY batch_id FOR UPDATE
 """)
-_FORGET = text("""
+_CLEAR_STUDENT = text("""
     UPDATE essay_states
     SET student_id = NULL, association_method = NULL, association_confidence = NULL, associated_by = NULL,
         associated_at = NULL, version = version + 1, updated_at = clock_timestamp()
@@ -52,11 +53,13 @@ _FORGET = text("""
 """)
 
 
-async def standings(
+async def read_current(
     conn: AsyncConnection, essays: Collection[tuple[str, str]]
 ) -> dict[tuple[str, str], CurrentAssociation]:
-    """How each of these (batch id, essay id) is associated at present; an essay that does not exist is left out."""
-    rows = await conn.execute(_STANDINGS, {"batch_ids": [b for b, _ in essays], "essay_ids": [e for _, e in essays]})
+    """Return the current association by (batch id, essay id); essays that do not exist are left out."""
+    rows = await conn.execute(
+        _READ_CURRENT, arrays(essays, batch_ids=lambda essay: essay[0], essay_ids=lambda essay: essay[1])
+    )
     return {
         (row.batch_id, row.essay_id): CurrentAssociation(
             row.association_method and ValidationMethod(row.association_method), row.associated_at
@@ -68,30 +71,30 @@ async def standings(
 async def associate(
     conn: AsyncConnection, associations: Sequence[tuple[str, StudentAssociation]], now: datetime
 ) -> None:
-    """Store these on their essays, whatever stood there; at most one an essay."""
-    chosen = [association for _, association in associations]
-    await conn.execute(
-        _ASSOCIATE,
-        {
-            "now": now,
-            "batch_ids": [batch_id for batch_id, _ in associations],
-            "essay_ids": [a.essay_id for a in chosen],
-            "student_ids": [a.student_id for a in chosen],
-            "methods": [a.validation_method.value for a in chosen],
-            "confidences": [a.confidence_score for a in chosen],
-            "validated_by": [a.validated_by for a in chosen],
-            "validated_at": [a.validated_at for a in chosen],
-        },
-    )
+    """Store associations with their batch ids, at most one per essay; replaces what the essays had."""
+    params = {
+        "batch_ids": [batch_id for batch_id, _ in associations],
+        **arrays(
+            [association for _, association in associations],
+            essay_ids=lambda a: a.essay_id,
+            student_ids=lambda a: a.student_id,
+            methods=lambda a: a.validation_method.value,
+            confidences=lambda a: a.confidence_score,
+            validated_by=lambda a: a.validated_by,
+            validated_at=lambda a: a.validated_at,
+        ),
+    }
+    await conn.execute(_ASSOCIATE, {"now": now, **params})
 
 
-async def batches_of(conn: AsyncConnection, student_id: str) -> dict[str, int]:
-    """In which batches essays are associated with a student, and how many. Reads the whole table: for rare requests."""
-    return {row.batch_id: row.essays for row in await conn.execute(_BATCHES_OF, {"student_id": student_id})}
+async def batches_with_student(conn: AsyncConnection, student_id: str) -> dict[str, int]:
+    """Return the number of essays associated with a student, by batch. Reads the whole table: for rare requests."""
+    rows = await conn.execute(_BATCHES_WITH_STUDENT, {"student_id": student_id})
+    return {row.batch_id: row.essays for row in rows}
 
 
-async def forget(conn: AsyncConnection, student_id: str, batch_ids: Collection[str]) -> int:
-    """Lock these batches, then clear the associations with a student in them; how many essays had one."""
-    asked = {"batch_ids": sorted(batch_ids)}
-    await conn.execute(_LOCK_THEIRS, asked)
-    return (await conn.execute(_FORGET, {**asked, "student_id": student_id})).rowcount
+async def clear_student(conn: AsyncConnection, student_id: str, batch_ids: Collection[str]) -> int:
+    """Lock these batches and clear the student's associations in them; return the number of essays."""
+    params = {"batch_ids": sorted(batch_ids)}
+    await conn.execute(_LOCK_BATCHES, params)
+    return (await conn.execute(_CLEAR_STUDENT, {**params, "student_id": student_id})).rowcount

@@ -1,4 +1,4 @@
-"""Trackers beside what their rows say: the same look over a stretch of all of them, and at those that are locked."""
+"""The counters of trackers beside the counts of their rows: for a chunk of all batches, or for locked batches."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from els_stream.domain.batch import BatchState
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from sqlalchemy import TextClause
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-# The free slots are those of the batch's own inventory. Slots are counted while a batch is active only, and parked
-# rows of a registered one not beyond the first: there must be none.
-_LOOK: Final = """
-    WITH looked_at AS ({trackers})
+# Free slots are those of the batch's own slot table. Slots are counted for active batches only; of a registered batch
+# there must be no pending events, so the count stops at the first.
+_CHECK: Final = """
+    WITH checked AS ({trackers})
     SELECT t.batch_id, t.state, t.expected_count, t.free_count, t.filled_count, t.failed_count, t.pending_count,
            (SELECT count(*) FROM (
                SELECT FROM batch_pending_events p WHERE p.batch_id = t.batch_id
-               LIMIT CASE WHEN t.state = 'unregistered' THEN NULL ELSE 1 END) p) AS parked,
+               LIMIT CASE WHEN t.state = 'unregistered' THEN NULL ELSE 1 END) p) AS pending,
            coalesce(s.free, 0) AS free, coalesce(s.filled, 0) AS filled, coalesce(s.failed, 0) AS failed
-    FROM looked_at t
+    FROM checked t
     LEFT JOIN LATERAL (
         SELECT count(*) FILTER (WHERE e.text_storage_id IS NOT NULL) AS filled,
                count(*) FILTER (WHERE e.failed_at IS NOT NULL) AS failed,
@@ -36,16 +37,18 @@ _LOOK: Final = """
     ) s ON t.state IN ('open', 'content_complete')
     ORDER BY t.batch_id
 """
-_STRETCH = text(
-    _LOOK.format(trackers="SELECT * FROM batch_essay_trackers WHERE batch_id > :after ORDER BY batch_id LIMIT :limit")
+_NEXT_CHUNK = text(
+    _CHECK.format(trackers="SELECT * FROM batch_essay_trackers WHERE batch_id > :after ORDER BY batch_id LIMIT :limit")
 )
-_THESE = text(
-    _LOOK.format(trackers="SELECT * FROM batch_essay_trackers WHERE batch_id = ANY(CAST(:batch_ids AS text[]))")
+_FOR_BATCHES = text(
+    _CHECK.format(trackers="SELECT * FROM batch_essay_trackers WHERE batch_id = ANY(CAST(:batch_ids AS text[]))")
 )
 
 
 @dataclass(frozen=True, slots=True)
 class SlotCounts:
+    """Numbers of slots by what they hold."""
+
     free: int
     filled: int
     failed: int
@@ -57,15 +60,15 @@ class SlotCounts:
 
 @dataclass(frozen=True, slots=True)
 class BatchConsistency:
-    """A tracker's counters, and its rows counted; `parked` of a registered batch is 0 or 1."""
+    """The counters of a tracker, and the counts of its rows; `pending` of a registered batch is 0 or 1."""
 
     batch_id: str
     state: BatchState
     expected: int
-    counted: SlotCounts
+    counters: SlotCounts
     rows: SlotCounts
-    parked_counted: int
-    parked: int
+    pending_counter: int
+    pending: int
 
     @property
     def active(self) -> bool:
@@ -73,32 +76,31 @@ class BatchConsistency:
 
     @property
     def miscounted(self) -> bool:
-        return self.active and self.counted != self.rows
+        return self.active and self.counters != self.rows
 
     @property
     def recountable(self) -> bool:
-        """Whether the rows make a whole batch, and nothing that was told would become untrue."""
+        """Return whether the counters can be set to the rows without contradicting a published event."""
         return self.rows.total == self.expected and (self.state is BatchState.OPEN or self.rows.free == 0)
 
     @property
-    def ill(self) -> bool:
+    def inconsistent(self) -> bool:
         if self.state is BatchState.UNREGISTERED:
-            return self.parked_counted != self.parked or self.parked == 0
-        return self.parked > 0 or self.miscounted
+            return self.pending_counter != self.pending or self.pending == 0
+        return self.pending > 0 or self.miscounted
 
 
-async def stretch(conn: AsyncConnection, after: str, limit: int) -> list[BatchConsistency]:
-    """The next trackers by batch id, as of one snapshot. Nothing is locked."""
-    return await _looks(conn, {"after": after, "limit": limit}, whole=False)
+async def next_chunk(conn: AsyncConnection, after: str, limit: int) -> list[BatchConsistency]:
+    """Check the next `limit` trackers whose batch id is greater than `after`, in one snapshot; locks nothing."""
+    return await _check(conn, _NEXT_CHUNK, {"after": after, "limit": limit})
 
 
-async def these(conn: AsyncConnection, batch_ids: Collection[str]) -> list[BatchConsistency]:
-    """The trackers of these batches; the caller has them locked."""
-    return await _looks(conn, {"batch_ids": list(batch_ids)}, whole=True)
+async def for_batches(conn: AsyncConnection, batch_ids: Collection[str]) -> list[BatchConsistency]:
+    """Check the trackers of these batches, which the caller has locked."""
+    return await _check(conn, _FOR_BATCHES, {"batch_ids": list(batch_ids)})
 
 
-async def _looks(conn: AsyncConnection, asked: dict[str, object], *, whole: bool) -> list[BatchConsistency]:
-    rows = await conn.execute(_THESE if whole else _STRETCH, asked)
+async def _check(conn: AsyncConnection, query: TextClause, params: dict[str, object]) -> list[BatchConsistency]:
     return [
         BatchConsistency(
             row.batch_id,
@@ -107,7 +109,7 @@ async def _looks(conn: AsyncConnection, asked: dict[str, object], *, whole: bool
             SlotCounts(row.free_count, row.filled_count, row.failed_count),
             SlotCounts(row.free, row.filled, row.failed),
             row.pending_count,
-            row.parked,
+            row.pending,
         )
-        for row in rows
+        for row in await conn.execute(query, params)
     ]

@@ -1,14 +1,14 @@
-"""Dead letters: the records that can never be applied, kept whole, each told to the platform through the outbox."""
+"""Insertion of dead letters: records that can never be applied, stored with their payload."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import text
 
-from els_stream.events.headers import encode_headers
+from els_stream.queries.arrays import arrays, record_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,13 +18,11 @@ if TYPE_CHECKING:
     from els_stream.events.dead_letter_reasons import DeadLetterReason
     from els_stream.events.records import RawRecord
 
-Source = tuple[str, int, int, int]
-
-# The place in Kafka is the identity: a record that is buried already, by whichever way it came again, stays as it is.
-# That is the first letter of a record. When it was replayed and fails again, now or after it was parked in between, it
-# gets another letter, linked to the first: exactly one of a record's letters is open until it is replayed or dropped.
+# The position in Kafka identifies a record: if it has a dead letter already, that one stays as it is. When it was
+# replayed and fails again, now or after it was pending in between, it gets another dead letter, linked to its first. So
+# at most one dead letter of a record is open.
 #
-# The time is that of the burial: a transaction that waited for a purge began before it.
+# `created_at` is the time of the insertion: a transaction that waited for a purge began before it.
 _ADD = text("""
     INSERT INTO dead_letters
         (batch_id, reason, message, source_topic, source_partition, source_offset, source_timestamp, key, value,
@@ -60,9 +58,18 @@ _ADD_AGAIN = text("""
 """)
 
 
+class RecordPosition(NamedTuple):
+    """The position of a record in Kafka; the timestamp (ms) distinguishes a recreated topic from the old one."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+
+
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record with the reason for which it can't be applied; `batch_id` where it could be read that far."""
+    """A record that cannot be applied, and why; `batch_id` is None if the record could not be decoded that far."""
 
     record: RawRecord
     batch_id: str | None
@@ -70,40 +77,39 @@ class DeadLetter:
     message: str
 
     @property
-    def source(self) -> Source:
+    def position(self) -> RecordPosition:
         record = self.record
-        return record.topic, record.partition, record.offset, record.timestamp
+        return RecordPosition(record.topic, record.partition, record.offset, record.timestamp)
 
 
-async def add(conn: AsyncConnection, letters: Sequence[DeadLetter]) -> set[Source]:
-    """Keep these, one per place; returns the places of those that were never buried before, which are to be told.
+async def add(conn: AsyncConnection, dead_letters: Sequence[DeadLetter]) -> set[RecordPosition]:
+    """Store dead letters, one per position; return the positions that had none before, whose events must be published.
 
-    A record that was replayed gets a letter linked to its first. NUL is legal in bytes, not in a batch id. The rows of
-    their batches are locked.
+    A record that was replayed gets another dead letter, linked to its first. Batch ids must not contain NUL. The
+    caller has locked the tracker rows of these batches.
     """
-    # In one order for all: two who bury the same records would wait for each other.
-    letters = sorted(letters, key=lambda letter: letter.source)
-    rows = await conn.execute(_ADD, _columns(letters))
-    new = {(row[0], row[1], row[2], row[3]) for row in rows}
-    if again := [letter for letter in letters if letter.source not in new]:
+    # Sorted: otherwise two transactions that store the same records could deadlock.
+    dead_letters = sorted(dead_letters, key=lambda dead_letter: dead_letter.position)
+    rows = await conn.execute(_ADD, _columns(dead_letters))
+    new = {RecordPosition(*row) for row in rows}
+    if again := [dead_letter for dead_letter in dead_letters if dead_letter.position not in new]:
         await conn.execute(_ADD_AGAIN, _columns(again))
     return new
 
 
-def _columns(letters: Sequence[DeadLetter]) -> dict[str, object]:
-    records = [letter.record for letter in letters]
-    values = [record.value or b"" for record in records]
+def _columns(dead_letters: Sequence[DeadLetter]) -> dict[str, list[object]]:
+    records = [dead_letter.record for dead_letter in dead_letters]
     return {
-        "batch_ids": [letter.batch_id for letter in letters],
-        "reasons": [letter.reason.value for letter in letters],
-        "messages": [letter.message for letter in letters],
-        "topics": [record.topic for record in records],
-        "partitions": [record.partition for record in records],
-        "offsets": [record.offset for record in records],
-        "timestamps": [record.timestamp for record in records],
-        "keys": [record.key for record in records],
-        "values": [record.value for record in records],
-        "sizes": [len(value) for value in values],
-        "hashes": [hashlib.sha256(value).digest() for value in values],
-        "headers": [encode_headers(record.headers) for record in records],
+        **arrays(
+            dead_letters,
+            batch_ids=lambda d: d.batch_id,
+            reasons=lambda d: d.reason.value,
+            messages=lambda d: d.message,
+        ),
+        **record_arrays(records),
+        **arrays(
+            [record.value or b"" for record in records],
+            sizes=len,
+            hashes=lambda value: hashlib.sha256(value).digest(),
+        ),
     }

@@ -1,12 +1,14 @@
-"""Contents and failures beside the slots: what was excess, which uploads failed. Repeats are known by these."""
+"""Excess contents and failed uploads, stored so that their repeats are recognised."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import text
 
 from els_stream.events.fields import ERROR_DETAIL
+from els_stream.queries.arrays import arrays
+from els_stream.queries.slots import Upload, upload_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -56,62 +58,56 @@ _ADD_FAILURES = text("""
 """)
 
 
-async def known_excess(
-    conn: AsyncConnection, uploads: Collection[tuple[str, str, str | None]]
-) -> set[tuple[str, str, str]]:
-    """(batch id, text id, upload id) of the excess contents that share an upload or a text with these.
+class StoredExcess(NamedTuple):
+    """The ids of an excess content."""
 
-    Given as (batch id, upload id, text id or None).
-    """
-    rows = await conn.execute(
-        _KNOWN_EXCESS,
-        {
-            "batch_ids": [batch_id for batch_id, _, _ in uploads],
-            "upload_ids": [upload_id for _, upload_id, _ in uploads],
-            "text_ids": [text_id for _, _, text_id in uploads],
-        },
-    )
-    return {(row.batch_id, row.text_storage_id, row.file_upload_id) for row in rows}
+    batch_id: str
+    text_id: str
+    upload_id: str
 
 
-async def known_failures(conn: AsyncConnection, uploads: Collection[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Those (batch id, upload id) of these whose failure is recorded."""
-    rows = await conn.execute(
-        _KNOWN_FAILURES, {"batch_ids": [b for b, _ in uploads], "upload_ids": [u for _, u in uploads]}
-    )
+async def known_excess(conn: AsyncConnection, uploads: Collection[Upload]) -> set[StoredExcess]:
+    """Return the stored excess contents that have the upload id or the text id of one of these."""
+    rows = await conn.execute(_KNOWN_EXCESS, upload_arrays(uploads))
+    return {StoredExcess(row.batch_id, row.text_storage_id, row.file_upload_id) for row in rows}
+
+
+async def known_failures(conn: AsyncConnection, uploads: Collection[Upload]) -> set[tuple[str, str]]:
+    """Return (batch id, upload id) of those uploads whose failure is stored; ignores their text ids."""
+    params = arrays(uploads, batch_ids=lambda upload: upload.batch_id, upload_ids=lambda upload: upload.upload_id)
+    rows = await conn.execute(_KNOWN_FAILURES, params)
     return {(row.batch_id, row.file_upload_id) for row in rows}
 
 
 async def add_excess(conn: AsyncConnection, contents: Sequence[tuple[str, Content]], now: datetime) -> None:
-    """Remember these contents, with their batch ids, as excess."""
-    await conn.execute(
-        _ADD_EXCESS,
-        {
-            "now": now,
-            "batch_ids": [batch_id for batch_id, _ in contents],
-            "text_ids": [c.event.text_storage_id for _, c in contents],
-            "upload_ids": [c.event.file_upload_id for _, c in contents],
-            "file_names": [c.event.original_file_name for _, c in contents],
-            "correlation_ids": [c.correlation_id for _, c in contents],
-        },
-    )
+    """Store these contents, given with their batch ids, as excess."""
+    params = {
+        "batch_ids": [batch_id for batch_id, _ in contents],
+        **arrays(
+            [content for _, content in contents],
+            text_ids=lambda c: c.event.text_storage_id,
+            upload_ids=lambda c: c.event.file_upload_id,
+            file_names=lambda c: c.event.original_file_name,
+            correlation_ids=lambda c: c.correlation_id,
+        ),
+    }
+    await conn.execute(_ADD_EXCESS, {"now": now, **params})
 
 
 async def add_failures(conn: AsyncConnection, failures: Sequence[tuple[str, FailedUpload]], now: datetime) -> None:
-    """Record these failures, with their batch ids, whether they consumed a slot or not."""
-    events = [failure.event for _, failure in failures]
-    await conn.execute(
-        _ADD_FAILURES,
-        {
-            "now": now,
-            "batch_ids": [batch_id for batch_id, _ in failures],
-            "upload_ids": [e.file_upload_id for e in events],
-            "file_names": [e.original_file_name for e in events],
-            "raw_ids": [e.raw_file_storage_id for e in events],
-            "error_codes": [e.validation_error_code.value for e in events],
-            "error_details": [ERROR_DETAIL.dump_json(e.validation_error_detail).decode() for e in events],
-            "sizes": [e.file_size_bytes for e in events],
-            "correlation_ids": [failure.correlation_id for _, failure in failures],
-            "failed_at": [e.timestamp or now for e in events],
-        },
-    )
+    """Store these failures, given with their batch ids, whether they hold a slot or not."""
+    params = {
+        "batch_ids": [batch_id for batch_id, _ in failures],
+        "correlation_ids": [failure.correlation_id for _, failure in failures],
+        **arrays(
+            [failure.event for _, failure in failures],
+            upload_ids=lambda e: e.file_upload_id,
+            file_names=lambda e: e.original_file_name,
+            raw_ids=lambda e: e.raw_file_storage_id,
+            error_codes=lambda e: e.validation_error_code.value,
+            error_details=lambda e: ERROR_DETAIL.dump_json(e.validation_error_detail).decode(),
+            sizes=lambda e: e.file_size_bytes,
+            failed_at=lambda e: e.timestamp or now,
+        ),
+    }
+    await conn.execute(_ADD_FAILURES, {"now": now, **params})

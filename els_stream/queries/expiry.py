@@ -1,4 +1,4 @@
-"""What time does to batches: which deadlines have passed, and what was parked too long, as far as input was handled."""
+"""Batches whose deadline passed and expired pending events, judged only up to the watermark of the input."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from els_stream.events.headers import decode_headers
-from els_stream.events.records import RawRecord
+from els_stream.queries.arrays import record_from_row
+from els_stream.queries.consumed_offsets import partition_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -16,17 +16,18 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from els_stream.events.records import RawRecord
     from els_stream.kafka.offsets import Partition
 
-SLOTS_AT_ONCE: Final = 10_000
-EVENTS_AT_ONCE: Final = 500
-BYTES_AT_ONCE: Final = 8 * 1024 * 1024
+MAX_SLOTS_PER_STEP: Final = 10_000
+MAX_EVENTS_PER_STEP: Final = 500
+MAX_BYTES_PER_STEP: Final = 8 * 1024 * 1024
 
-# A partition was handled past T if its last handled record is later than T, or if its owner had reached an end offset
-# that was read after T. The least of all partitions counts; of one without a ledger row nothing is known, so nothing
-# expires. A record was not written after it was handled, whatever its producer's clock says.
-_HANDLED_UNTIL = text("""
-    SELECT nullif(min(coalesce(greatest(h.written_by, c.watermark_at), '-infinity')), '-infinity') AS handled_until
+# A partition was processed past T if its last processed record is later than T, or if its owner had reached an end
+# offset that was read after T. The minimum over all partitions counts; without a row of each there is no watermark and
+# nothing expires. A timestamp later than the processing itself comes from a wrong producer clock and is capped.
+_WATERMARK = text("""
+    SELECT nullif(min(coalesce(greatest(h.written_by, c.watermark_at), '-infinity')), '-infinity') AS watermark
     FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[])) AS p (topic, partition)
     LEFT JOIN consumed_offsets c
         ON c.consumer_group = :consumer_group AND c.topic = p.topic AND c.partition = p.partition
@@ -37,14 +38,14 @@ _HANDLED_UNTIL = text("""
     ) h
 """)
 
-# Bounded in slots too: the events list them all.
+# Also limited by slots: the events list all of them.
 _OVERDUE = text("""
     SELECT batch_id FROM (
         SELECT batch_id, sum(expected_count) OVER (ORDER BY deadline_at, batch_id) - expected_count AS slots_before
         FROM (
             SELECT batch_id, deadline_at, expected_count FROM batch_essay_trackers
             WHERE state = 'open' AND timed_out_at IS NULL
-              AND deadline_at < least(CAST(:handled_until AS timestamptz), clock_timestamp())
+              AND deadline_at < least(CAST(:watermark AS timestamptz), clock_timestamp())
             ORDER BY deadline_at LIMIT :limit
         ) first
     ) counted
@@ -56,11 +57,11 @@ _TIME_OUT = text("""
     SET timed_out_at = clock_timestamp()
     WHERE batch_id = ANY(CAST(:batch_ids AS text[]))
       AND state = 'open' AND timed_out_at IS NULL
-      AND deadline_at < least(CAST(:handled_until AS timestamptz), clock_timestamp())
+      AND deadline_at < least(CAST(:watermark AS timestamptz), clock_timestamp())
     RETURNING batch_id, CAST(extract(epoch FROM deadline_at - registered_at) AS bigint) AS seconds
 """)
 
-_FREE = text("""
+_FREE_ESSAYS = text("""
     SELECT i.batch_id, f.essay_ids
     FROM unnest(CAST(:batch_ids AS text[])) AS i (batch_id)
     CROSS JOIN LATERAL (
@@ -70,17 +71,16 @@ _FREE = text("""
     ) f
 """)
 
-_FORGOTTEN = text("""
+_BATCHES_WITH_EXPIRED = text("""
     SELECT DISTINCT batch_id FROM (
         SELECT batch_id FROM batch_pending_events
-        WHERE pending_since
-              < least(CAST(:handled_until AS timestamptz), clock_timestamp()) - CAST(:retention AS interval)
+        WHERE pending_since < least(CAST(:watermark AS timestamptz), clock_timestamp()) - CAST(:retention AS interval)
         ORDER BY pending_since LIMIT :limit
     ) oldest
 """)
 
-# In order of arrival, so what is left of a batch is the younger part; the sizes are added up before values are read.
-_TAKE_FORGOTTEN = text("""
+# Oldest first, so the younger events of a batch are left; sizes are added up before any value is read.
+_TAKE_EXPIRED = text("""
     WITH old AS (
         SELECT batch_id, kind, subject, sum(size) OVER (ORDER BY batch_id, arrival) - size AS bytes_before
         FROM (
@@ -89,7 +89,7 @@ _TAKE_FORGOTTEN = text("""
             JOIN batch_essay_trackers t ON t.batch_id = p.batch_id AND t.state = 'unregistered'
             WHERE p.batch_id = ANY(CAST(:batch_ids AS text[]))
               AND p.pending_since
-                  < least(CAST(:handled_until AS timestamptz), clock_timestamp()) - CAST(:retention AS interval)
+                  < least(CAST(:watermark AS timestamptz), clock_timestamp()) - CAST(:retention AS interval)
             ORDER BY p.batch_id, p.arrival LIMIT :limit
         ) first
     )
@@ -101,8 +101,8 @@ _TAKE_FORGOTTEN = text("""
               p.value, p.headers
 """)
 
-# The `unregistered` row goes with the last of what was parked beside it.
-_REMOVE_EMPTY = text("""
+# An `unregistered` row without pending events has no purpose any more.
+_DELETE_EMPTY = text("""
     DELETE FROM batch_essay_trackers t
     WHERE t.batch_id = ANY(CAST(:batch_ids AS text[])) AND t.state = 'unregistered' AND t.pending_count = 0
 """)
@@ -110,81 +110,69 @@ _REMOVE_EMPTY = text("""
 
 @dataclass(frozen=True, slots=True)
 class ExpiredPending:
-    """A parked record whose batch never registered in its time."""
+    """A pending event whose batch did not register in time."""
 
     batch_id: str
     record: RawRecord
 
 
-async def handled_until(
-    conn: AsyncConnection, consumer_group: str, partitions: Collection[Partition]
-) -> datetime | None:
-    """The time up to which all of these partitions were handled; None while that is not known of each.
+async def watermark(conn: AsyncConnection, consumer_group: str, partitions: Collection[Partition]) -> datetime | None:
+    """Return the time up to which all of these partitions were processed; None if it is unknown for one of them.
 
-    `partitions` are all that the broker has of the topics in question, at least one.
+    `partitions` (at least one) must be all that the broker has of the topics in question.
     """
-    known = {
-        "consumer_group": consumer_group,
-        "topics": [tp.topic for tp in partitions],
-        "partitions": [tp.partition for tp in partitions],
-    }
-    until: datetime | None = (await conn.execute(_HANDLED_UNTIL, known)).scalar_one()
-    return until
+    params = {"consumer_group": consumer_group, **partition_arrays(partitions)}
+    found: datetime | None = (await conn.execute(_WATERMARK, params)).scalar_one()
+    return found
 
 
-async def overdue(conn: AsyncConnection, until: datetime, limit: int) -> list[str]:
-    """Open batches whose deadline lies before `until`, the most overdue first."""
-    found = await conn.execute(_OVERDUE, {"handled_until": until, "limit": limit, "slots": SLOTS_AT_ONCE})
-    return list(found.scalars())
+async def overdue(conn: AsyncConnection, watermark: datetime, limit: int) -> list[str]:
+    """Return open batches whose deadline is before the watermark, the most overdue first."""
+    rows = await conn.execute(_OVERDUE, {"watermark": watermark, "limit": limit, "slots": MAX_SLOTS_PER_STEP})
+    return list(rows.scalars())
 
 
-async def time_out(conn: AsyncConnection, batch_ids: Sequence[str], until: datetime) -> dict[str, int]:
-    """Mark those of these locked batches that are still overdue; seconds from registration to deadline, by batch."""
-    rows = await conn.execute(_TIME_OUT, {"batch_ids": list(batch_ids), "handled_until": until})
+async def time_out(conn: AsyncConnection, batch_ids: Sequence[str], watermark: datetime) -> dict[str, int]:
+    """Time out those of these locked batches that are still overdue.
+
+    Returns the seconds from registration to deadline by batch.
+    """
+    rows = await conn.execute(_TIME_OUT, {"batch_ids": list(batch_ids), "watermark": watermark})
     return {row.batch_id: row.seconds for row in rows}
 
 
 async def free_essays(conn: AsyncConnection, batch_ids: Collection[str]) -> dict[str, list[str]]:
-    """The essay ids of the slots that are free, by batch."""
-    rows = await conn.execute(_FREE, {"batch_ids": list(batch_ids)})
+    """Return the essay ids of the free slots, by batch."""
+    rows = await conn.execute(_FREE_ESSAYS, {"batch_ids": list(batch_ids)})
     return {row.batch_id: list(row.essay_ids or ()) for row in rows}
 
 
-async def forgotten(conn: AsyncConnection, until: datetime, retention: timedelta, limit: int) -> list[str]:
-    """Batches with events that were parked longer ago than `retention`, counted from what was handled."""
-    found = await conn.execute(_FORGOTTEN, {"handled_until": until, "retention": retention, "limit": limit})
-    return list(found.scalars())
+async def batches_with_expired(
+    conn: AsyncConnection, watermark: datetime, retention: timedelta, limit: int
+) -> list[str]:
+    """Return batches with pending events that arrived more than `retention` before the watermark."""
+    params = {"watermark": watermark, "retention": retention, "limit": limit}
+    return list((await conn.execute(_BATCHES_WITH_EXPIRED, params)).scalars())
 
 
-async def take_forgotten(
-    conn: AsyncConnection, batch_ids: Collection[str], until: datetime, retention: timedelta
+async def take_expired(
+    conn: AsyncConnection, batch_ids: Collection[str], watermark: datetime, retention: timedelta
 ) -> list[ExpiredPending]:
-    """Take those events away, in order of arrival, a bounded number; their tracker rows are locked."""
-    known = {
+    """Delete and return expired pending events in order of arrival: at most 500 events or 8 MiB.
+
+    The caller has locked the tracker rows of these batches.
+    """
+    params = {
         "batch_ids": list(batch_ids),
-        "handled_until": until,
+        "watermark": watermark,
         "retention": retention,
-        "limit": EVENTS_AT_ONCE,
-        "bytes": BYTES_AT_ONCE,
+        "limit": MAX_EVENTS_PER_STEP,
+        "bytes": MAX_BYTES_PER_STEP,
     }
-    rows = (await conn.execute(_TAKE_FORGOTTEN, known)).all()
-    return [
-        ExpiredPending(
-            row.batch_id,
-            RawRecord(
-                row.source_topic,
-                row.source_partition,
-                row.source_offset,
-                row.source_timestamp,
-                row.key,
-                row.value,
-                decode_headers(row.headers),
-            ),
-        )
-        for row in sorted(rows, key=lambda row: row.arrival)
-    ]
+    rows = (await conn.execute(_TAKE_EXPIRED, params)).all()
+    return [ExpiredPending(row.batch_id, record_from_row(row)) for row in sorted(rows, key=lambda row: row.arrival)]
 
 
-async def remove_empty(conn: AsyncConnection, batch_ids: Collection[str]) -> None:
-    """Remove `unregistered` rows beside which nothing is parked any more; they are locked."""
-    await conn.execute(_REMOVE_EMPTY, {"batch_ids": list(batch_ids)})
+async def delete_empty(conn: AsyncConnection, batch_ids: Collection[str]) -> None:
+    """Delete those of these locked tracker rows that are `unregistered` and have no pending events."""
+    await conn.execute(_DELETE_EMPTY, {"batch_ids": list(batch_ids)})

@@ -1,4 +1,4 @@
-"""What came before its batch: parked beside the `unregistered` tracker row, taken by the registration."""
+"""Pending events: those of batches that are not registered yet, until the registration takes them."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from els_stream.events.headers import decode_headers, encode_headers
-from els_stream.events.records import RawRecord
 from els_stream.fast_dataclass import fast_dataclass
+from els_stream.queries.arrays import arrays, record_arrays, record_from_row
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from els_stream.events.records import RawRecord
+
 
 class PendingKind(StrEnum):
-    """What is parked; a CHECK in the database repeats these."""
+    """The kinds of pending events; a CHECK in the database repeats these values."""
 
     CONTENT = "content_provisioned"
     FAILURE = "validation_failed"
@@ -27,7 +28,7 @@ class PendingKind(StrEnum):
 
 @fast_dataclass
 class PendingEvent:
-    """A parked record. `subject` is what makes a second delivery a repeat: upload id, event id."""
+    """A pending record. A second one with the same `subject` (upload id or event id) is a repeat."""
 
     batch_id: str
     kind: PendingKind
@@ -39,8 +40,8 @@ class PendingEvent:
         return self.batch_id, self.kind.value, self.subject
 
 
-# A content is known by its upload: the same text by another may have to stand in for it, should that be refused.
-_KNOWN = text("""
+# A content is identified by its upload: if it is refused, the same text by another upload may take its slot.
+_EXISTING = text("""
     SELECT p.batch_id, p.kind, p.subject,
            CASE WHEN p.kind = 'content_provisioned'
                 THEN CAST(convert_from(p.value, 'UTF8') AS json) #>> '{data,text_storage_id}' END AS text_id
@@ -52,8 +53,8 @@ _KNOWN = text("""
     ) p
 """)
 
-# ORDER BY keeps the order of arrival: the identity is drawn row by row.
-_PARK = text("""
+# ORDER BY keeps the order of arrival: the identity column is filled row by row.
+_ADD = text("""
     INSERT INTO batch_pending_events
         (batch_id, kind, subject, source_topic, source_partition, source_offset, source_timestamp, key, value, headers)
     SELECT i.batch_id, i.kind, i.subject, i.topic, i.partition, i.record_offset, i.record_timestamp, i.key, i.value,
@@ -66,63 +67,32 @@ _PARK = text("""
     ORDER BY i.ord
 """)
 
-_DRAIN = text("""
+_TAKE_ALL = text("""
     DELETE FROM batch_pending_events WHERE batch_id = ANY(CAST(:batch_ids AS text[]))
     RETURNING batch_id, kind, subject, arrival, source_topic, source_partition, source_offset, source_timestamp, key,
               value, headers
 """)
 
 
-async def known(conn: AsyncConnection, events: Collection[PendingEvent]) -> dict[tuple[str, str, str], str | None]:
-    """The identities, out of these, that are parked already, with the text ids of contents."""
-    rows = await conn.execute(
-        _KNOWN,
-        {
-            "batch_ids": [e.batch_id for e in events],
-            "kinds": [e.kind.value for e in events],
-            "subjects": [e.subject for e in events],
-        },
-    )
+async def existing(conn: AsyncConnection, events: Collection[PendingEvent]) -> dict[tuple[str, str, str], str | None]:
+    """Return the identities of those events that are stored already, with the text ids of contents."""
+    rows = await conn.execute(_EXISTING, _identity_arrays(events))
     return {(row.batch_id, row.kind, row.subject): row.text_id for row in rows}
 
 
-async def park(conn: AsyncConnection, events: Sequence[PendingEvent]) -> None:
-    """Park these, in this order; their tracker rows are locked and none of them is known."""
-    records = [e.record for e in events]
-    await conn.execute(
-        _PARK,
-        {
-            "batch_ids": [e.batch_id for e in events],
-            "kinds": [e.kind.value for e in events],
-            "subjects": [e.subject for e in events],
-            "topics": [r.topic for r in records],
-            "partitions": [r.partition for r in records],
-            "offsets": [r.offset for r in records],
-            "timestamps": [r.timestamp for r in records],
-            "keys": [r.key for r in records],
-            "values": [r.value for r in records],
-            "headers": [encode_headers(r.headers) for r in records],
-        },
-    )
+async def add(conn: AsyncConnection, events: Sequence[PendingEvent]) -> None:
+    """Store these events in this order. The caller has locked their tracker rows; none of them exists."""
+    await conn.execute(_ADD, {**_identity_arrays(events), **record_arrays([event.record for event in events])})
 
 
-async def drain(conn: AsyncConnection, batch_ids: Collection[str]) -> list[PendingEvent]:
-    """Take away all that is parked for these batches, in order of arrival; their tracker rows are locked."""
-    rows = (await conn.execute(_DRAIN, {"batch_ids": list(batch_ids)})).all()
+async def take_all(conn: AsyncConnection, batch_ids: Collection[str]) -> list[PendingEvent]:
+    """Delete and return all events of these batches, by batch in order of arrival. Their tracker rows are locked."""
+    rows = (await conn.execute(_TAKE_ALL, {"batch_ids": list(batch_ids)})).all()
     return [
-        PendingEvent(
-            row.batch_id,
-            PendingKind(row.kind),
-            row.subject,
-            RawRecord(
-                row.source_topic,
-                row.source_partition,
-                row.source_offset,
-                row.source_timestamp,
-                row.key,
-                row.value,
-                decode_headers(row.headers),
-            ),
-        )
+        PendingEvent(row.batch_id, PendingKind(row.kind), row.subject, record_from_row(row))
         for row in sorted(rows, key=lambda row: (row.batch_id, row.arrival))
     ]
+
+
+def _identity_arrays(events: Collection[PendingEvent]) -> dict[str, list[object]]:
+    return arrays(events, batch_ids=lambda e: e.batch_id, kinds=lambda e: e.kind.value, subjects=lambda e: e.subject)

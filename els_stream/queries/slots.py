@@ -1,14 +1,15 @@
-"""The slots as facts: who holds them, and the lists that completed batches are told with."""
+"""Slots: which uploads hold them, and the lists that the events of complete batches contain."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import text
 
 from els_stream.domain.batch import Slot
+from els_stream.queries.arrays import arrays
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from els_stream.domain.batch import Content
 
-# A lateral probe per upload and per text, each of one unique index: no join whose order the planner could get wrong.
+# One lateral index probe per upload and per text: no join whose order the planner could get wrong.
 _HOLDERS = text("""
     SELECT i.batch_id, h.essay_id, h.text_storage_id, h.file_upload_id
     FROM unnest(CAST(:batch_ids AS text[]), CAST(:upload_ids AS text[]), CAST(:text_ids AS text[]))
@@ -32,7 +33,7 @@ _HOLDERS = text("""
     ) h
 """)
 
-_TAKE_OVER = text("""
+_REPLACE_FAILURE = text("""
     UPDATE essay_states e
     SET current_status = 'ready_for_processing', failed_at = NULL, filled_at = :now,
         text_storage_id = v.text_id, original_file_name = v.file_name, raw_file_storage_id = v.raw_id,
@@ -45,8 +46,8 @@ _TAKE_OVER = text("""
     WHERE e.batch_id = v.batch_id AND e.essay_id = v.essay_id
 """)
 
-# Batches whose slots are in the other inventory have no row here.
-_TAKE_OVER_ASSIGNMENT = text("""
+# Batches whose slots are in `essay_states` have no row here.
+_REPLACE_FAILURE_ASSIGNMENT = text("""
     UPDATE slot_assignments a
     SET status = 'assigned', text_storage_id = v.text_id, assigned_at = :now
     FROM unnest(CAST(:batch_ids AS text[]), CAST(:essay_ids AS text[]), CAST(:text_ids AS text[]))
@@ -54,8 +55,8 @@ _TAKE_OVER_ASSIGNMENT = text("""
     WHERE a.batch_id = v.batch_id AND a.essay_id = v.essay_id
 """)
 
-# The lateral aggregate keeps this one index range per batch: a join against the array of batches is planned from the
-# statistics of a partial index, which may be of its empty days.
+# The lateral aggregate reads one index range per batch. A join with the array would be planned from the statistics of a
+# partial index, which may date from when it was empty.
 _FILLED = text("""
     SELECT i.batch_id, f.essay_ids, f.text_ids
     FROM unnest(CAST(:batch_ids AS text[])) AS i (batch_id)
@@ -78,29 +79,38 @@ _FAILED = text("""
 """)
 
 
+class Upload(NamedTuple):
+    """The ids of an upload; `text_id` is None for a failed one."""
+
+    batch_id: str
+    upload_id: str
+    text_id: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class SlotOfFailure:
-    """A slot that a validation failure holds, as BatchValidationErrorsV1 tells it."""
+    """A slot that a validation failure holds, with the fields of BatchValidationErrorsV1."""
 
     essay_id: str
     file_name: str
     error_code: str
-    error_detail: str  # JSON, as the failure came
+    error_detail: str  # JSON, as in the failure event
     failed_at: datetime
 
 
-async def holders(
-    conn: AsyncConnection, uploads: Collection[tuple[str, str, str | None]]
-) -> Iterable[tuple[str, Slot]]:
-    """Each slot, with its batch id, that one of these (batch id, upload id, text id or None) holds."""
-    rows = await conn.execute(
-        _HOLDERS,
-        {
-            "batch_ids": [batch_id for batch_id, _, _ in uploads],
-            "upload_ids": [upload_id for _, upload_id, _ in uploads],
-            "text_ids": [text_id for _, _, text_id in uploads],
-        },
+def upload_arrays(uploads: Collection[Upload]) -> dict[str, list[object]]:
+    """Return the arrays `batch_ids`, `upload_ids` and `text_ids`."""
+    return arrays(
+        uploads,
+        batch_ids=lambda upload: upload.batch_id,
+        upload_ids=lambda upload: upload.upload_id,
+        text_ids=lambda upload: upload.text_id,
     )
+
+
+async def holders(conn: AsyncConnection, uploads: Collection[Upload]) -> Iterable[tuple[str, Slot]]:
+    """Return each slot, with its batch id, that is held by one of these uploads or by the same text."""
+    rows = await conn.execute(_HOLDERS, upload_arrays(uploads))
     found = {(row.batch_id, row.essay_id): row for row in rows}
     return [
         (batch_id, Slot(row.file_upload_id, row.text_storage_id, essay_id))
@@ -108,37 +118,34 @@ async def holders(
     ]
 
 
-async def take_over(conn: AsyncConnection, slots: Sequence[tuple[str, Slot, Content]], now: datetime) -> None:
-    """Put content into slots, with their batch ids, that failures of the same uploads hold."""
-    contents = [content for _, _, content in slots]
-    taken = {
-        "now": now,
-        "batch_ids": [batch_id for batch_id, _, _ in slots],
-        "essay_ids": [slot.essay_id for _, slot, _ in slots],
-        "text_ids": [c.event.text_storage_id for c in contents],
-    }
-    await conn.execute(_TAKE_OVER_ASSIGNMENT, taken)
-    await conn.execute(
-        _TAKE_OVER,
-        {
-            **taken,
-            "file_names": [c.event.original_file_name for c in contents],
-            "raw_ids": [c.event.raw_file_storage_id for c in contents],
-            "sizes": [c.event.file_size_bytes for c in contents],
-            "md5s": [c.event.content_md5_hash for c in contents],
-            "correlation_ids": [c.correlation_id for c in contents],
-        },
+async def replace_failures(conn: AsyncConnection, slots: Sequence[tuple[str, Slot, Content]], now: datetime) -> None:
+    """Put contents into slots, given with their batch ids, that failures of the same uploads hold."""
+    params = arrays(
+        slots,
+        batch_ids=lambda slot: slot[0],
+        essay_ids=lambda slot: slot[1].essay_id,
+        text_ids=lambda slot: slot[2].event.text_storage_id,
     )
+    await conn.execute(_REPLACE_FAILURE_ASSIGNMENT, {"now": now, **params})
+    details = arrays(
+        [content for _, _, content in slots],
+        file_names=lambda c: c.event.original_file_name,
+        raw_ids=lambda c: c.event.raw_file_storage_id,
+        sizes=lambda c: c.event.file_size_bytes,
+        md5s=lambda c: c.event.content_md5_hash,
+        correlation_ids=lambda c: c.correlation_id,
+    )
+    await conn.execute(_REPLACE_FAILURE, {"now": now, **params, **details})
 
 
 async def filled(conn: AsyncConnection, batch_ids: Collection[str]) -> dict[str, list[tuple[str, str]]]:
-    """(essay id, text id) of every slot that holds content, by batch, in any order."""
+    """Return (essay id, text id) of every slot that holds a content, by batch, in no particular order."""
     rows = await conn.execute(_FILLED, {"batch_ids": list(batch_ids)})
     return {row.batch_id: list(zip(row.essay_ids or (), row.text_ids or (), strict=True)) for row in rows}
 
 
 async def failed(conn: AsyncConnection, batch_ids: Collection[str]) -> dict[str, list[SlotOfFailure]]:
-    """The failures that hold slots, by batch, in any order."""
+    """Return the failures that hold slots, by batch, in no particular order."""
     found: dict[str, list[SlotOfFailure]] = defaultdict(list)
     for row in await conn.execute(_FAILED, {"batch_ids": list(batch_ids)}):
         found[row.batch_id].append(

@@ -1,6 +1,7 @@
-"""The tracker rows: made where missing, locked in order, and written back.
+"""Tracker rows: inserted where missing, locked in order, and written back.
 
-Lock order of every transaction: missing tracker rows first, then tracker rows by batch id, then slots, then the ledger.
+Lock order of every transaction: insert missing tracker rows, then lock tracker rows by batch id, then slots, then
+stored offsets.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from sqlalchemy import text
 
 from els_stream.domain.batch import Batch, BatchState, ClassType
 from els_stream.domain.claim_strategy import SlotTable
+from els_stream.queries.arrays import arrays
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
 
     from els_stream.events.inbound import BatchEssaysRegistered
 
-# The anti-join spares the rows that exist a speculative insert; two transactions that miss the same row still meet in
-# ON CONFLICT, where the second waits for the first. Sorted, or two such transactions could deadlock.
+# The anti-join avoids speculative inserts of rows that exist. Two transactions that miss the same row still meet in
+# ON CONFLICT, where the second waits for the first. Sorted: otherwise two such transactions could deadlock.
 _ADD_MISSING = text("""
     INSERT INTO batch_essay_trackers (batch_id)
     SELECT i.batch_id FROM unnest(CAST(:batch_ids AS text[])) AS i (batch_id)
@@ -33,9 +35,9 @@ _ADD_MISSING = text("""
     ON CONFLICT DO NOTHING
 """)
 
-# A statement of its own: its snapshot is taken before it waits, so facts are read by later statements only. All rows or
-# none: who holds some of them must not wait for another's insert. The clock is read outside of what locks: the time of
-# a row is that after the wait for it.
+# A separate statement, because its snapshot is taken before it waits: only later statements read what it waited for.
+# It locks all rows or none, since a transaction that has locked some must not wait for the insert of another. The clock
+# is read outside the locking subquery, so that `now` is the time after the wait.
 _LOCK = text("""
     SELECT locked.*, clock_timestamp() AS now
     FROM (
@@ -96,7 +98,7 @@ _ADD_SLOT_ASSIGNMENTS = text("""
     FROM unnest(CAST(:batch_ids AS text[]), CAST(:essay_ids AS text[])) AS i (batch_id, essay_id)
 """)
 
-_FLAG_CONFLICTS = text("""
+_ADD_CONFLICTS = text("""
     UPDATE batch_essay_trackers t
     SET conflict_count = t.conflict_count + v.n
     FROM unnest(CAST(:batch_ids AS text[]), CAST(:counts AS int[])) AS v (batch_id, n)
@@ -105,19 +107,19 @@ _FLAG_CONFLICTS = text("""
 
 
 class LockedBatches(dict[str, Batch]):
-    """The batches whose rows this transaction has locked, and the database's time at that."""
+    """The batches whose rows this transaction has locked, and the database's clock after the lock."""
 
     now: datetime
 
 
 async def lock(conn: AsyncConnection, batch_ids: Collection[str]) -> LockedBatches:
-    """Lock the rows of these batches, at least one, in order; an unknown batch gets an `unregistered` row first.
+    """Lock the rows of these batches (at least one) in order; insert an `unregistered` row for an unknown batch.
 
-    Waits as long as `lock_timeout`. Read nothing about these batches before.
+    Waits up to `lock_timeout`. The caller must not have read anything about these batches before.
     """
     wanted = sorted(set(batch_ids))
     rows = (await conn.execute(_LOCK, {"batch_ids": wanted})).all()
-    # A row that a purge of tombstones removed between the two statements is made anew.
+    # Again, if the deletion of old tombstones deleted a row between the two statements.
     while len(rows) < len(wanted):
         await conn.execute(_ADD_MISSING, {"batch_ids": wanted})
         rows = (await conn.execute(_LOCK, {"batch_ids": wanted})).all()
@@ -133,7 +135,7 @@ async def lock_existing(conn: AsyncConnection, batch_id: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A batch to open, with what its registration said that the tracker keeps."""
+    """A batch to open, with its registration and the digest of it."""
 
     batch: Batch
     event: BatchEssaysRegistered
@@ -141,26 +143,27 @@ class Opening:
 
 
 async def open_batches(conn: AsyncConnection, openings: Sequence[Opening], now: datetime, deadline: timedelta) -> None:
-    """Turn locked `unregistered` rows `open` and add their slots, all free, to their inventories."""
-    batches = [opening.batch for opening in openings]
-    await conn.execute(
-        _OPEN,
-        {
-            "inventories": [b.inventory for b in batches],
-            "now": now,
-            "deadline": deadline,
-            "batch_ids": [b.batch_id for b in batches],
-            "class_types": [b.class_type for b in batches],
-            "expected": [b.expected for b in batches],
-            "digests": [opening.digest for opening in openings],
-            "course_codes": [b.course_code for b in batches],
-            "user_ids": [b.user_id for b in batches],
-            "org_ids": [opening.event.org_id for opening in openings],
-            "class_ids": [b.class_id for b in batches],
-            "correlation_ids": [b.correlation_id for b in batches],
-            "prompt_refs": [b.student_prompt_ref and json.dumps(b.student_prompt_ref) for b in batches],
-        },
-    )
+    """Open locked `unregistered` batches and insert their free slots."""
+    params = {
+        **arrays(
+            openings,
+            digests=lambda opening: opening.digest,
+            org_ids=lambda opening: opening.event.org_id,
+        ),
+        **arrays(
+            [opening.batch for opening in openings],
+            inventories=lambda b: b.inventory,
+            batch_ids=lambda b: b.batch_id,
+            class_types=lambda b: b.class_type,
+            expected=lambda b: b.expected,
+            course_codes=lambda b: b.course_code,
+            user_ids=lambda b: b.user_id,
+            class_ids=lambda b: b.class_id,
+            correlation_ids=lambda b: b.correlation_id,
+            prompt_refs=lambda b: b.student_prompt_ref and json.dumps(b.student_prompt_ref),
+        ),
+    }
+    await conn.execute(_OPEN, {"now": now, "deadline": deadline, **params})
 
     slots = [(o.batch, essay_id) for o in openings for essay_id in sorted(o.event.essay_ids)]
     await conn.execute(_ADD_ESSAYS, _essays(slots))
@@ -168,34 +171,33 @@ async def open_batches(conn: AsyncConnection, openings: Sequence[Opening], now: 
         await conn.execute(_ADD_SLOT_ASSIGNMENTS, _essays(assigned))
 
 
-async def flag_conflicts(conn: AsyncConnection, conflicts: Mapping[str, int]) -> None:
-    """Count refused registrations on locked rows, for the batch's story."""
-    await conn.execute(_FLAG_CONFLICTS, {"batch_ids": list(conflicts), "counts": list(conflicts.values())})
+async def add_conflicts(conn: AsyncConnection, conflicts: Mapping[str, int]) -> None:
+    """Add numbers of refused registrations, by batch, to locked rows."""
+    await conn.execute(_ADD_CONFLICTS, {"batch_ids": list(conflicts), "counts": list(conflicts.values())})
 
 
 async def save(conn: AsyncConnection, batches: Sequence[Batch]) -> None:
-    """Write state, counts, times and the next sequence of locked batches back."""
+    """Write back state, counters, times and the next sequence of locked batches."""
     if not batches:
         return
-    await conn.execute(
-        _SAVE,
-        {
-            "batch_ids": [b.batch_id for b in batches],
-            "states": [b.state.value for b in batches],
-            "free": [b.free for b in batches],
-            "filled": [b.filled for b in batches],
-            "failed": [b.failed for b in batches],
-            "parked": [b.parked for b in batches],
-            "next_sequences": [b.next_sequence for b in batches],
-            "confirmed_at": [b.associations_confirmed_at for b in batches],
-            "content_completed_at": [b.content_completed_at for b in batches],
-            "completed_at": [b.completed_at for b in batches],
-        },
+    params = arrays(
+        batches,
+        batch_ids=lambda b: b.batch_id,
+        states=lambda b: b.state.value,
+        free=lambda b: b.free,
+        filled=lambda b: b.filled,
+        failed=lambda b: b.failed,
+        parked=lambda b: b.parked,
+        next_sequences=lambda b: b.next_sequence,
+        confirmed_at=lambda b: b.associations_confirmed_at,
+        content_completed_at=lambda b: b.content_completed_at,
+        completed_at=lambda b: b.completed_at,
     )
+    await conn.execute(_SAVE, params)
 
 
-def _essays(slots: Sequence[tuple[Batch, str]]) -> dict[str, list[str]]:
-    return {"batch_ids": [b.batch_id for b, _ in slots], "essay_ids": [essay_id for _, essay_id in slots]}
+def _essays(slots: Sequence[tuple[Batch, str]]) -> dict[str, list[object]]:
+    return arrays(slots, batch_ids=lambda slot: slot[0].batch_id, essay_ids=lambda slot: slot[1])
 
 
 def _batch(row: Row[Any]) -> Batch:

@@ -30,6 +30,7 @@ from els_stream.events.decoder import decode_content
 from els_stream.handlers.outbox_events import EssayLists, outbox_rows
 from els_stream.queries import claims, outbox, slots, trackers
 from els_stream.queries.outbox import OutboxRow
+from els_stream.queries.slots import Upload
 from tests.benchmarks.ground import Ground, for_sqlalchemy
 from tests.benchmarks.report import Figure, Scale, Section, percentile
 from tests.support import factories as make
@@ -118,7 +119,7 @@ class Turn:
     """What `settle` would hand to its statements for one micro-batch, and what these said."""
 
     batch_ids: set[str]
-    uploads: Sequence[tuple[str, str, str | None]]
+    uploads: Sequence[Upload]
     wanted: list[claims.SlotClaim]
     complete: list[str]
     changed: list[Batch]
@@ -132,7 +133,7 @@ async def _turn(engine: AsyncEngine, case: Case, connection: int, number: int) -
     async with engine.connect() as conn:
         batches = await trackers.lock(conn, {batch_id for batch_id, _ in arrivals})
     uploads = [
-        (batch_id, content.event.file_upload_id, content.event.text_storage_id)
+        Upload(batch_id, content.event.file_upload_id, content.event.text_storage_id)
         for batch_id, content in arrivals
         if batches[batch_id].free < batches[batch_id].expected
     ]

@@ -58,7 +58,7 @@ async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
         yield Section("tables around the purge", [*before, *await _sizes(engine, "after")])
         await _fill(engine, BulkData("done", MANY[scale], 1, 1), slots=False)
         async with engine.begin() as conn:
-            await batch_counts.fold(conn)  # as a worker does every minute
+            await batch_counts.compact(conn)  # as a worker does every minute
         yield await _looks(engine, f"{MANY[scale]:,} batches, as they came")
         async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
             await conn.execute(text("VACUUM ANALYZE batch_essay_trackers"))

@@ -1,4 +1,4 @@
-"""Days that pass in no time: rows are made older, and the ledger says what it is told to."""
+"""Lets days pass at once: makes all rows older, and sets the stored offsets."""
 
 from __future__ import annotations
 
@@ -9,24 +9,30 @@ from datetime import timedelta
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from els_stream.events import topics
+from els_stream.errors import ServersUnavailable
 from els_stream.events.topics import INPUT_TOPICS
 from els_stream.kafka.offsets import Partition
-from els_stream.maintenance.expiry import ExpiryPolicy, give_up_parked, time_out_batches
+from els_stream.maintenance.expiry import (
+    REGISTRATION_TOPICS,
+    SLOT_TOPICS,
+    ExpiryPolicy,
+    expire_pending,
+    time_out_batches,
+)
+from els_stream.queries.consumed_offsets import partition_arrays
 from tests.support import factories as make
 from tests.support.batch_harness import BatchHarness
 
 GROUP = "essay-lifecycle-service"
 PREFIX = "staging."
 NUMBERS = range(2)
-FILL_SLOTS = (topics.CONTENT_PROVISIONED, topics.VALIDATION_FAILED)
 
-_SET_LEDGER = text("""
+_SET_OFFSETS = text("""
     INSERT INTO consumed_offsets AS c
         (consumer_group, topic, partition, next_offset, record_timestamp, record_crc, watermark_at, updated_at)
     SELECT :consumer_group, topic, partition, 7,
            CAST(extract(epoch FROM now() - CAST(:record AS interval)) * 1000 AS bigint),
-           CASE WHEN CAST(:record AS interval) IS NOT NULL THEN 0 END, now() - CAST(:caught_up AS interval),
+           CASE WHEN CAST(:record AS interval) IS NOT NULL THEN 0 END, now() - CAST(:watermark AS interval),
            now() - coalesce(CAST(:record AS interval), interval '0')
     FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[])) AS p (topic, partition)
     ON CONFLICT (consumer_group, topic, partition) DO UPDATE
@@ -50,54 +56,59 @@ _PASS = (
 
 
 def partitions(*of: str) -> list[Partition]:
-    """As the broker has them, of these topics or all."""
+    """Return the partitions of these logical topics, or of all input topics, under the broker's names."""
     return [Partition(PREFIX + topic, number) for topic in of or INPUT_TOPICS for number in NUMBERS]
 
 
 @dataclass
 class ClockShift:
+    """`broker` are the partitions that the broker has; None while it does not answer."""
+
     school: BatchHarness
-    broker: Collection[Partition] = field(default_factory=partitions)
+    broker: Collection[Partition] | None = field(default_factory=partitions)
     retention: timedelta = timedelta(days=7)
     step: int = 100
 
     @property
     def policy(self) -> ExpiryPolicy:
-        return ExpiryPolicy(GROUP, PREFIX, self.retention, lambda: self.broker, self.step)
+        return ExpiryPolicy(self.list_partitions, GROUP, PREFIX, self.retention, self.step)
+
+    async def list_partitions(self, names: Sequence[str]) -> frozenset[Partition]:
+        if self.broker is None:
+            raise ServersUnavailable("the broker does not answer")
+        return frozenset(partition for partition in self.broker if partition.topic in names)
 
     async def pass_(self, time: timedelta) -> None:
-        """All that the tables know of becomes older by this."""
+        """Make every row older by this time."""
         for statement in _PASS:
             await self.school.execute(statement, time=time)
 
-    async def handled(
+    async def processed(
         self,
         *,
         record: timedelta | None = None,
-        caught_up: timedelta | None = None,
+        watermark: timedelta | None = None,
         of: Sequence[Partition] | None = None,
         group: str = GROUP,
     ) -> None:
-        """How long ago the last handled record was written, and the reached end was read, of these or all partitions.
+        """Set how old the last processed record and the watermark are, of these or all partitions.
 
-        With neither, they were handled just now.
+        With neither, the partitions were processed up to now.
         """
-        if record is None and caught_up is None:
-            caught_up = timedelta(0)
-        named = partitions() if of is None else of
+        if record is None and watermark is None:
+            watermark = timedelta(0)
+        chosen = partitions() if of is None else of
         async with self.school.engine.begin() as conn:
-            known = {"topics": [tp.topic for tp in named], "partitions": [tp.partition for tp in named]}
-            await conn.execute(
-                _SET_LEDGER, {"consumer_group": group, "record": record, "caught_up": caught_up, **known}
-            )
+            params = {"consumer_group": group, "record": record, "watermark": watermark, **partition_arrays(chosen)}
+            await conn.execute(_SET_OFFSETS, params)
 
     async def time_out(self) -> int:
         async with self.school.engine.begin() as conn:
-            return await time_out_batches(conn, self.policy)
+            return await time_out_batches(conn, self.policy, await self.policy.partitions_of(SLOT_TOPICS))
 
-    async def give_up(self) -> int:
+    async def expire_pending(self) -> int:
         async with self.school.engine.begin() as conn:
-            return await give_up_parked(conn, self.policy)
+            return await expire_pending(conn, self.policy, await self.policy.partitions_of(REGISTRATION_TOPICS))
 
     async def timed_out(self, conn: AsyncConnection) -> list[str]:
         rows = await conn.execute(text("SELECT batch_id FROM batch_essay_trackers WHERE timed_out_at IS NOT NULL"))

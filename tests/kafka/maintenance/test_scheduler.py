@@ -1,4 +1,4 @@
-"""Timers in real workers: two of them, one timeout, and not before what lay in Kafka was handled."""
+"""Timers with a real broker and real workers: one time-out, and only after the contents in Kafka were processed."""
 
 from __future__ import annotations
 
@@ -17,16 +17,23 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from agents.expire_batches import expire_batches
+from els_stream.config.settings import Settings
 from els_stream.embedded.ports import new_ports
 from els_stream.embedded.servers import Addresses
 from els_stream.events import topics
+from els_stream.handlers.recount import RepairCounts
+from els_stream.kafka.offsets import Partition
+from els_stream.maintenance.expiry import SLOT_TOPICS
+from els_stream.maintenance.scheduler import TimerName, TimerPolicy, Timers
+from els_stream.queries import consumed_offsets
 from tests.support import factories as make
 from tests.support.batch_harness import BatchHarness
 from tests.support.finished_batches import old_batches
 from tests.support.staged_workers import essays_held
 from tests.support.waiting import until
 
-PATIENCE = 45
+MAX_WAIT_SECONDS = 45
 
 
 @contextlib.asynccontextmanager
@@ -75,14 +82,55 @@ def environment(addresses: Addresses, database: str, topic_prefix: str) -> Mappi
     }
 
 
-async def test_two_workers_time_a_batch_out_once_and_only_after_its_content_that_lay_in_kafka(
+class NoMetrics:
+    def timer_done(self, timer: TimerName, count: int) -> None: ...
+    def timer_failed(self, timer: TimerName) -> None: ...
+
+
+async def test_time_outs_ask_the_broker_without_any_health_poller(
+    engine: AsyncEngine, environment: Mapping[str, str], kafka_topics: dict[str, str], topic_prefix: str
+) -> None:
+    """The partitions come from the timer itself, so a health poller that never answers cannot stop it."""
+    school = BatchHarness(engine=engine)
+    await school.together(school.registration(essays=2))
+    await school.execute(
+        """
+        UPDATE batch_essay_trackers
+        SET registered_at = now() - interval '4 days', deadline_at = now() - interval '1 day'
+        """
+    )
+    group = environment["ELS_CONSUMER_GROUP"]
+    own = [Partition(kafka_topics[topic], number) for topic in SLOT_TOPICS for number in range(4)]
+    async with engine.begin() as conn:
+        await consumed_offsets.initialize(conn, group, dict.fromkeys(own, 0))
+        now = await consumed_offsets.database_time(conn)
+        await consumed_offsets.store_watermark(conn, group, dict.fromkeys(own, 0), now)
+    settings = Settings(
+        broker_url=environment["ELS_BROKER_URL"],
+        consumer_group=group,
+        topic_prefix=topic_prefix,
+        expiry_interval_seconds=0.1,
+    )
+    timers = Timers(engine, TimerPolicy.from_settings(settings, RepairCounts()), NoMetrics())
+    running = asyncio.create_task(expire_batches(timers))
+
+    async def timed_out() -> bool:
+        return not await school.rows("SELECT 1 FROM batch_essay_trackers WHERE timed_out_at IS NULL")
+
+    await until(timed_out)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert await school.kinds() == ["timeout"]
+
+
+async def test_two_workers_time_a_batch_out_once_after_its_content_in_kafka(
     engine: AsyncEngine,
     addresses: Addresses,
     environment: Mapping[str, str],
     kafka_topics: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    """All of it came before a weekend: the deadline is long past when the first worker starts."""
+    """The deadline has passed long ago when the first worker starts; a content is still in Kafka."""
     school = BatchHarness(engine=engine)
     await school.together(school.registration(essays=2))
     await school.execute(
@@ -106,25 +154,25 @@ async def test_two_workers_time_a_batch_out_once_and_only_after_its_content_that
             worker(environment, tmp_path / "first.log", first),
             worker(environment, tmp_path / "second.log", second),
         ):
-            record = await asyncio.wait_for(consumer.getone(), PATIENCE)
+            record = await asyncio.wait_for(consumer.getone(), MAX_WAIT_SECONDS)
             data: dict[str, Any] = json.loads(record.value or b"")["data"]
             assert (data["actual_count"], data["missing_essay_ids"]) == (1, make.essay_ids(2)[1:])
-            # Each has had many more rounds by the time that something which comes later is done.
+            # Both workers have had many more rounds once this repair, which becomes due later, is done.
             await school.execute("INSERT INTO batch_essay_trackers (batch_id) VALUES ('nothing-waits-here')")
 
-            async def swept() -> bool:
+            async def repaired() -> bool:
                 return not await school.rows("SELECT 1 FROM batch_essay_trackers WHERE state = 'unregistered'")
 
-            await until(swept)
+            await until(repaired)
             counts = [await done(port, "expire_batches") for port in (first, second)]
             assert sorted(counts) == [0, 1]
-            assert sum([await done(port, "heal_batches") for port in (first, second)]) == 1
+            assert sum([await done(port, "repair_batches") for port in (first, second)]) == 1
     finally:
         await consumer.stop()
     assert await school.rows("SELECT 1 FROM batch_essay_trackers WHERE timed_out_at IS NULL") == []
 
 
-async def test_sigterm_ends_a_worker_whose_purge_waits_for_a_lock_and_the_batch_stays_whole(
+async def test_sigterm_ends_a_worker_whose_purge_waits_and_rolls_the_chunk_back(
     engine: AsyncEngine, environment: Mapping[str, str], kafka_topics: dict[str, str], tmp_path: Path
 ) -> None:
     assert kafka_topics
@@ -137,7 +185,7 @@ async def test_sigterm_ends_a_worker_whose_purge_waits_for_a_lock_and_the_batch_
         return bool(await school.rows("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
 
     async with essays_held(school, batch_id), worker({**environment, **patient}, tmp_path / "worker.log", port):
-        await until(waits, seconds=PATIENCE)
+        await until(waits, seconds=MAX_WAIT_SECONDS)
 
     assert (await school.tracker(batch_id)).state == "completed"
     assert len(await school.slots(batch_id)) == 1

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from els_stream.domain.purge_results import Erased
 from els_stream.events import topics
 from els_stream.events.dead_letter_reasons import DeadLetterReason
-from els_stream.maintenance.erasure import erase_batch, forget_student
+from els_stream.maintenance.erasure import erase_batch, erase_student
 from els_stream.maintenance.replay import NotReplayable, fail_replay, replay
 from tests.support import factories as make
 from tests.support.batch_harness import BatchHarness
@@ -111,7 +111,7 @@ async def test_forgetting_a_student_waits_for_a_claim_and_is_no_circle(
     async with worker(school) as other:
         await other.execute("SELECT FROM essay_states WHERE essay_id = :first FOR UPDATE", first=make.essay_ids(1)[0])
         assert await operator.apply(school.content(0)) == ["assigned"]
-    forgetting = await eraser.blocked_in(forget_student(eraser.conn, "student-pippi", [make.BATCH]))
+    forgetting = await eraser.blocked_in(erase_student(eraser.conn, "student-pippi", [make.BATCH]))
 
     assert await operator.apply(school.content(1)) == ["assigned"]
     await operator.commit()

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from els_stream.config.settings import Settings
 from els_stream.db.engine import Limits, create_engine
 from els_stream.domain.purge_results import AnotherPurgeRuns, Purged, PurgeResult, Removed
-from els_stream.maintenance import purge, scheduler
+from els_stream.maintenance import purge
 from els_stream.maintenance.purge import PurgePlan, Retention, apply_retention
 from els_stream.queries.purge import BEFORE_ALL, lock_oldest
 from tests.support.batch_harness import BatchHarness
@@ -230,7 +230,7 @@ async def test_abandoned_guest_batches_go_only_when_asked_for(school: BatchHarne
 
 
 def retention(**settings: object) -> Retention:
-    return scheduler.retention(Settings.model_validate(settings))
+    return Retention.from_settings(Settings.model_validate(settings))
 
 
 async def test_the_timer_purges_what_is_due_once_in_its_interval_whoever_looks(school: BatchHarness) -> None:

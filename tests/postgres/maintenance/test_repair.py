@@ -1,4 +1,4 @@
-"""What no transaction of ours leaves, made by hand, one at a time: found by the walk, and set right under the lock."""
+"""Inconsistencies that no transaction of the service leaves, made by hand: the scan finds and repairs each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from els_stream.domain.claim_strategy import Strategy
 from els_stream.errors import InventoryMismatch
 from els_stream.handlers.recount import RepairCounts, RepairKind
-from els_stream.maintenance.repair import RepairScan, heal
+from els_stream.maintenance.repair import RepairScan, repair
 from tests.support import factories as make
 from tests.support.batch_harness import BatchHarness, handlers_by_topic
 from tests.support.invariants import broken
@@ -19,69 +19,69 @@ from tests.support.staged_workers import worker
 
 CLASS = "class-9b"
 
-PARK_AGAIN = "INSERT INTO batch_pending_events OVERRIDING SYSTEM VALUE SELECT * FROM was_parked"
+RESTORE_PENDING = "INSERT INTO batch_pending_events OVERRIDING SYSTEM VALUE SELECT * FROM former_pending"
 
 
 @pytest.fixture(params=[Strategy.OPTION_A, Strategy.OPTION_B])
 async def clinic(engine: AsyncEngine, request: pytest.FixtureRequest) -> AsyncIterator[BatchHarness]:
-    """A school for each inventory. What is broken in it by hand must be whole again at the end."""
+    """A harness for each slot table. What a test breaks by hand must be consistent again at its end."""
     school = BatchHarness(engine=engine, handlers=handlers_by_topic(strategy=request.param))
     yield school
     async with engine.connect() as conn:
         assert await broken(conn) == []
 
 
-async def sweep(school: BatchHarness, stretch: int = 1000) -> Mapping[RepairKind, int]:
-    """One whole walk; what it found."""
-    heals = RepairCounts()
-    walk = RepairScan(Strategy.OPTION_B, heals, stretch)
+async def scan(school: BatchHarness, chunk_size: int = 1000) -> Mapping[RepairKind, int]:
+    """Run one whole scan; return what it found."""
+    repairs = RepairCounts()
+    repair_scan = RepairScan(Strategy.OPTION_B, repairs, chunk_size)
     more = True
     while more:
         async with school.engine.begin() as conn:
-            more = (await walk.step(conn)).more
-    return {heal: count for heal, count in heals.counts().items() if count}
+            more = (await repair_scan.step(conn)).more
+    return {kind: count for kind, count in repairs.counts().items() if count}
 
 
-async def test_nothing_is_found_in_a_school_where_all_is_well(clinic: BatchHarness) -> None:
+async def test_a_scan_finds_nothing_where_all_is_consistent(clinic: BatchHarness) -> None:
     await clinic.together(clinic.content(0, "early"))
     await clinic.together(*(clinic.registration(f"batch-{n}", essays=2, class_id=CLASS) for n in range(5)))
     await clinic.together(*(clinic.content(n, f"batch-{n}") for n in range(5)))
     await clinic.one_by_one(clinic.content(7, "batch-1"), clinic.failure(8, "batch-2"), clinic.failure(9, "batch-3"))
 
-    assert await sweep(clinic) == {}
-    assert await sweep(clinic, stretch=1) == {}
+    assert await scan(clinic) == {}
+    assert await scan(clinic, chunk_size=1) == {}
 
 
-async def forgotten_beside_a_registered_batch(school: BatchHarness, essays: int = 2) -> None:
-    """The registration came and went, and what was parked is still there."""
+async def leave_pending_events_of_a_registered_batch(school: BatchHarness, essays: int = 2) -> None:
+    """Register a batch, and bring back the pending events that the registration should have applied."""
     await school.one_by_one(school.content(2), school.content(1), school.content(0))
-    await school.execute("CREATE TABLE was_parked AS TABLE batch_pending_events")
+    await school.execute("CREATE TABLE former_pending AS TABLE batch_pending_events")
     await school.execute("DELETE FROM batch_pending_events")
     await school.execute("UPDATE batch_essay_trackers SET pending_count = 0")
     await school.together(school.registration(essays=essays))
-    await school.execute(PARK_AGAIN)
+    await school.execute(RESTORE_PENDING)
 
 
-async def test_what_is_parked_beside_a_registered_batch_is_used_in_order_of_arrival(clinic: BatchHarness) -> None:
-    await forgotten_beside_a_registered_batch(clinic)
+async def test_pending_events_of_a_registered_batch_are_applied_in_order(clinic: BatchHarness) -> None:
+    await leave_pending_events_of_a_registered_batch(clinic)
 
-    assert await sweep(clinic) == {RepairKind.PARKED_USED: 1}
+    assert await scan(clinic) == {RepairKind.PENDING_APPLIED: 1}
 
     assert [slot.original_file_name for slot in await clinic.slots()] == [make.file_name(2), make.file_name(1)]
     assert await clinic.kinds() == ["assigned", "assigned", "completed", "excess"]
-    assert await sweep(clinic) == {}
+    assert await scan(clinic) == {}
 
 
-async def test_what_is_parked_beside_a_completed_batch_is_used_too(clinic: BatchHarness) -> None:
-    await forgotten_beside_a_registered_batch(clinic, essays=1)
+async def test_pending_events_of_a_completed_batch_are_applied_too(clinic: BatchHarness) -> None:
+    await leave_pending_events_of_a_registered_batch(clinic, essays=1)
     await clinic.together(clinic.content(9))
 
-    assert await sweep(clinic) == {RepairKind.PARKED_USED: 1}
+    assert await scan(clinic) == {RepairKind.PENDING_APPLIED: 1}
     assert await clinic.kinds() == ["assigned", "completed", "excess", "excess", "excess"]
 
 
-async def test_what_is_parked_beside_a_tombstone_is_a_dead_letter(clinic: BatchHarness) -> None:
-    await forgotten_beside_a_registered_batch(clinic)
+async def test_pending_events_of_a_tombstone_become_dead_letters(clinic: BatchHarness) -> None:
+    await leave_pending_events_of_a_registered_batch(clinic)
     await clinic.execute(
         """
         UPDATE batch_essay_trackers SET state = 'purged', purged_at = now() - interval '1 day', user_id = NULL,
@@ -91,47 +91,47 @@ async def test_what_is_parked_beside_a_tombstone_is_a_dead_letter(clinic: BatchH
     await clinic.execute("DELETE FROM essay_states")
     await clinic.execute("DELETE FROM slot_assignments")
 
-    assert await sweep(clinic) == {RepairKind.PARKED_USED: 1}
+    assert await scan(clinic) == {RepairKind.PENDING_APPLIED: 1}
     assert await clinic.reasons() == ["batch_purged"] * 3
 
 
-async def test_a_wrong_count_of_what_is_parked_is_counted_again(clinic: BatchHarness) -> None:
+async def test_a_wrong_count_of_pending_events_is_recounted(clinic: BatchHarness) -> None:
     await clinic.together(*clinic.contents([0, 1]))
     await clinic.execute("UPDATE batch_essay_trackers SET pending_count = 7")
 
-    assert await sweep(clinic) == {RepairKind.PARKED_RECOUNTED: 1}
+    assert await scan(clinic) == {RepairKind.PENDING_RECOUNTED: 1}
     assert await clinic.counts() == ("unregistered", 0, 0, 0, 2)
 
 
-async def test_an_unregistered_batch_with_nothing_parked_is_removed(clinic: BatchHarness) -> None:
+async def test_an_unregistered_batch_without_pending_events_is_removed(clinic: BatchHarness) -> None:
     await clinic.execute("INSERT INTO batch_essay_trackers (batch_id, pending_count) VALUES ('a', 0), ('b', 3)")
 
-    assert await sweep(clinic) == {RepairKind.EMPTY_REMOVED: 2}
+    assert await scan(clinic) == {RepairKind.EMPTY_BATCH_REMOVED: 2}
     assert await clinic.rows("SELECT batch_id FROM batch_essay_trackers") == []
 
 
-async def test_counters_that_disagree_with_the_slots_say_what_the_rows_say(clinic: BatchHarness) -> None:
+async def test_wrong_slot_counters_are_set_to_the_rows(clinic: BatchHarness) -> None:
     await clinic.together(clinic.registration(essays=5, class_id=CLASS))
     await clinic.together(*clinic.contents([0, 1]))
     await clinic.together(clinic.failure(2))
     await clinic.execute("UPDATE batch_essay_trackers SET free_count = 1, filled_count = 4, failed_count = 0")
 
-    assert await sweep(clinic) == {RepairKind.SLOTS_RECOUNTED: 1}
+    assert await scan(clinic) == {RepairKind.SLOTS_RECOUNTED: 1}
     assert await clinic.counts() == ("open", 2, 2, 1, 0)
 
 
-async def test_a_batch_that_turns_out_full_is_completed_and_told(clinic: BatchHarness) -> None:
+async def test_a_batch_that_is_full_after_a_recount_completes_and_publishes(clinic: BatchHarness) -> None:
     await clinic.together(clinic.registration(essays=2))
     await clinic.together(clinic.content(0))
-    await fill_behind_our_back(clinic, essays=1)
+    await fill_slots_without_counting(clinic, essays=1)
 
-    assert await sweep(clinic) == {RepairKind.SLOTS_RECOUNTED: 1}
+    assert await scan(clinic) == {RepairKind.SLOTS_RECOUNTED: 1}
     assert await clinic.counts() == ("completed", 0, 2, 0, 0)
     assert await clinic.kinds() == ["assigned", "completed"]
     assert (await clinic.told())[-1].data["provisioned_count"] == 2
 
 
-async def test_a_complete_batch_whose_counts_are_swapped_is_counted_again_and_told_nothing(
+async def test_a_recount_of_a_complete_batch_publishes_nothing(
     clinic: BatchHarness,
 ) -> None:
     await clinic.together(clinic.registration(essays=2, class_id=CLASS))
@@ -139,12 +139,12 @@ async def test_a_complete_batch_whose_counts_are_swapped_is_counted_again_and_to
     await clinic.together(clinic.failure(1))
     await clinic.execute("UPDATE batch_essay_trackers SET filled_count = 0, failed_count = 2")
 
-    assert await sweep(clinic) == {RepairKind.SLOTS_RECOUNTED: 1}
+    assert await scan(clinic) == {RepairKind.SLOTS_RECOUNTED: 1}
     assert await clinic.counts() == ("content_complete", 0, 1, 1, 0)
     assert await clinic.kinds() == ["assigned", "errors", "completed"]
 
 
-async def test_a_lost_slot_is_unrepairable_and_told_at_each_walk(
+async def test_a_lost_slot_is_unrepairable_and_logged_in_each_scan(
     clinic: BatchHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     await clinic.together(clinic.registration(essays=2))
@@ -153,16 +153,16 @@ async def test_a_lost_slot_is_unrepairable_and_told_at_each_walk(
     await clinic.execute("DELETE FROM slot_assignments WHERE essay_id = :gone", gone=gone)
 
     with caplog.at_level(logging.ERROR):
-        assert await sweep(clinic) == {RepairKind.BEYOND_HEALING: 1}
-        assert await sweep(clinic) == {RepairKind.BEYOND_HEALING: 1}
+        assert await scan(clinic) == {RepairKind.UNREPAIRABLE: 1}
+        assert await scan(clinic) == {RepairKind.UNREPAIRABLE: 1}
 
     assert await clinic.counts() == ("open", 2, 0, 0, 0)
     assert make.BATCH in caplog.text
     await clinic.execute("DELETE FROM batch_essay_trackers")
 
 
-async def test_a_completed_batch_is_never_opened_again(clinic: BatchHarness) -> None:
-    """Its completion was told: a slot that is free by the rows must not be given out after that."""
+async def test_a_completed_batch_is_never_reopened(clinic: BatchHarness) -> None:
+    """Its completion was published: a slot that is free by the rows must not be assigned after that."""
     await clinic.together(clinic.registration(essays=1, class_id=CLASS))
     await clinic.together(clinic.content(0))
     await clinic.execute(
@@ -175,42 +175,41 @@ async def test_a_completed_batch_is_never_opened_again(clinic: BatchHarness) -> 
         "UPDATE slot_assignments SET status = 'available', text_storage_id = NULL, file_upload_id = NULL"
     )
 
-    assert await sweep(clinic) == {RepairKind.BEYOND_HEALING: 1}
+    assert await scan(clinic) == {RepairKind.UNREPAIRABLE: 1}
     assert await clinic.counts() == ("content_complete", 0, 1, 0, 0)
     await clinic.execute("DELETE FROM batch_essay_trackers")
 
 
-async def test_a_walk_goes_on_behind_what_it_can_not_heal_and_heals_one_batch_a_step(clinic: BatchHarness) -> None:
+async def test_a_scan_continues_after_an_error_and_repairs_one_batch_per_step(clinic: BatchHarness) -> None:
     batches = [f"batch-{number}" for number in range(5)]
     await clinic.together(*(clinic.registration(batch_id, essays=3) for batch_id in batches))
     await clinic.together(*(clinic.content(0, batch_id) for batch_id in batches))
     await clinic.execute("UPDATE batch_essay_trackers SET free_count = 1, filled_count = 2")
-    heals = RepairCounts()
-    walk = RepairScan(Strategy.OPTION_B, heals, 2)
+    repair_scan = RepairScan(Strategy.OPTION_B, RepairCounts(), 2)
     async with clinic.engine.connect() as conn:
-        await walk.step(conn)
-        await conn.rollback()  # as after an error in the heal of the first
+        await repair_scan.step(conn)
+        await conn.rollback()  # as after an error in the repair of the first
 
     steps = []
     for _ in range(5):
         async with clinic.engine.begin() as conn:
-            steps.append((await walk.step(conn)).healed)
+            steps.append((await repair_scan.step(conn)).repaired)
 
     assert steps == [1, 1, 1, 1, 0]
-    assert await sweep(clinic) == {RepairKind.SLOTS_RECOUNTED: 1}
+    assert await scan(clinic) == {RepairKind.SLOTS_RECOUNTED: 1}
 
 
-async def test_a_batch_that_was_healed_meanwhile_is_left_alone(clinic: BatchHarness) -> None:
+async def test_a_batch_that_was_repaired_meanwhile_is_left_alone(clinic: BatchHarness) -> None:
     await clinic.together(clinic.registration(essays=2))
 
-    heals = RepairCounts()
+    repairs = RepairCounts()
     async with clinic.engine.begin() as conn:
-        assert await heal(conn, make.BATCH, Strategy.OPTION_B, heals) == 0
-    assert set(heals.counts().values()) == {0}
+        assert await repair(conn, make.BATCH, Strategy.OPTION_B, repairs) == 0
+    assert set(repairs.counts().values()) == {0}
 
 
-async def fill_behind_our_back(school: BatchHarness, essays: int) -> None:
-    """Somebody else's code gives free slots to contents, and does not know of the counters."""
+async def fill_slots_without_counting(school: BatchHarness, essays: int) -> None:
+    """Fill free slots as foreign code would that does not know the counters."""
     await school.execute(
         """
         UPDATE essay_states SET current_status = 'ready_for_processing', text_storage_id = 'strange-' || essay_id,
@@ -231,11 +230,11 @@ async def fill_behind_our_back(school: BatchHarness, essays: int) -> None:
     )
 
 
-async def test_after_a_mismatch_the_next_try_recounts_and_works(clinic: BatchHarness) -> None:
-    """Two slots are free by the counters, and one by the rows: never excess on the counters' word alone."""
+async def test_the_attempt_after_a_mismatch_recounts_and_works(clinic: BatchHarness) -> None:
+    """Two slots are free by the counters, one by the rows: counters alone never make a content excess."""
     await clinic.together(clinic.registration(essays=3))
     await clinic.together(clinic.content(0))
-    await fill_behind_our_back(clinic, essays=1)
+    await fill_slots_without_counting(clinic, essays=1)
     late = clinic.contents([1, 2])
 
     with pytest.raises(InventoryMismatch) as caught:
@@ -248,9 +247,9 @@ async def test_after_a_mismatch_the_next_try_recounts_and_works(clinic: BatchHar
     assert await clinic.kinds() == ["assigned", "assigned", "completed", "excess"]
 
 
-async def test_after_a_mismatch_a_batch_that_is_full_completes_and_the_content_is_excess(clinic: BatchHarness) -> None:
+async def test_a_full_batch_completes_after_a_mismatch_and_content_is_excess(clinic: BatchHarness) -> None:
     await clinic.together(clinic.registration(essays=2, class_id=CLASS))
-    await fill_behind_our_back(clinic, essays=2)
+    await fill_slots_without_counting(clinic, essays=2)
 
     for record, label in ((clinic.failure(5), "failure_recorded"), (clinic.content(6), "excess")):
         if label == "failure_recorded":
@@ -260,7 +259,7 @@ async def test_after_a_mismatch_a_batch_that_is_full_completes_and_the_content_i
     assert await clinic.kinds() == ["completed", "excess"]
 
 
-async def test_a_mismatch_that_a_recount_can_not_mend_stays_an_error(clinic: BatchHarness) -> None:
+async def test_a_mismatch_that_a_recount_cannot_repair_stays_an_error(clinic: BatchHarness) -> None:
     await clinic.together(clinic.registration(essays=1))
     await clinic.execute("DELETE FROM essay_states")
     await clinic.execute("DELETE FROM slot_assignments")
@@ -272,9 +271,9 @@ async def test_a_mismatch_that_a_recount_can_not_mend_stays_an_error(clinic: Bat
     await clinic.execute("DELETE FROM batch_essay_trackers")
 
 
-async def test_a_recount_that_is_rolled_back_is_done_again(clinic: BatchHarness) -> None:
+async def test_a_recount_that_is_rolled_back_is_repeated(clinic: BatchHarness) -> None:
     await clinic.together(clinic.registration(essays=2))
-    await fill_behind_our_back(clinic, essays=1)
+    await fill_slots_without_counting(clinic, essays=1)
     late = clinic.contents([1, 2])
     with pytest.raises(InventoryMismatch):
         await clinic.together(*late)

@@ -1,29 +1,29 @@
-"""Rounds by the clock: one worker at a time, in steps of one transaction, and nothing that fails ends a worker."""
+"""Rounds of timers: one worker at a time, one transaction per step, and no error ends a worker."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from agents.delete_old_dead_letters import delete_old_dead_letters
 from agents.expire_batches import expire_batches
-from agents.forget_dead_letters import forget_dead_letters
-from agents.give_up_parked import give_up_parked
-from agents.heal_batches import heal_batches
+from agents.expire_pending_events import expire_pending_events
+from agents.repair_batches import repair_batches
 from els_stream.config.settings import Settings
 from els_stream.db.engine import Limits, create_engine
 from els_stream.handlers.recount import RepairCounts
-from els_stream.maintenance.scheduler import StepResult, TimerName, Timers, TimerStep, bounded, timer_policy
+from els_stream.maintenance.scheduler import StepResult, TimerName, TimerPolicy, Timers, TimerStep, bounded
 from tests.support.batch_harness import BatchHarness
 from tests.support.clock_shift import DAY, GROUP, PREFIX, ClockShift, partitions
 from tests.support.waiting import until
 
-TICK = TimerName.EXPIRE_BATCHES
+TIMER = TimerName.EXPIRE_BATCHES
 
 
 @dataclass
@@ -38,11 +38,15 @@ class Counts:
         self.failures[timer] += 1
 
 
-def timers(engine: AsyncEngine, counts: Counts | None = None) -> Timers:
+def timers(engine: AsyncEngine, counts: Counts | None = None, clock: ClockShift | None = None) -> Timers:
+    """With `clock`, its partitions are those of the broker; without, no step of these tests asks the broker."""
     settings = Settings(
         consumer_group=GROUP, topic_prefix=PREFIX, expiry_interval_seconds=0.1, repair_interval_seconds=0.1
     )
-    return Timers(engine, timer_policy(settings, RepairCounts(), partitions), counts or Counts())
+    policy = TimerPolicy.from_settings(settings, RepairCounts())
+    if clock is not None:
+        policy = replace(policy, expiry=clock.policy)
+    return Timers(engine, policy, counts or Counts())
 
 
 def steps(*found: int) -> TimerStep:
@@ -57,7 +61,7 @@ def steps(*found: int) -> TimerStep:
 
 @pytest.fixture
 async def ticking(school: BatchHarness) -> BatchHarness:
-    """A school in which each step of `steps` leaves a row."""
+    """A harness in which each step of `steps` adds a row."""
     await school.execute("CREATE TABLE ticks (n int)")
     return school
 
@@ -66,16 +70,16 @@ async def ticks(school: BatchHarness) -> int:
     return len(await school.rows("SELECT n FROM ticks"))
 
 
-async def test_a_round_goes_on_while_there_is_more_and_counts_what_was_done(ticking: BatchHarness) -> None:
+async def test_a_round_continues_while_there_is_more_and_counts(ticking: BatchHarness) -> None:
     counts = Counts()
 
-    assert await timers(ticking.engine, counts).round(TICK, steps(3, 3, 1)) == 7
+    assert await timers(ticking.engine, counts).round(TIMER, steps(3, 3, 1)) == 7
 
-    assert counts.done == {TICK: 7}
+    assert counts.done == {TIMER: 7}
     assert await ticks(ticking) == 4
 
 
-async def test_while_one_worker_is_at_it_another_does_nothing(ticking: BatchHarness) -> None:
+async def test_while_one_worker_has_the_lock_another_does_nothing(ticking: BatchHarness) -> None:
     inside, go_on = asyncio.Event(), asyncio.Event()
 
     async def slow(_: AsyncConnection) -> StepResult:
@@ -83,43 +87,43 @@ async def test_while_one_worker_is_at_it_another_does_nothing(ticking: BatchHarn
         await go_on.wait()
         return StepResult(1, more=False)
 
-    first = asyncio.create_task(timers(ticking.engine).round(TICK, slow))
+    first = asyncio.create_task(timers(ticking.engine).round(TIMER, slow))
     await inside.wait()
 
-    assert await timers(ticking.engine).round(TICK, steps(5)) == 0
-    assert await timers(ticking.engine).round(TimerName.HEAL_BATCHES, steps(5)) == 5, "another timer has its own turn"
+    assert await timers(ticking.engine).round(TIMER, steps(5)) == 0
+    assert await timers(ticking.engine).round(TimerName.REPAIR_BATCHES, steps(5)) == 5, "another timer has its own lock"
     go_on.set()
     assert await first == 1
-    assert await timers(ticking.engine).round(TICK, steps(5)) == 5
+    assert await timers(ticking.engine).round(TIMER, steps(5)) == 5
 
 
-async def test_a_bug_in_a_step_is_told_rolled_back_and_left_for_the_next_round(
+async def test_a_bug_in_a_step_is_logged_and_rolled_back_for_the_next_round(
     ticking: BatchHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     counts = Counts()
     worker = timers(ticking.engine, counts)
 
-    async def stumbling(conn: AsyncConnection) -> StepResult:
+    async def failing(conn: AsyncConnection) -> StepResult:
         await steps(1)(conn)
         raise ZeroDivisionError("teachers / 0")
 
-    assert await worker.round(TICK, stumbling) == 0
+    assert await worker.round(TIMER, failing) == 0
 
-    assert counts.failures == {TICK: 1}
+    assert counts.failures == {TIMER: 1}
     assert "ZeroDivisionError" in caplog.text
     assert await ticks(ticking) == 0
-    assert await worker.round(TICK, steps(2)) == 2
+    assert await worker.round(TIMER, steps(2)) == 2
 
 
-async def test_a_database_that_is_away_is_no_error_of_the_worker() -> None:
+async def test_a_database_that_is_away_does_not_end_a_timer() -> None:
     counts = Counts()
     away = create_engine("postgresql+asyncpg://els@127.0.0.1:1/els", Limits())
 
-    assert await timers(away, counts).round(TICK, steps(1)) == 0
-    assert counts.failures == {TICK: 1}
+    assert await timers(away, counts).round(TIMER, steps(1)) == 0
+    assert counts.failures == {TIMER: 1}
 
 
-async def test_a_timer_that_is_cancelled_in_a_step_stops_at_once_and_leaves_nothing(ticking: BatchHarness) -> None:
+async def test_a_cancelled_timer_stops_at_once_and_rolls_its_step_back(ticking: BatchHarness) -> None:
     inside = asyncio.Event()
 
     async def endless(conn: AsyncConnection) -> StepResult:
@@ -128,7 +132,7 @@ async def test_a_timer_that_is_cancelled_in_a_step_stops_at_once_and_leaves_noth
         await conn.execute(text("SELECT pg_sleep(60)"))
         return StepResult(1, more=True)
 
-    running = asyncio.create_task(timers(ticking.engine).run(TICK, 1, endless))
+    running = asyncio.create_task(timers(ticking.engine).run(TIMER, 1, endless))
     await inside.wait()
     running.cancel()
 
@@ -138,51 +142,79 @@ async def test_a_timer_that_is_cancelled_in_a_step_stops_at_once_and_leaves_noth
     assert await ticks(ticking) == 0
 
 
-async def test_a_timer_comes_again_after_its_interval_whatever_happened(school: BatchHarness) -> None:
+async def test_a_timer_runs_again_after_its_interval_whatever_happened(school: BatchHarness) -> None:
     third = asyncio.Event()
     rounds = count(1)
 
-    async def stumbling(_: AsyncConnection) -> StepResult:
+    async def failing(_: AsyncConnection) -> StepResult:
         if next(rounds) == 3:
             third.set()
         raise ZeroDivisionError
 
-    running = asyncio.create_task(timers(school.engine).run(TICK, 0.01, stumbling))
+    running = asyncio.create_task(timers(school.engine).run(TIMER, 0.01, failing))
     async with asyncio.timeout(5):
         await third.wait()
     running.cancel()
 
 
-async def test_every_timer_does_its_own_work_by_itself(school: BatchHarness) -> None:
-    """All of them beside each other, as in a worker."""
+async def test_every_timer_does_its_own_work(school: BatchHarness) -> None:
+    """All of them run at the same time, as in a worker."""
     await school.together(school.registration("late", essays=2))
     await school.together(school.content(0, "late"))
     await school.together(school.content(0, "never-registered"), school.content(0, "no-longer-there"))
     time = ClockShift(school)
     await time.pass_(DAY * 8)
-    await time.handled()
+    await time.processed()
     await school.execute("UPDATE batch_essay_trackers SET pending_count = 5 WHERE batch_id = 'no-longer-there'")
     counts = Counts()
-    worker = timers(school.engine, counts)
-    all_of_them = (expire_batches, give_up_parked, heal_batches, forget_dead_letters)
+    worker = timers(school.engine, counts, time)
+    all_of_them = (expire_batches, expire_pending_events, repair_batches, delete_old_dead_letters)
     running = [asyncio.create_task(timer(worker)) for timer in all_of_them]
 
-    async def all_done() -> bool:
-        buried = await school.rows("SELECT id FROM dead_letters")
-        return counts.done[TimerName.EXPIRE_BATCHES] == 1 and len(buried) == 2
+    async def all_expired() -> bool:
+        dead_letters = await school.rows("SELECT id FROM dead_letters")
+        return counts.done[TimerName.EXPIRE_BATCHES] == 1 and len(dead_letters) == 2
 
-    await until(all_done)
+    await until(all_expired)
     await school.execute("UPDATE dead_letters SET created_at = now() - interval '91 days'")
     await school.execute("DELETE FROM event_outbox WHERE order_key LIKE 'dead-letter:%'")
 
-    async def forgotten() -> bool:
+    async def all_deleted() -> bool:
         left = await school.rows("SELECT id FROM dead_letters")
-        return not left and counts.done[TimerName.FORGET_DEAD_LETTERS] == 2
+        return not left and counts.done[TimerName.DELETE_OLD_DEAD_LETTERS] == 2
 
-    await until(forgotten)
+    await until(all_deleted)
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
     assert await school.kinds("late") == ["assigned", "timeout"]
     assert [row[0] for row in await school.rows("SELECT batch_id FROM batch_essay_trackers")] == ["late"]
-    assert counts.done[TimerName.HEAL_BATCHES] >= 1
+    assert counts.done[TimerName.REPAIR_BATCHES] == 1
+
+
+async def test_while_the_broker_does_not_answer_nothing_expires_and_it_is_logged(
+    school: BatchHarness, caplog: pytest.LogCaptureFixture
+) -> None:
+    await school.together(school.registration())
+    clock = ClockShift(school)
+    await clock.pass_(DAY * 8)
+    await clock.processed()
+    clock.broker = None
+    counts = Counts()
+    running = asyncio.create_task(expire_batches(timers(school.engine, counts, clock)))
+
+    async def has_failed_twice() -> bool:
+        return counts.failures[TIMER] >= 2
+
+    await until(has_failed_twice)
+    assert "expire_batches: the broker does not answer; retried in the next round" in caplog.text
+    assert counts.done[TIMER] == 0
+    clock.broker = partitions()
+
+    async def has_expired() -> bool:
+        return counts.done[TIMER] == 1
+
+    await until(has_expired)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert await school.kinds() == ["timeout"]

@@ -20,6 +20,7 @@ from els_stream.embedded.servers import Addresses
 from els_stream.events.decoder import decode_content
 from els_stream.queries import claims, outbox, slots, stats, trackers
 from els_stream.queries.outbox import SHARES
+from els_stream.queries.slots import Upload
 from els_stream.relay.factory import create_relay_engine
 from tests.postgres.queries.test_outbox_plans import MANY as OUTBOX
 from tests.postgres.queries.test_outbox_plans import fill as fill_outbox
@@ -124,13 +125,13 @@ async def test_who_holds_the_slots_costs_two_look_ups_for_each_content(
     engine: AsyncEngine, crowd: dict[SlotTable, BulkData]
 ) -> None:
     here = crowd[SlotTable.ESSAY_STATES]
-    asked = []
+    uploads = []
     for number, batch_id in enumerate(batch_ids(here)):
         essay = here.essay_id(int(batch_id[-8:]), number % here.filled + 1)
-        asked.append((batch_id, f"upload-{essay}", f"text-{essay}"))
+        uploads.append(Upload(batch_id, f"upload-{essay}", f"text-{essay}"))
 
     async def holders(conn: AsyncConnection) -> None:
-        assert len(list(await slots.holders(conn, asked))) == len(set(asked))
+        assert len(list(await slots.holders(conn, uploads))) == len(set(uploads))
 
     work = await work_of(engine, holders)
 

@@ -8,7 +8,7 @@ from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from els_stream.queries import outbox, outbox_backlog, purge
-from els_stream.queries.batch_counts import fold
+from els_stream.queries.batch_counts import compact
 from els_stream.queries.stats import ACTIVE, CLASS_TYPES, PARKED_KINDS, PurgeStats, Stats, read_figures
 from tables import batch_essay_trackers, batch_pending_events, dead_letters, purge_log
 
@@ -180,7 +180,7 @@ async def test_folded_or_not_the_count_of_completed_batches_is_the_same(engine: 
     before = (await read(engine)).completed
 
     async with engine.begin() as conn:
-        await fold(conn)
+        await compact(conn)
         rows = await conn.scalar(text("SELECT count(*) FROM batch_counts"))
 
     assert before == (await read(engine)).completed == {"GUEST": 150, "REGULAR": 7}
@@ -192,12 +192,12 @@ async def test_a_change_that_commits_while_another_folds_is_neither_lost_nor_cou
         await add_batches(conn, 150, "GUEST", "completed")
     async with engine.connect() as late, engine.connect() as folding:
         await add_batches(late, 1, "REGULAR", "completed")
-        await fold(folding)
+        await compact(folding)
         await late.commit()
         await folding.commit()
 
     async with engine.begin() as conn:
-        await fold(conn)
+        await compact(conn)
 
     assert (await read(engine)).completed == {"GUEST": 150, "REGULAR": 1}
 
