@@ -40,6 +40,8 @@ from els_stream.handlers.registry import HandlerPolicy, make_handlers
 from els_stream.kafka.consumer_group import ConsumerGroup
 from els_stream.maintenance.replay import Replays
 from els_stream.maintenance.scheduler import TimerName, TimerPolicy, Timers
+from els_stream.observability.health import Health
+from els_stream.observability.health_poller import HealthPoller
 from els_stream.observability.logging import configure_logging, logging_config
 from els_stream.observability.metrics import Metrics
 from els_stream.observability.record_log import remark
@@ -90,7 +92,7 @@ def build(settings: Settings, work: Workload, *, announce: Callable[[str], None]
     intake = ConsumerService(engine, begin, intake_options(settings), dead_letter_records, metrics, remark)
     names = [settings.topic_prefix + topic for topic in topics.values()]
     group = ConsumerGroup(settings.broker, settings.consumer_group, names)
-    watch = web.HealthPoller(engine, group, metrics, figures_seconds=settings.stats_interval_seconds)
+    watch = HealthPoller(engine, group, metrics, figures_seconds=settings.stats_interval_seconds)
     timers = Timers(engine, TimerPolicy.from_settings(settings, work.heals), metrics)
 
     app = ElsApp(**faust_options(settings))
@@ -113,14 +115,14 @@ def build(settings: Settings, work: Workload, *, announce: Callable[[str], None]
     metrics.watch_lag(intake.state.lag)
     metrics.watch_pool("worker", partial(use_of, engine))
     metrics.watch_heals(work.heals.counts)
-    health = web.Health(intake.state, watch, lambda: relay.status().troubles, settings.liveness_stall_seconds)
+    health = Health(intake.state, watch, lambda: relay.status().troubles, settings.liveness_stall_seconds)
     sources = web.DashboardSources(
         health, watch, intake.state, lambda: relay.status() if settings.relay_enabled else None
     )
     site = web.Dashboard(settings, sources, partial(Replays.from_settings, settings, work.handlers.values()))
     app.extend_web = site.extend
     app.beside = [*app.beside, BackgroundService(tasks=(site.start,), stop=site.stop)]
-    web.register(app, health, metrics)
+    web.register_probes(app, health, metrics)
     return app
 
 

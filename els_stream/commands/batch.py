@@ -102,12 +102,12 @@ def _print(story: BatchDetail) -> None:
 def _history(story: BatchDetail) -> Iterator[tuple[str, str]]:
     """All moments of the batch but the dead letters, which have a table of their own."""
     for moment in timeline(story).moments:
-        if moment.what is not MomentKind.DEAD_LETTER:
+        if moment.kind is not MomentKind.DEAD_LETTER:
             yield _time(moment.at), plain(_words(moment))
 
 
 def _words(moment: Moment) -> str:
-    match moment.what:
+    match moment.kind:
         case MomentKind.PENDING:
             return f"{moment.detail} {moment.subject} pending since"
         case MomentKind.FILLED:
@@ -119,7 +119,7 @@ def _words(moment: Moment) -> str:
         case MomentKind.TIMED_OUT:
             return "deadline passed"
         case _:
-            return moment.what.value.replace("_", " ")
+            return moment.kind.value.replace("_", " ")
 
 
 def _events(story: BatchDetail) -> Iterator[tuple[str, str, str]]:

@@ -1,4 +1,4 @@
-"""What `els watch` sees at one moment: of the service from the database, and of a worker where one answers."""
+"""Collect what `els watch` shows: the service's state from the database, and a worker's state if one answers."""
 
 from __future__ import annotations
 
@@ -27,28 +27,31 @@ if TYPE_CHECKING:
     from els_stream.queries.dashboard import DashboardSnapshot
     from els_stream.queries.listing import BatchLine
 
-READ_SECONDS: Final = 3.0
-ASK_SECONDS: Final = 1.0
-MOST_BATCHES: Final = 60
-ANSWERED: Final = 200
+READ_TIMEOUT_SECONDS: Final = 3.0
+WORKER_TIMEOUT_SECONDS: Final = 1.0
+MAX_BATCHES: Final = 60
+OK: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class WatchData:
-    """`trouble` says why the database did not answer; what is here then is of before. `status` is a worker's own."""
+    """`error` says why the database did not answer; the other values are then the last ones read.
 
-    figures: Stats | None
+    `status` is the body of the worker's `/api/status`, None if no worker answers.
+    """
+
+    stats: Stats | None
     batches: Sequence[BatchLine]
-    glance: DashboardSnapshot | None
-    steps: Sequence[Sample]
+    snapshot: DashboardSnapshot | None
+    samples: Sequence[Sample]
     url: str
     status: Mapping[str, Any] | None
-    trouble: str | None
+    error: str | None
 
     @property
     def now(self) -> datetime | None:
-        """By the database's clock."""
-        return None if self.glance is None else self.glance.read_at
+        """Return the database's time of the snapshot."""
+        return None if self.snapshot is None else self.snapshot.read_at
 
 
 class WatchClient:
@@ -56,47 +59,48 @@ class WatchClient:
         self._engine = engine
         self._url = url
         self._http = http
-        self._figures: Stats | None = None
+        self._stats: Stats | None = None
         self._batches: Sequence[BatchLine] = ()
-        self._glances = StatsHistory(engine, group, lambda: None if self._figures is None else (self._figures, 0.0))
+        self._history = StatsHistory(engine, group, lambda: None if self._stats is None else (self._stats, 0.0))
 
-    async def look(self) -> WatchData:
-        trouble = await self._read()
-        status = await self._ask("/api/status")
-        history = None if status is None else await self._ask("/api/history")
-        steps = list(self._glances.steps) if history is None else _steps(history)
-        return WatchData(self._figures, self._batches, self._glances.last, steps, self._url, status, trouble)
+    async def read(self) -> WatchData:
+        error = await self._read_database()
+        status = await self._get("/api/status")
+        history = None if status is None else await self._get("/api/history")
+        samples = list(self._history.samples) if history is None else _samples(history)
+        return WatchData(self._stats, self._batches, self._history.last, samples, self._url, status, error)
 
-    async def _read(self) -> str | None:
+    async def _read_database(self) -> str | None:
+        """Return the error code if the database did not answer."""
         try:
-            async with asyncio.timeout(READ_SECONDS), self._engine.connect() as conn:
-                self._figures = await read_figures(conn)
-                self._batches = await newest_batches(conn, BatchFilter(), MOST_BATCHES)
+            async with asyncio.timeout(READ_TIMEOUT_SECONDS), self._engine.connect() as conn:
+                self._stats = await read_figures(conn)
+                self._batches = await newest_batches(conn, BatchFilter(), MAX_BATCHES)
         except DATABASE_ERRORS as error:
             return classify(error).cause
-        await self._glances.look()
-        return self._glances.trouble
+        await self._history.refresh()
+        return self._history.error
 
-    async def _ask(self, path: str) -> Mapping[str, Any] | None:
+    async def _get(self, path: str) -> Mapping[str, Any] | None:
         try:
-            async with self._http.get(self._url + path) as answer:
-                body = await answer.json()
+            async with self._http.get(self._url + path) as response:
+                body = await response.json()
         except (aiohttp.ClientError, TimeoutError, ValueError):
             return None
-        return body if answer.status == ANSWERED and isinstance(body, dict) else None
+        return body if response.status == OK and isinstance(body, dict) else None
 
 
 @asynccontextmanager
-async def looker(settings: Settings, engine: AsyncEngine, url: str | None) -> AsyncIterator[WatchClient]:
-    """Asks the worker at `url`, else the one that settings or `els servers` know, with the token if there is one."""
+async def watch_client(settings: Settings, engine: AsyncEngine, url: str | None) -> AsyncIterator[WatchClient]:
+    """Open a client of the worker at `url`, or of the one that `els servers` or the settings name."""
     token = settings.web_token
     headers = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
-    patience = aiohttp.ClientTimeout(total=ASK_SECONDS)
-    async with aiohttp.ClientSession(headers=headers, timeout=patience) as http:
-        yield WatchClient(engine, settings.consumer_group, (url or where(settings)).rstrip("/"), http)
+    timeout = aiohttp.ClientTimeout(total=WORKER_TIMEOUT_SECONDS)
+    async with aiohttp.ClientSession(headers=headers, timeout=timeout) as http:
+        yield WatchClient(engine, settings.consumer_group, (url or default_url(settings)).rstrip("/"), http)
 
 
-def where(settings: Settings) -> str:
+def default_url(settings: Settings) -> str:
     found = addresses(settings)
     if found is not None and found.web is not None:
         return found.web
@@ -104,6 +108,6 @@ def where(settings: Settings) -> str:
     return f"http://[{host}]:{settings.web_port}" if ":" in host else f"http://{host}:{settings.web_port}"
 
 
-def _steps(history: Mapping[str, Any]) -> list[Sample]:
-    names = ("intake_per_second", "completion_seconds", "outbox_oldest_seconds")
-    return [Sample(*step) for step in zip(*(history[name] for name in names), strict=True)]
+def _samples(history: Mapping[str, Any]) -> list[Sample]:
+    names = ("records_per_second", "completion_seconds", "outbox_oldest_seconds")
+    return [Sample(*values) for values in zip(*(history[name] for name in names), strict=True)]

@@ -1,4 +1,4 @@
-"""One frame of `els watch`: the page's main figures, as many batches as fit below them."""
+"""Render `els watch`: the page's main numbers, and as many batches as fit below them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from els_stream.queries.stats import Stats
 
 BLOCKS: Final = "▁▂▃▄▅▆▇█"
-SPARK: Final = 36
-BAR: Final = 14
-LINES_AROUND: Final = 16
-FEWEST: Final = 3
+SPARKLINE_WIDTH: Final = 36
+BAR_WIDTH: Final = 14
+OTHER_LINES: Final = 16
+MIN_BATCHES: Final = 3
 STATES: Final = {
     "unregistered": "not registered",
     "open": "filling",
@@ -38,41 +38,42 @@ COLOURS: Final = {"open": "cyan", "content_complete": "cyan", "completed": "gree
 UNITS: Final = ((172_800.0, 86_400, "days"), (7_200.0, 3_600, "h"), (120.0, 60, "min"))
 
 
-def frame(seen: WatchData, height: int) -> RenderableType:
-    """Fits `height` lines, unless that is less than a few batches need."""
-    parts: list[RenderableType] = [_verdict(seen), ""]
-    if seen.figures is not None:
-        parts += [_tiles(seen.figures, seen.status), "", _charts(seen), ""]
-    if seen.glance is not None and seen.now is not None:
-        parts += [*_workings(seen, seen.glance, seen.now), ""]
-        parts.append(_batches(seen.batches[: max(FEWEST, height - LINES_AROUND)], seen.now))
+def render(data: WatchData, height: int) -> RenderableType:
+    """Render `data` in at most `height` lines, or more if MIN_BATCHES do not fit."""
+    parts: list[RenderableType] = [_health(data), ""]
+    if data.stats is not None:
+        parts += [_tiles(data.stats, data.status), "", _charts(data), ""]
+    if data.snapshot is not None and data.now is not None:
+        parts += [*_components(data, data.snapshot, data.now), ""]
+        parts.append(_batches(data.batches[: max(MIN_BATCHES, height - OTHER_LINES)], data.now))
     return Group(*parts)
 
 
-def _verdict(seen: WatchData) -> Text:
+def _health(data: WatchData) -> Text:
     line = Text("els_stream  ", style="bold")
-    if seen.trouble is not None:
-        age = "" if seen.figures is None else "; what you see is out of date"
-        return line.append(f"● the database does not answer: {seen.trouble}{age}", style="red")
-    if seen.status is None:
-        return line.append(f"● no worker answers at {seen.url}; this is of the database alone", style="yellow")
-    reasons = [f"{plain(reason['code'])} ({plain(reason['detail'])})" for reason in seen.status["not_ready"]]
+    if data.error is not None:
+        stale = "" if data.stats is None else "; the data below is out of date"
+        return line.append(f"● the database does not answer: {data.error}{stale}", style="red")
+    if data.status is None:
+        return line.append(f"● no worker answers at {data.url}; the data is from the database only", style="yellow")
+    reasons = [f"{plain(reason['code'])} ({plain(reason['detail'])})" for reason in data.status["not_ready"]]
     if reasons:
         return line.append(f"● not ready: {'; '.join(reasons)}", style="yellow")
-    worker = seen.status["worker"]
+    worker = data.status["worker"]
     line.append("● ready", style="green")
-    return line.append(f"  {seen.url}: {worker['host']}, process {worker['pid']}", style="dim")
+    return line.append(f"  {data.url}: {worker['host']}, process {worker['pid']}", style="dim")
 
 
-def _tiles(figures: Stats, status: Mapping[str, object] | None) -> Table:
-    parked, letters = sum(figures.parked.values()), sum(figures.dead_letters.values())
+def _tiles(stats: Stats, status: Mapping[str, object] | None) -> Table:
+    pending, dead_letters = sum(stats.parked.values()), sum(stats.dead_letters.values())
+    open_reasons = _counts({reason: count for reason, count in stats.dead_letters.items() if count})
     tiles = (
-        ("active batches", sum(figures.active.values()), _counts(figures.active)),
-        ("completed", sum(figures.completed.values()), _counts(figures.completed)),
-        ("parked events", parked, f"oldest {duration(figures.parked_oldest_seconds)}" if parked else "-"),
-        ("outbox", figures.outbox_rows, _outbox(figures)),
-        ("to handle", _to_handle(status), "by that worker"),
-        ("dead letters", letters, _counts({k: n for k, n in figures.dead_letters.items() if n}) or "none is open"),
+        ("active batches", sum(stats.active.values()), _counts(stats.active)),
+        ("completed", sum(stats.completed.values()), _counts(stats.completed)),
+        ("pending events", pending, f"oldest {duration(stats.parked_oldest_seconds)}" if pending else "-"),
+        ("outbox", stats.outbox_rows, _outbox(stats)),
+        ("records to process", _records_to_process(status), "by that worker"),
+        ("dead letters", dead_letters, open_reasons or "none is open"),
     )
     table = Table.grid(padding=(0, 3, 0, 0), expand=True)
     for _ in range(3):
@@ -87,58 +88,61 @@ def _counts(counts: Mapping[str, int]) -> str:
     return " · ".join(f"{name.replace('_', ' ')} {count}" for name, count in counts.items())
 
 
-def _outbox(figures: Stats) -> str:
-    if figures.outbox_held:
-        return f"{figures.outbox_held} can't be sent"
-    return f"oldest {duration(figures.outbox_oldest_seconds)}" if figures.outbox_rows else "everything is sent"
+def _outbox(stats: Stats) -> str:
+    if stats.outbox_held:
+        return f"{stats.outbox_held} could not be published"
+    return f"oldest {duration(stats.outbox_oldest_seconds)}" if stats.outbox_rows else "all events are published"
 
 
-def _to_handle(status: Mapping[str, object] | None) -> str:
+def _records_to_process(status: Mapping[str, object] | None) -> str:
     lag = None if status is None else status["lag"]
-    return str(sum(part["records"] for part in lag)) if isinstance(lag, list) else "?"
+    return str(sum(partition["records"] for partition in lag)) if isinstance(lag, list) else "?"
 
 
-def _charts(seen: WatchData) -> Table:
+def _charts(data: WatchData) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     rows = (
-        ("intake per second", [step.intake_per_second for step in seen.steps], "{:.1f}".format),
-        ("last content to completion", [step.completion_seconds for step in seen.steps], duration),
-        ("age of the outbox", [step.outbox_oldest_seconds for step in seen.steps], duration),
+        ("records processed per second", [sample.records_per_second for sample in data.samples], "{:.1f}".format),
+        ("last content to completion", [sample.completion_seconds for sample in data.samples], duration),
+        ("oldest event in the outbox", [sample.outbox_oldest_seconds for sample in data.samples], duration),
     )
-    for name, values, told in rows:
+    for name, values, as_text in rows:
         known = [value for value in values if value is not None]
-        last, most = (told(known[-1]), f"at most {told(max(known))}") if known else ("-", "nothing yet")
-        table.add_row(Text(name, style="dim"), Text(last, style="bold"), Text(spark(values), "cyan"), Text(most, "dim"))
+        last, highest = (as_text(known[-1]), f"at most {as_text(max(known))}") if known else ("-", "no data yet")
+        table.add_row(
+            Text(name, style="dim"), Text(last, style="bold"), Text(sparkline(values), "cyan"), Text(highest, "dim")
+        )
     return table
 
 
-def spark(values: Sequence[float | None], width: int = SPARK) -> str:
-    """The last of them, the highest of each few; a gap where nothing is known."""
+def sparkline(values: Sequence[float | None], width: int = SPARKLINE_WIDTH) -> str:
+    """Return at most `width` blocks, each the highest of its group of values, or a space if none is known."""
     each = max(1, -(-len(values) // width))
     groups = [[v for v in values[start : start + each] if v is not None] for start in range(0, len(values), each)]
     highest = max((max(group) for group in groups if group), default=0.0) or 1.0
     return "".join(BLOCKS[round(max(group) / highest * (len(BLOCKS) - 1))] if group else " " for group in groups)
 
 
-def _workings(seen: WatchData, glance: DashboardSnapshot, now: datetime) -> Iterator[Text]:
-    relay = None if seen.status is None else seen.status["relay"]
+def _components(data: WatchData, snapshot: DashboardSnapshot, now: datetime) -> Iterator[Text]:
+    relay = None if data.status is None else data.status["relay"]
     if relay is not None:
         yield _fact(
-            "relay", f"{relay['shards']} of {SHARES} shards, {relay['acked']} acknowledged, {relay['refused']} refused"
+            "relay", f"{relay['shards']} of {SHARES} shards, {relay['acked']} published, {relay['refused']} rejected"
         )
-    if glance.ledger:
-        moved = max(place.updated_at for place in glance.ledger)
-        yield _fact("ledger", f"{sum(place.next_offset for place in glance.ledger)} handled, moved {_ago(moved, now)}")
-    last = next(iter(glance.purges), None)
-    if last is None:
+    if snapshot.ledger:
+        records = sum(stored.next_offset for stored in snapshot.ledger)
+        last = max(stored.updated_at for stored in snapshot.ledger)
+        yield _fact("input", f"{records} records processed, the last {_ago(last, now)}")
+    purge = next(iter(snapshot.purges), None)
+    if purge is None:
         yield _fact("purge", "none yet")
         return
-    when = f"ended {_ago(last.finished_at, now)}" if last.finished_at else f"began {_ago(last.started_at, now)}"
-    yield _fact("purge", f"{last.action.replace('_', ' ')}, {last.batches} batches, {when}")
+    when = f"finished {_ago(purge.finished_at, now)}" if purge.finished_at else f"started {_ago(purge.started_at, now)}"
+    yield _fact("purge", f"{purge.action.replace('_', ' ')}, {purge.batches} batches, {when}")
 
 
-def _fact(name: str, what: str) -> Text:
-    return Text.assemble((f"{name:<8}", "dim"), what, no_wrap=True, overflow="ellipsis")
+def _fact(name: str, text: str) -> Text:
+    return Text.assemble((f"{name:<8}", "dim"), text, no_wrap=True, overflow="ellipsis")
 
 
 def _batches(batches: Sequence[BatchLine], now: datetime) -> Table:
@@ -159,15 +163,15 @@ def _batches(batches: Sequence[BatchLine], now: datetime) -> Table:
 
 def bar(batch: BatchLine) -> Text:
     if not batch.expected:
-        return Text("·" * BAR, style="dim")
-    filled = round(BAR * batch.filled / batch.expected)
-    held = round(BAR * (batch.filled + batch.failed) / batch.expected)
-    return Text.assemble(("█" * filled, "green"), ("█" * (held - filled), "red"), ("░" * (BAR - held), "dim"))
+        return Text("·" * BAR_WIDTH, style="dim")
+    filled = round(BAR_WIDTH * batch.filled / batch.expected)
+    taken = round(BAR_WIDTH * (batch.filled + batch.failed) / batch.expected)
+    return Text.assemble(("█" * filled, "green"), ("█" * (taken - filled), "red"), ("░" * (BAR_WIDTH - taken), "dim"))
 
 
 def _slots(batch: BatchLine) -> str:
     if batch.expected is None:
-        return f"{batch.parked} parked"
+        return f"{batch.parked} pending"
     return f"{batch.filled} of {batch.expected}" + (f", {batch.failed} failed" if batch.failed else "")
 
 

@@ -108,7 +108,7 @@ class Moment:
     """`subject` is what it happened to: a slot, a text, a reason, or a kind of event."""
 
     at: datetime
-    what: MomentKind
+    kind: MomentKind
     subject: str | None = None
     file_name: str | None = None
     detail: str | None = None
@@ -125,12 +125,12 @@ class Timeline:
 
 def timeline(batch: BatchHistory, files: Sequence[FileFact] = (), limit: int | None = None) -> Timeline:
     """Return the moments in order; of slots, texts and dead letters at most the `limit` newest."""
-    moments = sorted(_Moments(batch, files), key=lambda moment: (moment.at, _ORDER[moment.what]))
-    omitted = 0 if limit is None else max(0, sum(moment.what in _PER_ITEM for moment in moments) - limit)
+    moments = sorted(_Moments(batch, files), key=lambda moment: (moment.at, _ORDER[moment.kind]))
+    omitted = 0 if limit is None else max(0, sum(moment.kind in _PER_ITEM for moment in moments) - limit)
     left_out = 0
     kept = []
     for moment in moments:
-        if moment.what in _PER_ITEM and left_out < omitted:
+        if moment.kind in _PER_ITEM and left_out < omitted:
             left_out += 1
         else:
             kept.append(moment)
@@ -162,7 +162,7 @@ class _Moments:
         batch = self._batch
         for pending in batch.parked:
             yield Moment(pending.since, MomentKind.PENDING, pending.kind, None, str(pending.events))
-        for at, what in (
+        for at, kind in (
             (batch.registered_at, MomentKind.REGISTERED),
             (batch.timed_out_at, MomentKind.TIMED_OUT),
             (batch.content_completed_at, MomentKind.CONTENT_COMPLETE),
@@ -171,7 +171,7 @@ class _Moments:
             (batch.purged_at, MomentKind.PURGED),
         ):
             if at is not None:
-                yield Moment(at, what, events=self._events[what, ""])
+                yield Moment(at, kind, events=self._events[kind, ""])
 
     def _slot(self, slot: SlotFact) -> Moment:
         name, text = self._file_name(slot.essay_id), slot.text_storage_id

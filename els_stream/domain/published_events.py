@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class DeliveryState(StrEnum):
     """Where an event is: acknowledged by the broker, in the outbox, or in the outbox after a failed attempt."""
 
-    SENT = "sent"
+    PUBLISHED = "published"
     WAITING = "waiting"
     DEFERRED = "deferred"
 
@@ -130,7 +130,7 @@ def published_events(batch: BatchWithOutbox) -> list[PublishedEvent]:
 
     def delivery(identity: UUID) -> DeliveryState:
         if identity not in waiting:
-            return DeliveryState.SENT
+            return DeliveryState.PUBLISHED
         return DeliveryState.WAITING if waiting[identity].next_attempt_at is None else DeliveryState.DEFERRED
 
     events = []

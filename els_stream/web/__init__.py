@@ -1,8 +1,6 @@
-"""What a worker answers over HTTP, on Faust's own web server: probes, metrics, JSON, and the page that shows it."""
+"""The worker's HTTP server, built on Faust's: probes, metrics, the JSON API and the dashboard page."""
 
-from els_stream.observability.health import Health
-from els_stream.observability.health_poller import HealthPoller
 from els_stream.web.dashboard import Dashboard, DashboardSources
-from els_stream.web.probes import register, web_options
+from els_stream.web.probes import register_probes, web_options
 
-__all__ = ["Dashboard", "DashboardSources", "Health", "HealthPoller", "register", "web_options"]
+__all__ = ["Dashboard", "DashboardSources", "register_probes", "web_options"]

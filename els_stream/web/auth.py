@@ -1,8 +1,11 @@
-"""Who may ask. With a token: whoever has it. Without one a worker listens on loopback only, and answers that host only.
+"""Access control of the web server: by token, host and origin.
 
-Probes and metrics are open to everybody: they hold nothing of a batch. A page of another site that the browser of an
-operator shows can reach loopback too, under a name that resolves to it; therefore the check of the Host header. What
-changes anything wants the token as Bearer, which no browser sends by itself, or a request of the page's own origin.
+With a token, requests must present it. Without one, a worker listens on loopback only and answers requests for that
+host only. Probes and metrics are open to all: they contain no data of a batch.
+
+A page of another site in an operator's browser can reach loopback too, under a name that resolves to it (DNS
+rebinding); therefore the Host header is checked. A request that changes something needs the token as Bearer, which no
+browser sends by itself, or must come from the page's own origin.
 """
 
 from __future__ import annotations
@@ -23,15 +26,15 @@ from els_stream.web.problems import Problem, ProblemCode
 if TYPE_CHECKING:
     from els_stream.config.settings import Settings
 
-OPEN: Final = frozenset({"/livez", "/readyz", "/metrics"})
-SAFE: Final = frozenset({"GET", "HEAD"})
-# Basic is what browsers ask people for: any user, and the token as the password.
+PUBLIC_PATHS: Final = frozenset({"/livez", "/readyz", "/metrics"})
+SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
+# Browsers ask for a Basic login: any user name, and the token as the password.
 CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="els", Basic realm="els", charset="UTF-8"'}
 
 
 @dataclass(frozen=True, slots=True)
 class RequestInfo:
-    """What of a request decides. `headers` are case-insensitive."""
+    """The fields of a request that access depends on. `headers` are case-insensitive."""
 
     method: str
     path: str
@@ -45,32 +48,35 @@ class Access:
 
     @classmethod
     def of(cls, settings: Settings) -> Access:
-        """Raises ConfigurationError beyond loopback without a token."""
+        """Raises ConfigurationError if the web host is not loopback and there is no token."""
         token = settings.web_token
         if token is None and not is_loopback(settings.web_host):
             raise ConfigurationError(
-                f"ELS_WEB_HOST={settings.web_host} is beyond loopback: set ELS_WEB_TOKEN, which /livez, /readyz and"
-                " /metrics do without"
+                f"ELS_WEB_HOST={settings.web_host} is not loopback: set ELS_WEB_TOKEN"
+                " (/livez, /readyz and /metrics need no token)"
             )
         return cls(None if token is None else token.get_secret_value())
 
-    def check(self, call: RequestInfo) -> None:
-        """Raises Problem unless this call is to be answered."""
-        if call.path in OPEN and call.method in SAFE:
+    def check(self, request: RequestInfo) -> None:
+        """Raises Problem if the request must not be answered."""
+        if request.path in PUBLIC_PATHS and request.method in SAFE_METHODS:
             return
-        scheme, presented = _credentials(call.headers.get("Authorization", ""))
+        scheme, presented = _credentials(request.headers.get("Authorization", ""))
         if self._token is None:
-            _check_host(call.host)
+            _check_host(request.host)
         elif not hmac.compare_digest(presented.encode(), self._token.encode()):
             raise Problem(
-                HTTPStatus.UNAUTHORIZED, ProblemCode.UNAUTHENTICATED, "this needs the token of ELS_WEB_TOKEN", CHALLENGE
+                HTTPStatus.UNAUTHORIZED,
+                ProblemCode.UNAUTHENTICATED,
+                "this needs the token that ELS_WEB_TOKEN is set to",
+                CHALLENGE,
             )
-        holds_token = self._token is not None and scheme == "bearer"
-        if call.method not in SAFE and not holds_token and not _is_same_origin(call):
+        has_bearer_token = self._token is not None and scheme == "bearer"
+        if request.method not in SAFE_METHODS and not has_bearer_token and not _is_same_origin(request):
             raise Problem(
                 HTTPStatus.FORBIDDEN,
                 ProblemCode.CROSS_ORIGIN,
-                "changes are taken from the page itself, or with the token as `Authorization: Bearer`",
+                "changes are accepted only from the page itself, or with the token as `Authorization: Bearer`",
             )
 
 
@@ -83,7 +89,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _credentials(header: str) -> tuple[str, str]:
-    """The scheme in lower case, and the token that was presented with it; empty where there is none."""
+    """Return the scheme in lower case, and the token that came with it, or an empty text."""
     scheme, _, rest = header.partition(" ")
     if scheme.lower() != "basic":
         return scheme.lower(), rest.strip() if scheme.lower() == "bearer" else ""
@@ -100,13 +106,15 @@ def _check_host(host: str) -> None:
         name = ""
     if not is_loopback(name):
         raise Problem(
-            HTTPStatus.MISDIRECTED_REQUEST, ProblemCode.FOREIGN_HOST, "without ELS_WEB_TOKEN only localhost is answered"
+            HTTPStatus.MISDIRECTED_REQUEST,
+            ProblemCode.FOREIGN_HOST,
+            "without ELS_WEB_TOKEN only requests for localhost are answered",
         )
 
 
-def _is_same_origin(call: RequestInfo) -> bool:
-    """By what a browser says, and no page can forge. What says nothing is no browser, and needs the token."""
-    site, origin = call.headers.get("Sec-Fetch-Site"), call.headers.get("Origin")
+def _is_same_origin(request: RequestInfo) -> bool:
+    """Judge by headers that browsers set and pages can't forge. Clients that send neither need the token."""
+    site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     if site is None and origin is None:
         return False
-    return site in {None, "same-origin"} and (origin is None or urlsplit(origin).netloc == call.host)
+    return site in {None, "same-origin"} and (origin is None or urlsplit(origin).netloc == request.host)

@@ -1,4 +1,4 @@
-"""Page, JSON and their shield, wired: on connections of their own, beside whatever the worker does."""
+"""Assemble page, JSON API and middleware, on database connections of their own."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from els_stream.relay.service import RelayStatus
 from els_stream.web.api import Api
 from els_stream.web.auth import Access
 from els_stream.web.history import StatsHistory
-from els_stream.web.middleware import shield
-from els_stream.web.snapshot import CONNECTIONS
-from els_stream.web.static_files import add_pages
+from els_stream.web.middleware import install_middleware
+from els_stream.web.snapshot import POOL_SIZE
+from els_stream.web.static_files import add_static_files
 from els_stream.web.status import Status
 
 
 @dataclass(frozen=True, slots=True)
 class DashboardSources:
-    """Whom the page asks. `relay` answers None in a worker without one."""
+    """The components whose state the dashboard shows. `relay` returns None in a worker without a relay."""
 
     health: Health
-    watch: HealthPoller
-    intake: ConsumerStatus
+    poller: HealthPoller
+    consumer: ConsumerStatus
     relay: Callable[[], RelayStatus | None]
 
 
@@ -40,22 +40,22 @@ class Replayer(Protocol):
 
 
 class Dashboard:
-    """Between `start` and `stop`. Raises ConfigurationError for a worker beyond loopback without a token."""
+    """Raises ConfigurationError if the web host is not loopback and there is no token."""
 
     def __init__(
         self,
         settings: Settings,
         sources: DashboardSources,
-        replays: Callable[[AsyncEngine], Replayer],
+        make_replayer: Callable[[AsyncEngine], Replayer],
     ) -> None:
         self._access = Access.of(settings)
-        self._engine = create_engine(settings.database, limits_of(settings), pool_size=CONNECTIONS, name="els web")
-        self._glances = StatsHistory(self._engine, settings.consumer_group, sources.watch.figures)
+        self._engine = create_engine(settings.database, limits_of(settings), pool_size=POOL_SIZE, name="els web")
+        self._history = StatsHistory(self._engine, settings.consumer_group, sources.poller.figures)
         status = Status(
             health=sources.health,
-            glances=self._glances,
-            figures=sources.watch.figures,
-            lag=sources.intake.lag,
+            history=self._history,
+            stats=sources.poller.figures,
+            lag=sources.consumer.lag,
             relay=sources.relay,
             retention={
                 "enabled": settings.purge_enabled,
@@ -63,16 +63,17 @@ class Dashboard:
                 "interval_hours": settings.purge_interval_hours,
             },
         )
-        self._api = Api(self._engine, self._glances, status, replays(self._engine).replay_one)
+        self._api = Api(self._engine, self._history, status, make_replayer(self._engine).replay_one)
 
     def extend(self, app: Application) -> None:
-        shield(app, self._access)
-        add_pages(app)
+        """Add middleware and routes to `app`, which must not run yet."""
+        install_middleware(app, self._access)
+        add_static_files(app)
         self._api.add_to(app)
 
     async def start(self) -> None:
-        await self._glances.start()
+        await self._history.start()
 
     async def stop(self) -> None:
-        await self._glances.stop()
+        await self._history.stop()
         await self._engine.dispose()

@@ -1,4 +1,4 @@
-"""What the dashboard shows of the whole service, read on an interval and kept for an hour: asking costs nothing."""
+"""Throughput and delays of the last hour, read from the database at an interval: a request reads only memory."""
 
 from __future__ import annotations
 
@@ -16,97 +16,102 @@ from els_stream.db.errors import DATABASE_ERRORS, classify
 from els_stream.events.topics import CONTENT_PROVISIONED
 from els_stream.queries.dashboard import DashboardSnapshot, StoredOffsetAge, read_glance
 from els_stream.queries.stats import Stats
+from els_stream.tasks import run_every
 
-STEP_SECONDS: Final = 5.0
-STEPS: Final = 720
-READ_SECONDS: Final = 3.0
+INTERVAL_SECONDS: Final = 5.0
+MAX_SAMPLES: Final = 720
+READ_TIMEOUT_SECONDS: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """None where nothing is known: the database was away, or nothing completed."""
+    """One interval. A value is None if it is unknown: the database did not answer, or no batch completed."""
 
-    intake_per_second: float | None = None
+    records_per_second: float | None = None
     completion_seconds: float | None = None
     outbox_oldest_seconds: float | None = None
 
 
 class StatsHistory:
-    """`figures` are asked for at each look. Between `start` and `stop`; one connection at a time, briefly."""
+    """Keeps the newest MAX_SAMPLES samples, and the last dashboard snapshot. Uses one connection, briefly."""
 
     def __init__(
         self,
         engine: AsyncEngine,
         consumer_group: str,
-        figures: Callable[[], tuple[Stats, float] | None],
+        stats: Callable[[], tuple[Stats, float] | None],
         clock: Callable[[], float] = monotonic,
     ) -> None:
+        """`stats` returns the newest stats and their age in seconds."""
         self._engine = engine
         self._group = consumer_group
-        self._figures = figures
+        self._stats = stats
         self._clock = clock
-        self._at = 0.0
+        self._read_at = 0.0
         self._task: asyncio.Task[None] | None = None
         self.last: DashboardSnapshot | None = None
-        self.trouble: str | None = None
-        self.steps: deque[Sample] = deque(maxlen=STEPS)
+        self.error: str | None = None
+        self.samples: deque[Sample] = deque(maxlen=MAX_SAMPLES)
 
     @property
     def age_seconds(self) -> float | None:
-        return None if self.last is None else self._clock() - self._at
+        return None if self.last is None else self._clock() - self._read_at
 
     async def start(self) -> None:
-        self._task = asyncio.create_task(self._keep_looking(), name="glances")
+        self._task = asyncio.create_task(run_every(INTERVAL_SECONDS, self.refresh), name="stats history")
 
     async def stop(self) -> None:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def look(self) -> None:
-        before = self.last
+    async def refresh(self) -> None:
+        """Read a snapshot and append a sample. Sets `error` instead of raising if the database does not answer."""
+        previous = self.last
         try:
-            async with asyncio.timeout(READ_SECONDS), self._engine.connect() as conn:
-                glance = await read_glance(conn, self._group, None if before is None else before.read_at)
+            async with asyncio.timeout(READ_TIMEOUT_SECONDS), self._engine.connect() as conn:
+                current = await read_glance(conn, self._group, None if previous is None else previous.read_at)
         except DATABASE_ERRORS as error:
-            self.trouble = classify(error).cause
-            self.steps.append(Sample())
+            self.error = classify(error).cause
+            self.samples.append(Sample())
             return
-        self.last, self._at, self.trouble = glance, self._clock(), None
-        if before is not None:
-            known = self._figures()
-            self.steps.append(step(before, glance, None if known is None else known[0].outbox_oldest_seconds))
-
-    async def _keep_looking(self) -> None:
-        while True:
-            await self.look()
-            await asyncio.sleep(STEP_SECONDS)
+        self.last, self._read_at, self.error = current, self._clock(), None
+        if previous is not None:
+            stats = self._stats()
+            self.samples.append(
+                make_sample(previous, current, None if stats is None else stats[0].outbox_oldest_seconds)
+            )
 
 
-def step(before: DashboardSnapshot, now: DashboardSnapshot, outbox_oldest_seconds: float | None) -> Sample:
-    seconds = (now.read_at - before.read_at).total_seconds()
-    handled = _handled(before.ledger, now.ledger)
-    return Sample(handled / seconds if seconds > 0 else None, _completion(now, before.read_at), outbox_oldest_seconds)
-
-
-def _handled(before: Sequence[StoredOffsetAge], now: Sequence[StoredOffsetAge]) -> int:
-    """Records of all workers; a partition that is new, or began again, counts from the next time on."""
-    stood = {(place.topic, place.partition): place.next_offset for place in before}
-    return sum(
-        max(0, place.next_offset - stood.get((place.topic, place.partition), place.next_offset)) for place in now
+def make_sample(previous: DashboardSnapshot, current: DashboardSnapshot, outbox_oldest_seconds: float | None) -> Sample:
+    seconds = (current.read_at - previous.read_at).total_seconds()
+    records = _records_between(previous.ledger, current.ledger)
+    return Sample(
+        records_per_second=records / seconds if seconds > 0 else None,
+        completion_seconds=_completion_seconds(current, previous.read_at),
+        outbox_oldest_seconds=outbox_oldest_seconds,
     )
 
 
-def _completion(glance: DashboardSnapshot, since: datetime) -> float | None:
-    """From the last content to completion, as the sender of that content sees it.
+def _records_between(previous: Sequence[StoredOffsetAge], current: Sequence[StoredOffsetAge]) -> int:
+    """Count the records of all workers. A new partition, or one whose offset went back, adds nothing this time."""
+    offsets = {(stored.topic, stored.partition): stored.next_offset for stored in previous}
+    return sum(
+        max(0, stored.next_offset - offsets.get((stored.topic, stored.partition), stored.next_offset))
+        for stored in current
+    )
 
-    The tables know the time from its commit on; how old contents are when they are handled, the ledger knows.
+
+def _completion_seconds(snapshot: DashboardSnapshot, since: datetime) -> float | None:
+    """Return the time from sending a batch's last content to its completion.
+
+    The tables have the time since the content's commit; the stored offsets have how old its record was by then.
     """
-    if glance.waited_seconds is None:
+    if snapshot.waited_seconds is None:
         return None
     delays = [
-        place.delay_seconds
-        for place in glance.ledger
-        if place.topic.endswith(CONTENT_PROVISIONED) and place.updated_at > since and place.delay_seconds is not None
+        stored.delay_seconds
+        for stored in snapshot.ledger
+        if stored.topic.endswith(CONTENT_PROVISIONED) and stored.updated_at > since and stored.delay_seconds is not None
     ]
-    return glance.waited_seconds + max(delays, default=0.0)
+    return snapshot.waited_seconds + max(delays, default=0.0)

@@ -1,4 +1,4 @@
-"""Around every answer of the web server: who may ask, what an error looks like, and what a browser may do with it."""
+"""Middleware around every answer of the web server: access, errors as problem details, security headers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from els_stream.db.errors import DATABASE_ERRORS, classify
 from els_stream.web.auth import Access, RequestInfo
 from els_stream.web.problems import Problem, ProblemCode, not_found
 
-CORRELATION: Final = "X-Correlation-ID"
-# Nothing of another host, nothing inline, and text never becomes markup.
-HEADERS: Final = {
+CORRELATION_HEADER: Final = "X-Correlation-ID"
+# Load nothing from another host, run nothing inline, and never parse text as markup.
+SECURITY_HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none';"
         " form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
@@ -28,21 +28,23 @@ HEADERS: Final = {
     "X-Frame-Options": "DENY",
 }
 
-UNFORESEEN: Final = Problem(
-    HTTPStatus.INTERNAL_SERVER_ERROR, ProblemCode.INTERNAL, "unforeseen: the worker's log tells more under this id"
+UNEXPECTED: Final = Problem(
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    ProblemCode.INTERNAL,
+    "an unexpected error: the worker's log has the details under this correlation id",
 )
 
 log = structlog.get_logger(__name__)
 
 
-def shield(app: web.Application, access: Access) -> None:
-    """For all routes of the application, those that it does not have too."""
+def install_middleware(app: web.Application, access: Access) -> None:
+    """Add the middleware to all routes of `app`, and to its answers for paths that have no route."""
 
     @web.middleware
-    async def around(
+    async def middleware(
         request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        correlation_id = correlation_of(request)
+        correlation_id = correlation_id_of(request)
         with structlog.contextvars.bound_contextvars(correlation_id=str(correlation_id)):
             try:
                 access.check(RequestInfo(request.method, request.path, request.host, request.headers))
@@ -50,26 +52,29 @@ def shield(app: web.Application, access: Access) -> None:
             except (Problem, web.HTTPException, *DATABASE_ERRORS) as error:
                 response = problem_of(error).response(correlation_id)
             except Exception:
-                log.exception("a page failed for an unforeseen reason")
-                response = UNFORESEEN.response(correlation_id)
-        response.headers.update(HEADERS)
-        response.headers[CORRELATION] = str(correlation_id)
+                log.exception("a request failed with an unexpected error")
+                response = UNEXPECTED.response(correlation_id)
+        response.headers.update(SECURITY_HEADERS)
+        response.headers[CORRELATION_HEADER] = str(correlation_id)
         response.headers.setdefault("Cache-Control", "no-store")
         return response
 
-    app.middlewares.append(around)
+    app.middlewares.append(middleware)
 
 
-def correlation_of(request: web.Request) -> UUID:
-    """The caller's, where it is one."""
+def correlation_id_of(request: web.Request) -> UUID:
+    """Return the client's correlation id, or a new one if the client sent none or no UUID."""
     try:
-        return UUID(request.headers.get(CORRELATION, ""))
+        return UUID(request.headers.get(CORRELATION_HEADER, ""))
     except ValueError:
         return uuid4()
 
 
 def problem_of(error: BaseException) -> Problem:
-    """Whatever a handler raised and somebody foresaw; the driver's own words may quote data, so its code is told."""
+    """Convert an expected error of a handler.
+
+    Of a database error only the error code is shown: the driver's message may contain data.
+    """
     if isinstance(error, Problem):
         return error
     if isinstance(error, web.HTTPNotFound):
@@ -78,5 +83,5 @@ def problem_of(error: BaseException) -> Problem:
         allowed = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
         return Problem(HTTPStatus(error.status), ProblemCode.HTTP, error.reason, allowed)
     cause = classify(error).cause
-    log.warning("the database did not answer a page", cause=cause)
+    log.warning("the database did not answer a request", cause=cause)
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, ProblemCode.DATABASE, f"the database does not answer: {cause}")

@@ -1,4 +1,4 @@
-"""`/livez`, `/readyz` and `/metrics`. Probes answer 200 or 503 with their reasons; none of them does I/O."""
+"""`/livez`, `/readyz` and `/metrics`. Probes answer 200, or 503 with the reasons. None of the three does I/O."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from els_stream.observability.metrics import Metrics
 
 OK: Final = 200
 UNAVAILABLE: Final = 503
+UNCACHED: Final = {"Cache-Control": "no-store"}
 
 
 def web_options(settings: Settings) -> dict[str, Any]:
-    """Faust's settings for its web server. What Faust would show of itself is off, and so is debug: it shows more."""
+    """Return Faust's settings for its web server. Faust's own pages are off, and so is debug, which adds more."""
     return {
         "debug": False,
         "web_enabled": True,
@@ -33,30 +34,26 @@ def web_options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def register(app: faust.App, health: Health, metrics: Metrics) -> None:
-    """Before the worker starts: routes can't be added to a server that runs."""
+def register_probes(app: faust.App, health: Health, metrics: Metrics) -> None:
+    """Add the routes. Call it before the worker starts: a running server takes no new routes."""
 
     @app.page("/livez", name="livez")
     async def livez(view: View, _: Request) -> Response:
-        return verdict(view, health.not_alive())
+        return health_response(view, health.not_alive())
 
     @app.page("/readyz", name="readyz")
     async def readyz(view: View, _: Request) -> Response:
-        return verdict(view, health.not_ready())
+        return health_response(view, health.not_ready())
 
     @app.page("/metrics", name="metrics")
     async def show_metrics(view: View, request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return view.bytes(encode(metrics.registry), headers=uncached(content_type))
+        return view.bytes(encode(metrics.registry), headers={**UNCACHED, "Content-Type": content_type})
 
 
-def verdict(view: View, reasons: Sequence[Reason]) -> Response:
+def health_response(view: View, reasons: Sequence[Reason]) -> Response:
     body = {
         "status": "unavailable" if reasons else "ok",
         "reasons": [{"code": reason.code.value, "detail": reason.detail} for reason in reasons],
     }
-    return view.json(body, status=UNAVAILABLE if reasons else OK, headers={"Cache-Control": "no-store"})
-
-
-def uncached(content_type: str) -> dict[str, str]:
-    return {"Content-Type": content_type, "Cache-Control": "no-store"}
+    return view.json(body, status=UNAVAILABLE if reasons else OK, headers=UNCACHED)

@@ -1,4 +1,4 @@
-"""What goes wrong, as RFC 9457 problem details: a code for programs, a line for people, an id to find it in the log."""
+"""Errors of the API as RFC 9457 problem details: a code for programs, a text for people, an id to find in the log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from aiohttp import web
 
 
 class ProblemCode(StrEnum):
-    """Codes of problem details: programs may rely on them, whatever the detail says."""
+    """Codes that programs may rely on; the detail may change."""
 
     BAD_REQUEST = "bad_request"
     CROSS_ORIGIN = "cross_origin"
@@ -26,7 +26,7 @@ class ProblemCode(StrEnum):
 
 
 class Problem(Exception):
-    """Answered as it is: the detail holds no secret and nothing of a student."""
+    """An error that is sent to the client as it is: the detail holds no secret and no student's data."""
 
     def __init__(
         self, status: HTTPStatus, code: ProblemCode, detail: str, headers: Mapping[str, str] | None = None

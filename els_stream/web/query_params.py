@@ -1,4 +1,4 @@
-"""The query of a request, read strictly: what it misspells is told, and never taken for `all`."""
+"""Read the query of a request strictly: a misspelt parameter is an error, and never means "all"."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
+from els_stream.age import parse_age
 from els_stream.web.problems import bad_request
 
 DEFAULT_LIMIT: Final = 50
-MOST: Final = 200
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+MAX_LIMIT: Final = 200
 _LARGEST_ID: Final = 2**63 - 1
+_INVALID_CURSOR: Final = "cursor must be the `next` of an earlier answer"
 
 
 class QueryParams:
-    """Raises Problem with 400 for a parameter that is not `known`, comes twice, or is not what it must be."""
+    """The parameters of one request. Its methods raise Problem with status 400 for a value that is not allowed."""
 
     def __init__(self, query: Mapping[str, str], known: Collection[str]) -> None:
+        """Raises Problem with status 400 for a parameter that is not in `known`, or that comes twice."""
         unknown = sorted(query.keys() - set(known) - {"limit", "cursor"})
         if unknown:
             raise bad_request(f"there is no parameter {unknown[0]!r}; there are: {', '.join(sorted(known))}")
         if len(set(query)) != len(query):
-            raise bad_request("each parameter once")
+            raise bad_request("a parameter may come only once")
         self._query = query
 
     def one_of(self, name: str, allowed: Collection[str]) -> str | None:
@@ -42,18 +44,19 @@ class QueryParams:
         value = self._query.get(name)
         if value is None:
             return None
-        match = re.fullmatch(r"([0-9]{1,6})([smhd])", value)
-        if match is None:
-            raise bad_request(f"{name} must be a number and s, m, h or d, such as 90m or 7d")
-        return timedelta(**{_UNITS[match[2]]: int(match[1])})
+        try:
+            return parse_age(value)
+        except ValueError as error:
+            raise bad_request(f"{name} {error}") from error
 
     def limit(self) -> int:
         value = self._query.get("limit", str(DEFAULT_LIMIT))
-        if re.fullmatch(r"[0-9]{1,3}", value) is None or not 1 <= int(value) <= MOST:
-            raise bad_request(f"limit must be a number from 1 to {MOST}")
+        if re.fullmatch(r"[0-9]{1,3}", value) is None or not 1 <= int(value) <= MAX_LIMIT:
+            raise bad_request(f"limit must be a number from 1 to {MAX_LIMIT}")
         return int(value)
 
     def batch_cursor(self) -> tuple[datetime, str] | None:
+        """Return creation time and id of the last batch of the page before."""
         match self._cursor():
             case None:
                 return None
@@ -65,15 +68,16 @@ class QueryParams:
                 else:
                     if before.tzinfo is not None:
                         return before, batch_id
-        raise bad_request("this cursor is not one that was given out here")
+        raise bad_request(_INVALID_CURSOR)
 
-    def letter_cursor(self) -> int | None:
+    def dead_letter_cursor(self) -> int | None:
+        """Return the id of the last dead letter of the page before."""
         match self._cursor():
             case None:
                 return None
-            case [int(letter_id)] if 0 < letter_id <= _LARGEST_ID:
-                return letter_id
-        raise bad_request("this cursor is not one that was given out here")
+            case [int(dead_letter_id)] if 0 < dead_letter_id <= _LARGEST_ID:
+                return dead_letter_id
+        raise bad_request(_INVALID_CURSOR)
 
     def _cursor(self) -> object:
         value = self._query.get("cursor")
@@ -86,7 +90,7 @@ class QueryParams:
         return parts if isinstance(parts, list) else ()
 
 
-def cursor(*parts: object) -> str:
-    """Opaque to whoever gets it: what it holds may change."""
+def encode_cursor(*parts: object) -> str:
+    """Return `parts` as one opaque word for the client: its content may change."""
     packed = json.dumps(parts, separators=(",", ":"), default=str).encode()
     return base64.urlsafe_b64encode(packed).decode().rstrip("=")

@@ -1,4 +1,4 @@
-"""The web's own door to the database: a few connections, so that pages and intake never wait for each other."""
+"""The web server's own small connection pool, so that pages and the consumer never wait for each other."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-CONNECTIONS: Final = 3
-ANSWER_SECONDS: Final = 3.0
+POOL_SIZE: Final = 3
+TIMEOUT_SECONDS: Final = 3.0
 
 
 @asynccontextmanager
 async def snapshot(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Everything read in the body is of one moment; raises TimeoutError rather than let a person wait."""
-    async with asyncio.timeout(ANSWER_SECONDS), engine.connect() as plain:
-        yield await plain.execution_options(isolation_level="REPEATABLE READ")
+    """Open a connection on which all reads see one moment. Raises TimeoutError after TIMEOUT_SECONDS in all."""
+    async with asyncio.timeout(TIMEOUT_SECONDS), engine.connect() as conn:
+        yield await conn.execution_options(isolation_level="REPEATABLE READ")

@@ -1,4 +1,4 @@
-"""What one worker says of itself and of the service, for the page: from memory, so that it answers in an outage too."""
+"""The state of one worker and of the service, for the dashboard. Read from memory, so it answers in an outage too."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from els_stream.web.history import StatsHistory
 
 
 class Status:
-    """`relay` answers None in a worker without one; `figures` comes with its age in seconds."""
+    """Call it for the body of `/api/status`."""
 
     def __init__(
         self,
         *,
         health: Health,
-        glances: StatsHistory,
-        figures: Callable[[], tuple[Stats, float] | None],
+        history: StatsHistory,
+        stats: Callable[[], tuple[Stats, float] | None],
         lag: Callable[[], Collection[PartitionLag]],
         relay: Callable[[], RelayStatus | None],
         retention: Mapping[str, object],
     ) -> None:
+        """`stats` returns the newest stats and their age in seconds; `relay` returns None without a relay."""
         self._health = health
-        self._glances = glances
-        self._figures = figures
+        self._history = history
+        self._stats = stats
         self._lag = lag
         self._relay = relay
         self._retention = retention
@@ -43,22 +44,22 @@ class Status:
         }
 
     def __call__(self) -> Mapping[str, object]:
-        figures = self._figures()
+        stats = self._stats()
         relay = self._relay()
-        glance = self._glances.last
-        lag = [asdict(part) for part in self._lag()]
+        snapshot = self._history.last
+        lag = [asdict(partition) for partition in self._lag()]
         return {
             "worker": {**self._worker, "partitions": len(lag)},
-            "not_ready": [_told(reason) for reason in self._health.not_ready()],
-            "figures": None if figures is None else {**asdict(figures[0]), "age_seconds": figures[1]},
+            "not_ready": [_reason_json(reason) for reason in self._health.not_ready()],
+            "stats": None if stats is None else {**asdict(stats[0]), "age_seconds": stats[1]},
             "lag": lag,
             "relay": None if relay is None else asdict(relay),
-            "ledger": None if glance is None else [asdict(place) for place in glance.ledger],
-            "purges": None if glance is None else [asdict(run) for run in glance.purges],
+            "offsets": None if snapshot is None else [asdict(stored) for stored in snapshot.ledger],
+            "purges": None if snapshot is None else [asdict(run) for run in snapshot.purges],
             "retention": self._retention,
-            "glance_age_seconds": self._glances.age_seconds,
+            "snapshot_age_seconds": self._history.age_seconds,
         }
 
 
-def _told(reason: Reason) -> dict[str, str]:
+def _reason_json(reason: Reason) -> dict[str, str]:
     return {"code": reason.code.value, "detail": reason.detail}

@@ -17,7 +17,7 @@ from tests.support.worker_process import Worker, running_worker
 def chromium_path() -> str:
     found = chromium.find()
     if found is None:
-        pytest.fail("no Chromium for the tests of the page: run `make browser`")
+        pytest.fail("no Chromium for the browser tests: run `make browser`")
     return found
 
 
@@ -41,10 +41,10 @@ async def browser(chromium_path: str) -> AsyncIterator[Browser]:
 
 
 @pytest.fixture
-async def watched(worker: Worker, browser: Browser) -> AsyncIterator[BrowserPage]:
-    """The page, open. Whatever a test does with it: nothing of another host, no error in the console."""
-    watched = BrowserPage(await browser.new_page(), worker.url)
-    await watched.open()
-    yield watched
-    assert watched.outside == []
-    assert watched.complaints == []
+async def browser_page(worker: Worker, browser: Browser) -> AsyncIterator[BrowserPage]:
+    """The open page. After each test: it asked no other host for anything, and the console shows no error."""
+    browser_page = BrowserPage(await browser.new_page(), worker.url)
+    await browser_page.open()
+    yield browser_page
+    assert browser_page.foreign_requests == []
+    assert browser_page.console_errors == []

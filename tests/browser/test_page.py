@@ -1,4 +1,4 @@
-"""The page as a person sees it, in a real browser, on a real worker."""
+"""The page in a real browser, served by a real worker."""
 
 from __future__ import annotations
 
@@ -17,11 +17,13 @@ PHONE = 390
 HOSTILE = '<img src="https://evil.example/x" onerror="document.title=1"><script>document.title=1</script>'
 
 
-async def test_a_batch_fills_while_one_looks(watched: BrowserPage, addresses: Addresses, topic_prefix: str) -> None:
-    await expect(watched.page.locator("#batches-empty")).to_contain_text("No batch yet")
+async def test_the_row_of_a_batch_is_updated_in_place_while_it_fills(
+    browser_page: BrowserPage, addresses: Addresses, topic_prefix: str
+) -> None:
+    await expect(browser_page.page.locator("#batches-empty")).to_contain_text("No batch yet")
 
     await send(addresses, topic_prefix, (BATCH_REGISTERED, factories.registration(essays=3)))
-    row = watched.batch(factories.BATCH)
+    row = browser_page.batch(factories.BATCH)
     await expect(row).to_contain_text("0 of 3", timeout=SLOW)
     await row.evaluate("row => row.dataset.same = 'yes'")
     await send(addresses, topic_prefix, (CONTENT_PROVISIONED, factories.content(number=0)))
@@ -36,13 +38,13 @@ async def test_a_batch_fills_while_one_looks(watched: BrowserPage, addresses: Ad
     await expect(row).to_contain_text("done", timeout=SLOW)
     await expect(row).to_contain_text("2 of 3, 1 failed")
     await expect(row).to_have_attribute("data-same", "yes")
-    widths = await row.locator(".bar span").evaluate_all("parts => parts.map(part => part.offsetWidth)")
+    widths = await row.locator(".bar span").evaluate_all("spans => spans.map(span => span.offsetWidth)")
     assert widths[0] > widths[1] > 0
-    await expect(watched.page.locator("#tiles")).to_contain_text("GUEST 1", timeout=SLOW)
+    await expect(browser_page.page.locator("#tiles")).to_contain_text("GUEST 1", timeout=SLOW)
 
 
-async def test_the_story_of_a_batch_opens_by_keyboard_and_a_hostile_name_stays_text(
-    watched: BrowserPage, addresses: Addresses, topic_prefix: str
+async def test_a_batch_opens_by_keyboard_and_a_hostile_name_is_shown_as_text(
+    browser_page: BrowserPage, addresses: Addresses, topic_prefix: str
 ) -> None:
     await send(
         addresses,
@@ -50,30 +52,30 @@ async def test_the_story_of_a_batch_opens_by_keyboard_and_a_hostile_name_stays_t
         (BATCH_REGISTERED, factories.registration(HOSTILE, essays=2)),
         (CONTENT_PROVISIONED, factories.content(HOSTILE, number=0, original_file_name=HOSTILE)),
     )
-    link = watched.page.get_by_role("link", name=HOSTILE, exact=True)
+    link = browser_page.page.get_by_role("link", name=HOSTILE, exact=True)
     await expect(link).to_be_visible(timeout=SLOW)
 
     await link.focus()
-    await watched.page.keyboard.press("Enter")
+    await browser_page.page.keyboard.press("Enter")
 
-    story = watched.page.locator("#story")
-    await expect(story.get_by_role("heading", level=1)).to_have_text(HOSTILE)
-    await expect(story.locator("q")).to_have_text(HOSTILE, timeout=SLOW)
-    await expect(story).to_contain_text("It waits for content.")
-    await expect(story).to_contain_text("✓ told: slot assigned", timeout=SLOW)
-    assert await watched.page.locator("#story img, #story script").count() == 0
-    assert HOSTILE in await watched.page.title()
-    await watched.page.reload()
-    await expect(story.locator("q")).to_have_text(HOSTILE)
-    await fits_a_phone(watched)
-    await watched.page.get_by_role("link", name="← All batches").click()
+    batch = browser_page.page.locator("#batch")
+    await expect(batch.get_by_role("heading", level=1)).to_have_text(HOSTILE)
+    await expect(batch.locator("q")).to_have_text(HOSTILE, timeout=SLOW)
+    await expect(batch).to_contain_text("The batch waits for content.")
+    await expect(batch).to_contain_text("✓ published: slot assigned", timeout=SLOW)
+    assert await browser_page.page.locator("#batch img, #batch script").count() == 0
+    assert HOSTILE in await browser_page.page.title()
+    await browser_page.page.reload()
+    await expect(batch.locator("q")).to_have_text(HOSTILE)
+    await check_phone_and_colours(browser_page)
+    await browser_page.page.get_by_role("link", name="← All batches").click()
     await expect(link).to_be_visible()
-    await fits_a_phone(watched)
+    await check_phone_and_colours(browser_page)
 
 
-async def fits_a_phone(watched: BrowserPage) -> None:
-    """Nothing sticks out, and the page is as light or dark as its reader wants it."""
-    page = watched.page
+async def check_phone_and_colours(browser_page: BrowserPage) -> None:
+    """Assert that the page fits the width of a phone, and follows the reader's colour scheme."""
+    page = browser_page.page
     background = "getComputedStyle(document.body).backgroundColor"
     await page.emulate_media(color_scheme="light")
     light = await page.evaluate(background)
@@ -85,35 +87,35 @@ async def fits_a_phone(watched: BrowserPage) -> None:
 
 
 async def test_a_dead_letter_shows_its_bytes_and_is_replayed(
-    watched: BrowserPage, engine: AsyncEngine, addresses: Addresses, topic_prefix: str
+    browser_page: BrowserPage, engine: AsyncEngine, addresses: Addresses, topic_prefix: str
 ) -> None:
-    page = watched.page
+    page = browser_page.page
     await send(addresses, topic_prefix, (CONTENT_PROVISIONED, HOSTILE.encode() + b"\xff\x00"))
-    letter = page.locator(".letter")
-    await expect(letter).to_contain_text("not json", timeout=SLOW)
+    dead_letter = page.locator(".dead-letter")
+    await expect(dead_letter).to_contain_text("not json", timeout=SLOW)
 
-    await letter.locator("summary").focus()
+    await dead_letter.locator("summary").focus()
     await page.keyboard.press("Enter")
-    await expect(letter.locator("pre")).to_have_text(f"{HOSTILE}\\xff\\x00")
-    await letter.get_by_role("button", name="Replay").click()
-    await expect(page.locator("#letters-told")).to_contain_text("failed again", timeout=SLOW)
+    await expect(dead_letter.locator("pre")).to_have_text(f"{HOSTILE}\\xff\\x00")
+    await dead_letter.get_by_role("button", name="Replay").click()
+    await expect(page.locator("#replay-result")).to_contain_text("failed again", timeout=SLOW)
 
     async with engine.begin() as conn:
         value = {"value": factories.content(number=1)}
         await conn.execute(text("UPDATE dead_letters SET value = :value WHERE state = 'open'"), value)
-    await expect(letter).not_to_have_attribute("data-id", "1", timeout=SLOW)
-    second = await letter.get_attribute("data-id")
-    await letter.locator("summary").click()
-    await letter.get_by_role("button", name="Replay").click()
+    await expect(dead_letter).not_to_have_attribute("data-id", "1", timeout=SLOW)
+    second = await dead_letter.get_attribute("data-id")
+    await dead_letter.locator("summary").click()
+    await dead_letter.get_by_role("button", name="Replay").click()
 
-    await expect(page.locator("#letters-told")).to_have_text(f"Dead letter {second} replayed: parked.", timeout=SLOW)
-    await expect(page.locator("#letters-empty")).to_have_text("No dead letter is open.", timeout=SLOW)
-    await expect(watched.batch(factories.BATCH)).to_contain_text("1 parked", timeout=SLOW)
+    await expect(page.locator("#replay-result")).to_have_text(f"Dead letter {second} replayed: parked.", timeout=SLOW)
+    await expect(page.locator("#dead-letters-empty")).to_have_text("No dead letter is open.", timeout=SLOW)
+    await expect(browser_page.batch(factories.BATCH)).to_contain_text("1 pending", timeout=SLOW)
 
 
-async def test_the_purge_is_told_at_a_glance(watched: BrowserPage, engine: AsyncEngine) -> None:
-    workings = watched.page.locator("#workings")
-    await expect(workings).to_contain_text("GUEST batches for 14 days; due every 24 h", timeout=SLOW)
+async def test_the_purge_is_shown_with_its_last_run(browser_page: BrowserPage, engine: AsyncEngine) -> None:
+    components = browser_page.page.locator("#components")
+    await expect(components).to_contain_text("GUEST batches for 14 days; runs every 24 h", timeout=SLOW)
 
     async with engine.begin() as conn:
         await conn.execute(text("DELETE FROM purge_log"))
@@ -124,27 +126,26 @@ async def test_the_purge_is_told_at_a_glance(watched: BrowserPage, engine: Async
             )
         )
 
-    told = "purge, 3 batches over 14 days; began"
-    await expect(workings).to_contain_text(told, timeout=SLOW)
-    await expect(workings).to_contain_text("GUEST 3 · REGULAR 0 batches, ever", timeout=SLOW)
+    await expect(components).to_contain_text("purge, 3 batches over 14 days old; started", timeout=SLOW)
+    await expect(components).to_contain_text("GUEST 3 · REGULAR 0 batches in all", timeout=SLOW)
 
 
-async def test_a_database_that_is_down_is_said_and_so_is_a_worker_that_is_gone(
-    watched: BrowserPage, servers: EmbeddedServers
+async def test_a_notice_is_shown_while_database_or_worker_does_not_answer(
+    browser_page: BrowserPage, servers: EmbeddedServers
 ) -> None:
-    notice = watched.page.locator("#notice")
+    notice = browser_page.page.locator("#notice")
     await expect(notice).to_be_hidden(timeout=SLOW)
 
     servers.postgres.pause()
     try:
         await expect(notice).to_contain_text("The database does not answer", timeout=SLOW)
-        await expect(watched.page.locator("#verdict")).to_contain_text("database down")
+        await expect(browser_page.page.locator("#health")).to_contain_text("database down")
     finally:
         servers.postgres.resume()
     await expect(notice).to_be_hidden(timeout=SLOW)
 
-    await watched.page.route("**/api/**", lambda route: route.abort())
-    await expect(notice).to_contain_text("what you see is out of date", timeout=SLOW)
-    await watched.page.unroute("**/api/**")
+    await browser_page.page.route("**/api/**", lambda route: route.abort())
+    await expect(notice).to_contain_text("the data below is out of date", timeout=SLOW)
+    await browser_page.page.unroute("**/api/**")
     await expect(notice).to_be_hidden(timeout=SLOW)
-    watched.complaints = [said for said in watched.complaints if "net::ERR_FAILED" not in said]
+    browser_page.console_errors = [line for line in browser_page.console_errors if "net::ERR_FAILED" not in line]

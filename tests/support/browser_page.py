@@ -1,22 +1,22 @@
-"""The page of a worker in a browser, with what it asked for and complained of."""
+"""The page of a worker in a browser, with its requests to other hosts and its console errors."""
 
 from __future__ import annotations
 
 from playwright.async_api import ConsoleMessage, Error, Locator, Page, Request, expect
 
-# Chromium writes a line for each answer with an error status; the page is to bear those.
+# Chromium logs each answer with an error status; the page must cope with those.
 FAILED_ANSWER = "Failed to load resource: the server responded with a status of 503"
 
 
 class BrowserPage:
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
-        self.outside: list[str] = []
-        self.complaints: list[str] = []
+        self.foreign_requests: list[str] = []
+        self.console_errors: list[str] = []
         self._url = url
-        page.on("request", self._asked)
-        page.on("console", self._said)
-        page.on("pageerror", self._failed)
+        page.on("request", self._on_request)
+        page.on("console", self._on_console)
+        page.on("pageerror", self._on_error)
 
     async def open(self, route: str = "#/") -> None:
         await self.page.goto(f"{self._url}/{route}")
@@ -25,13 +25,13 @@ class BrowserPage:
     def batch(self, batch_id: str) -> Locator:
         return self.page.locator("#batches li").filter(has=self.page.get_by_role("link", name=batch_id, exact=True))
 
-    def _asked(self, request: Request) -> None:
+    def _on_request(self, request: Request) -> None:
         if not request.url.startswith(f"{self._url}/"):
-            self.outside.append(request.url)
+            self.foreign_requests.append(request.url)
 
-    def _said(self, message: ConsoleMessage) -> None:
+    def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"} and not message.text.startswith(FAILED_ANSWER):
-            self.complaints.append(message.text)
+            self.console_errors.append(message.text)
 
-    def _failed(self, error: Error) -> None:
-        self.complaints.append(str(error))
+    def _on_error(self, error: Error) -> None:
+        self.console_errors.append(str(error))

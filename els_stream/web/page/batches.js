@@ -1,6 +1,6 @@
-// The list of batches: each a bar of filled, failed and free slots, that grows while one looks.
+// The list of batches. Each has a bar of filled, failed and free slots, which is updated in place.
 
-import { ago, byId, count, el, keepRows, many, setText } from "./dom.js";
+import { ago, byId, count, el, plural, setText, updateRows } from "./dom.js";
 import { get } from "./server.js";
 
 export const STATES = {
@@ -15,13 +15,13 @@ export const linkTo = (batchId) => `#/batch/${encodeURIComponent(batchId)}`;
 
 export function makeBar() {
   const bar = el("div", { class: "bar", role: "img" });
-  for (const part of ["filled", "failed", "free"]) bar.append(el("span", { class: part }));
+  for (const kind of ["filled", "failed", "free"]) bar.append(el("span", { class: kind }));
   return bar;
 }
 
-export function fillBar(bar, batch) {
-  const parts = [batch.filled, batch.failed, batch.free];
-  parts.forEach((slots, index) => (bar.children[index].style.flexGrow = slots));
+export function updateBar(bar, batch) {
+  const counts = [batch.filled, batch.failed, batch.free];
+  counts.forEach((slots, index) => (bar.children[index].style.flexGrow = slots));
   const label = `${count(batch.filled)} filled, ${count(batch.failed)} failed, ${count(batch.free)} free`;
   if (bar.getAttribute("aria-label") !== label) bar.setAttribute("aria-label", label);
 }
@@ -34,12 +34,12 @@ export class Batches {
     this.cursor = null;
     this.next = null;
     this.filters.addEventListener("submit", (event) => event.preventDefault());
-    this.filters.addEventListener("change", () => this.turnTo(null));
-    byId("batches-newest").addEventListener("click", () => this.turnTo(null));
-    byId("batches-older").addEventListener("click", () => this.turnTo(this.next));
+    this.filters.addEventListener("change", () => this.openPage(null));
+    byId("batches-newest").addEventListener("click", () => this.openPage(null));
+    byId("batches-older").addEventListener("click", () => this.openPage(this.next));
   }
 
-  turnTo(cursor) {
+  openPage(cursor) {
     this.cursor = cursor;
     this.poll.now();
   }
@@ -53,54 +53,54 @@ export class Batches {
     return `/api/batches?${query}`;
   }
 
-  async look(wanted) {
+  async refresh(isCurrent) {
     try {
       const page = await get(this.path);
       this.report("batches", null);
-      if (wanted()) this.show(page);
-    } catch (trouble) {
-      this.report("batches", trouble);
-      if (!this.list.childElementCount) this.tellEmpty("They can't be read just now.");
+      if (isCurrent()) this.show(page);
+    } catch (error) {
+      this.report("batches", error);
+      if (!this.list.childElementCount) this.showEmpty("The batches can't be read now.");
     }
   }
 
   show(page) {
-    keepRows(this.list, page.batches, (batch) => batch.batch_id, makeRow, (row, batch) => updateRow(row, batch, page.at));
+    updateRows(this.list, page.batches, (batch) => batch.batch_id, makeRow, (row, batch) => updateRow(row, batch, page.at));
     this.next = page.next;
     byId("batches-older").hidden = page.next === null;
     byId("batches-newest").hidden = this.cursor === null;
     const filtered = this.cursor !== null || [...new FormData(this.filters).values()].some(Boolean);
-    this.tellEmpty(filtered ? "No batch is like that." : "No batch yet. A registration, or the first content of one, makes a line here.");
+    this.showEmpty(filtered ? "No batch matches." : "No batch yet. A batch is listed here after its registration or its first content.");
   }
 
-  tellEmpty(words) {
+  showEmpty(text) {
     const empty = byId("batches-empty");
-    setText(empty, words);
+    setText(empty, text);
     empty.hidden = this.list.childElementCount > 0;
   }
 }
 
 function makeRow(batch) {
   const link = el("a", { href: linkTo(batch.batch_id), title: batch.batch_id }, batch.batch_id);
-  const parts = { state: el("span", { class: "badge" }), bar: makeBar(), slots: el("span", { class: "slots" }), age: el("span", { class: "age" }) };
-  const row = el("li", {}, el("div", { class: "who" }, link, parts.state), parts.bar, el("div", { class: "what" }, parts.slots, parts.age));
-  row.parts = parts;
+  const cells = { state: el("span", { class: "badge" }), bar: makeBar(), slots: el("span", { class: "slots" }), age: el("span", { class: "age" }) };
+  const row = el("li", {}, el("div", { class: "row-head" }, link, cells.state), cells.bar, el("div", { class: "row-foot" }, cells.slots, cells.age));
+  row.cells = cells;
   return row;
 }
 
 function updateRow(row, batch, now) {
-  const { state, bar, slots, age } = row.parts;
+  const { state, bar, slots, age } = row.cells;
   const overdue = batch.state === "open" && batch.timed_out_at !== null;
   setText(state, overdue ? "overdue" : STATES[batch.state]);
   state.dataset.state = overdue ? "overdue" : batch.state;
-  fillBar(bar, batch);
-  setText(slots, told(batch));
+  updateBar(bar, batch);
+  setText(slots, slotCounts(batch));
   setText(age, `${batch.class_type ?? "class unknown"} · ${ago(batch.created_at, now)}`);
 }
 
-function told(batch) {
-  if (batch.expected === null) return `${count(batch.parked)} parked`;
+function slotCounts(batch) {
+  if (batch.expected === null) return `${count(batch.parked)} pending`;
   const failed = batch.failed ? `, ${count(batch.failed)} failed` : "";
-  const conflicts = batch.conflicts ? `, ${many(batch.conflicts, "refused registration")}` : "";
+  const conflicts = batch.conflicts ? `, ${plural(batch.conflicts, "rejected registration")}` : "";
   return `${count(batch.filled)} of ${count(batch.expected)}${failed}${conflicts}`;
 }

@@ -1,12 +1,12 @@
-// A little chart: one line over the last hour, or what is known of it, with what it is now and its highest point.
+// A small line chart of the last hour, with the current value and the highest.
 
 import { duration, el, setText } from "./dom.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 300;
 const HEIGHT = 56;
-const FEWEST = 60;
-const POINTS = 180;
+const MIN_SAMPLES = 60;
+const MAX_POINTS = 180;
 
 function shape(tag, attributes) {
   const node = document.createElementNS(SVG, tag);
@@ -16,62 +16,61 @@ function shape(tag, attributes) {
 
 export class Chart {
   constructor(title, format) {
+    this.title = title;
     this.format = format;
-    this.now = el("strong", {}, "–");
-    this.most = el("span");
-    this.span = el("span", { class: "span" });
+    this.current = el("strong", {}, "–");
+    this.peak = el("span");
+    this.period = el("span", { class: "period" });
     this.area = shape("path", { class: "area" });
     this.line = shape("path", { class: "line" });
     this.svg = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img" });
     this.svg.append(this.area, this.line);
-    this.title = title;
-    this.node = el("figure", { class: "chart" }, el("figcaption", {}, el("span", {}, title), this.now), this.svg, el("span", { class: "most" }, this.most, this.span));
+    this.node = el("figure", { class: "chart" }, el("figcaption", {}, el("span", {}, title), this.current), this.svg, el("span", { class: "peak" }, this.peak, this.period));
   }
 
-  draw(values, stepSeconds) {
+  // `values` has one value per interval, the newest last, and null where it is unknown.
+  draw(values, intervalSeconds) {
     const known = values.filter((value) => value !== null);
-    const last = values.findLast((value) => value !== null);
-    const steps = Math.max(FEWEST, values.length);
-    const span = duration(steps * stepSeconds);
+    const samples = Math.max(MIN_SAMPLES, values.length);
     const highest = known.length ? Math.max(...known) : null;
-    setText(this.now, last === undefined ? "–" : this.format(last));
-    setText(this.most, highest === null ? "nothing yet" : `at most ${this.format(highest)}`);
-    setText(this.span, highest === null ? "" : ` in the last ${span}`);
-    this.svg.setAttribute("aria-label", `${this.title}: now ${this.now.textContent}, ${this.most.textContent}${this.span.textContent}`);
-    const { line, area } = outline(thinned(values, steps), highest || 1);
+    setText(this.current, known.length ? this.format(known.at(-1)) : "–");
+    setText(this.peak, highest === null ? "no data yet" : `at most ${this.format(highest)}`);
+    setText(this.period, highest === null ? "" : ` in the last ${duration(samples * intervalSeconds)}`);
+    this.svg.setAttribute("aria-label", `${this.title}: now ${this.current.textContent}, ${this.peak.textContent}${this.period.textContent}`);
+    const { line, area } = outline(reduce(values, samples), highest || 1);
     this.line.setAttribute("d", line);
     this.area.setAttribute("d", area);
   }
 }
 
-// The highest of each few: a peak must not be lost between two points.
-function thinned(values, steps) {
-  const each = Math.max(1, Math.ceil(steps / POINTS));
-  const points = Math.ceil(steps / each);
+// Reduces to at most MAX_POINTS; each point is the highest of its values, so that no peak is lost.
+function reduce(values, samples) {
+  const each = Math.max(1, Math.ceil(samples / MAX_POINTS));
+  const points = Math.ceil(samples / each);
   const padded = [...Array(points * each - values.length).fill(null), ...values];
   return Array.from({ length: points }, (_, point) => {
-    const few = padded.slice(point * each, (point + 1) * each).filter((value) => value !== null);
-    return few.length ? Math.max(...few) : null;
+    const group = padded.slice(point * each, (point + 1) * each).filter((value) => value !== null);
+    return group.length ? Math.max(...group) : null;
   });
 }
 
-// Where nothing is known there is no line.
+// Returns the SVG paths of the line and of the area below it, with a gap where a value is unknown.
 function outline(values, highest) {
   let line = "";
   let area = "";
-  let run = [];
+  let segment = [];
   const close = () => {
-    if (run.length === 1) run.push([run[0][0] + 1.5, run[0][1]]);
-    if (run.length) {
-      const path = run.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join("L");
+    if (segment.length === 1) segment.push([segment[0][0] + 1.5, segment[0][1]]);
+    if (segment.length) {
+      const path = segment.map(([x, y]) => `${x.toFixed(1)} ${y.toFixed(1)}`).join("L");
       line += `M${path}`;
-      area += `M${run[0][0].toFixed(1)} ${HEIGHT}L${path}L${run.at(-1)[0].toFixed(1)} ${HEIGHT}Z`;
+      area += `M${segment[0][0].toFixed(1)} ${HEIGHT}L${path}L${segment.at(-1)[0].toFixed(1)} ${HEIGHT}Z`;
     }
-    run = [];
+    segment = [];
   };
   values.forEach((value, index) => {
     if (value === null) close();
-    else run.push([(index * WIDTH) / (values.length - 1), HEIGHT - 2 - (value / highest) * (HEIGHT - 6)]);
+    else segment.push([(index * WIDTH) / (values.length - 1), HEIGHT - 2 - (value / highest) * (HEIGHT - 6)]);
   });
   close();
   return { line, area };

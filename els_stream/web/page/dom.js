@@ -1,4 +1,4 @@
-// Elements and words. Whatever comes from outside becomes text, never markup.
+// Elements and number formats. Data of the service is inserted as text only, never as markup.
 
 export function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -12,13 +12,13 @@ export function el(tag, attributes = {}, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 
-// Only a change is written: a screen reader is not told the same again, and a selection stays.
+// Writes only a change: otherwise a screen reader would read the text again, and a selection would be lost.
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-// Rows keep their element from one answer to the next, and with it the focus and what is open.
-export function keepRows(parent, items, keyOf, make, update) {
+// Makes the children of `parent` one row per item. A row keeps its element, and so its focus and open state.
+export function updateRows(parent, items, keyOf, make, update) {
   const rows = parent.rows ?? (parent.rows = new Map());
   const keys = new Set(items.map(keyOf));
   for (const [key, row] of rows) {
@@ -27,22 +27,22 @@ export function keepRows(parent, items, keyOf, make, update) {
       rows.delete(key);
     }
   }
-  let place = parent.firstElementChild;
+  let next = parent.firstElementChild;
   for (const item of items) {
     const key = keyOf(item);
     let row = rows.get(key);
     if (!row) rows.set(key, (row = make(item)));
     update(row, item);
-    if (row === place) place = place.nextElementSibling;
-    else parent.insertBefore(row, place);
+    if (row === next) next = next.nextElementSibling;
+    else parent.insertBefore(row, next);
   }
 }
 
-const WHOLE = new Intl.NumberFormat("en");
+const INTEGER = new Intl.NumberFormat("en");
 
-export const count = (number) => WHOLE.format(number);
+export const count = (number) => INTEGER.format(number);
 
-export const many = (number, one, more = `${one}s`) => `${count(number)} ${number === 1 ? one : more}`;
+export const plural = (number, one, more = `${one}s`) => `${count(number)} ${number === 1 ? one : more}`;
 
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
@@ -55,11 +55,11 @@ export function duration(seconds) {
   return `${Math.round(seconds / 86400)} days`;
 }
 
-// By the worker's clock, which stamps every answer: the reader's may be wrong.
-export const since = (time, now) => Math.max(0, (Date.parse(now) - Date.parse(time)) / 1000);
+// `now` is the worker's clock, which stamps every answer: the browser's clock may be wrong.
+export const secondsSince = (time, now) => Math.max(0, (Date.parse(now) - Date.parse(time)) / 1000);
 
 export function ago(time, now) {
-  const seconds = since(time, now);
+  const seconds = secondsSince(time, now);
   return seconds < 1 ? "now" : `${duration(Math.round(seconds))} ago`;
 }
 
@@ -68,7 +68,7 @@ const DAY = { year: "numeric", month: "long", day: "numeric" };
 
 export const clock = (time) => new Date(time).toLocaleTimeString("en-GB", CLOCK);
 export const day = (time) => new Date(time).toLocaleDateString("en-GB", DAY);
-export const moment = (time) => `${day(time)}, ${clock(time).slice(0, 5)}`;
+export const dayAndTime = (time) => `${day(time)}, ${clock(time).slice(0, 5)}`;
 
 export const shortTopic = (topic) => topic.replace(/^.*?huleedu\./, "").replace(/\.v1$/, "");
 

@@ -1,23 +1,24 @@
-// Totals, the charts of the last hour, and the workings: relay, ledger, purge, worker.
+// Totals, the charts of the last hour, and the state of relay, offsets, purge and worker.
 
 import { Chart } from "./chart.js";
-import { ago, byId, count, duration, el, many, setText, shortTopic } from "./dom.js";
+import { ago, byId, count, duration, el, plural, setText, shortTopic } from "./dom.js";
 
 const sum = (counts) => Object.values(counts).reduce((total, number) => total + number, 0);
 const byClass = (counts) => Object.entries(counts).map(([name, number]) => `${name} ${count(number)}`).join(" · ");
 
+// Title, function that returns number and note, and function that returns the level ("warn", "bad" or "").
 const TILES = [
-  ["Active batches", (f) => [count(sum(f.active)), byClass(f.active)]],
-  ["Completed", (f) => [count(sum(f.completed)), byClass(f.completed)]],
-  ["Parked events", (f) => [count(sum(f.parked)), sum(f.parked) ? `oldest ${duration(f.parked_oldest_seconds)}` : "nothing waits for its batch"]],
-  ["Outbox", (f) => [count(f.outbox_rows), outbox(f)], (f) => (f.outbox_held || f.outbox_oldest_seconds > 60 ? "bad" : "")],
-  ["Records to handle", (_, s) => [count(s.lag.reduce((n, part) => n + part.records, 0)), `in ${many(s.lag.length, "partition")} here`]],
-  ["Dead letters", (f) => [count(sum(f.dead_letters)), sum(f.dead_letters) ? "open" : "none is open"], (f) => (sum(f.dead_letters) ? "warn" : "")],
+  ["Active batches", (stats) => [count(sum(stats.active)), byClass(stats.active)]],
+  ["Completed", (stats) => [count(sum(stats.completed)), byClass(stats.completed)]],
+  ["Pending events", (stats) => [count(sum(stats.parked)), sum(stats.parked) ? `oldest ${duration(stats.parked_oldest_seconds)}` : "no event waits for its batch"]],
+  ["Outbox", (stats) => [count(stats.outbox_rows), outboxNote(stats)], (stats) => (stats.outbox_held || stats.outbox_oldest_seconds > 60 ? "bad" : "")],
+  ["Records to process", (_, status) => [count(status.lag.reduce((total, partition) => total + partition.records, 0)), `in ${plural(status.lag.length, "partition")} of this worker`]],
+  ["Dead letters", (stats) => [count(sum(stats.dead_letters)), sum(stats.dead_letters) ? "open" : "none is open"], (stats) => (sum(stats.dead_letters) ? "warn" : "")],
 ];
 
-function outbox(figures) {
-  if (figures.outbox_held) return `${count(figures.outbox_held)} can't be sent`;
-  return figures.outbox_rows ? `oldest ${duration(figures.outbox_oldest_seconds)}` : "everything is sent";
+function outboxNote(stats) {
+  if (stats.outbox_held) return `${count(stats.outbox_held)} could not be published`;
+  return stats.outbox_rows ? `oldest ${duration(stats.outbox_oldest_seconds)}` : "all events are published";
 }
 
 export class Overview {
@@ -28,85 +29,85 @@ export class Overview {
       return tile;
     });
     byId("tiles").append(...this.tiles.map((tile) => tile.node));
-    this.intake = new Chart("Intake", (value) => `${value > 0 && value < 10 ? value.toFixed(1) : count(Math.round(value))}/s`);
+    this.input = new Chart("Records processed", (value) => `${value > 0 && value < 10 ? value.toFixed(1) : count(Math.round(value))}/s`);
     this.completion = new Chart("Last content to completion", duration);
-    this.outbox = new Chart("Age of the outbox", duration);
-    byId("charts").append(this.intake.node, this.completion.node, this.outbox.node);
+    this.outbox = new Chart("Oldest event in the outbox", duration);
+    byId("charts").append(this.input.node, this.completion.node, this.outbox.node);
   }
 
   showStatus(status) {
-    if (status.figures) {
-      TILES.forEach(([, tell, mood], index) => {
-        const [number, note] = tell(status.figures, status);
+    if (status.stats) {
+      TILES.forEach(([, read, level], index) => {
+        const [number, note] = read(status.stats, status);
         setText(this.tiles[index].number, number);
         setText(this.tiles[index].note, note);
-        this.tiles[index].node.dataset.mood = mood ? mood(status.figures) : "";
+        this.tiles[index].node.dataset.level = level ? level(status.stats) : "";
       });
     }
-    byId("workings").replaceChildren(...workings(status));
+    byId("components").replaceChildren(...components(status));
   }
 
   showHistory(history) {
-    this.intake.draw(history.intake_per_second, history.step_seconds);
-    this.completion.draw(history.completion_seconds, history.step_seconds);
-    this.outbox.draw(history.outbox_oldest_seconds, history.step_seconds);
+    this.input.draw(history.records_per_second, history.interval_seconds);
+    this.completion.draw(history.completion_seconds, history.interval_seconds);
+    this.outbox.draw(history.outbox_oldest_seconds, history.interval_seconds);
   }
 }
 
 const facts = (...pairs) => el("dl", { class: "facts" }, ...pairs.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
 
-function workings(status) {
+function components(status) {
   return [
     el("h2", {}, "Relay"), relay(status.relay),
-    el("h2", {}, "Ledger"), ledger(status),
+    el("h2", {}, "Input"), offsets(status),
     el("h2", {}, "Purge"), purge(status),
     el("h2", {}, "Worker"),
     facts(
-      ["answers", `${status.worker.host}, process ${status.worker.pid}`],
+      ["process", `${status.worker.host}, ${status.worker.pid}`],
       ["version", status.worker.version],
-      ["since", ago(status.worker.started_at, status.at)],
+      ["started", ago(status.worker.started_at, status.at)],
       ["partitions", count(status.worker.partitions)],
     ),
   ];
 }
 
-function relay(now) {
-  if (now === null) return el("p", { class: "empty" }, "This worker sends nothing: ELS_RELAY_ENABLED is off.");
-  const troubles = Object.entries(now.troubles).map(([part, why]) => `${part}: ${why}`);
+function relay(state) {
+  if (state === null) return el("p", { class: "empty" }, "This worker publishes nothing: ELS_RELAY_ENABLED is false.");
+  const errors = Object.entries(state.troubles).map(([component, error]) => `${component}: ${error}`);
   return facts(
-    ["owns", `${many(now.shards, "shard")} of the outbox, one of ${many(Math.max(1, now.relays), "relay")}`],
-    ["acknowledged", `${count(now.acked)} since its start, ${count(now.in_flight)} in flight`],
-    ["refused", count(now.refused)],
-    ["troubles", troubles.length ? troubles.join("; ") : "none"],
+    ["owns", `${plural(state.shards, "shard")} of the outbox; ${plural(Math.max(1, state.relays), "relay")} in all`],
+    ["published", `${count(state.acked)} since its start, ${count(state.in_flight)} in flight`],
+    ["rejected", count(state.refused)],
+    ["errors", errors.length ? errors.join("; ") : "none"],
   );
 }
 
-function ledger(status) {
-  if (!status.ledger?.length) return el("p", { class: "empty" }, "Nothing was handled yet.");
+function offsets(status) {
+  if (!status.offsets?.length) return el("p", { class: "empty" }, "No record was processed yet.");
   const topics = new Map();
-  for (const place of status.ledger) {
-    const topic = topics.get(place.topic) ?? { handled: 0, moved: place.updated_at };
-    topic.handled += place.next_offset;
-    if (place.updated_at > topic.moved) topic.moved = place.updated_at;
-    topics.set(place.topic, topic);
+  for (const stored of status.offsets) {
+    const topic = topics.get(stored.topic) ?? { processed: 0, changedAt: stored.updated_at };
+    topic.processed += stored.next_offset;
+    if (stored.updated_at > topic.changedAt) topic.changedAt = stored.updated_at;
+    topics.set(stored.topic, topic);
   }
-  const head = el("tr", {}, el("th", { scope: "col" }, "topic"), el("th", { scope: "col", class: "number" }, "handled"), el("th", { scope: "col", class: "number" }, "moved"));
-  const rows = [...topics].map(([name, topic]) => el("tr", {}, el("td", { title: name }, shortTopic(name)), el("td", { class: "number" }, count(topic.handled)), el("td", { class: "number" }, ago(topic.moved, status.at))));
+  const head = el("tr", {}, el("th", { scope: "col" }, "topic"), el("th", { scope: "col", class: "number" }, "processed"), el("th", { scope: "col", class: "number" }, "last"));
+  const rows = [...topics].map(([name, topic]) => el("tr", {}, el("td", { title: name }, shortTopic(name)), el("td", { class: "number" }, count(topic.processed)), el("td", { class: "number" }, ago(topic.changedAt, status.at))));
   return el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows));
 }
 
 function purge(status) {
   const { enabled, guest_days: days, interval_hours: hours } = status.retention;
-  const keeps = enabled ? `GUEST batches for ${many(days, "day")}; due every ${duration(hours * 3600)}` : "everything: ELS_PURGE_ENABLED is off in this worker";
-  const purged = status.figures ? `${byClass(status.figures.purged)} batches, ever` : "–";
+  const keeps = enabled ? `GUEST batches for ${plural(days, "day")}; runs every ${duration(hours * 3600)}` : "all batches: ELS_PURGE_ENABLED is false in this worker";
+  const purged = status.stats ? `${byClass(status.stats.purged)} batches in all` : "–";
   const last = status.purges?.[0];
-  return facts(["keeps", keeps], ["removed", purged], ["last run", last ? run(last, status) : "none yet"]);
+  return facts(["keeps", keeps], ["removed", purged], ["last run", last ? describeRun(last, status) : "none yet"]);
 }
 
-function run(last, status) {
-  const age = last.older_than_days === null ? "" : ` over ${many(last.older_than_days, "day")}`;
-  const what = `${last.action.replaceAll("_", " ")}, ${many(last.batches, "batch", "batches")}${age}`;
-  if (last.finished_at !== null) return `${what}; ended ${ago(last.finished_at, status.at)}`;
-  if (status.figures?.purge.running) return `${what} so far; began ${ago(last.started_at, status.at)}, and runs`;
-  return `${what}; began ${ago(last.started_at, status.at)} and was stopped, the next run goes on`;
+function describeRun(last, status) {
+  const age = last.older_than_days === null ? "" : ` over ${plural(last.older_than_days, "day")} old`;
+  const what = `${last.action.replaceAll("_", " ")}, ${plural(last.batches, "batch", "batches")}${age}`;
+  if (last.finished_at !== null) return `${what}; finished ${ago(last.finished_at, status.at)}`;
+  if (status.stats?.purge.running) return `${what} so far; started ${ago(last.started_at, status.at)}, still running`;
+  return `${what}; started ${ago(last.started_at, status.at)} and stopped early, the next run continues`;
 }

@@ -1,36 +1,36 @@
-// What the worker answers; what goes wrong is a Trouble with a code.
+// Requests to the worker. An error becomes an ApiError with a code.
 
-const PATIENCE = 6000;
-const REPLAY_PATIENCE = 30000;
+const TIMEOUT_MS = 6000;
+const REPLAY_TIMEOUT_MS = 30000;
 
-export class Trouble extends Error {
-  constructor(code, detail, correlation = null) {
+export class ApiError extends Error {
+  constructor(code, detail, correlationId = null) {
     super(detail);
     this.code = code;
-    this.correlation = correlation;
+    this.correlationId = correlationId;
   }
 }
 
-export const get = (path) => ask(path, "GET", PATIENCE);
-export const post = (path) => ask(path, "POST", REPLAY_PATIENCE);
+export const get = (path) => request(path, "GET", TIMEOUT_MS);
+export const post = (path) => request(path, "POST", REPLAY_TIMEOUT_MS);
 
-async function ask(path, method, patience) {
-  let answer;
+async function request(path, method, timeout) {
+  let response;
   try {
-    answer = await fetch(path, { method, signal: AbortSignal.timeout(patience), cache: "no-store" });
+    response = await fetch(path, { method, signal: AbortSignal.timeout(timeout), cache: "no-store" });
   } catch {
-    throw new Trouble("no_answer", "the worker does not answer");
+    throw new ApiError("no_answer", "the worker does not answer");
   }
-  const body = await answer.json().catch(() => null);
-  if (answer.ok && body !== null) return body;
-  throw new Trouble(body?.code ?? "no_answer", body?.detail ?? `the worker answered ${answer.status}`, body?.correlation_id);
+  const body = await response.json().catch(() => null);
+  if (response.ok && body !== null) return body;
+  throw new ApiError(body?.code ?? "no_answer", body?.detail ?? `the worker answered with status ${response.status}`, body?.correlation_id);
 }
 
-// Asks again and again, with a pause after each answer; not while nobody looks.
+// Calls `refresh` at an interval that begins after each answer; pauses while the tab is hidden.
 export class Poll {
-  constructor(pause, look) {
-    this.pause = pause;
-    this.look = look;
+  constructor(interval, refresh) {
+    this.interval = interval;
+    this.refresh = refresh;
     this.running = false;
     document.addEventListener("visibilitychange", () => document.hidden || !this.running || this.now());
   }
@@ -47,11 +47,11 @@ export class Poll {
     clearTimeout(this.timer);
   }
 
-  // What was asked before and is answered later is no longer wanted.
+  // `refresh` gets a function that tells whether its answer is still wanted: a later call replaces an earlier one.
   async now() {
     clearTimeout(this.timer);
-    const turn = (this.turn = {});
-    if (!document.hidden) await this.look(() => this.running && turn === this.turn);
-    if (this.running && turn === this.turn) this.timer = setTimeout(() => this.now(), this.pause);
+    const call = (this.call = {});
+    if (!document.hidden) await this.refresh(() => this.running && call === this.call);
+    if (this.running && call === this.call) this.timer = setTimeout(() => this.now(), this.interval);
   }
 }

@@ -1,4 +1,4 @@
-"""What a real worker process answers over HTTP."""
+"""Probes and metrics of a real worker process."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ async def worker(
         yield worker
 
 
-async def test_a_worker_is_ready_and_alive_and_shows_nothing_of_fausts_own_pages(worker: Worker) -> None:
+async def test_a_worker_is_ready_and_alive_and_does_not_serve_fausts_own_pages(worker: Worker) -> None:
     assert await worker.probe("/livez") == (200, set())
     assert [(await worker.get(path))[0] for path in ("/router/", "/table/", "/graph", "/performance")] == [404] * 4
 
 
-async def test_a_worker_listens_on_loopback_and_nowhere_else_unless_it_is_told_to(worker: Worker) -> None:
+async def test_a_worker_listens_on_loopback_only_by_default(worker: Worker) -> None:
     port = URL(worker.url).port
     assert port is not None
     elsewhere = str(IPv4Address("127.0.0.1") + 1)
@@ -47,7 +47,7 @@ async def test_a_worker_listens_on_loopback_and_nowhere_else_unless_it_is_told_t
         await asyncio.open_connection(elsewhere, port)
 
 
-async def test_a_worker_that_waits_for_nothing_it_declared_is_not_alive_until_it_moves_again(
+async def test_a_stalled_worker_is_not_alive_until_it_makes_progress(
     engine: AsyncEngine,
     addresses: Addresses,
     database: str,
@@ -55,9 +55,9 @@ async def test_a_worker_that_waits_for_nothing_it_declared_is_not_alive_until_it
     kafka_topics: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    """A lock that is not refused for long: no retry yet, no progress."""
+    """It waits for a lock for so long that it neither retries nor makes progress."""
     assert kafka_topics
-    patient = {
+    long_timeouts = {
         "ELS_LOCK_TIMEOUT_SECONDS": "25",
         "ELS_STATEMENT_TIMEOUT_SECONDS": "28",
         "ELS_LIVENESS_STALL_SECONDS": "1",
@@ -65,7 +65,7 @@ async def test_a_worker_that_waits_for_nothing_it_declared_is_not_alive_until_it
     school = BatchHarness(engine=engine)
     await school.together(school.registration(essays=1))
 
-    async with running_worker(addresses, database, topic_prefix, tmp_path / "worker.log", **patient) as waiting:
+    async with running_worker(addresses, database, topic_prefix, tmp_path / "worker.log", **long_timeouts) as waiting:
 
         async def stalled() -> bool:
             return await waiting.probe("/livez") == (503, {"stalled"})
@@ -90,9 +90,7 @@ async def test_metrics_come_in_the_format_that_is_asked_for(worker: Worker) -> N
     assert shown.endswith("# EOF\n")
 
 
-async def test_a_schema_that_is_gone_turns_readiness_off_and_restarts_nobody(
-    worker: Worker, engine: AsyncEngine
-) -> None:
+async def test_a_missing_schema_makes_a_worker_unready_but_not_dead(worker: Worker, engine: AsyncEngine) -> None:
     async def outdated() -> bool:
         return await worker.probe("/readyz") == (503, {"schema_outdated"})
 
@@ -108,10 +106,10 @@ async def test_a_schema_that_is_gone_turns_readiness_off_and_restarts_nobody(
 
 
 @pytest.mark.parametrize("away", ["postgres", "kafka"])
-async def test_an_outage_turns_readiness_off_at_once_keeps_the_worker_alive_and_ends_by_itself(
+async def test_an_outage_makes_a_worker_unready_but_not_dead_until_it_ends(
     worker: Worker, servers: EmbeddedServers, away: str
 ) -> None:
-    """A server that hangs is the harder case: nothing is refused, nothing answers."""
+    """The server hangs, which is harder to notice than a refused connection."""
     code = {"postgres": "database_unreachable", "kafka": "broker_unreachable"}[away]
     server: EmbeddedPostgres | EmbeddedKafka = servers.postgres if away == "postgres" else servers.kafka
 

@@ -91,7 +91,7 @@ async def test_it_counts_slots_and_tells_events_in_order_with_their_state(
     assert [story[name] for name in ("expected", "filled", "failed", "free", "class_type")] == [2, 1, 1, 0, "REGULAR"]
     events = [(event["topic"], event["delivery"]) for event in story["events"]]
     assert events == [
-        (topics.SLOT_ASSIGNED, "sent"),
+        (topics.SLOT_ASSIGNED, "published"),
         (topics.VALIDATION_ERRORS, "waiting"),
         (topics.PROVISIONING_COMPLETED, "waiting"),
         (topics.EXCESS_CONTENT, "deferred"),

@@ -10,9 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from els_stream.db.engine import Limits, create_engine
 from els_stream.kafka.consumer_group import Ownership
 from els_stream.observability.health import Code
-from els_stream.observability.health_poller import STALE_SECONDS
+from els_stream.observability.health_poller import STALE_SECONDS, HealthPoller
 from els_stream.observability.metrics import Metrics
-from els_stream.web import HealthPoller
 
 
 class QuietGroup:

@@ -58,7 +58,7 @@ WHOLE = BatchDetail(
 
 
 def test_moments_are_sorted_by_time_then_by_kind() -> None:
-    assert [moment.what for moment in timeline(WHOLE, []).moments] == [
+    assert [moment.kind for moment in timeline(WHOLE, []).moments] == [
         MomentKind.PENDING,
         MomentKind.REGISTERED,
         MomentKind.FILLED,
@@ -78,7 +78,7 @@ def test_moments_name_the_file_that_they_concern() -> None:
         UploadedFile("t9", "9", None),
     ]
 
-    named = {moment.what: (moment.file_name, moment.detail) for moment in timeline(WHOLE, files).moments}
+    named = {moment.kind: (moment.file_name, moment.detail) for moment in timeline(WHOLE, files).moments}
 
     assert named[MomentKind.FILLED] == ("Moby-Dick, but Shorter.docx", "t1")
     assert named[MomentKind.FAILED] == ("blank.docx", "EMPTY_CONTENT")
@@ -94,20 +94,20 @@ def test_events_not_in_the_outbox_are_sent_and_the_others_waiting_or_deferred() 
         ],
     )
 
-    events = {moment.what: list(moment.events) for moment in timeline(batch, []).moments}
+    events = {moment.kind: list(moment.events) for moment in timeline(batch, []).moments}
 
     assert events[MomentKind.FILLED] == [EventDelivery(topics.SLOT_ASSIGNED, DeliveryState.DEFERRED)]
     assert events[MomentKind.CONTENT_COMPLETE] == [
-        EventDelivery(topics.VALIDATION_ERRORS, DeliveryState.SENT),
-        EventDelivery(topics.PROVISIONING_COMPLETED, DeliveryState.SENT),
+        EventDelivery(topics.VALIDATION_ERRORS, DeliveryState.PUBLISHED),
+        EventDelivery(topics.PROVISIONING_COMPLETED, DeliveryState.PUBLISHED),
     ]
     assert events[MomentKind.COMPLETED] == [EventDelivery(topics.ESSAYS_READY, DeliveryState.WAITING)]
-    assert events[MomentKind.EXCESS] == [EventDelivery(topics.EXCESS_CONTENT, DeliveryState.SENT)]
+    assert events[MomentKind.EXCESS] == [EventDelivery(topics.EXCESS_CONTENT, DeliveryState.PUBLISHED)]
 
 
 def test_a_guest_batch_has_no_ready_event() -> None:
     (completed,) = [
-        m for m in timeline(replace(WHOLE, class_type="GUEST"), []).moments if m.what is MomentKind.COMPLETED
+        m for m in timeline(replace(WHOLE, class_type="GUEST"), []).moments if m.kind is MomentKind.COMPLETED
     ]
 
     assert completed.events == []
@@ -119,7 +119,7 @@ def test_a_limit_keeps_the_newest_slots_and_every_milestone() -> None:
     history = timeline(replace(WHOLE, slots=slots), [], limit=20)
 
     assert history.omitted == 12
-    first = [moment.what for moment in history.moments[:3]]
+    first = [moment.kind for moment in history.moments[:3]]
     assert first == [
         MomentKind.PENDING,
         MomentKind.REGISTERED,

@@ -1,4 +1,4 @@
-"""Who is answered: by address, token and origin."""
+"""Access to the web server by host, token and origin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOKEN = "a-token-of-enough-length"
 HERE = "127.0.0.1:6066"
 
 
-def asked(access: Access, method: str = "GET", path: str = "/api/status", host: str = HERE, **headers: str) -> int:
+def status_of(access: Access, method: str = "GET", path: str = "/api/status", host: str = HERE, **headers: str) -> int:
     try:
         access.check(
             RequestInfo(method, path, host, {name.replace("_", "-"): value for name, value in headers.items()})
@@ -31,11 +31,11 @@ def basic(password: str) -> str:
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.8.8"])
 def test_loopback_needs_no_token(host: str) -> None:
-    assert asked(Access.of(Settings(web_host=host))) == 200
+    assert status_of(Access.of(Settings(web_host=host))) == 200
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "::", "10.0.0.7", "els.example", "localhost.example"])
-def test_a_worker_beyond_loopback_does_not_start_without_a_token(host: str) -> None:
+def test_a_worker_outside_loopback_does_not_start_without_a_token(host: str) -> None:
     with pytest.raises(ConfigurationError, match=r"set ELS_WEB_TOKEN"):
         Access.of(Settings(web_host=host))
 
@@ -53,14 +53,14 @@ def test_a_worker_beyond_loopback_does_not_start_without_a_token(host: str) -> N
         ("[", 421),
     ],
 )
-def test_a_name_that_was_rebound_to_loopback_is_not_answered(host: str, status: int) -> None:
-    assert asked(Access(None), host=host) == status
+def test_a_foreign_host_name_that_resolves_to_loopback_is_rejected(host: str, status: int) -> None:
+    assert status_of(Access(None), host=host) == status
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
-def test_probes_and_metrics_are_open_to_everybody(path: str) -> None:
-    assert asked(Access(TOKEN), path=path, host="els.example") == 200
-    assert asked(Access(None), path=path, host="els.example") == 200
+def test_probes_and_metrics_need_no_token(path: str) -> None:
+    assert status_of(Access(TOKEN), path=path, host="els.example") == 200
+    assert status_of(Access(None), path=path, host="els.example") == 200
 
 
 @pytest.mark.parametrize("path", ["/", "/page/main.js", "/api/status", "/livez/", "/nothing"])
@@ -69,12 +69,12 @@ def test_probes_and_metrics_are_open_to_everybody(path: str) -> None:
     ["", "Bearer", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}", TOKEN, f"Token {TOKEN}", basic("no"), "Basic %"],
 )
 def test_everything_else_needs_the_token(path: str, header: str) -> None:
-    assert asked(Access(TOKEN), path=path, Authorization=header) == 401
+    assert status_of(Access(TOKEN), path=path, Authorization=header) == 401
 
 
 @pytest.mark.parametrize("header", [f"Bearer {TOKEN}", f"bearer {TOKEN}", basic(TOKEN)])
-def test_the_token_opens_under_any_host(header: str) -> None:
-    assert asked(Access(TOKEN), host="els.example", Authorization=header) == 200
+def test_a_request_with_the_token_may_use_any_host(header: str) -> None:
+    assert status_of(Access(TOKEN), host="els.example", Authorization=header) == 200
 
 
 @pytest.mark.parametrize(
@@ -92,12 +92,12 @@ def test_the_token_opens_under_any_host(header: str) -> None:
         ({"Sec-Fetch-Site": "none"}, 403),
     ],
 )
-def test_changes_are_taken_from_the_page_itself_only(headers: dict[str, str], status: int) -> None:
-    assert asked(Access(None), "POST", **headers) == status
-    # What a browser sends by itself once it knows the password is no consent.
-    assert asked(Access(TOKEN), "POST", **headers, Authorization=basic(TOKEN)) == status
+def test_changes_are_accepted_only_from_the_page_itself(headers: dict[str, str], status: int) -> None:
+    assert status_of(Access(None), "POST", **headers) == status
+    # A browser sends the Basic password by itself, so it does not prove that the user wants the change.
+    assert status_of(Access(TOKEN), "POST", **headers, Authorization=basic(TOKEN)) == status
 
 
-def test_changes_are_taken_with_the_token_as_bearer() -> None:
-    assert asked(Access(TOKEN), "POST", Authorization=f"Bearer {TOKEN}") == 200
-    assert asked(Access(None), "POST", Authorization=f"Bearer {TOKEN}") == 403
+def test_changes_are_accepted_with_the_token_as_bearer() -> None:
+    assert status_of(Access(TOKEN), "POST", Authorization=f"Bearer {TOKEN}") == 200
+    assert status_of(Access(None), "POST", Authorization=f"Bearer {TOKEN}") == 403

@@ -1,4 +1,4 @@
-"""One step of the last hour, from two readings of the database."""
+"""One sample of the history, made of two snapshots of the database."""
 
 from __future__ import annotations
 
@@ -6,34 +6,36 @@ from datetime import UTC, datetime, timedelta
 
 from els_stream.events.topics import BATCH_REGISTERED, CONTENT_PROVISIONED
 from els_stream.queries.dashboard import DashboardSnapshot, StoredOffsetAge
-from els_stream.web.history import Sample, step
+from els_stream.web.history import Sample, make_sample
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
-def glance(seconds: int, *ledger: StoredOffsetAge, waited: float | None = None) -> DashboardSnapshot:
-    return DashboardSnapshot(ledger, [], 0 if waited is None else 1, waited, NOON + timedelta(seconds=seconds))
+def snapshot(seconds: int, *offsets: StoredOffsetAge, waited: float | None = None) -> DashboardSnapshot:
+    return DashboardSnapshot(offsets, [], 0 if waited is None else 1, waited, NOON + timedelta(seconds=seconds))
 
 
-def place(offset: int, *, topic: str = CONTENT_PROVISIONED, partition: int = 0, moved: int = 0) -> StoredOffsetAge:
-    return StoredOffsetAge("prefix." + topic, partition, offset, NOON + timedelta(seconds=moved), 0.25)
+def stored(offset: int, *, topic: str = CONTENT_PROVISIONED, partition: int = 0, updated: int = 0) -> StoredOffsetAge:
+    return StoredOffsetAge("prefix." + topic, partition, offset, NOON + timedelta(seconds=updated), 0.25)
 
 
-def test_intake_is_what_the_ledger_moved_over_all_partitions() -> None:
-    before = glance(0, place(100), place(10, partition=1))
+def test_records_per_second_are_summed_over_all_partitions() -> None:
+    previous = snapshot(0, stored(100), stored(10, partition=1))
+    current = snapshot(5, stored(150), stored(60, partition=1))
 
-    assert step(before, glance(5, place(150), place(60, partition=1)), 1.5) == Sample(20, None, 1.5)
-
-
-def test_a_new_partition_and_one_that_began_again_count_from_the_next_time_on() -> None:
-    before = glance(0, place(100))
-
-    assert step(before, glance(5, place(3), place(9000, partition=1)), None).intake_per_second == 0
+    assert make_sample(previous, current, 1.5) == Sample(20, None, 1.5)
 
 
-def test_completion_is_what_the_tables_know_and_how_old_contents_were_when_they_came() -> None:
-    now = glance(5, place(200, moved=3), place(9, topic=BATCH_REGISTERED, moved=3), waited=0.5)
+def test_a_new_partition_and_an_offset_that_went_back_add_no_records() -> None:
+    current = snapshot(5, stored(3), stored(9000, partition=1))
 
-    assert step(glance(0), now, None).completion_seconds == 0.75
-    assert step(glance(0), glance(5, place(200, moved=-60), waited=0.5), None).completion_seconds == 0.5
-    assert step(glance(0), glance(5, place(200, moved=3)), None).completion_seconds is None
+    assert make_sample(snapshot(0, stored(100)), current, None).records_per_second == 0
+
+
+def test_completion_time_includes_the_delay_of_contents_stored_since_the_last_sample() -> None:
+    current = snapshot(5, stored(200, updated=3), stored(9, topic=BATCH_REGISTERED, updated=3), waited=0.5)
+
+    assert make_sample(snapshot(0), current, None).completion_seconds == 0.75
+    old_content = snapshot(5, stored(200, updated=-60), waited=0.5)
+    assert make_sample(snapshot(0), old_content, None).completion_seconds == 0.5
+    assert make_sample(snapshot(0), snapshot(5, stored(200, updated=3)), None).completion_seconds is None
