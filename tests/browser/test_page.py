@@ -108,7 +108,7 @@ async def test_a_dead_letter_shows_its_bytes_and_is_replayed(
     await dead_letter.locator("summary").click()
     await dead_letter.get_by_role("button", name="Replay").click()
 
-    await expect(page.locator("#replay-result")).to_have_text(f"Dead letter {second} replayed: parked.", timeout=SLOW)
+    await expect(page.locator("#replay-result")).to_have_text(f"Dead letter {second} replayed: pending.", timeout=SLOW)
     await expect(page.locator("#dead-letters-empty")).to_have_text("No dead letter is open.", timeout=SLOW)
     await expect(browser_page.batch(factories.BATCH)).to_contain_text("1 pending", timeout=SLOW)
 
