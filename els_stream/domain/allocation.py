@@ -1,7 +1,7 @@
-"""The rules by which arrivals take a batch's slots and complete it.
+"""The rules by which events take the slots of a batch and complete it.
 
-Arrivals are admitted one after the other, so a micro-batch means the same as its events one at a time; the claim
-statement afterwards gives every new `Slot` its essay id in one go.
+Events are applied one after the other, so a micro-batch gives the same result as its events one at a time; the claim
+statement afterwards gives all new slots their essay ids at once.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, assert_never
 
-from els_stream.domain import outcomes
-from els_stream.domain.associations import CurrentAssociation, current_association, takes_precedence
+from els_stream.domain.associations import CurrentAssociation, takes_precedence
 from els_stream.domain.batch import (
     Batch,
     BatchBecameReady,
+    BatchEvent,
     BatchState,
     ClassType,
     Confirmation,
@@ -22,37 +22,53 @@ from els_stream.domain.batch import (
     ContentWasExcess,
     Fact,
     FailedUpload,
-    Payload,
     Slot,
     SlotWasAssigned,
     SourceRecord,
+)
+from els_stream.domain.outcomes import (
+    AlreadyAssigned,
+    AlreadyAssignedByOtherUpload,
+    Assigned,
+    Outcome,
+    PlainOutcome,
+    Refused,
+    SlotFailed,
+    TookOverFailedSlot,
+    another_text,
+    batch_purged,
 )
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from els_stream.domain.pending import PendingKey
     from els_stream.events.inbound import StudentAssociation
 
 
 @dataclass(slots=True)
 class Allocation:
-    """A registered batch with what its rows say of the uploads and texts at hand, and what is to be written."""
+    """A locked batch, the stored facts that the events at hand concern, and what is to be written."""
 
     batch: Batch
     now: datetime
+    max_pending: int = 0  # how many events may be pending at once; read only where the batch is unregistered
+
     by_text: dict[str, Slot] = field(default_factory=dict)
     by_upload: dict[str, Slot] = field(default_factory=dict)
     excess_by_text: set[str] = field(default_factory=set)
     excess_by_upload: set[str] = field(default_factory=set)
     failed_uploads: set[str] = field(default_factory=set)
-    students: dict[str, CurrentAssociation] = field(default_factory=dict)  # of the essays at hand that exist
+    current_associations: dict[str, CurrentAssociation] = field(default_factory=dict)  # of the listed essays that exist
+    pending_texts: dict[PendingKey, str | None] = field(default_factory=dict)  # of the pending events; contents only
 
     claims: list[Slot] = field(default_factory=list)
     take_overs: list[tuple[Slot, Content]] = field(default_factory=list)
     excess: list[Content] = field(default_factory=list)
     failures: list[FailedUpload] = field(default_factory=list)
     associations: dict[str, StudentAssociation] = field(default_factory=dict)
+    pending: list[BatchEvent] = field(default_factory=list)
     facts: list[Fact] = field(default_factory=list)
     confirmed: bool = False
 
@@ -60,111 +76,136 @@ class Allocation:
     def changed(self) -> bool:
         """Whether anything is to be written; repeats alone change nothing."""
         return bool(
-            self.facts or self.claims or self.take_overs or self.failures or self.associations or self.confirmed
+            self.facts
+            or self.claims
+            or self.take_overs
+            or self.failures
+            or self.associations
+            or self.pending
+            or self.confirmed
         )
 
-    def holds(self, slot: Slot) -> None:
-        """Tell of a slot that its row says is held."""
+    def add_holder(self, slot: Slot) -> None:
+        """Add a slot that an upload holds."""
         self.by_upload[slot.file_upload_id] = slot
         if slot.text_storage_id is not None:
             self.by_text[slot.text_storage_id] = slot
 
-    def was_excess(self, text_storage_id: str, file_upload_id: str) -> None:
-        """Tell of a content that found the batch full."""
+    def add_excess(self, text_storage_id: str, file_upload_id: str) -> None:
+        """Add a content that found the batch full."""
         self.excess_by_text.add(text_storage_id)
         self.excess_by_upload.add(file_upload_id)
 
     def recount(self, free: int, filled: int, failed: int) -> None:
-        """Take the rows' counts for true, and what follows from them: all that was free may be gone."""
+        """Set the counters to what the rows say, and complete the batch where no slot is free."""
         self.batch.free, self.batch.filled, self.batch.failed = free, filled, failed
         if self.batch.state is BatchState.OPEN:
             self._complete_if_full(None)
 
-    def admit(self, payload: Payload) -> outcomes.Outcome:
-        match payload:
+    def apply(self, event: BatchEvent) -> Outcome:
+        """Apply one event, or store it as pending where the batch is not registered yet."""
+        if self.batch.state is BatchState.UNREGISTERED:
+            return self._store_as_pending(event)
+        if self.batch.state is BatchState.PURGED:
+            return batch_purged()
+        match event:
             case Content():
-                return self.admit_content(payload)
+                return self._apply_content(event)
             case FailedUpload():
-                return self.admit_failure(payload)
+                return self._apply_failure(event)
             case Confirmation():
-                return self.confirm(payload)
+                return self._confirm(event)
             case _:
-                assert_never(payload)
+                assert_never(event)
 
-    def admit_content(self, content: Content) -> outcomes.Outcome:
-        """Give the content exactly one fate. A repeat is known by its text, since the platform dedupes equal texts."""
+    def _store_as_pending(self, event: BatchEvent) -> Outcome:
+        key = event.pending_key
+        if key in self.pending_texts:
+            return PlainOutcome.ALREADY_PENDING if self.pending_texts[key] == event.text_id else another_text()
+        if self.batch.pending >= self.max_pending:
+            return Refused(DeadLetterReason.TOO_MANY_PARKED, f"{self.max_pending} events wait for this batch")
+        self.pending_texts[key] = event.text_id
+        self.pending.append(event)
+        self.batch.pending += 1
+        return PlainOutcome.STORED_AS_PENDING
+
+    def _apply_content(self, content: Content) -> Outcome:
+        """Give the content exactly one outcome. A repeat is known by its text: the platform dedupes equal texts."""
         text, upload = content.event.text_storage_id, content.event.file_upload_id
-        if (held := self.by_text.get(text)) is not None:
-            same_upload = held.file_upload_id == upload
-            return (outcomes.AlreadyAssigned if same_upload else outcomes.AlreadyAssignedByOtherUpload)(held)
+        if (holder := self.by_text.get(text)) is not None:
+            same_upload = holder.file_upload_id == upload
+            return (AlreadyAssigned if same_upload else AlreadyAssignedByOtherUpload)(holder)
         if text in self.excess_by_text:
-            return outcomes.AlreadyExcess()
+            return PlainOutcome.ALREADY_EXCESS
         slot = self.by_upload.get(upload)
         if upload in self.excess_by_upload or (slot is not None and slot.text_storage_id is not None):
-            return outcomes.another_text()
+            return another_text()
         if self.batch.free == 0:  # full, or complete with this upload's failure in a slot: too late to take it over
             return self._refuse_as_excess(content)
         return self._assign(content, slot)
 
-    def admit_failure(self, failure: FailedUpload) -> outcomes.Outcome:
-        """Let the failed file consume a free slot, unless its upload has had its fate or none is free."""
+    def _apply_failure(self, failure: FailedUpload) -> Outcome:
+        """Let the failed file consume a free slot, unless its upload has an outcome already or no slot is free."""
         upload = failure.event.file_upload_id
         if upload in self.failed_uploads:
-            return outcomes.AlreadyFailed()
+            return PlainOutcome.ALREADY_FAILED
         self.failed_uploads.add(upload)
         self.failures.append(failure)
         if upload in self.by_upload or upload in self.excess_by_upload or self.batch.free == 0:
-            return outcomes.FailureRecorded()
-        slot = Slot(upload, holder=failure)
+            return PlainOutcome.FAILURE_RECORDED
+        slot = Slot(upload, new_holder=failure)
         self.claims.append(slot)
-        self.holds(slot)
+        self.add_holder(slot)
         self.batch.free -= 1
         self.batch.failed += 1
         self._complete_if_full(failure.origin)
-        return outcomes.SlotFailed(slot)
+        return SlotFailed(slot)
 
-    def confirm(self, confirmation: Confirmation) -> outcomes.Outcome:
-        """The first valid associations confirm the batch, whichever essays they list; one event is one fact."""
+    def _confirm(self, confirmation: Confirmation) -> Outcome:
+        """Confirm the batch with the first valid associations, whichever essays they list; later ones only update.
+
+        An event with one unknown essay is refused as a whole.
+        """
         event = confirmation.event
         if self.batch.class_type is ClassType.GUEST:
-            return outcomes.Refused(DeadLetterReason.GUEST_BATCH, "a batch without class has no student associations")
+            return Refused(DeadLetterReason.GUEST_BATCH, "a batch without class has no student associations")
         if event.class_id != self.batch.class_id:
-            return outcomes.Refused(DeadLetterReason.CLASS_MISMATCH, "the batch is of another class")
-        if unknown := sorted({a.essay_id for a in event.associations} - self.students.keys()):
-            return outcomes.Refused(DeadLetterReason.UNKNOWN_ESSAY, f"not essays of this batch: {', '.join(unknown)}")
+            return Refused(DeadLetterReason.CLASS_MISMATCH, "the batch is of another class")
+        if unknown := sorted({a.essay_id for a in event.associations} - self.current_associations.keys()):
+            return Refused(DeadLetterReason.UNKNOWN_ESSAY, f"not essays of this batch: {', '.join(unknown)}")
         for association in event.associations:
-            if takes_precedence(association, self.students[association.essay_id]):
-                self.students[association.essay_id] = current_association(association)
+            if takes_precedence(association, self.current_associations[association.essay_id]):
+                self.current_associations[association.essay_id] = CurrentAssociation.from_event(association)
                 self.associations[association.essay_id] = association
         if self.batch.associations_confirmed_at is not None:
-            return outcomes.AssociationsUpdated()
+            return PlainOutcome.ASSOCIATIONS_UPDATED
         self.batch.associations_confirmed_at = self.now
         self.confirmed = True
-        self._ready_if_all_is_there(confirmation.origin)
-        return outcomes.AssociationsConfirmed()
+        self._complete_if_ready(confirmation.origin)
+        return PlainOutcome.ASSOCIATIONS_CONFIRMED
 
-    def _assign(self, content: Content, failed_slot: Slot | None) -> outcomes.Outcome:
+    def _assign(self, content: Content, failed_slot: Slot | None) -> Outcome:
         slot = failed_slot or Slot(content.event.file_upload_id)
         slot.text_storage_id = content.event.text_storage_id
-        slot.holder = content
-        self.holds(slot)
+        slot.new_holder = content
+        self.add_holder(slot)
         self.batch.filled += 1
         self.facts.append(SlotWasAssigned(slot, content))
         if failed_slot is None:
             self.claims.append(slot)
             self.batch.free -= 1
             self._complete_if_full(content.origin)
-            return outcomes.Assigned(slot)
-        if slot.essay_id:  # else it is claimed in this very transaction, by its content then
+            return Assigned(slot)
+        if slot.essay_id:  # otherwise it is claimed in this transaction, and its content is the holder by then
             self.take_overs.append((slot, content))
         self.batch.failed -= 1
-        return outcomes.TookOverFailedSlot(slot)
+        return TookOverFailedSlot(slot)
 
-    def _refuse_as_excess(self, content: Content) -> outcomes.Outcome:
+    def _refuse_as_excess(self, content: Content) -> Outcome:
         self.excess.append(content)
-        self.was_excess(content.event.text_storage_id, content.event.file_upload_id)
+        self.add_excess(content.event.text_storage_id, content.event.file_upload_id)
         self.facts.append(ContentWasExcess(content))
-        return outcomes.NoFreeSlot()
+        return PlainOutcome.NO_FREE_SLOT
 
     def _complete_if_full(self, origin: SourceRecord | None) -> None:
         if self.batch.free > 0:
@@ -175,9 +216,9 @@ class Allocation:
         if self.batch.class_type is ClassType.GUEST or self.batch.filled == 0:
             self._complete()
         else:
-            self._ready_if_all_is_there(origin)
+            self._complete_if_ready(origin)
 
-    def _ready_if_all_is_there(self, origin: SourceRecord | None) -> None:
+    def _complete_if_ready(self, origin: SourceRecord | None) -> None:
         complete = self.batch.state is BatchState.CONTENT_COMPLETE
         if complete and self.batch.associations_confirmed_at is not None:
             self.facts.append(BatchBecameReady(origin))

@@ -1,4 +1,4 @@
-"""Two students for one essay: a human's word beats a machine's, then the later one counts."""
+"""Which of two students an essay belongs to: a human's association beats a machine's, then the later one counts."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CurrentAssociation:
-    """How well founded an essay's present association is; both are None where it has none."""
+    """How and when the association of an essay was validated; both are None where it has none."""
 
     method: ValidationMethod | None = None
     validated_at: datetime | None = None
 
+    @classmethod
+    def from_event(cls, association: StudentAssociation) -> CurrentAssociation:
+        return cls(association.validation_method, association.validated_at)
 
-def current_association(association: StudentAssociation) -> CurrentAssociation:
-    return CurrentAssociation(association.validation_method, association.validated_at)
 
-
-def takes_precedence(association: StudentAssociation, present: CurrentAssociation) -> bool:
-    """Whether the association takes the place of the present one; an equal one changes nothing."""
-    if present.method is None or present.validated_at is None:
+def takes_precedence(association: StudentAssociation, current: CurrentAssociation) -> bool:
+    """Return whether the association replaces the current one; an equal one changes nothing."""
+    if current.method is None or current.validated_at is None:
         return True
     by_human = association.validation_method is ValidationMethod.HUMAN
-    if by_human is not (present.method is ValidationMethod.HUMAN):
+    if by_human is not (current.method is ValidationMethod.HUMAN):
         return by_human
-    return association.validated_at > present.validated_at
+    return association.validated_at > current.validated_at

@@ -1,4 +1,4 @@
-"""One batch as it stands under its row lock: its tracker row, its slots, what arrives, and what became true."""
+"""A batch as it is under its row lock: its tracker row, its slots, the events that come for it, and its new facts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from els_stream.domain.pending import PendingKey, PendingKind
 from els_stream.fast_dataclass import fast_dataclass
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         EssayValidationFailedV1,
         StudentAssociationsConfirmedV1,
     )
+    from els_stream.events.records import RawRecord
 
 
 class BatchState(StrEnum):
@@ -31,16 +33,21 @@ class BatchState(StrEnum):
 
 
 class ClassType(StrEnum):
+    """GUEST batches belong to no class; REGULAR ones need confirmed student associations before they are ready."""
+
     GUEST = "GUEST"
     REGULAR = "REGULAR"
 
 
 class SourceRecord(Protocol):
-    """The record that brought an event. What follows from the event belongs to its trace; no decision looks at it."""
+    """The record that brought an event. Its trace and its time go into the events that follow; no rule reads them."""
+
+    @property
+    def record(self) -> RawRecord: ...
 
     @property
     def timestamp(self) -> int:
-        """In milliseconds."""
+        """In milliseconds since the epoch."""
         ...
 
     @property
@@ -49,20 +56,36 @@ class SourceRecord(Protocol):
 
 @fast_dataclass
 class Content:
-    """A provisioned content and the correlation id of its chain."""
+    """A provisioned content and the correlation id of its chain of causes."""
 
     event: EssayContentProvisionedV1
     correlation_id: UUID
-    origin: SourceRecord | None = field(default=None, compare=False)
+    origin: SourceRecord = field(compare=False)
+
+    @property
+    def pending_key(self) -> PendingKey:
+        return PendingKey(PendingKind.CONTENT, self.event.file_upload_id)
+
+    @property
+    def text_id(self) -> str | None:
+        return self.event.text_storage_id
 
 
 @dataclass(frozen=True, slots=True)
 class FailedUpload:
-    """A failed file and the correlation id of its chain."""
+    """A file that failed validation, and the correlation id of its chain of causes."""
 
     event: EssayValidationFailedV1
     correlation_id: UUID
-    origin: SourceRecord | None = field(default=None, compare=False)
+    origin: SourceRecord = field(compare=False)
+
+    @property
+    def pending_key(self) -> PendingKey:
+        return PendingKey(PendingKind.FAILURE, self.event.file_upload_id)
+
+    @property
+    def text_id(self) -> str | None:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,42 +93,52 @@ class Confirmation:
     """Confirmed student associations."""
 
     event: StudentAssociationsConfirmedV1
-    origin: SourceRecord | None = field(default=None, compare=False)
+    event_id: UUID
+    origin: SourceRecord = field(compare=False)
+
+    @property
+    def pending_key(self) -> PendingKey:
+        return PendingKey(PendingKind.ASSOCIATIONS, str(self.event_id))
+
+    @property
+    def text_id(self) -> str | None:
+        return None
 
 
-Payload = Content | FailedUpload | Confirmation
+BatchEvent = Content | FailedUpload | Confirmation
+"""What comes for a batch after, or before, its registration."""
 
 
 @dataclass(slots=True)
 class Slot:
-    """A slot that an upload holds. `essay_id` is empty until the claim has named one."""
+    """A slot that an upload holds. `essay_id` is empty until the claim has assigned one."""
 
     file_upload_id: str
     text_storage_id: str | None = None
     essay_id: str = ""
-    holder: Content | FailedUpload | None = None  # what is to be written; None where the row says it already
+    new_holder: Content | FailedUpload | None = None  # to be written; None where the row has the holder already
 
     @property
-    def written(self) -> Content | FailedUpload:
-        """What a claim writes into the slot."""
-        if self.holder is None:
-            raise ValueError("the slot is claimed for nothing")
-        return self.holder
+    def holder(self) -> Content | FailedUpload:
+        """What a claim writes into the slot. Raises ValueError for a slot that was read."""
+        if self.new_holder is None:
+            raise ValueError("the slot has no new holder")
+        return self.new_holder
 
 
 @dataclass(slots=True)
 class Batch:
-    """The tracker row; its lock is held by whoever has this object."""
+    """A tracker row. The transaction that has this object holds the lock of the row."""
 
     batch_id: str
     state: BatchState
     class_type: ClassType | None
-    inventory: SlotTable | None
+    slot_table: SlotTable | None
     expected: int
     free: int
     filled: int
     failed: int
-    parked: int
+    pending: int
     next_sequence: int
     course_code: str | None
     user_id: str | None
@@ -117,12 +150,22 @@ class Batch:
     content_completed_at: datetime | None
     completed_at: datetime | None
 
+    @property
+    def registered(self) -> bool:
+        """Whether the batch takes events: it is registered and not purged."""
+        return self.state not in _NOT_REGISTERED
 
-# What became true, in the order in which it did: the batch's outgoing events are made from it.
+
+_NOT_REGISTERED = frozenset({BatchState.UNREGISTERED, BatchState.PURGED})
+
+
+# New facts, in the order in which they became true: the outgoing events of the batch are made from them.
 
 
 @fast_dataclass
 class SlotWasAssigned:
+    """A content took a slot."""
+
     slot: Slot
     content: Content
 
@@ -133,6 +176,8 @@ class SlotWasAssigned:
 
 @dataclass(frozen=True, slots=True)
 class ContentWasExcess:
+    """A content found no free slot."""
+
     content: Content
 
     @property
@@ -142,14 +187,14 @@ class ContentWasExcess:
 
 @dataclass(frozen=True, slots=True)
 class ContentBecameComplete:
-    """No slot is free any more."""
+    """The last free slot was taken."""
 
     origin: SourceRecord | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchBecameReady:
-    """REGULAR: the content is complete, some slot holds any, and the associations are confirmed."""
+    """A REGULAR batch whose content is complete and not all failed, and whose associations are confirmed."""
 
     origin: SourceRecord | None = field(default=None, compare=False)
 

@@ -1,8 +1,9 @@
-"""What can become of one input event: a closed union. Each label is a value of the metric of events by outcome."""
+"""The outcomes of an input event: a closed union. Each label is a value of the metric of events by outcome."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, get_args
 
 from els_stream.events.dead_letter_reasons import DeadLetterReason
@@ -12,24 +13,35 @@ if TYPE_CHECKING:
     from els_stream.domain.batch import Slot
 
 
+class PlainOutcome(StrEnum):
+    """The outcomes that carry nothing but their label."""
+
+    ALREADY_REGISTERED = "already_registered"  # an equal registration was applied before
+    NO_FREE_SLOT = "excess"  # all slots are taken, which is not the same as locked by others at the moment
+    ALREADY_EXCESS = "already_excess"
+    ALREADY_FAILED = "already_failed"
+    FAILURE_RECORDED = "failure_recorded"  # it consumed no slot: its upload has an outcome, or none was free
+    ASSOCIATIONS_CONFIRMED = "associations_confirmed"  # the first valid associations of the batch
+    ASSOCIATIONS_UPDATED = "associations_updated"  # confirmed before; students changed where these take precedence
+    STORED_AS_PENDING = "pending"  # it came before its batch; the registration will apply it
+    ALREADY_PENDING = "already_pending"
+
+    @property
+    def label(self) -> str:
+        return self.value
+
+
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """The batch is open, and what was parked for it was used: `drained` events."""
+    """The batch is open, and its `drained` pending events are applied."""
 
     label: ClassVar[str] = "registered"
     drained: int
 
 
-@dataclass(frozen=True, slots=True)
-class AlreadyRegistered:
-    """An equal registration was applied before."""
-
-    label: ClassVar[str] = "already_registered"
-
-
 @fast_dataclass
 class Assigned:
-    """The content took a free slot. The claim names `slot.essay_id`."""
+    """The content took a free slot. The claim sets `slot.essay_id`."""
 
     label: ClassVar[str] = "assigned"
     created: ClassVar[bool] = True
@@ -38,7 +50,7 @@ class Assigned:
 
 @dataclass(frozen=True, slots=True)
 class AlreadyAssigned:
-    """A repeat: this text holds a slot. A second upload with the same text is deduplicated, and counted apart."""
+    """A repeat: this text holds a slot, by the same upload."""
 
     label: ClassVar[str] = "already_assigned"
     created: ClassVar[bool] = False
@@ -47,6 +59,8 @@ class AlreadyAssigned:
 
 @dataclass(frozen=True, slots=True)
 class AlreadyAssignedByOtherUpload:
+    """A repeat: a second upload of a text that holds a slot. The platform dedupes equal texts."""
+
     label: ClassVar[str] = "already_assigned_by_other_upload"
     created: ClassVar[bool] = False
     slot: Slot
@@ -62,18 +76,6 @@ class TookOverFailedSlot:
 
 
 @dataclass(frozen=True, slots=True)
-class NoFreeSlot:
-    """Excess: the batch is full, which is not the same as locked."""
-
-    label: ClassVar[str] = "excess"
-
-
-@dataclass(frozen=True, slots=True)
-class AlreadyExcess:
-    label: ClassVar[str] = "already_excess"
-
-
-@dataclass(frozen=True, slots=True)
 class SlotFailed:
     """The failed file consumed a free slot."""
 
@@ -82,46 +84,8 @@ class SlotFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class AlreadyFailed:
-    label: ClassVar[str] = "already_failed"
-
-
-@dataclass(frozen=True, slots=True)
-class FailureRecorded:
-    """The failure consumed no slot: its upload had its fate, or none was free."""
-
-    label: ClassVar[str] = "failure_recorded"
-
-
-@dataclass(frozen=True, slots=True)
-class AssociationsConfirmed:
-    """The first valid associations of the batch."""
-
-    label: ClassVar[str] = "associations_confirmed"
-
-
-@dataclass(frozen=True, slots=True)
-class AssociationsUpdated:
-    """The batch was confirmed before; students were updated where the newer word wins."""
-
-    label: ClassVar[str] = "associations_updated"
-
-
-@dataclass(frozen=True, slots=True)
-class StoredAsPending:
-    """It came before its batch; the registration will use it."""
-
-    label: ClassVar[str] = "pending"
-
-
-@dataclass(frozen=True, slots=True)
-class AlreadyPending:
-    label: ClassVar[str] = "already_pending"
-
-
-@dataclass(frozen=True, slots=True)
 class Refused:
-    """It can never be applied: a dead letter."""
+    """The event can never be applied and becomes a dead letter."""
 
     label: ClassVar[str] = "dead_letter"
     reason: DeadLetterReason
@@ -132,26 +96,15 @@ def another_text() -> Refused:
     return Refused(DeadLetterReason.UPLOAD_ALREADY_PROVISIONED, "this upload was provisioned with another text")
 
 
-Outcome = (
-    Registered
-    | AlreadyRegistered
-    | Assigned
-    | AlreadyAssigned
-    | AlreadyAssignedByOtherUpload
-    | TookOverFailedSlot
-    | NoFreeSlot
-    | AlreadyExcess
-    | SlotFailed
-    | AlreadyFailed
-    | FailureRecorded
-    | AssociationsConfirmed
-    | AssociationsUpdated
-    | StoredAsPending
-    | AlreadyPending
-    | Refused
-)
+def batch_purged() -> Refused:
+    return Refused(DeadLetterReason.BATCH_PURGED, "the batch was purged")
 
-# Of a content: `slot.essay_id` names its essay, `created` says whether it took it just now or had it before.
+
 HoldsSlot = Assigned | TookOverFailedSlot | AlreadyAssigned | AlreadyAssignedByOtherUpload
+"""Of a content: `slot.essay_id` is its essay; `created` is false where it had the slot before."""
 
-OUTCOME_LABELS: frozenset[str] = frozenset(member.label for member in get_args(Outcome))
+Outcome = PlainOutcome | Registered | HoldsSlot | SlotFailed | Refused
+
+OUTCOME_LABELS: frozenset[str] = frozenset(
+    outcome.label for member in get_args(Outcome) for outcome in (PlainOutcome if member is PlainOutcome else (member,))
+)

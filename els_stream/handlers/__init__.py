@@ -1,1 +1,1 @@
-"""What is done with events: facts, decision, writes, outbox rows, in one transaction that the caller owns."""
+"""What an input event does: decode, lock the batch, decide, write, add outbox rows, in the caller's transaction."""

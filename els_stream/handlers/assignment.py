@@ -1,14 +1,15 @@
-"""Arrivals of registered batches: facts, decisions, writes, outbox rows. All under the tracker locks of the caller."""
+"""Events of locked batches: read the facts, apply the rules, write the changes and the outbox rows."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from els_stream.domain.allocation import Allocation
-from els_stream.domain.batch import BatchBecameReady, Confirmation, Content, ContentBecameComplete, FailedUpload
+from els_stream.domain.batch import BatchBecameReady, BatchState, Confirmation, ContentBecameComplete, FailedUpload
 from els_stream.failpoints import Failpoint, failpoint
 from els_stream.handlers.outbox_events import EssayLists, outbox_rows
-from els_stream.queries import associations, claims, excess_and_failures, outbox, slots, trackers
+from els_stream.queries import associations, claims, excess_and_failures, outbox, pending_events, slots, trackers
+from els_stream.queries.pending_events import PendingEvent
 from els_stream.queries.slots import Upload
 
 if TYPE_CHECKING:
@@ -16,91 +17,125 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from els_stream.domain.batch import Payload
+    from els_stream.domain.batch import BatchEvent
     from els_stream.domain.claim_strategy import Strategy
     from els_stream.domain.outcomes import Outcome
     from els_stream.queries.trackers import LockedBatches
 
 
 async def apply_events(
-    conn: AsyncConnection, batches: LockedBatches, arrivals: Sequence[tuple[str, Payload]], strategy: Strategy
+    conn: AsyncConnection,
+    batches: LockedBatches,
+    events: Sequence[BatchEvent],
+    strategy: Strategy,
+    max_pending: int = 0,
 ) -> list[Outcome]:
-    """Give each arrival, with its batch id, its fate, in order, and write what follows from it."""
-    if not arrivals:
+    """Apply the events in order, write what follows, and return one outcome for each.
+
+    `max_pending` bounds the pending events of a batch; callers whose batches are all registered need none.
+    """
+    if not events:
         return []
-    inventories = {
-        batch_id: Allocation(batches[batch_id], batches.now) for batch_id in sorted({b for b, _ in arrivals})
+    allocations = {
+        batch_id: Allocation(batches[batch_id], batches.now, max_pending)
+        for batch_id in sorted({event.event.batch_id for event in events})
     }
-    await _read_facts(conn, inventories, arrivals)
-    outcomes = [inventories[batch_id].admit(payload) for batch_id, payload in arrivals]
-    await write_changes(conn, [inventory for inventory in inventories.values() if inventory.changed], batches, strategy)
+    await _read_facts(conn, allocations, events)
+    outcomes = [allocations[event.event.batch_id].apply(event) for event in events]
+    changed = [allocation for allocation in allocations.values() if allocation.changed]
+    await write_changes(conn, changed, batches, strategy)
     return outcomes
 
 
 async def _read_facts(
-    conn: AsyncConnection, inventories: Mapping[str, Allocation], arrivals: Sequence[tuple[str, Payload]]
+    conn: AsyncConnection, allocations: Mapping[str, Allocation], events: Sequence[BatchEvent]
 ) -> None:
-    """Tell the inventories what the rows say of the uploads, texts and essays at hand; only where they may say any."""
-    uploads = [_upload(batch_id, payload) for batch_id, payload in arrivals if not isinstance(payload, Confirmation)]
-    await _read_slots(conn, inventories, uploads)
-    if failing := [_upload(b, payload) for b, payload in arrivals if isinstance(payload, FailedUpload)]:
-        for batch_id, upload_id in await excess_and_failures.known_failures(conn, failing):
-            inventories[batch_id].failed_uploads.add(upload_id)
+    if all(allocation.batch.registered for allocation in allocations.values()):
+        await _read_registered(conn, allocations, events)
+        return
+    batches = {batch_id: allocation.batch for batch_id, allocation in allocations.items()}
+    unregistered = [event for event in events if batches[event.event.batch_id].state is BatchState.UNREGISTERED]
+    if unregistered:
+        for row in await pending_events.existing(conn, [_pending(event) for event in unregistered]):
+            allocations[row.batch_id].pending_texts[row.key] = row.text_id
+    await _read_registered(conn, allocations, [event for event in events if batches[event.event.batch_id].registered])
+
+
+async def _read_registered(
+    conn: AsyncConnection, allocations: Mapping[str, Allocation], events: Sequence[BatchEvent]
+) -> None:
+    """Read what is stored of the uploads, texts and essays of these events, with no query that can find nothing."""
+    uploads = [
+        Upload(event.event.batch_id, event.event.file_upload_id, event.text_id)
+        for event in events
+        if not isinstance(event, Confirmation)
+    ]
+    await _read_slots(conn, allocations, uploads)
+    failed = [Upload(e.event.batch_id, e.event.file_upload_id, None) for e in events if isinstance(e, FailedUpload)]
+    if failed:
+        for batch_id, upload_id in await excess_and_failures.known_failures(conn, failed):
+            allocations[batch_id].failed_uploads.add(upload_id)
     listed = {
-        (batch_id, association.essay_id)
-        for batch_id, payload in arrivals
-        if isinstance(payload, Confirmation)
-        for association in payload.event.associations
+        (event.event.batch_id, association.essay_id)
+        for event in events
+        if isinstance(event, Confirmation)
+        for association in event.event.associations
     }
     if listed:
-        for (batch_id, essay_id), present in (await associations.read_current(conn, listed)).items():
-            inventories[batch_id].students[essay_id] = present
+        for (batch_id, essay_id), current in (await associations.read_current(conn, listed)).items():
+            allocations[batch_id].current_associations[essay_id] = current
 
 
-async def _read_slots(conn: AsyncConnection, inventories: Mapping[str, Allocation], uploads: Sequence[Upload]) -> None:
-    """A batch without a held slot has no holder to tell of, and one with a free slot no excess."""
-    if held := [u for u in uploads if inventories[u.batch_id].batch.free < inventories[u.batch_id].batch.expected]:
-        for batch_id, slot in await slots.holders(conn, held):
-            inventories[batch_id].holds(slot)
-    if full := [u for u in uploads if inventories[u.batch_id].batch.free == 0]:
+async def _read_slots(conn: AsyncConnection, allocations: Mapping[str, Allocation], uploads: Sequence[Upload]) -> None:
+    """Read holders where a slot is taken, and excess contents where no slot is free."""
+    batches = {batch_id: allocation.batch for batch_id, allocation in allocations.items()}
+    if with_holders := [u for u in uploads if batches[u.batch_id].free < batches[u.batch_id].expected]:
+        for batch_id, slot in await slots.holders(conn, with_holders):
+            allocations[batch_id].add_holder(slot)
+    if full := [u for u in uploads if batches[u.batch_id].free == 0]:
         for excess in await excess_and_failures.known_excess(conn, full):
-            inventories[excess.batch_id].was_excess(excess.text_id, excess.upload_id)
-
-
-def _upload(batch_id: str, payload: Content | FailedUpload) -> Upload:
-    text_id = payload.event.text_storage_id if isinstance(payload, Content) else None
-    return Upload(batch_id, payload.event.file_upload_id, text_id)
+            allocations[excess.batch_id].add_excess(excess.text_id, excess.upload_id)
 
 
 async def write_changes(
     conn: AsyncConnection, changed: Sequence[Allocation], batches: LockedBatches, strategy: Strategy
 ) -> None:
-    """The claim first: it names the essays that all the rest tells of."""
+    """Write the new facts of these batches, their counters and their outbox rows.
+
+    The claim comes first: it sets the essay ids that all the rest contains.
+    """
     now = batches.now
-    if wanted := [claims.SlotClaim(i.batch, slot) for i in changed for slot in i.claims]:
+    if wanted := [claims.SlotClaim(a.batch, slot) for a in changed for slot in a.claims]:
         await claims.claim(conn, wanted, now, strategy)
         failpoint(Failpoint.AFTER_CLAIM)
-    if taken := [(i.batch.batch_id, slot, content) for i in changed for slot, content in i.take_overs]:
+    if taken := [(a.batch.batch_id, slot, content) for a in changed for slot, content in a.take_overs]:
         await slots.replace_failures(conn, taken, now)
-    if excess := [(i.batch.batch_id, content) for i in changed for content in i.excess]:
+    if excess := [(a.batch.batch_id, content) for a in changed for content in a.excess]:
         await excess_and_failures.add_excess(conn, excess, now)
-    if failures := [(i.batch.batch_id, failure) for i in changed for failure in i.failures]:
+    if failures := [(a.batch.batch_id, failure) for a in changed for failure in a.failures]:
         await excess_and_failures.add_failures(conn, failures, now)
-    if changes := [(i.batch.batch_id, a) for i in changed for a in i.associations.values()]:
-        await associations.associate(conn, changes, now)
-    lists = await _lists(conn, changed)
-    rows = [row for inventory in changed for row in outbox_rows(inventory, lists)]
-    await trackers.save(conn, [inventory.batch for inventory in changed])
+    if students := [(a.batch.batch_id, association) for a in changed for association in a.associations.values()]:
+        await associations.associate(conn, students, now)
+    if pending := [_pending(event) for a in changed for event in a.pending]:
+        await pending_events.add(conn, pending)
+        failpoint(Failpoint.AFTER_PENDING_INSERT)
+    lists = await _read_lists(conn, changed)
+    rows = [row for allocation in changed for row in outbox_rows(allocation, lists)]
+    await trackers.save(conn, [allocation.batch for allocation in changed])
     if rows:
         await outbox.put(conn, rows)
 
 
-async def _lists(conn: AsyncConnection, changed: Iterable[Allocation]) -> EssayLists:
-    """The essays of the batches that became complete or ready, read after the claim."""
+async def _read_lists(conn: AsyncConnection, changed: Iterable[Allocation]) -> EssayLists:
+    """Read the essays of the batches that became complete or ready, after the claim."""
     ending = [
-        i.batch for i in changed if any(isinstance(f, (ContentBecameComplete, BatchBecameReady)) for f in i.facts)
+        a.batch for a in changed if any(isinstance(f, (ContentBecameComplete, BatchBecameReady)) for f in a.facts)
     ]
     filled = await slots.filled(conn, [b.batch_id for b in ending if b.filled]) if ending else {}
     with_failures = [b.batch_id for b in ending if b.failed]
     failed = await slots.failed(conn, with_failures) if with_failures else {}
     return EssayLists(filled, failed)
+
+
+def _pending(event: BatchEvent) -> PendingEvent:
+    return PendingEvent(event.event.batch_id, event.pending_key, event.origin.record)

@@ -37,23 +37,23 @@ class EssayLists:
     failed: Mapping[str, Sequence[SlotOfFailure]]
 
 
-def outbox_rows(inventory: Allocation, lists: EssayLists) -> list[OutboxRow]:
+def outbox_rows(allocation: Allocation, lists: EssayLists) -> list[OutboxRow]:
     """The rows of everything that this transaction made true; the batch's next sequence moves with them."""
-    batch = inventory.batch
+    batch = allocation.batch
     rows = []
-    for fact in inventory.facts:
+    for fact in allocation.facts:
         stamp = None if fact.origin is None else truncate_timestamp(fact.origin.timestamp)
-        for event in _events(inventory, fact, lists):
+        for event in _events(allocation, fact, lists):
             rows.append(OutboxRow(batch.batch_id, batch.next_sequence, event, stamp))
             batch.next_sequence += 1
     return rows
 
 
-def _events(inventory: Allocation, fact: Fact, lists: EssayLists) -> Iterator[OutboundEvent]:
+def _events(allocation: Allocation, fact: Fact, lists: EssayLists) -> Iterator[OutboundEvent]:
     match fact:
         case SlotWasAssigned(slot, content):
             yield builders.slot_assigned(
-                _context(inventory, content.correlation_id, fact.origin),
+                _context(allocation, content.correlation_id, fact.origin),
                 essay_id=slot.essay_id,
                 file_upload_id=content.event.file_upload_id,
                 text_storage_id=content.event.text_storage_id,
@@ -61,16 +61,16 @@ def _events(inventory: Allocation, fact: Fact, lists: EssayLists) -> Iterator[Ou
             )
         case ContentWasExcess(content):
             yield builders.excess_content(
-                _context(inventory, content.correlation_id, fact.origin),
+                _context(allocation, content.correlation_id, fact.origin),
                 text_storage_id=content.event.text_storage_id,
                 original_file_name=content.event.original_file_name,
             )
         case ContentBecameComplete():
-            yield from _completion(inventory, fact.origin, lists)
+            yield from _completion(allocation, fact.origin, lists)
         case BatchBecameReady():
-            batch = inventory.batch
+            batch = allocation.batch
             yield builders.essays_ready(
-                _batch_context(inventory, fact.origin),
+                _batch_context(allocation, fact.origin),
                 essays=lists.filled.get(batch.batch_id, ()),
                 course_code=_required(batch.course_code),
                 student_prompt_ref=_prompt(batch.student_prompt_ref),
@@ -79,15 +79,15 @@ def _events(inventory: Allocation, fact: Fact, lists: EssayLists) -> Iterator[Ou
             assert_never(fact)
 
 
-def _completion(inventory: Allocation, origin: SourceRecord | None, lists: EssayLists) -> Iterator[OutboundEvent]:
-    batch = inventory.batch
+def _completion(allocation: Allocation, origin: SourceRecord | None, lists: EssayLists) -> Iterator[OutboundEvent]:
+    batch = allocation.batch
     essays = lists.filled.get(batch.batch_id, ())
     if failed := lists.failed.get(batch.batch_id):
         yield builders.validation_errors(
-            _batch_context(inventory, origin), [_failed_slot(f) for f in failed], provisioned_count=len(essays)
+            _batch_context(allocation, origin), [_failed_slot(f) for f in failed], provisioned_count=len(essays)
         )
     yield builders.provisioning_completed(
-        _batch_context(inventory, origin),
+        _batch_context(allocation, origin),
         essays=essays,
         expected_count=batch.expected,
         course_code=_required(batch.course_code),
@@ -119,16 +119,16 @@ def _prompt(stored: dict[str, object] | None) -> StorageReferenceMetadata | None
     return None if stored is None else STORAGE_REFERENCES.validate_python(stored, strict=False)
 
 
-def _batch_context(inventory: Allocation, origin: SourceRecord | None) -> EventContext:
+def _batch_context(allocation: Allocation, origin: SourceRecord | None) -> EventContext:
     """Batch-level events carry the correlation id of the batch's registration, and the trace of what caused them."""
-    return _context(inventory, _required(inventory.batch.correlation_id), origin)
+    return _context(allocation, _required(allocation.batch.correlation_id), origin)
 
 
-def _context(inventory: Allocation, correlation_id: UUID, origin: SourceRecord | None) -> EventContext:
+def _context(allocation: Allocation, correlation_id: UUID, origin: SourceRecord | None) -> EventContext:
     return EventContext(
-        batch_id=inventory.batch.batch_id,
+        batch_id=allocation.batch.batch_id,
         correlation_id=correlation_id,
-        now=inventory.now,
+        now=allocation.now,
         traceparent=None if origin is None else origin.traceparent,
     )
 

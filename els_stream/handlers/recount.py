@@ -1,4 +1,4 @@
-"""Counters of a batch that disagree with its rows: the rows are right, under the tracker lock."""
+"""Recounts of batches whose counters disagree with their rows. Under the tracker lock, the rows are right."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from els_stream.domain.claim_strategy import Strategy
-    from els_stream.queries.consistency import BatchConsistency
+    from els_stream.domain.consistency import BatchConsistency
     from els_stream.queries.trackers import LockedBatches
 
 log = logging.getLogger(__name__)
 
 
 class RepairKind(StrEnum):
-    """What was found ill, and, but for the last, set right."""
+    """What was inconsistent and, except for the last, repaired."""
 
     SLOTS_RECOUNTED = "slots_recounted"
     PENDING_APPLIED = "pending_applied"
@@ -34,48 +34,55 @@ class RepairKind(StrEnum):
 
 
 class RepairCounts:
-    """Counts for the metrics of this worker."""
+    """Counts of repairs, for the metrics of this worker. Each is logged as an error."""
 
     def __init__(self) -> None:
         self._counts: Counter[RepairKind] = Counter()
 
-    def note(self, heal: RepairKind, look: BatchConsistency) -> None:
-        self._counts[heal] += 1
-        log.error("batch %r, %s: %s; %s", look.batch_id, look.state, heal, look)
+    def add(self, kind: RepairKind, found: BatchConsistency) -> None:
+        self._counts[kind] += 1
+        log.error("batch %r, %s: %s; %s", found.batch_id, found.state, kind, found)
 
     def counts(self) -> Mapping[RepairKind, int]:
-        return {heal: self._counts[heal] for heal in RepairKind}
+        return {kind: self._counts[kind] for kind in RepairKind}
 
 
 class PendingRecounts:
-    """Batches whose counters promised slots that no row had. A hint only: the rows are asked, under the lock."""
+    """Batches to recount at the next attempt, since their counters promised slots that no row had.
 
-    def __init__(self, heals: RepairCounts) -> None:
-        self._heals = heals
+    It is a hint in memory only: the rows decide, under the lock.
+    """
+
+    def __init__(self, repairs: RepairCounts) -> None:
+        self._repairs = repairs
         self._batch_ids: set[str] = set()
 
-    def note(self, batch_ids: Collection[str]) -> None:
+    def add(self, batch_ids: Collection[str]) -> None:
         self._batch_ids.update(batch_ids)
 
-    async def resolve(self, conn: AsyncConnection, batches: LockedBatches, strategy: Strategy) -> None:
-        """Recount those of the locked batches that are in doubt; the doubt stays until their counters are true."""
-        doubtful = sorted(self._batch_ids.intersection(batches))
-        for look in await consistency.for_batches(conn, doubtful) if doubtful else ():
-            if look.miscounted:
-                await recount(conn, batches, look, strategy, self._heals)
+    async def recount_suspects(self, conn: AsyncConnection, batches: LockedBatches, strategy: Strategy) -> None:
+        """Recount the suspects among the locked batches; each stays one until its counters are found right."""
+        suspects = sorted(self._batch_ids.intersection(batches))
+        for found in await consistency.for_batches(conn, suspects) if suspects else ():
+            if found.miscounted:
+                await recount(conn, batches, found, strategy, self._repairs)
             else:
-                self._batch_ids.discard(look.batch_id)
+                self._batch_ids.discard(found.batch_id)
 
 
 async def recount(
-    conn: AsyncConnection, batches: LockedBatches, look: BatchConsistency, strategy: Strategy, heals: RepairCounts
+    conn: AsyncConnection,
+    batches: LockedBatches,
+    found: BatchConsistency,
+    strategy: Strategy,
+    repairs: RepairCounts,
 ) -> int:
-    """Make the counters of a locked batch true, and tell what follows; 0 where that is beyond healing."""
-    if not look.recountable:
-        heals.note(RepairKind.UNREPAIRABLE, look)
+    """Set the counters of a locked batch to its rows and publish what follows. Return 0 where that is impossible."""
+    if not found.recountable:
+        repairs.add(RepairKind.UNREPAIRABLE, found)
         return 0
-    heals.note(RepairKind.SLOTS_RECOUNTED, look)
-    inventory = Allocation(batches[look.batch_id], batches.now)
-    inventory.recount(look.rows.free, look.rows.filled, look.rows.failed)
-    await write_changes(conn, [inventory], batches, strategy)
+    repairs.add(RepairKind.SLOTS_RECOUNTED, found)
+    allocation = Allocation(batches[found.batch_id], batches.now)
+    allocation.recount(found.rows.free, found.rows.filled, found.rows.failed)
+    await write_changes(conn, [allocation], batches, strategy)
     return 1

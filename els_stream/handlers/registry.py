@@ -10,9 +10,9 @@ from els_stream.events import decoder, topics
 from els_stream.handlers.batch_events import (
     BatchEventPolicy,
     BatchEventProcessor,
-    associations_arrival,
-    content_arrival,
-    failure_arrival,
+    as_confirmation,
+    as_content,
+    as_failed_upload,
 )
 from els_stream.handlers.event_handler import EventHandler
 from els_stream.handlers.recount import PendingRecounts, RepairCounts
@@ -43,9 +43,9 @@ class HandlerPolicy:
 def make_handlers(policy: HandlerPolicy, repairs: RepairCounts | None = None) -> dict[str, DomainHandler]:
     """Return the handlers by name. They add to `repairs` the counters that they found wrong and corrected."""
     recounts = PendingRecounts(repairs or RepairCounts())
-    contents = BatchEventProcessor(policy.batch_events, recounts, content_arrival)
-    failures = BatchEventProcessor(policy.batch_events, recounts, failure_arrival)
-    associations = BatchEventProcessor(policy.batch_events, recounts, associations_arrival)
+    contents = BatchEventProcessor(policy.batch_events, recounts, as_content)
+    failures = BatchEventProcessor(policy.batch_events, recounts, as_failed_upload)
+    associations = BatchEventProcessor(policy.batch_events, recounts, as_confirmation)
     registrations = RegistrationProcessor(policy.registration)
     handlers: list[DomainHandler] = [
         EventHandler("register_batch", topics.BATCH_REGISTERED, decoder.decode_registration, registrations),

@@ -104,7 +104,7 @@ async def expire_pending(conn: AsyncConnection, policy: ExpiryPolicy, partitions
     refusal = Refused(DeadLetterReason.NEVER_REGISTERED, "its batch was not registered in time")
     await write_dead_letters(conn, [DeadLetterRequest(event.record, event.batch_id, refusal) for event in expired])
     for batch_id, count in Counter(event.batch_id for event in expired).items():
-        batches[batch_id].parked -= count
+        batches[batch_id].pending -= count
     await trackers.save(conn, [batches[batch_id] for batch_id in batch_ids])
     await expiry.delete_empty(conn, batch_ids)
     return len(expired)

@@ -11,19 +11,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from els_stream.domain.batch import BatchState
-from els_stream.domain.outcomes import Refused
-from els_stream.events.dead_letter_reasons import DeadLetterReason
-from els_stream.handlers.dead_letters import DeadLetterRequest, write_dead_letters
 from els_stream.handlers.recount import RepairKind, recount
 from els_stream.handlers.registration import apply_pending
-from els_stream.queries import consistency, expiry, pending_events, trackers
+from els_stream.queries import consistency, expiry, trackers
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from els_stream.domain.claim_strategy import Strategy
+    from els_stream.domain.consistency import BatchConsistency
     from els_stream.handlers.recount import RepairCounts
-    from els_stream.queries.consistency import BatchConsistency
     from els_stream.queries.trackers import LockedBatches
 
 CHUNK_SIZE: Final = 1000
@@ -72,8 +69,8 @@ async def repair(conn: AsyncConnection, batch_id: str, strategy: Strategy, repai
     if check.miscounted:
         repaired += await recount(conn, batches, check, strategy, repairs)
     if check.pending:
-        repairs.note(RepairKind.PENDING_APPLIED, check)
-        await _apply_pending(conn, batches, check, strategy)
+        repairs.add(RepairKind.PENDING_APPLIED, check)
+        await apply_pending(conn, batches, [batch_id], strategy)
         repaired += 1
     return repaired
 
@@ -81,19 +78,8 @@ async def repair(conn: AsyncConnection, batch_id: str, strategy: Strategy, repai
 async def _repair_unregistered(
     conn: AsyncConnection, batches: LockedBatches, check: BatchConsistency, repairs: RepairCounts
 ) -> None:
-    repairs.note(RepairKind.PENDING_RECOUNTED if check.pending else RepairKind.EMPTY_BATCH_REMOVED, check)
+    repairs.add(RepairKind.PENDING_RECOUNTED if check.pending else RepairKind.EMPTY_BATCH_REMOVED, check)
     batch = batches[check.batch_id]
-    batch.parked = check.pending
+    batch.pending = check.pending
     await trackers.save(conn, [batch])
     await expiry.delete_empty(conn, [check.batch_id])
-
-
-async def _apply_pending(
-    conn: AsyncConnection, batches: LockedBatches, check: BatchConsistency, strategy: Strategy
-) -> None:
-    if check.state is not BatchState.PURGED:
-        await apply_pending(conn, batches, [check.batch_id], strategy)
-        return
-    refusal = Refused(DeadLetterReason.BATCH_PURGED, "the batch was purged")
-    pending = await pending_events.take_all(conn, [check.batch_id])
-    await write_dead_letters(conn, [DeadLetterRequest(event.record, event.batch_id, refusal) for event in pending])

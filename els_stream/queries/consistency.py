@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
 from els_stream.domain.batch import BatchState
+from els_stream.domain.consistency import BatchConsistency, SlotCounts
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -43,51 +43,6 @@ _NEXT_CHUNK = text(
 _FOR_BATCHES = text(
     _CHECK.format(trackers="SELECT * FROM batch_essay_trackers WHERE batch_id = ANY(CAST(:batch_ids AS text[]))")
 )
-
-
-@dataclass(frozen=True, slots=True)
-class SlotCounts:
-    """Numbers of slots by what they hold."""
-
-    free: int
-    filled: int
-    failed: int
-
-    @property
-    def total(self) -> int:
-        return self.free + self.filled + self.failed
-
-
-@dataclass(frozen=True, slots=True)
-class BatchConsistency:
-    """The counters of a tracker, and the counts of its rows; `pending` of a registered batch is 0 or 1."""
-
-    batch_id: str
-    state: BatchState
-    expected: int
-    counters: SlotCounts
-    rows: SlotCounts
-    pending_counter: int
-    pending: int
-
-    @property
-    def active(self) -> bool:
-        return self.state in {BatchState.OPEN, BatchState.CONTENT_COMPLETE}
-
-    @property
-    def miscounted(self) -> bool:
-        return self.active and self.counters != self.rows
-
-    @property
-    def recountable(self) -> bool:
-        """Return whether the counters can be set to the rows without contradicting a published event."""
-        return self.rows.total == self.expected and (self.state is BatchState.OPEN or self.rows.free == 0)
-
-    @property
-    def inconsistent(self) -> bool:
-        if self.state is BatchState.UNREGISTERED:
-            return self.pending_counter != self.pending or self.pending == 0
-        return self.pending > 0 or self.miscounted
 
 
 async def next_chunk(conn: AsyncConnection, after: str, limit: int) -> list[BatchConsistency]:

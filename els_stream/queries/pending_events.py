@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import text
 
+from els_stream.domain.pending import PendingKey, PendingKind
 from els_stream.fast_dataclass import fast_dataclass
 from els_stream.queries.arrays import arrays, record_arrays, record_from_row
 
@@ -18,29 +18,23 @@ if TYPE_CHECKING:
     from els_stream.events.records import RawRecord
 
 
-class PendingKind(StrEnum):
-    """The kinds of pending events; a CHECK in the database repeats these values."""
-
-    CONTENT = "content_provisioned"
-    FAILURE = "validation_failed"
-    ASSOCIATIONS = "associations_confirmed"
-
-
 @fast_dataclass
 class PendingEvent:
-    """A pending record. A second one with the same `subject` (upload id or event id) is a repeat."""
+    """A pending record; `key` is its identity within the batch."""
 
     batch_id: str
-    kind: PendingKind
-    subject: str
+    key: PendingKey
     record: RawRecord
 
-    @property
-    def identity(self) -> tuple[str, str, str]:
-        return self.batch_id, self.kind.value, self.subject
+
+class ExistingPending(NamedTuple):
+    """A pending event that is stored already; `text_id` is None unless it is a content."""
+
+    batch_id: str
+    key: PendingKey
+    text_id: str | None
 
 
-# A content is identified by its upload: if it is refused, the same text by another upload may take its slot.
 _EXISTING = text("""
     SELECT p.batch_id, p.kind, p.subject,
            CASE WHEN p.kind = 'content_provisioned'
@@ -74,10 +68,10 @@ _TAKE_ALL = text("""
 """)
 
 
-async def existing(conn: AsyncConnection, events: Collection[PendingEvent]) -> dict[tuple[str, str, str], str | None]:
-    """Return the identities of those events that are stored already, with the text ids of contents."""
+async def existing(conn: AsyncConnection, events: Collection[PendingEvent]) -> list[ExistingPending]:
+    """Return those of these events that are stored already, with the text ids of contents."""
     rows = await conn.execute(_EXISTING, _identity_arrays(events))
-    return {(row.batch_id, row.kind, row.subject): row.text_id for row in rows}
+    return [ExistingPending(r.batch_id, PendingKey(PendingKind(r.kind), r.subject), r.text_id) for r in rows]
 
 
 async def add(conn: AsyncConnection, events: Sequence[PendingEvent]) -> None:
@@ -89,10 +83,15 @@ async def take_all(conn: AsyncConnection, batch_ids: Collection[str]) -> list[Pe
     """Delete and return all events of these batches, by batch in order of arrival. Their tracker rows are locked."""
     rows = (await conn.execute(_TAKE_ALL, {"batch_ids": list(batch_ids)})).all()
     return [
-        PendingEvent(row.batch_id, PendingKind(row.kind), row.subject, record_from_row(row))
+        PendingEvent(row.batch_id, PendingKey(PendingKind(row.kind), row.subject), record_from_row(row))
         for row in sorted(rows, key=lambda row: (row.batch_id, row.arrival))
     ]
 
 
 def _identity_arrays(events: Collection[PendingEvent]) -> dict[str, list[object]]:
-    return arrays(events, batch_ids=lambda e: e.batch_id, kinds=lambda e: e.kind.value, subjects=lambda e: e.subject)
+    return arrays(
+        events,
+        batch_ids=lambda e: e.batch_id,
+        kinds=lambda e: e.key.kind.value,
+        subjects=lambda e: e.key.subject,
+    )

@@ -135,27 +135,23 @@ async def lock_existing(conn: AsyncConnection, batch_id: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A batch to open, with its registration and the digest of it."""
+    """A batch to open, with its registration."""
 
     batch: Batch
     event: BatchEssaysRegistered
-    digest: bytes
 
 
 async def open_batches(conn: AsyncConnection, openings: Sequence[Opening], now: datetime, deadline: timedelta) -> None:
     """Open locked `unregistered` batches and insert their free slots."""
     params = {
-        **arrays(
-            openings,
-            digests=lambda opening: opening.digest,
-            org_ids=lambda opening: opening.event.org_id,
-        ),
+        **arrays(openings, org_ids=lambda opening: opening.event.org_id),
         **arrays(
             [opening.batch for opening in openings],
-            inventories=lambda b: b.inventory,
+            inventories=lambda b: b.slot_table,
             batch_ids=lambda b: b.batch_id,
             class_types=lambda b: b.class_type,
             expected=lambda b: b.expected,
+            digests=lambda b: b.registration_digest,
             course_codes=lambda b: b.course_code,
             user_ids=lambda b: b.user_id,
             class_ids=lambda b: b.class_id,
@@ -167,7 +163,7 @@ async def open_batches(conn: AsyncConnection, openings: Sequence[Opening], now: 
 
     slots = [(o.batch, essay_id) for o in openings for essay_id in sorted(o.event.essay_ids)]
     await conn.execute(_ADD_ESSAYS, _essays(slots))
-    if assigned := [(b, essay_id) for b, essay_id in slots if b.inventory is SlotTable.SLOT_ASSIGNMENTS]:
+    if assigned := [(b, essay_id) for b, essay_id in slots if b.slot_table is SlotTable.SLOT_ASSIGNMENTS]:
         await conn.execute(_ADD_SLOT_ASSIGNMENTS, _essays(assigned))
 
 
@@ -187,7 +183,7 @@ async def save(conn: AsyncConnection, batches: Sequence[Batch]) -> None:
         free=lambda b: b.free,
         filled=lambda b: b.filled,
         failed=lambda b: b.failed,
-        parked=lambda b: b.parked,
+        parked=lambda b: b.pending,
         next_sequences=lambda b: b.next_sequence,
         confirmed_at=lambda b: b.associations_confirmed_at,
         content_completed_at=lambda b: b.content_completed_at,
@@ -205,12 +201,12 @@ def _batch(row: Row[Any]) -> Batch:
         batch_id=row.batch_id,
         state=BatchState(row.state),
         class_type=ClassType(row.class_type) if row.class_type else None,
-        inventory=SlotTable(row.inventory) if row.inventory else None,
+        slot_table=SlotTable(row.inventory) if row.inventory else None,
         expected=row.expected_count or 0,
         free=row.free_count,
         filled=row.filled_count,
         failed=row.failed_count,
-        parked=row.pending_count,
+        pending=row.pending_count,
         next_sequence=row.next_sequence,
         course_code=row.course_code,
         user_id=row.user_id,

@@ -34,6 +34,7 @@ from els_stream.queries.slots import Upload
 from tests.benchmarks.ground import Ground, for_sqlalchemy
 from tests.benchmarks.report import Figure, Scale, Section, percentile
 from tests.support import factories as make
+from tests.support.batch_builders import SOURCE
 from tests.support.bulk_data import BulkData
 
 SLOTS: Final = 30
@@ -58,9 +59,9 @@ class Case:
     @property
     def crowd(self) -> BulkData:
         """Batches for one side's every connection and round; each round begins where the one before it ended."""
-        inventory = SlotTable.ESSAY_STATES if self.strategy is Strategy.OPTION_B else SlotTable.SLOT_ASSIGNMENTS
+        slot_table = SlotTable.ESSAY_STATES if self.strategy is Strategy.OPTION_B else SlotTable.SLOT_ASSIGNMENTS
         batches = self.connections * (self.rounds * self.size // SLOTS + 2)
-        return BulkData("a-class-set", batches, SLOTS, 0, inventory=inventory)
+        return BulkData("a-class-set", batches, SLOTS, 0, inventory=slot_table)
 
     def arrivals(self, connection: int, number: int) -> list[tuple[str, Content]]:
         """The contents of one round on one connection: batches fill one after the other."""
@@ -137,14 +138,14 @@ async def _turn(engine: AsyncEngine, case: Case, connection: int, number: int) -
         for batch_id, content in arrivals
         if batches[batch_id].free < batches[batch_id].expected
     ]
-    inventories = {batch_id: Allocation(batches[batch_id], batches.now) for batch_id in sorted(batches)}
+    allocations = {batch_id: Allocation(batches[batch_id], batches.now) for batch_id in sorted(batches)}
     for batch_id, content in arrivals:
-        inventories[batch_id].admit(content)
+        allocations[batch_id].apply(content)
     lists = EssayLists({batch_id: case.slots(batch_id) for batch_id in batches}, {})
-    wanted = [claims.SlotClaim(i.batch, slot) for i in inventories.values() for slot in i.claims]
+    wanted = [claims.SlotClaim(i.batch, slot) for i in allocations.values() for slot in i.claims]
     for one in wanted:
         one.slot.essay_id = case.essay_of(one)
-    rows = [row for inventory in inventories.values() for row in outbox_rows(inventory, lists)]
+    rows = [row for allocation in allocations.values() for row in outbox_rows(allocation, lists)]
     for one in wanted:
         one.slot.essay_id = ""
     complete = [batch_id for batch_id, batch in batches.items() if not batch.free]
@@ -207,7 +208,7 @@ async def _timed(work: Iterable[Coroutine[None, None, None]]) -> float:
 
 def _content(batch_id: str, number: int) -> tuple[str, Content]:
     envelope = decode_content(make.content(batch_id, number=number))
-    return batch_id, Content(envelope.data, envelope.correlation_id)
+    return batch_id, Content(envelope.data, envelope.correlation_id, SOURCE)
 
 
 def _number(name: str) -> int:

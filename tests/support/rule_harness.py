@@ -1,4 +1,4 @@
-"""What the tables would hold of one batch: decisions are told of nothing else between two transactions."""
+"""The stored facts of one batch in memory: the rules see nothing else from one transaction to the next."""
 
 from __future__ import annotations
 
@@ -6,50 +6,54 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from els_stream.domain.allocation import Allocation
-from els_stream.domain.associations import CurrentAssociation, current_association
-from els_stream.domain.batch import Batch, ContentWasExcess, Fact, Payload, Slot, SlotWasAssigned
+from els_stream.domain.associations import CurrentAssociation
+from els_stream.domain.batch import Batch, BatchEvent, ContentWasExcess, Fact, Slot, SlotWasAssigned
 from tests.support import factories as make
 
 
 @dataclass
 class RuleHarness:
-    """Slots by essay id as (upload, text); whatever is not written into it is forgotten at the end of `handle`."""
+    """Slots by essay id as (upload, text). Only what `handle` writes into it is kept."""
 
     batch: Batch
     slots: dict[str, tuple[str, str | None]] = field(default_factory=dict)
     excess: dict[str, str] = field(default_factory=dict)
     failed_uploads: set[str] = field(default_factory=set)
-    students: dict[str, CurrentAssociation] = field(default_factory=dict)
-    told: list[tuple[str, ...]] = field(default_factory=list)
+    current_associations: dict[str, CurrentAssociation] = field(default_factory=dict)
+    facts: list[tuple[str, ...]] = field(default_factory=list)
 
-    def handle(self, payloads: Sequence[Payload]) -> list[str]:
-        """One transaction: facts, decisions, writes; the labels of what became of each."""
-        inventory = self._facts()
-        outcomes = [inventory.admit(payload) for payload in payloads]
-        if inventory.changed:
-            self._write(inventory)
+    def handle(self, events: Sequence[BatchEvent]) -> list[str]:
+        """Apply the events as one transaction; return the label of each outcome."""
+        allocation = self._read()
+        outcomes = [allocation.apply(event) for event in events]
+        if allocation.changed:
+            self._write(allocation)
         return [outcome.label for outcome in outcomes]
 
-    def _facts(self) -> Allocation:
-        inventory = Allocation(self.batch, make.NOON, failed_uploads=set(self.failed_uploads))
+    def _read(self) -> Allocation:
+        allocation = Allocation(self.batch, make.NOON, failed_uploads=set(self.failed_uploads))
         for essay_id, (upload, text) in self.slots.items():
-            inventory.holds(Slot(upload, text, essay_id))
+            allocation.add_holder(Slot(upload, text, essay_id))
         for text, upload in self.excess.items():
-            inventory.was_excess(text, upload)
+            allocation.add_excess(text, upload)
         every = make.essay_ids(self.batch.expected)
-        inventory.students = {essay_id: self.students.get(essay_id, CurrentAssociation()) for essay_id in every}
-        return inventory
+        allocation.current_associations = {
+            essay_id: self.current_associations.get(essay_id, CurrentAssociation()) for essay_id in every
+        }
+        return allocation
 
-    def _write(self, inventory: Allocation) -> None:
+    def _write(self, allocation: Allocation) -> None:
         free = [essay_id for essay_id in make.essay_ids(self.batch.expected) if essay_id not in self.slots]
-        for slot, essay_id in zip(inventory.claims, free, strict=False):
+        for slot, essay_id in zip(allocation.claims, free, strict=False):
             slot.essay_id = essay_id
-        for slot in [*inventory.claims, *(slot for slot, _ in inventory.take_overs)]:
+        for slot in [*allocation.claims, *(slot for slot, _ in allocation.take_overs)]:
             self.slots[slot.essay_id] = (slot.file_upload_id, slot.text_storage_id)
-        self.excess |= {c.event.text_storage_id: c.event.file_upload_id for c in inventory.excess}
-        self.failed_uploads |= {f.event.file_upload_id for f in inventory.failures}
-        self.students |= {essay_id: current_association(a) for essay_id, a in inventory.associations.items()}
-        self.told += [_named(fact) for fact in inventory.facts]
+        self.excess |= {c.event.text_storage_id: c.event.file_upload_id for c in allocation.excess}
+        self.failed_uploads |= {f.event.file_upload_id for f in allocation.failures}
+        self.current_associations |= {
+            essay_id: CurrentAssociation.from_event(a) for essay_id, a in allocation.associations.items()
+        }
+        self.facts += [_named(fact) for fact in allocation.facts]
 
 
 def _named(fact: Fact) -> tuple[str, ...]:

@@ -46,7 +46,7 @@ async def claim(conn: AsyncConnection, wanted: Sequence[SlotClaim], now: datetim
     InventoryMismatch where a row is then still missing: someone else took it.
     """
     for inventory in SlotTable:
-        here = [one for one in wanted if one.batch.inventory is inventory]
+        here = [one for one in wanted if one.batch.slot_table is inventory]
         if here:
             await _claim(conn, here, now, strategy_for(inventory, strategy))
 

@@ -48,7 +48,7 @@ class SlotClaim:
 
 
 def columns(wanted: Sequence[SlotClaim]) -> Mapping[str, Sequence[object]]:
-    holders = [w.slot.written for w in wanted]
+    holders = [w.slot.holder for w in wanted]
     return {
         "batch_ids": [w.batch.batch_id for w in wanted],
         "text_ids": [w.slot.text_storage_id for w in wanted],

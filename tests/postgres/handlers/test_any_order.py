@@ -107,7 +107,7 @@ async def test_the_same_events_in_any_order_and_grouping_end_in_the_same_state(
 
 @on_postgres
 @given(terms(), st.data())
-async def test_a_micro_batch_means_the_same_as_its_events_one_at_a_time(
+async def test_a_micro_batch_gives_the_same_result_as_its_events_one_at_a_time(
     school: BatchHarness, term: Term, data: st.DataObject
 ) -> None:
     """Over-subscribed batches, too, with uploads and texts that meet in every way."""

@@ -25,6 +25,7 @@ from els_stream.relay.factory import create_relay_engine
 from tests.postgres.queries.test_outbox_plans import MANY as OUTBOX
 from tests.postgres.queries.test_outbox_plans import fill as fill_outbox
 from tests.support import factories as make
+from tests.support.batch_builders import SOURCE
 from tests.support.bulk_data import BulkData
 from tests.support.query_plans import PlanWork, with_statistics_of_emptiness, work_of
 
@@ -78,8 +79,8 @@ def batch_ids(crowd: BulkData) -> list[str]:
 
 
 def holder(batch_id: str, number: int) -> tuple[Slot, Content]:
-    content = Content(decode_content(make.content(batch_id, number=number)).data, UUID(int=number))
-    return Slot(content.event.file_upload_id, content.event.text_storage_id, holder=content), content
+    content = Content(decode_content(make.content(batch_id, number=number)).data, UUID(int=number), SOURCE)
+    return Slot(content.event.file_upload_id, content.event.text_storage_id, new_holder=content), content
 
 
 def looks_good(work: PlanWork, most: int, good: str) -> None:

@@ -10,7 +10,7 @@ from els_stream.domain.associations import CurrentAssociation, takes_precedence
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.fields import ValidationMethod
 from tests.support import factories as make
-from tests.support.batch_builders import confirmation, counts, fresh_inventory, labels
+from tests.support.batch_builders import confirmation, counts, labels, new_allocation
 
 CLASS = "class-9b"
 PIPPI, EMIL = "student-pippi", "student-emil"
@@ -23,61 +23,61 @@ def says(student: str | None, method: ValidationMethod = HUMAN, minutes: int = 0
     return make.association(ESSAY, student, validation_method=method, validated_at=at)
 
 
-def refusal(inventory: Allocation, essays: int = 3, **fields: object) -> outcomes.Refused:
-    outcome = inventory.confirm(confirmation(essays, **fields))
+def refusal(allocation: Allocation, essays: int = 3, **fields: object) -> outcomes.Refused:
+    outcome = allocation.apply(confirmation(essays, **fields))
     assert isinstance(outcome, outcomes.Refused)
-    assert not inventory.changed
+    assert not allocation.changed
     return outcome
 
 
 def test_the_first_associations_confirm_the_batch_and_later_ones_update_it() -> None:
-    inventory = fresh_inventory(3, class_id=CLASS)
+    allocation = new_allocation(3, class_id=CLASS)
 
-    assert labels(inventory, confirmation(3), confirmation(1)) == ["associations_confirmed", "associations_updated"]
-    assert inventory.batch.associations_confirmed_at == make.NOON
+    assert labels(allocation, confirmation(3), confirmation(1)) == ["associations_confirmed", "associations_updated"]
+    assert allocation.batch.associations_confirmed_at == make.NOON
 
 
 @pytest.mark.parametrize("essays", [[], make.essay_ids(1), make.essay_ids(3)])
 def test_associations_confirm_whichever_essays_they_list(essays: list[str]) -> None:
-    inventory = fresh_inventory(3, class_id=CLASS)
+    allocation = new_allocation(3, class_id=CLASS)
 
-    assert labels(inventory, confirmation(essays)) == ["associations_confirmed"]
-    assert sorted(inventory.associations) == essays
-    assert counts(inventory) == (3, 0, 0)
+    assert labels(allocation, confirmation(essays)) == ["associations_confirmed"]
+    assert sorted(allocation.associations) == essays
+    assert counts(allocation) == (3, 0, 0)
 
 
 def test_associations_for_a_guest_batch_are_a_dead_letter() -> None:
-    assert refusal(fresh_inventory(3)).reason is DeadLetterReason.GUEST_BATCH
+    assert refusal(new_allocation(3)).reason is DeadLetterReason.GUEST_BATCH
 
 
 def test_associations_of_another_class_are_a_dead_letter() -> None:
-    inventory = fresh_inventory(3, class_id="class-7a")
+    allocation = new_allocation(3, class_id="class-7a")
 
-    assert refusal(inventory).reason is DeadLetterReason.CLASS_MISMATCH
+    assert refusal(allocation).reason is DeadLetterReason.CLASS_MISMATCH
 
 
 def test_one_unknown_essay_refuses_the_whole_event_and_is_named() -> None:
-    refused = refusal(fresh_inventory(3, class_id=CLASS), essays=4)
+    refused = refusal(new_allocation(3, class_id=CLASS), essays=4)
 
     assert refused.reason is DeadLetterReason.UNKNOWN_ESSAY
     assert make.essay_ids(4)[3] in refused.message
     assert make.essay_ids(4)[0] not in refused.message
 
 
-def test_two_students_for_one_essay_in_one_event_leave_the_better_founded_one() -> None:
-    inventory = fresh_inventory(3, class_id=CLASS)
+def test_of_two_associations_of_one_essay_the_one_with_precedence_remains() -> None:
+    allocation = new_allocation(3, class_id=CLASS)
 
-    inventory.confirm(confirmation(3, associations=[says(PIPPI, HUMAN), says(EMIL, AUTO, minutes=5)]))
+    allocation.apply(confirmation(3, associations=[says(PIPPI, HUMAN), says(EMIL, AUTO, minutes=5)]))
 
-    assert inventory.associations[ESSAY].student_id == PIPPI
+    assert allocation.associations[ESSAY].student_id == PIPPI
 
 
-def test_an_outranked_association_confirms_and_writes_nothing() -> None:
-    inventory = fresh_inventory(3, class_id=CLASS)
-    inventory.students[ESSAY] = CurrentAssociation(HUMAN, make.NOON)
+def test_an_association_without_precedence_confirms_and_writes_nothing() -> None:
+    allocation = new_allocation(3, class_id=CLASS)
+    allocation.current_associations[ESSAY] = CurrentAssociation(HUMAN, make.NOON)
 
-    assert labels(inventory, confirmation(3, associations=[says(EMIL, AUTO, minutes=5)])) == ["associations_confirmed"]
-    assert inventory.associations == {}
+    assert labels(allocation, confirmation(3, associations=[says(EMIL, AUTO, minutes=5)])) == ["associations_confirmed"]
+    assert allocation.associations == {}
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_human_beats_a_machine_and_then_the_later_one_counts(
     assert takes_precedence(told, CurrentAssociation(present, make.NOON)) is wins
 
 
-def test_any_association_is_better_than_none() -> None:
+def test_any_association_replaces_none() -> None:
     told = confirmation(associations=[says(None, AUTO)]).event.associations[0]
 
     assert takes_precedence(told, CurrentAssociation())

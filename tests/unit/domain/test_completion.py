@@ -4,76 +4,76 @@ from itertools import permutations
 
 import pytest
 
-from els_stream.domain.batch import BatchState, Payload
+from els_stream.domain.batch import BatchEvent, BatchState
 from tests.support import factories as make
-from tests.support.batch_builders import admit, confirmation, content, failure, fresh_inventory, labels, told
+from tests.support.batch_builders import apply, confirmation, content, facts, failure, labels, new_allocation
 
 CLASS = "class-9b"
 
 
 def test_a_guest_batch_is_completed_by_its_last_content() -> None:
-    inventory = fresh_inventory(2)
+    allocation = new_allocation(2)
 
-    admit(inventory, content(0), content(1))
+    apply(allocation, content(0), content(1))
 
-    assert inventory.batch.state is BatchState.COMPLETED
-    assert inventory.batch.content_completed_at == inventory.batch.completed_at == make.NOON
-    assert told(inventory) == ["SlotWasAssigned", "SlotWasAssigned", "ContentBecameComplete"]
+    assert allocation.batch.state is BatchState.COMPLETED
+    assert allocation.batch.content_completed_at == allocation.batch.completed_at == make.NOON
+    assert facts(allocation) == ["SlotWasAssigned", "SlotWasAssigned", "ContentBecameComplete"]
 
 
 def test_one_free_slot_keeps_a_batch_open() -> None:
-    inventory = fresh_inventory(3)
+    allocation = new_allocation(3)
 
-    admit(inventory, content(0), failure(1))
+    apply(allocation, content(0), failure(1))
 
-    assert inventory.batch.state is BatchState.OPEN
-    assert inventory.batch.content_completed_at is None
+    assert allocation.batch.state is BatchState.OPEN
+    assert allocation.batch.content_completed_at is None
 
 
 def test_a_regular_batch_waits_for_its_associations() -> None:
-    inventory = fresh_inventory(1, class_id=CLASS)
+    allocation = new_allocation(1, class_id=CLASS)
 
-    admit(inventory, content(0))
+    apply(allocation, content(0))
 
-    assert inventory.batch.state is BatchState.CONTENT_COMPLETE
-    assert inventory.batch.completed_at is None
-    assert told(inventory) == ["SlotWasAssigned", "ContentBecameComplete"]
+    assert allocation.batch.state is BatchState.CONTENT_COMPLETE
+    assert allocation.batch.completed_at is None
+    assert facts(allocation) == ["SlotWasAssigned", "ContentBecameComplete"]
 
 
 @pytest.mark.parametrize("order", list(permutations([content(0), failure(1), confirmation(2)])))
-def test_a_regular_batch_is_ready_once_in_whatever_order_content_failure_and_associations_come(
-    order: tuple[Payload, ...],
+def test_a_regular_batch_is_ready_once_in_any_order_of_its_events(
+    order: tuple[BatchEvent, ...],
 ) -> None:
-    inventory = fresh_inventory(2, class_id=CLASS)
+    allocation = new_allocation(2, class_id=CLASS)
 
-    admit(inventory, *order, *order)
+    apply(allocation, *order, *order)
 
-    assert inventory.batch.state is BatchState.COMPLETED
-    assert told(inventory) == ["SlotWasAssigned", "ContentBecameComplete", "BatchBecameReady"]
+    assert allocation.batch.state is BatchState.COMPLETED
+    assert facts(allocation) == ["SlotWasAssigned", "ContentBecameComplete", "BatchBecameReady"]
 
 
 @pytest.mark.parametrize("order", list(permutations([failure(0), failure(1), confirmation(2)])))
-def test_a_regular_batch_in_which_every_file_failed_is_completed_and_never_ready(order: tuple[Payload, ...]) -> None:
-    inventory = fresh_inventory(2, class_id=CLASS)
+def test_a_regular_batch_in_which_every_file_failed_is_completed_and_never_ready(order: tuple[BatchEvent, ...]) -> None:
+    allocation = new_allocation(2, class_id=CLASS)
 
-    admit(inventory, *order)
+    apply(allocation, *order)
 
-    assert inventory.batch.state is BatchState.COMPLETED
-    assert inventory.batch.completed_at == make.NOON
-    assert told(inventory) == ["ContentBecameComplete"]
+    assert allocation.batch.state is BatchState.COMPLETED
+    assert allocation.batch.completed_at == make.NOON
+    assert facts(allocation) == ["ContentBecameComplete"]
 
 
 def test_associations_after_every_file_failed_still_confirm_the_batch() -> None:
-    inventory = fresh_inventory(1, class_id=CLASS)
+    allocation = new_allocation(1, class_id=CLASS)
 
-    assert labels(inventory, failure(0), confirmation(1)) == ["slot_failed", "associations_confirmed"]
-    assert inventory.batch.associations_confirmed_at == make.NOON
-    assert told(inventory) == ["ContentBecameComplete"]
+    assert labels(allocation, failure(0), confirmation(1)) == ["slot_failed", "associations_confirmed"]
+    assert allocation.batch.associations_confirmed_at == make.NOON
+    assert facts(allocation) == ["ContentBecameComplete"]
 
 
 def test_nothing_completes_a_batch_twice() -> None:
-    inventory = fresh_inventory(1)
+    allocation = new_allocation(1)
 
-    admit(inventory, content(0), content(1), failure(2), content(0), failure(2))
+    apply(allocation, content(0), content(1), failure(2), content(0), failure(2))
 
-    assert told(inventory).count("ContentBecameComplete") == 1
+    assert facts(allocation).count("ContentBecameComplete") == 1

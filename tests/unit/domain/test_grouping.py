@@ -7,7 +7,7 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from els_stream.domain.batch import BatchState, Payload
+from els_stream.domain.batch import BatchEvent, BatchState
 from tests.support import factories as make
 from tests.support.batch_builders import confirmation, content, failure, open_batch
 from tests.support.rule_harness import RuleHarness
@@ -17,13 +17,13 @@ numbers = st.integers(0, 5)
 
 
 @st.composite
-def contents(draw: st.DrawFn) -> Payload:
+def contents(draw: st.DrawFn) -> BatchEvent:
     """Uploads and texts are drawn apart, so that they meet in every way."""
     return content(draw(numbers), text_storage_id=f"text-{draw(numbers)}")
 
 
 @st.composite
-def confirmations(draw: st.DrawFn) -> Payload:
+def confirmations(draw: st.DrawFn) -> BatchEvent:
     """Of up to five essays, of which a small batch does not have all; now and then of another class."""
     associations = [
         make.association(
@@ -37,39 +37,41 @@ def confirmations(draw: st.DrawFn) -> Payload:
     return confirmation(associations=associations, class_id=draw(st.sampled_from([CLASS, CLASS, "class-7a"])))
 
 
-payloads = st.lists(st.one_of(contents(), contents(), st.builds(failure, numbers), confirmations()), max_size=14)
-cabinets = st.builds(
+events = st.lists(st.one_of(contents(), contents(), st.builds(failure, numbers), confirmations()), max_size=14)
+shapes = st.builds(
     lambda essays, class_id: (essays, class_id), st.integers(1, 5), st.sampled_from([None, CLASS, CLASS])
 )
 
 
-def cabinet(shape: tuple[int, str | None]) -> RuleHarness:
+def new_harness(shape: tuple[int, str | None]) -> RuleHarness:
     essays, class_id = shape
     return RuleHarness(open_batch(essays, class_id=class_id))
 
 
 @settings(deadline=None)
-@given(cabinets, payloads, st.lists(st.integers(1, 6), min_size=14, max_size=14))
-def test_a_micro_batch_means_the_same_as_its_events_one_at_a_time(
-    shape: tuple[int, str | None], arriving: list[Payload], sizes: list[int]
+@given(shapes, events, st.lists(st.integers(1, 6), min_size=14, max_size=14))
+def test_a_micro_batch_gives_the_same_result_as_its_events_one_at_a_time(
+    shape: tuple[int, str | None], arriving: list[BatchEvent], sizes: list[int]
 ) -> None:
-    one_by_one, in_groups = cabinet(shape), cabinet(shape)
-    fates_alone = [fate for payload in arriving for fate in one_by_one.handle([payload])]
-    fates_together: list[str] = []
+    one_by_one, in_groups = new_harness(shape), new_harness(shape)
+    alone = [label for event in arriving for label in one_by_one.handle([event])]
+    together: list[str] = []
     for size in sizes:
-        group = arriving[len(fates_together) :][:size]
-        fates_together += in_groups.handle(group)
+        group = arriving[len(together) :][:size]
+        together += in_groups.handle(group)
 
-    assert fates_together == fates_alone
+    assert together == alone
     assert asdict(in_groups) == asdict(one_by_one)
 
 
 @settings(deadline=None)
-@given(cabinets, payloads)
-def test_slots_are_never_lost_and_nothing_is_told_twice(shape: tuple[int, str | None], arriving: list[Payload]) -> None:
-    whole = cabinet(shape)
-    for payload in arriving:
-        whole.handle([payload])
+@given(shapes, events)
+def test_slots_are_never_lost_and_no_fact_is_repeated(
+    shape: tuple[int, str | None], arriving: list[BatchEvent]
+) -> None:
+    whole = new_harness(shape)
+    for event in arriving:
+        whole.handle([event])
         batch = whole.batch
         assert batch.free + batch.filled + batch.failed == batch.expected == shape[0]
         assert batch.filled == sum(text is not None for _, text in whole.slots.values())
@@ -79,13 +81,13 @@ def test_slots_are_never_lost_and_nothing_is_told_twice(shape: tuple[int, str | 
     texts = [text for _, text in whole.slots.values() if text is not None]
     assert len(set(texts)) == len(texts)
     assert not set(texts) & whole.excess.keys()
-    assert len(set(whole.told)) == len(whole.told)
+    assert len(set(whole.facts)) == len(whole.facts)
 
 
 @settings(deadline=None)
-@given(cabinets, payloads)
-def test_redelivery_of_everything_changes_nothing(shape: tuple[int, str | None], arriving: list[Payload]) -> None:
-    whole = cabinet(shape)
+@given(shapes, events)
+def test_redelivery_of_everything_changes_nothing(shape: tuple[int, str | None], arriving: list[BatchEvent]) -> None:
+    whole = new_harness(shape)
     whole.handle(arriving)
     before = deepcopy(whole)
 

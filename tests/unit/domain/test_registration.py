@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 
-from els_stream.domain.registration import registration_digest
+from els_stream.domain.batch import Batch, BatchState, ClassType
+from els_stream.domain.claim_strategy import SlotTable
+from els_stream.domain.outcomes import Outcome, PlainOutcome, Refused, Registered
+from els_stream.domain.registration import register, registration_digest
+from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.decoder import decode_registration
 from tests.support import factories as make
+from tests.support.batch_builders import open_batch, unregistered_batch
 
 PROMPT = {"references": {"student_prompt_text": {"storage_id": "prompt-1", "path": "prompts/my-summer"}}}
 OTHER_PROMPT = {"references": {"student_prompt_text": {"storage_id": "prompt-2", "path": "prompts/my-cat"}}}
@@ -27,7 +34,7 @@ def digest(**fields: object) -> bytes:
         {"event": None},
     ],
 )
-def test_the_order_of_ids_and_what_surrounds_the_facts_do_not_count(fields: dict[str, object]) -> None:
+def test_the_order_of_ids_and_the_envelope_do_not_change_the_digest(fields: dict[str, object]) -> None:
     assert digest(**fields) == digest()
 
 
@@ -62,3 +69,44 @@ def test_an_id_that_looks_like_two_is_not_two() -> None:
 
 def test_org_and_class_are_not_taken_for_each_other() -> None:
     assert digest(org_id="9b") != digest(class_id="9b")
+
+
+def registered(batch: Batch, essays: int = 3, **fields: object) -> Outcome:
+    data = make.registration_data(essays=essays) | fields
+    event = decode_registration(make.envelope("huleedu.batch.essays.registered.v1", data))
+    return register(batch, event.data, UUID(int=7), SlotTable.ESSAY_STATES)
+
+
+@pytest.mark.parametrize(("class_id", "class_type"), [(None, ClassType.GUEST), ("class-9b", ClassType.REGULAR)])
+def test_a_registration_opens_its_batch_with_all_slots_free(class_id: str | None, class_type: ClassType) -> None:
+    batch = unregistered_batch()
+    batch.pending = 4
+
+    assert registered(batch, essays=3, class_id=class_id) == Registered(drained=4)
+    assert (batch.state, batch.class_type, batch.slot_table) == (BatchState.OPEN, class_type, SlotTable.ESSAY_STATES)
+    assert (batch.expected, batch.free, batch.filled, batch.failed, batch.pending) == (3, 3, 0, 0, 0)
+    assert batch.correlation_id == UUID(int=7)
+
+
+@pytest.mark.parametrize("state", [BatchState.OPEN, BatchState.CONTENT_COMPLETE, BatchState.COMPLETED])
+def test_a_second_registration_is_acknowledged_if_equal_and_else_refused(state: BatchState) -> None:
+    batch = unregistered_batch()
+    registered(batch, essays=3)
+    batch.state = state
+
+    assert registered(batch, essays=3) is PlainOutcome.ALREADY_REGISTERED
+    refused = registered(batch, essays=4)
+    assert isinstance(refused, Refused)
+    assert refused.reason is DeadLetterReason.CONFLICTING_REGISTRATION
+    assert batch.expected == 3
+
+
+def test_a_purged_batch_is_not_registered_again() -> None:
+    batch = open_batch()
+    batch.state = BatchState.PURGED
+
+    refused = registered(batch)
+
+    assert isinstance(refused, Refused)
+    assert refused.reason is DeadLetterReason.BATCH_PURGED
+    assert batch.state is BatchState.PURGED

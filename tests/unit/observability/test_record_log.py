@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from els_stream.domain.outcomes import Outcome, Refused, StoredAsPending
+from els_stream.domain.outcomes import Outcome, PlainOutcome, Refused
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.decoder import decode_content
 from els_stream.events.topics import CONTENT_PROVISIONED
@@ -23,7 +23,9 @@ def read(value: bytes, offset: int = 0) -> DecodedRecord:
 def test_of_few_records_each_is_told_by_its_ids_and_nothing_of_its_content() -> None:
     good, bad = read(make.content(number=1)), read(b"Dear file service,", offset=7)
 
-    told = remark([good, bad], [StoredAsPending(), Refused(DeadLetterReason.NOT_JSON, "Dear file service,")])
+    told = remark(
+        [good, bad], [PlainOutcome.STORED_AS_PENDING, Refused(DeadLetterReason.NOT_JSON, "Dear file service,")]
+    )
 
     assert told == [
         {
@@ -44,7 +46,7 @@ def test_of_few_records_each_is_told_by_its_ids_and_nothing_of_its_content() -> 
 
 def test_of_many_records_only_the_first_dead_letters_are_told() -> None:
     readings = [read(make.content(number=number), offset=number) for number in range(100)]
-    outcomes: list[Outcome] = [PURGED if number % 10 == 0 else StoredAsPending() for number in range(100)]
+    outcomes: list[Outcome] = [PURGED if number % 10 == 0 else PlainOutcome.STORED_AS_PENDING for number in range(100)]
 
     told = remark(readings, outcomes)
 
