@@ -1,7 +1,6 @@
-"""Values that are made for every essay: frozen where it is checked, plain where it would be paid for.
+"""A dataclass decorator for values that are created for every essay: frozen for the type checker, not at run time.
 
-At run time a frozen dataclass sets each field by way of `object.__setattr__`, which makes it three times as dear as a
-plain one. Types are checked before anything runs, so there they are frozen.
+A frozen dataclass sets each field with `object.__setattr__`, so its `__init__` takes three times as long.
 """
 
 from collections.abc import Callable
@@ -13,6 +12,6 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True)
 def fast_dataclass(cls: type[T]) -> type[T]:
-    """As `dataclass(frozen=True, slots=True)`, for the type checker."""
+    """Make a dataclass with slots and a hash, which the type checker treats as frozen."""
     make: Callable[[type[T]], type[T]] = dataclass(slots=True, unsafe_hash=True)
     return make(cls)

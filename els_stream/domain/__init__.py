@@ -1,1 +1,1 @@
-"""The rules of the domain, pure: facts and arrivals in, outcomes out. No I/O, no clock, no SQL."""
+"""The rules of the domain: facts and events in, outcomes out. Pure: no I/O, no clock, no SQL."""

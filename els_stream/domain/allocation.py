@@ -158,7 +158,7 @@ class Allocation:
         self.add_holder(slot)
         self.batch.free -= 1
         self.batch.failed += 1
-        self._complete_if_full(failure.origin)
+        self._complete_if_full(failure.source)
         return SlotFailed(slot)
 
     def _confirm(self, confirmation: Confirmation) -> Outcome:
@@ -181,7 +181,7 @@ class Allocation:
             return PlainOutcome.ASSOCIATIONS_UPDATED
         self.batch.associations_confirmed_at = self.now
         self.confirmed = True
-        self._complete_if_ready(confirmation.origin)
+        self._complete_if_ready(confirmation.source)
         return PlainOutcome.ASSOCIATIONS_CONFIRMED
 
     def _assign(self, content: Content, failed_slot: Slot | None) -> Outcome:
@@ -194,7 +194,7 @@ class Allocation:
         if failed_slot is None:
             self.claims.append(slot)
             self.batch.free -= 1
-            self._complete_if_full(content.origin)
+            self._complete_if_full(content.source)
             return Assigned(slot)
         if slot.essay_id:  # otherwise it is claimed in this transaction, and its content is the holder by then
             self.take_overs.append((slot, content))
@@ -207,21 +207,21 @@ class Allocation:
         self.facts.append(ContentWasExcess(content))
         return PlainOutcome.NO_FREE_SLOT
 
-    def _complete_if_full(self, origin: SourceRecord | None) -> None:
+    def _complete_if_full(self, source: SourceRecord | None) -> None:
         if self.batch.free > 0:
             return
         self.batch.state = BatchState.CONTENT_COMPLETE
         self.batch.content_completed_at = self.now
-        self.facts.append(ContentBecameComplete(origin))
+        self.facts.append(ContentBecameComplete(source))
         if self.batch.class_type is ClassType.GUEST or self.batch.filled == 0:
             self._complete()
         else:
-            self._complete_if_ready(origin)
+            self._complete_if_ready(source)
 
-    def _complete_if_ready(self, origin: SourceRecord | None) -> None:
+    def _complete_if_ready(self, source: SourceRecord | None) -> None:
         complete = self.batch.state is BatchState.CONTENT_COMPLETE
         if complete and self.batch.associations_confirmed_at is not None:
-            self.facts.append(BatchBecameReady(origin))
+            self.facts.append(BatchBecameReady(source))
             self._complete()
 
     def _complete(self) -> None:

@@ -60,7 +60,7 @@ class Content:
 
     event: EssayContentProvisionedV1
     correlation_id: UUID
-    origin: SourceRecord = field(compare=False)
+    source: SourceRecord = field(compare=False)
 
     @property
     def pending_key(self) -> PendingKey:
@@ -77,7 +77,7 @@ class FailedUpload:
 
     event: EssayValidationFailedV1
     correlation_id: UUID
-    origin: SourceRecord = field(compare=False)
+    source: SourceRecord = field(compare=False)
 
     @property
     def pending_key(self) -> PendingKey:
@@ -94,7 +94,7 @@ class Confirmation:
 
     event: StudentAssociationsConfirmedV1
     event_id: UUID
-    origin: SourceRecord = field(compare=False)
+    source: SourceRecord = field(compare=False)
 
     @property
     def pending_key(self) -> PendingKey:
@@ -170,8 +170,8 @@ class SlotWasAssigned:
     content: Content
 
     @property
-    def origin(self) -> SourceRecord | None:
-        return self.content.origin
+    def source(self) -> SourceRecord | None:
+        return self.content.source
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,22 +181,22 @@ class ContentWasExcess:
     content: Content
 
     @property
-    def origin(self) -> SourceRecord | None:
-        return self.content.origin
+    def source(self) -> SourceRecord | None:
+        return self.content.source
 
 
 @dataclass(frozen=True, slots=True)
 class ContentBecameComplete:
     """The last free slot was taken."""
 
-    origin: SourceRecord | None = field(default=None, compare=False)
+    source: SourceRecord | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchBecameReady:
     """A REGULAR batch whose content is complete and not all failed, and whose associations are confirmed."""
 
-    origin: SourceRecord | None = field(default=None, compare=False)
+    source: SourceRecord | None = field(default=None, compare=False)
 
 
 Fact = SlotWasAssigned | ContentWasExcess | ContentBecameComplete | BatchBecameReady

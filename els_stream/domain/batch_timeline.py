@@ -154,9 +154,9 @@ class _Moments:
             text = content.text_storage_id
             events = self._events[MomentKind.EXCESS, text]
             yield Moment(content.created_at, MomentKind.EXCESS, text, self._file_name(text), None, events)
-        for letter in self._batch.dead_letters:
-            detail = f"{letter.id}, {letter.state}"
-            yield Moment(letter.created_at, MomentKind.DEAD_LETTER, letter.reason, None, detail)
+        for dead_letter in self._batch.dead_letters:
+            detail = f"{dead_letter.id}, {dead_letter.state}"
+            yield Moment(dead_letter.created_at, MomentKind.DEAD_LETTER, dead_letter.reason, None, detail)
 
     def _milestones(self) -> Iterator[Moment]:
         batch = self._batch

@@ -1,4 +1,4 @@
-"""Which claim strategy the two flags mean; the one place that knows the defaults and the contradiction."""
+"""The claim strategies, the two flags that choose one, and the table that holds the slots."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from enum import StrEnum
 
 
 class Strategy(StrEnum):
+    """How free slots are claimed; `queries.claims` has one module for each."""
+
     TWO_STEP = "two-step"
     OPTION_A = "option-a"
     OPTION_B = "option-b"
@@ -19,7 +21,10 @@ class SlotTable(StrEnum):
 
 
 def choose_strategy(*, cte_upsert: bool | None, essay_states: bool | None) -> Strategy:
-    """Option B unless Option A is asked for or B is refused. Raises ValueError when both are asked for."""
+    """Return the strategy of the two flags, None where one is unset: Option B unless A is on or B is off.
+
+    Raises ValueError when both are on.
+    """
     if cte_upsert and essay_states:
         raise ValueError(
             "ELS_USE_CTE_UPSERT_ASSIGNMENT=true and ELS_USE_ESSAY_STATES_AS_INVENTORY=true contradict each other: "
@@ -31,4 +36,5 @@ def choose_strategy(*, cte_upsert: bool | None, essay_states: bool | None) -> St
 
 
 def slot_table_of(strategy: Strategy) -> SlotTable:
+    """Return the table that holds the slots of batches registered under this strategy."""
     return SlotTable.ESSAY_STATES if strategy is Strategy.OPTION_B else SlotTable.SLOT_ASSIGNMENTS

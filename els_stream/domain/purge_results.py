@@ -1,4 +1,4 @@
-"""What a purge or an erasure removed, and how it ended."""
+"""The results of a purge or an erasure: what it removed, or why it did nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Removed:
-    """Rows by table; of `dead_letters` the payloads, since reason and hash stay, and `batches` became tombstones."""
+    """Numbers of removed rows by table.
+
+    Of `dead_letters` the payloads were removed, while reason and hash stay; `batches` became tombstones.
+    """
 
     batches: int = 0
     essay_states: int = 0
@@ -28,7 +31,7 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """The run ended; `finished` is false where it was told to stop before all was gone."""
+    """The purge ended; `finished` is false where it was stopped before everything was removed."""
 
     removed: Removed
     finished: bool = True
@@ -36,12 +39,12 @@ class Purged:
 
 @dataclass(frozen=True, slots=True)
 class AnotherPurgeRuns:
-    """Another worker or command is at it; nothing was done."""
+    """Another worker or command is purging; nothing was done."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotDue:
-    """A run to its end was begun not long ago; nothing was done."""
+    """The last complete purge began too recently; nothing was done."""
 
 
 PurgeResult = Purged | AnotherPurgeRuns | NotDue
@@ -49,7 +52,7 @@ PurgeResult = Purged | AnotherPurgeRuns | NotDue
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """`class_type` is None where the batch was not registered, or only dead letters were left of it."""
+    """The batch was erased; `class_type` is None where it was not registered or had only dead letters left."""
 
     removed: Removed
     class_type: str | None
@@ -57,12 +60,12 @@ class Erased:
 
 @dataclass(frozen=True, slots=True)
 class StillPublishing:
-    """The batch has events to send: erase it once they are gone."""
+    """The batch has unsent events: erase it once they are sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class NothingToErase:
-    """Nothing of a person is here: the batch never was, or is a tombstone."""
+    """There is no personal data: the batch is unknown, or is a tombstone."""
 
 
 ErasureResult = Erased | StillPublishing | NothingToErase

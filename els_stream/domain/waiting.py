@@ -1,4 +1,4 @@
-"""Why a batch waits, from what the tables say of it."""
+"""What a batch waits for, and whether it is stuck."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-# A relay sends within milliseconds; a row that is this old says that it does not.
+# A relay sends within milliseconds, so an outbox row of this age means that it does not.
 MAX_RELAY_DELAY: Final = timedelta(minutes=1)
 
 
 class WaitsFor(StrEnum):
-    """What must come next. `nothing` is the end: told, and done."""
+    """What must come next; `nothing` where the batch has ended and all its events are sent."""
 
     REGISTRATION = "registration"
     CONTENT = "content"
@@ -27,6 +27,8 @@ class WaitsFor(StrEnum):
 
 
 class WithNextAttempt(Protocol):
+    """An outbox row; `next_attempt_at` is set after a failed attempt to send it."""
+
     @property
     def created_at(self) -> datetime: ...
     @property
@@ -34,7 +36,7 @@ class WithNextAttempt(Protocol):
 
 
 class WaitingBatch(Protocol):
-    """The part of a batch's story that the answer depends on."""
+    """The facts of a batch on which the answer depends; `waiting` are its unsent events."""
 
     @property
     def state(self) -> str: ...
@@ -46,8 +48,9 @@ class WaitingBatch(Protocol):
     def asked_at(self) -> datetime: ...
 
 
-def waits_for(story: WaitingBatch) -> WaitsFor:
-    match BatchState(story.state):
+def waits_for(batch: WaitingBatch) -> WaitsFor:
+    """Return what must come next for this batch."""
+    match BatchState(batch.state):
         case BatchState.UNREGISTERED:
             return WaitsFor.REGISTRATION
         case BatchState.OPEN:
@@ -55,14 +58,14 @@ def waits_for(story: WaitingBatch) -> WaitsFor:
         case BatchState.CONTENT_COMPLETE:
             return WaitsFor.ASSOCIATIONS
         case BatchState.COMPLETED | BatchState.PURGED:
-            return WaitsFor.RELAY if story.waiting else WaitsFor.NOTHING
+            return WaitsFor.RELAY if batch.waiting else WaitsFor.NOTHING
 
 
-def is_stuck(story: WaitingBatch) -> bool:
-    """Whether someone should look: an event can't be sent or is not, or the deadline passed and slots are empty."""
+def is_stuck(batch: WaitingBatch) -> bool:
+    """Return whether an operator is needed: an event is not sent, or the deadline passed with free slots."""
     unsent = any(
-        event.next_attempt_at is not None or story.asked_at - event.created_at > MAX_RELAY_DELAY
-        for event in story.waiting
+        event.next_attempt_at is not None or batch.asked_at - event.created_at > MAX_RELAY_DELAY
+        for event in batch.waiting
     )
-    overdue = story.deadline_at is not None and story.asked_at > story.deadline_at
-    return unsent or (story.state == BatchState.OPEN and overdue)
+    overdue = batch.deadline_at is not None and batch.asked_at > batch.deadline_at
+    return unsent or (batch.state == BatchState.OPEN and overdue)

@@ -138,4 +138,4 @@ async def _read_lists(conn: AsyncConnection, changed: Iterable[Allocation]) -> E
 
 
 def _pending(event: BatchEvent) -> PendingEvent:
-    return PendingEvent(event.event.batch_id, event.pending_key, event.origin.record)
+    return PendingEvent(event.event.batch_id, event.pending_key, event.source.record)

@@ -86,7 +86,7 @@ class BatchEventProcessor(Generic[EventT]):
         recounted at the beginning of the next attempt: their rows may show what their counters do not.
         """
         policy = self._policy
-        await self._recounts.recount_suspects(conn, batches, policy.strategy)
+        await self._recounts.run(conn, batches, policy.strategy)
         batch_events = [self._as_batch_event(event) for event in events]
         try:
             return await apply_events(conn, batches, batch_events, policy.strategy, policy.max_pending)

@@ -1,4 +1,4 @@
-"""Dead letters: the row and its event, in the same transaction as everything else that the record's neighbours did."""
+"""Dead letters: the row and its event, in the transaction of the micro-batch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from els_stream.domain.outcomes import Refused
-from els_stream.events.dead_letter import dead_letter
+from els_stream.events.dead_letter import dead_letter as dead_letter_event
 from els_stream.events.input_timestamp import truncate_timestamp
 from els_stream.failpoints import Failpoint, failpoint
 from els_stream.queries import dead_letters, outbox
@@ -33,34 +33,36 @@ class DeadLetterRequest:
     refusal: Refused
 
 
-async def write_dead_letters(conn: AsyncConnection, burials: Sequence[DeadLetterRequest]) -> None:
-    """Keep the records and tell the platform. A dead letter makes and locks no tracker: it is its own order key.
+async def write_dead_letters(conn: AsyncConnection, requests: Sequence[DeadLetterRequest]) -> None:
+    """Insert the dead letters and their outbox rows. It locks no tracker: a dead letter is its own order key.
 
-    What fails again after a replay is kept and not told: its event id is the first telling's, with other bytes.
+    A record that fails again after a replay gets another dead letter and no other event: that would have the event id
+    of the first one, with other bytes.
     """
-    if not burials:
+    if not requests:
         return
-    letters: dict[RecordPosition, DeadLetter] = {}
-    for b in burials:
-        letter = DeadLetter(b.record, b.batch_id, b.refusal.reason, b.refusal.message[:_MAX_MESSAGE])
-        letters.setdefault(letter.position, letter)  # one record may come twice in a micro-batch
-    new = await dead_letters.add(conn, list(letters.values()))
+    by_position: dict[RecordPosition, DeadLetter] = {}
+    for request in requests:
+        refusal = request.refusal
+        dead_letter = DeadLetter(request.record, request.batch_id, refusal.reason, refusal.message[:_MAX_MESSAGE])
+        by_position.setdefault(dead_letter.position, dead_letter)  # one record may come twice in a micro-batch
+    new = await dead_letters.add(conn, list(by_position.values()))
     failpoint(Failpoint.AFTER_DEAD_LETTER_INSERT)
-    await outbox.put(conn, [_row(letter) for position, letter in letters.items() if position in new])
+    await outbox.put(conn, [_row(dead_letter) for position, dead_letter in by_position.items() if position in new])
 
 
 async def dead_letter_records(
     conn: AsyncConnection, records: Sequence[RawRecord], reason: DeadLetterReason, message: str
 ) -> None:
-    """Bury records that no handler could apply, for the one reason that the caller found."""
+    """Write dead letters for records that no handler could apply, all for the same reason."""
     await write_dead_letters(conn, [DeadLetterRequest(record, None, Refused(reason, message)) for record in records])
 
 
-def _row(letter: DeadLetter) -> OutboxRow:
-    record = letter.record
+def _row(dead_letter: DeadLetter) -> OutboxRow:
+    record = dead_letter.record
     return OutboxRow(
         order_key=f"dead-letter:{record.topic}/{record.partition}/{record.offset}/{record.timestamp}",
         sequence=1,
-        event=dead_letter(record, letter.reason, letter.message, batch_id=letter.batch_id or ""),
+        event=dead_letter_event(record, dead_letter.reason, dead_letter.message, batch_id=dead_letter.batch_id or ""),
         input_timestamp_low31=truncate_timestamp(record.timestamp),
     )

@@ -1,4 +1,4 @@
-"""Raw records made ready for a transaction: an event that can be admitted, or a refusal. Pure, so it needs no lock."""
+"""Decodes raw records into events. Pure, so it runs before the transaction."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Event_co = TypeVar("Event_co", bound=AnyEvent, covariant=True)
 
 @fast_dataclass
 class DecodedEvent(Generic[Event_co]):
-    """A record that keeps its contract."""
+    """An event with the record that it came in, and the parent of its trace."""
 
     record: RawRecord
     event: Event_co
@@ -58,6 +58,7 @@ class InvalidRecord:
 def decode_record(
     read: Callable[[bytes | None], Envelope[Event_co]], record: RawRecord
 ) -> DecodedEvent[Event_co] | InvalidRecord:
+    """Decode the record with `read`; a contract violation is returned as an InvalidRecord."""
     try:
         envelope = read(record.value)
     except ContractViolation as violation:

@@ -24,11 +24,11 @@ Event_contra = TypeVar("Event_contra", bound=AnyEvent, contravariant=True)
 DecodedRecord = DecodedEvent[AnyEvent] | InvalidRecord
 
 DomainHandler: TypeAlias = Handler[DecodedRecord, Any, Outcome]
-"""A handler of the service. What its `lock` returns is between it and its `apply`."""
+"""A handler of the service. Only its own `apply` knows the type that its `lock` returns."""
 
 
 class EventProcessor(Protocol[Event_contra]):
-    """What a kind of event does to its batches."""
+    """Locks and changes the batches of one kind of event."""
 
     async def lock(self, conn: AsyncConnection, events: Sequence[DecodedEvent[Event_contra]]) -> LockedBatches:
         """Lock the batches of these events, of which there is at least one."""
@@ -80,5 +80,5 @@ class EventHandler(Generic[EventT]):
         return outcomes
 
     def _events(self, decoded: Sequence[DecodedRecord]) -> list[DecodedEvent[EventT]]:
-        """The valid ones. They come from `decode` of this handler, so they are of its event."""
+        """Return the valid events. They come from `decode` of this handler, so they are of its type."""
         return cast("list[DecodedEvent[EventT]]", [record for record in decoded if isinstance(record, DecodedEvent)])

@@ -1,4 +1,7 @@
-"""What became true of a batch, told: outbox rows in that order, numbered from the tracker's next sequence."""
+"""The events that follow from new facts, as outbox rows numbered from the next sequence of the tracker.
+
+`domain.published_events` has the rule which events follow; here are their payloads.
+"""
 
 from __future__ import annotations
 
@@ -31,20 +34,20 @@ _MANY_DIGITS = re.compile("[0-9]{19}")
 
 @dataclass(frozen=True, slots=True)
 class EssayLists:
-    """By batch: (essay id, text id) of the slots that hold content, and the failures that hold the others."""
+    """Lists for the events that end a batch, by batch id: (essay id, text id) of filled slots, and failed slots."""
 
     filled: Mapping[str, Sequence[tuple[str, str]]]
     failed: Mapping[str, Sequence[SlotOfFailure]]
 
 
 def outbox_rows(allocation: Allocation, lists: EssayLists) -> list[OutboxRow]:
-    """The rows of everything that this transaction made true; the batch's next sequence moves with them."""
+    """Return the outbox rows of all new facts of the batch, and advance its next sequence."""
     batch = allocation.batch
     rows = []
     for fact in allocation.facts:
-        stamp = None if fact.origin is None else truncate_timestamp(fact.origin.timestamp)
+        timestamp = None if fact.source is None else truncate_timestamp(fact.source.timestamp)
         for event in _events(allocation, fact, lists):
-            rows.append(OutboxRow(batch.batch_id, batch.next_sequence, event, stamp))
+            rows.append(OutboxRow(batch.batch_id, batch.next_sequence, event, timestamp))
             batch.next_sequence += 1
     return rows
 
@@ -53,7 +56,7 @@ def _events(allocation: Allocation, fact: Fact, lists: EssayLists) -> Iterator[O
     match fact:
         case SlotWasAssigned(slot, content):
             yield builders.slot_assigned(
-                _context(allocation, content.correlation_id, fact.origin),
+                _context(allocation, content.correlation_id, fact.source),
                 essay_id=slot.essay_id,
                 file_upload_id=content.event.file_upload_id,
                 text_storage_id=content.event.text_storage_id,
@@ -61,16 +64,16 @@ def _events(allocation: Allocation, fact: Fact, lists: EssayLists) -> Iterator[O
             )
         case ContentWasExcess(content):
             yield builders.excess_content(
-                _context(allocation, content.correlation_id, fact.origin),
+                _context(allocation, content.correlation_id, fact.source),
                 text_storage_id=content.event.text_storage_id,
                 original_file_name=content.event.original_file_name,
             )
         case ContentBecameComplete():
-            yield from _completion(allocation, fact.origin, lists)
+            yield from _completion(allocation, fact.source, lists)
         case BatchBecameReady():
             batch = allocation.batch
             yield builders.essays_ready(
-                _batch_context(allocation, fact.origin),
+                _batch_context(allocation, fact.source),
                 essays=lists.filled.get(batch.batch_id, ()),
                 course_code=_required(batch.course_code),
                 student_prompt_ref=_prompt(batch.student_prompt_ref),
@@ -79,15 +82,15 @@ def _events(allocation: Allocation, fact: Fact, lists: EssayLists) -> Iterator[O
             assert_never(fact)
 
 
-def _completion(allocation: Allocation, origin: SourceRecord | None, lists: EssayLists) -> Iterator[OutboundEvent]:
+def _completion(allocation: Allocation, source: SourceRecord | None, lists: EssayLists) -> Iterator[OutboundEvent]:
     batch = allocation.batch
     essays = lists.filled.get(batch.batch_id, ())
     if failed := lists.failed.get(batch.batch_id):
         yield builders.validation_errors(
-            _batch_context(allocation, origin), [_failed_slot(f) for f in failed], provisioned_count=len(essays)
+            _batch_context(allocation, source), [_failed_slot(f) for f in failed], provisioned_count=len(essays)
         )
     yield builders.provisioning_completed(
-        _batch_context(allocation, origin),
+        _batch_context(allocation, source),
         essays=essays,
         expected_count=batch.expected,
         course_code=_required(batch.course_code),
@@ -106,7 +109,7 @@ def _failed_slot(failure: SlotOfFailure) -> FailedSlot:
 
 
 def _normalize_numbers(stored: str) -> str:
-    """The database writes 1e300 with all its digits, and an integer of more than 64 bits is poison to others."""
+    """Write integers of more than 64 bits as floats: PostgreSQL writes all digits of 1e300, and readers reject them."""
     return json.dumps(json.loads(stored, parse_int=_number)) if _MANY_DIGITS.search(stored) else stored
 
 
@@ -119,23 +122,23 @@ def _prompt(stored: dict[str, object] | None) -> StorageReferenceMetadata | None
     return None if stored is None else STORAGE_REFERENCES.validate_python(stored, strict=False)
 
 
-def _batch_context(allocation: Allocation, origin: SourceRecord | None) -> EventContext:
-    """Batch-level events carry the correlation id of the batch's registration, and the trace of what caused them."""
-    return _context(allocation, _required(allocation.batch.correlation_id), origin)
+def _batch_context(allocation: Allocation, source: SourceRecord | None) -> EventContext:
+    """Return the context of a batch-level event: the correlation id of the registration, the trace of its cause."""
+    return _context(allocation, _required(allocation.batch.correlation_id), source)
 
 
-def _context(allocation: Allocation, correlation_id: UUID, origin: SourceRecord | None) -> EventContext:
+def _context(allocation: Allocation, correlation_id: UUID, source: SourceRecord | None) -> EventContext:
     return EventContext(
         batch_id=allocation.batch.batch_id,
         correlation_id=correlation_id,
         now=allocation.now,
-        traceparent=None if origin is None else origin.traceparent,
+        traceparent=None if source is None else source.traceparent,
     )
 
 
 def _required(value: FieldT | None) -> FieldT:
-    """What every registered batch has: a CHECK of the database says so."""
+    """Return a field that every registered batch has, by a CHECK of the database. Raises InventoryMismatch."""
     if value is None:
-        msg = "a registered batch lacks what its registration said"
+        msg = "a registered batch lacks a field of its registration"
         raise InventoryMismatch(msg)
     return value

@@ -60,10 +60,10 @@ class PendingRecounts:
     def add(self, batch_ids: Collection[str]) -> None:
         self._batch_ids.update(batch_ids)
 
-    async def recount_suspects(self, conn: AsyncConnection, batches: LockedBatches, strategy: Strategy) -> None:
-        """Recount the suspects among the locked batches; each stays one until its counters are found right."""
-        suspects = sorted(self._batch_ids.intersection(batches))
-        for found in await consistency.for_batches(conn, suspects) if suspects else ():
+    async def run(self, conn: AsyncConnection, batches: LockedBatches, strategy: Strategy) -> None:
+        """Recount those of the locked batches that are due; each stays due until its counters are found right."""
+        due = sorted(self._batch_ids.intersection(batches))
+        for found in await consistency.for_batches(conn, due) if due else ():
             if found.miscounted:
                 await recount(conn, batches, found, strategy, self._repairs)
             else:

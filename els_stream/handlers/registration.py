@@ -50,7 +50,7 @@ class RegistrationPolicy:
 
 
 class RegistrationProcessor:
-    """Opens each batch once; an equal registration is acknowledged, a different one refused and flagged."""
+    """Opens each batch once; an equal registration is acknowledged, a different one refused and counted."""
 
     def __init__(self, policy: RegistrationPolicy) -> None:
         self._policy = policy
@@ -100,7 +100,7 @@ async def apply_pending(
             if isinstance(record, InvalidRecord)
         ]
         refused = [
-            DeadLetterRequest(event.origin.record, event.event.batch_id, outcome)
+            DeadLetterRequest(event.source.record, event.event.batch_id, outcome)
             for event, outcome in zip(valid, outcomes, strict=True)
             if isinstance(outcome, Refused)
         ]
