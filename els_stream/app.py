@@ -44,7 +44,7 @@ from els_stream.observability.health import Health
 from els_stream.observability.health_poller import HealthPoller
 from els_stream.observability.logging import configure_logging, logging_config
 from els_stream.observability.metrics import Metrics
-from els_stream.observability.record_log import remark
+from els_stream.observability.record_log import log_fields
 from els_stream.observability.tracing import Tracing
 from els_stream.relay.factory import create_relay_engine, make_relay
 
@@ -84,15 +84,15 @@ def build(settings: Settings, work: Workload, *, announce: Callable[[str], None]
     engine = create_engine(settings.database, limits_of(settings), pool_size=settings.pool_size, name="els worker")
     topics = {handler.name: handler.topic for handler in work.handlers.values()}
     metrics = Metrics(CollectorRegistry(), topics)
-    tracing = Tracing.of(settings)
-    work = replace(work, handlers={name: tracing.of_handler(handler) for name, handler in work.handlers.items()})
+    tracing = Tracing.from_settings(settings)
+    work = replace(work, handlers={name: tracing.wrap_handler(handler) for name, handler in work.handlers.items()})
     relay_engine = create_relay_engine(settings)
-    relay = make_relay(settings, relay_engine, tracing.of_acks(metrics.acked))
+    relay = make_relay(settings, relay_engine, tracing.wrap_on_ack(metrics.record_acks))
     begin = partial(relay.begin, engine) if settings.relay_enabled else engine.begin
-    intake = ConsumerService(engine, begin, intake_options(settings), dead_letter_records, metrics, remark)
+    intake = ConsumerService(engine, begin, intake_options(settings), dead_letter_records, metrics, log_fields)
     names = [settings.topic_prefix + topic for topic in topics.values()]
     group = ConsumerGroup(settings.broker, settings.consumer_group, names)
-    watch = HealthPoller(engine, group, metrics, figures_seconds=settings.stats_interval_seconds)
+    watch = HealthPoller(engine, group, stats_interval=settings.stats_interval_seconds)
     timers = Timers(engine, TimerPolicy.from_settings(settings, work.heals), metrics)
 
     app = ElsApp(**faust_options(settings))
@@ -108,13 +108,14 @@ def build(settings: Settings, work: Workload, *, announce: Callable[[str], None]
     ]
     if settings.relay_enabled:
         app.beside = [*app.beside, BackgroundService(tasks=(relay.start,), stop=relay.stop)]
-        metrics.watch_relay(relay.status)
-        metrics.watch_pool("relay", partial(use_of, relay_engine))
+        metrics.add_relay(relay.status)
+        metrics.add_pool("relay", partial(use_of, relay_engine))
     subscribe(app, work, settings.topic_prefix)
 
-    metrics.watch_lag(intake.state.lag)
-    metrics.watch_pool("worker", partial(use_of, engine))
-    metrics.watch_heals(work.heals.counts)
+    metrics.add_lag(intake.state.lag)
+    metrics.add_pool("worker", partial(use_of, engine))
+    metrics.add_repairs(work.heals.counts)
+    metrics.add_stats(watch.stats)
     health = Health(intake.state, watch, lambda: relay.status().troubles, settings.liveness_stall_seconds)
     sources = web.DashboardSources(
         health, watch, intake.state, lambda: relay.status() if settings.relay_enabled else None

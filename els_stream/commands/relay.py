@@ -69,8 +69,8 @@ async def _until_told(settings: Settings) -> None:
 
 
 async def _relay(settings: Settings, engine: AsyncEngine, told: asyncio.Event) -> None:
-    tracing = Tracing.of(settings)
-    relay = make_relay(settings, engine, tracing.of_acks(nobody))
+    tracing = Tracing.from_settings(settings)
+    relay = make_relay(settings, engine, tracing.wrap_on_ack(nobody))
     await relay.start()
     gc.collect()
     gc.freeze()

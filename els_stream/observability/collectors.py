@@ -1,13 +1,11 @@
-"""Metrics that are asked for at each scrape, of whoever knows: nothing of them goes stale in between unseen."""
+"""Collectors that read their values from a source at each scrape, so that no value is stale."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from operator import attrgetter
-from time import monotonic
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -16,11 +14,15 @@ from prometheus_client.utils import floatToGoString
 from els_stream.db.engine import PoolUsage
 from els_stream.handlers.recount import RepairKind
 from els_stream.kafka.offsets import PartitionLag
+from els_stream.observability import metric_definitions as definitions
+from els_stream.observability.metric_definitions import Definition
 from els_stream.queries.stats import PurgeStats, Stats
+
+LabelT = TypeVar("LabelT", bound=str)
 
 
 class RelayCounts(Protocol):
-    """The part of RelayStatus that is shown."""
+    """The fields of RelayStatus that are metrics."""
 
     @property
     def shards(self) -> int: ...
@@ -37,58 +39,80 @@ class RelayCounts(Protocol):
 
 
 class LagCollector(Collector):
-    def __init__(self) -> None:
-        self.source: Callable[[], Iterable[PartitionLag]] = list
+    def __init__(self, source: Callable[[], Iterable[PartitionLag]]) -> None:
+        self._source = source
 
     def collect(self) -> Iterator[Metric]:
-        lag = GaugeMetricFamily(
-            "els_lag_records",
-            "Records not yet handled, of the partitions of this worker.",
-            labels=["topic", "partition"],
-        )
-        for part in self.source():
-            lag.add_metric([part.topic, str(part.partition)], part.records)
-        yield lag
+        yield gauge(definitions.LAG_RECORDS, {(lag.topic, str(lag.partition)): lag.records for lag in self._source()})
 
 
 class RepairsCollector(Collector):
-    def __init__(self) -> None:
-        self.source: Callable[[], Mapping[RepairKind, int]] = lambda: dict.fromkeys(RepairKind, 0)
+    def __init__(self, source: Callable[[], Mapping[RepairKind, int]]) -> None:
+        self._source = source
 
     def collect(self) -> Iterator[Metric]:
-        heals = CounterMetricFamily(
-            "els_repairs",
-            "What was found ill in the tables and set right, by kind; unrepairable: found ill and left.",
-            labels=["kind"],
-        )
-        for kind, count in self.source().items():
-            heals.add_metric([kind], count)
-        yield heals
+        yield counter(definitions.REPAIRS, by_label(self._source()))
 
 
 class RelayCollector(Collector):
-    def __init__(self) -> None:
-        self.source: Callable[[], RelayCounts] | None = None
+    def __init__(self, source: Callable[[], RelayCounts]) -> None:
+        self._source = source
 
     def collect(self) -> Iterator[Metric]:
-        if self.source is None:
+        relay = self._source()
+        yield gauge(definitions.RELAY_SHARDS, {(): relay.shards})
+        yield gauge(definitions.RELAY_MEMBERS, {(): relay.relays})
+        yield gauge(definitions.RELAY_IN_FLIGHT, {(): relay.in_flight})
+        yield gauge(definitions.RELAY_FAILING, {(): len(relay.troubles)})
+        yield counter(definitions.RELAY_ACKED, {(): relay.acked})
+        yield counter(definitions.RELAY_REJECTED, {(): relay.refused})
+
+
+class PoolCollector(Collector):
+    """The connection pools of a worker, by name."""
+
+    def __init__(self) -> None:
+        self.sources: dict[str, Callable[[], PoolUsage]] = {}
+
+    def collect(self) -> Iterator[Metric]:
+        pools = {pool: source() for pool, source in self.sources.items()}
+        yield gauge(definitions.POOL_SIZE, by_label({pool: usage.size for pool, usage in pools.items()}))
+        yield gauge(definitions.POOL_CONNECTIONS, by_label({pool: usage.open for pool, usage in pools.items()}))
+        yield gauge(definitions.POOL_CHECKED_OUT, by_label({pool: usage.checked_out for pool, usage in pools.items()}))
+        yield gauge(definitions.POOL_WAITING, by_label({pool: usage.waiting for pool, usage in pools.items()}))
+
+
+class StatsCollector(Collector):
+    """Metrics read from the database. `source` returns the last values and their age in seconds.
+
+    Without values there are no metrics: zeros would be wrong.
+    """
+
+    def __init__(self, source: Callable[[], tuple[Stats, float] | None]) -> None:
+        self._source = source
+
+    def collect(self) -> Iterator[Metric]:
+        if (latest := self._source()) is None:
             return
-        now = self.source()
-        yield GaugeMetricFamily("els_relay_shards", "Shards of the outbox that this worker's relay owns.", now.shards)
-        yield GaugeMetricFamily("els_relay_members", "Relays that share the outbox, as this one sees it.", now.relays)
-        yield GaugeMetricFamily("els_relay_in_flight", "Events sent and not yet acknowledged.", now.in_flight)
-        yield GaugeMetricFamily(
-            "els_relay_failing_components", "Parts of the relay that are not working.", len(now.troubles)
-        )
-        yield CounterMetricFamily("els_relay_acked", "Events that the broker acknowledged.", now.acked)
-        yield CounterMetricFamily("els_relay_rejected", "Events that can't be sent as they are.", now.refused)
+        stats, age_seconds = latest
+        yield gauge(definitions.BATCHES_ACTIVE, by_label(stats.active))
+        yield gauge(definitions.BATCHES_COMPLETED, by_label(stats.completed))
+        yield counter(definitions.BATCHES_PURGED, by_label(stats.purged))
+        yield gauge(definitions.PENDING_EVENTS, by_label(stats.parked))
+        yield gauge(definitions.PENDING_OLDEST, {(): stats.parked_oldest_seconds})
+        yield gauge(definitions.DEAD_LETTERS, by_label(stats.dead_letters))
+        yield gauge(definitions.OUTBOX_ROWS, {(): stats.outbox_rows})
+        yield gauge(definitions.OUTBOX_DEFERRED, {(): stats.outbox_held})
+        yield gauge(definitions.OUTBOX_OLDEST, {(): stats.outbox_oldest_seconds})
+        yield gauge(definitions.STATS_AGE, {(): age_seconds})
+        yield from purge_metrics(stats.purge)
 
 
 class LatencyCollector(Collector):
-    """A histogram that takes many observations at once, since there is one for every event that leaves."""
+    """A histogram that takes several equal observations in one call, since it observes every published event."""
 
-    def __init__(self, name: str, meaning: str, bounds: Sequence[float]) -> None:
-        self._name, self._meaning, self._bounds = name, meaning, bounds
+    def __init__(self, definition: Definition, bounds: Sequence[float]) -> None:
+        self._definition, self._bounds = definition, bounds
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
 
@@ -99,77 +123,35 @@ class LatencyCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         names = [*map(floatToGoString, self._bounds), "+Inf"]
         buckets = list(zip(names, accumulate(self._counts), strict=True))
-        yield HistogramMetricFamily(self._name, self._meaning, buckets=buckets, sum_value=self._sum)
+        yield HistogramMetricFamily(self._definition.name, self._definition.help, buckets=buckets, sum_value=self._sum)
 
 
-class PoolCollector(Collector):
-    def __init__(self) -> None:
-        self.sources: dict[str, Callable[[], PoolUsage]] = {}
-
-    def collect(self) -> Iterator[Metric]:
-        uses = {pool: source() for pool, source in self.sources.items()}
-        for name, meaning, part in (
-            ("els_pool_size", "Most connections of a pool of this worker.", attrgetter("size")),
-            ("els_pool_connections", "Connections that are open.", attrgetter("open")),
-            ("els_pool_checked_out", "Connections at work.", attrgetter("checked_out")),
-            ("els_pool_waiting", "Who waits for a connection, or for one to open.", attrgetter("waiting")),
-        ):
-            yield labelled(name, meaning, "pool", {pool: part(use) for pool, use in uses.items()})
-
-
-class StatsCollector(Collector):
-    """Shows nothing before the first reading: no figure is not zero."""
-
-    def __init__(self) -> None:
-        self._figures: Stats | None = None
-        self._read_at = 0.0
-
-    def update(self, figures: Stats) -> None:
-        self._figures, self._read_at = figures, monotonic()
-
-    def collect(self) -> Iterator[Metric]:
-        if (figures := self._figures) is None:
-            return
-        yield labelled("huleedu_batches_active", "Batches registered and not completed.", "class_type", figures.active)
-        yield labelled("huleedu_batches_completed", "Completed batches still kept.", "class_type", figures.completed)
-        purged = CounterMetricFamily("batches_purged", "Batches purged or erased, ever.", labels=["class_type"])
-        for class_type, count in figures.purged.items():
-            purged.add_metric([class_type], count)
-        yield purged
-        yield labelled("els_pending_events", "Events waiting for their batch, by kind.", "kind", figures.parked)
-        yield labelled("els_dead_letters", "Dead letters not settled, by reason.", "reason", figures.dead_letters)
-        for name, meaning, value in (
-            ("els_pending_oldest_seconds", "Age of the oldest parked event.", figures.parked_oldest_seconds),
-            (
-                "els_outbox_rows",
-                "Events that the broker has not yet, up to 100 000.",
-                figures.outbox_rows,
-            ),
-            ("els_outbox_deferred_rows", "Outbox rows that can't be sent as they are.", figures.outbox_held),
-            ("els_outbox_oldest_seconds", "Age of the oldest outbox row.", figures.outbox_oldest_seconds),
-            ("els_stats_age_seconds", "How long ago these figures were read.", monotonic() - self._read_at),
-        ):
-            yield GaugeMetricFamily(name, meaning, value=value)
-        yield from of_purge(figures.purge)
-
-
-def of_purge(purge: PurgeStats) -> Iterator[Metric]:
-    yield GaugeMetricFamily("els_purge_running", "1 while a purge is at work, in whatever process.", purge.running)
+def purge_metrics(purge: PurgeStats) -> Iterator[Metric]:
+    """Yield the metrics of the last purge; before the first one, only whether one runs."""
+    yield gauge(definitions.PURGE_RUNNING, {(): purge.running})
     if purge.batches is None or purge.started_at is None:
         return
-    yield GaugeMetricFamily("els_purge_last_batches", "Batches that the last purge removed, so far.", purge.batches)
-    yield GaugeMetricFamily(
-        "els_purge_last_started_timestamp_seconds", "When the last purge began, since the epoch.", purge.started_at
-    )
-    yield GaugeMetricFamily(
-        "els_purge_last_finished",
-        "1 if the last purge came to its end; 0 while it is at work, or if it was broken off.",
-        purge.finished,
-    )
+    yield gauge(definitions.PURGE_LAST_BATCHES, {(): purge.batches})
+    yield gauge(definitions.PURGE_LAST_STARTED, {(): purge.started_at})
+    yield gauge(definitions.PURGE_LAST_FINISHED, {(): purge.finished})
 
 
-def labelled(name: str, meaning: str, label: str, counts: Mapping[str, int]) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, meaning, labels=[label])
-    for value, count in counts.items():
-        family.add_metric([value], count)
+def gauge(definition: Definition, values: Mapping[tuple[str, ...], float]) -> GaugeMetricFamily:
+    """Build a gauge; the keys of `values` are label values in the order of the definition."""
+    family = GaugeMetricFamily(definition.name, definition.help, labels=list(definition.labels))
+    for labels, value in values.items():
+        family.add_metric(labels, value)
     return family
+
+
+def counter(definition: Definition, values: Mapping[tuple[str, ...], float]) -> CounterMetricFamily:
+    """Build a counter; the keys of `values` are label values in the order of the definition."""
+    family = CounterMetricFamily(definition.name, definition.help, labels=list(definition.labels))
+    for labels, value in values.items():
+        family.add_metric(labels, value)
+    return family
+
+
+def by_label(values: Mapping[LabelT, float]) -> dict[tuple[str, ...], float]:
+    """Return the values with keys for a metric of one label."""
+    return {(label,): value for label, value in values.items()}

@@ -1,4 +1,4 @@
-"""A handler whose events have a span each: a child of what the producer sent, and the parent of what goes out."""
+"""Trace spans of handled events: each is a child of the producer's span and the parent of the events it causes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from els_stream.events.trace_context import traceparent_of
 from els_stream.handlers.decoding import DecodedEvent
 from els_stream.handlers.handler import Locked
-from els_stream.observability.spans import begin, traceparent_from
+from els_stream.observability.spans import start_span, traceparent_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ class TracedLock(Generic[Locked]):
 
 @dataclass(frozen=True, slots=True)
 class TracedHandler(Generic[Locked]):
-    """The same handler; each try of a micro-batch has spans of its own, in the same traces."""
+    """A handler that starts a span for each event; each attempt at a micro-batch has spans of its own."""
 
     handler: Handler[DecodedRecord, Locked, Outcome]
     tracer: Tracer
@@ -52,7 +52,7 @@ class TracedHandler(Generic[Locked]):
         return self.handler.decode(records)
 
     async def lock(self, conn: AsyncConnection, decoded: Sequence[DecodedRecord]) -> TracedLock[Locked]:
-        spans = [self._begin(record) for record in decoded]
+        spans = [self._start(record) for record in decoded]
         with _failure_ends(spans):
             within = [_within(record, span) for record, span in zip(decoded, spans, strict=True)]
             return TracedLock(spans, await self.handler.lock(conn, within))
@@ -66,7 +66,7 @@ class TracedHandler(Generic[Locked]):
             span.end()
         return outcomes
 
-    def _begin(self, record: DecodedRecord) -> Span:
+    def _start(self, record: DecodedRecord) -> Span:
         raw = record.record
         parent = record.traceparent if isinstance(record, DecodedEvent) else traceparent_of(raw.headers, None)
         attributes: dict[str, str | int] = {
@@ -76,11 +76,11 @@ class TracedHandler(Generic[Locked]):
         }
         if record.batch_id is not None:
             attributes["els.batch_id"] = record.batch_id
-        return begin(self.tracer, f"process {raw.topic}", SpanKind.CONSUMER, parent, attributes)
+        return start_span(self.tracer, f"process {raw.topic}", SpanKind.CONSUMER, parent, attributes)
 
 
 def _within(record: DecodedRecord, span: Span) -> DecodedRecord:
-    """The event with the span as the parent of what it causes."""
+    """Return the event with the span as parent of the events it causes."""
     return replace(record, traceparent=traceparent_from(span)) if isinstance(record, DecodedEvent) else record
 
 

@@ -1,7 +1,7 @@
-"""Is this worker ready, and is it alive: rules over what it knows of itself, without I/O.
+"""The rules for readiness and liveness of a worker, without I/O.
 
-Not ready means: send no one here, and look why. Not alive means: restart it. An outage must never read as the second,
-so whatever explains that nothing moves keeps a worker alive.
+Not ready: the worker can't process events now, for the given reasons. Not alive: restart it. A restart does not help
+against an outage, so a worker without progress stays alive as long as a known reason explains it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Final, Protocol
 from els_stream.kafka.consumer_group import Ownership, Unreachable
 from els_stream.kafka.offsets import PartitionLag
 
-MAX_NAMED: Final = 5
+MAX_LISTED_PARTITIONS: Final = 5
 REBALANCING_STATES: Final = frozenset({"PreparingRebalance", "CompletingRebalance"})
 
 
 class Code(StrEnum):
-    """Alerts and tests may rely on these, whatever the detail says."""
+    """Why a worker is not ready. The values are stable: alerts may rely on them, not on the detail."""
 
     BROKER = "broker_unreachable"
     DATABASE = "database_unreachable"
@@ -43,13 +43,13 @@ class Reason:
 
 
 class ConsumerState(Protocol):
-    """What the intake declares. Every mapping says why: agent, partition or part of the intake to cause."""
+    """The state of the consumer. The mappings are from an agent, a partition or a component to the cause."""
 
     @property
     def stopping(self) -> bool: ...
     @property
     def assignment_ready(self) -> bool:
-        """False until the first assignment, and in every rebalance."""
+        """Whether partitions are assigned: false until the first assignment and during every rebalance."""
         ...
 
     @property
@@ -60,86 +60,89 @@ class ConsumerState(Protocol):
     def errors(self) -> Mapping[str, str]: ...
     @property
     def last_commit_at(self) -> float:
-        """By the monotonic clock: when something was last committed."""
+        """Time of the last commit, by the monotonic clock."""
         ...
 
     def lag(self) -> Collection[PartitionLag]: ...
 
 
 class ExternalChecks(Protocol):
-    """What is known of the servers, fresh or said to be stale."""
+    """The last results of the checks of database and broker."""
 
     def reasons(self) -> Collection[Reason]: ...
 
 
 class Health:
-    """`relay` gives the parts of the relay that are not working; a worker without one gives none.
+    """Readiness and liveness of one worker.
 
-    What stands still for `stalled_after` seconds is not alive.
+    `relay` returns the failing components of the relay, none for a worker without one. After `stall_seconds` without
+    progress and without a reason the worker is not alive.
     """
 
     def __init__(
         self,
-        intake: ConsumerState,
-        outside: ExternalChecks,
+        consumer: ConsumerState,
+        external: ExternalChecks,
         relay: Callable[[], Mapping[str, str]],
-        stalled_after: float,
+        stall_seconds: float,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._intake = intake
-        self._outside = outside
+        self._consumer = consumer
+        self._external = external
         self._relay = relay
-        self._stalled_after = stalled_after
+        self._stall_seconds = stall_seconds
         self._clock = clock
         self._waiting_since: float | None = None
 
     def not_ready(self) -> list[Reason]:
-        """Empty when events flow, or would if there were any."""
-        return [*self._declared(), *self._outside.reasons(), *_each(Code.RELAY, self._relay())]
+        """Return the reasons why this worker is not ready; empty if it can process events."""
+        return [*self._declared(), *self._external.reasons(), *_reasons(Code.RELAY, self._relay())]
 
     def not_alive(self) -> list[Reason]:
-        """One reason when nothing moves that should, and nothing explains it.
+        """Return one reason if records wait, none was committed for `stall_seconds`, and no known reason explains it.
 
-        Time counts from the first probe that saw records waiting: after an idle night the last commit is long ago. What
-        waited and is gone by the next probe was committed, so an idle moment between two probes needs no notice.
+        The time counts from the first probe that saw records waiting, since after an idle night the last commit is long
+        ago. If no records wait at the next probe, they were committed.
         """
-        waiting = sum(part.records for part in self._intake.lag())
+        waiting = sum(lag.records for lag in self._consumer.lag())
         if not waiting or self._declared():
             self._waiting_since = None
             return []
         now = self._clock()
         if self._waiting_since is None:
             self._waiting_since = now
-        still = now - max(self._intake.last_commit_at, self._waiting_since)
-        if still < self._stalled_after:
+        idle = now - max(self._consumer.last_commit_at, self._waiting_since)
+        if idle < self._stall_seconds:
             return []
-        return [Reason(Code.STALLED, f"{waiting} records wait, and nothing was committed for {still:.0f} s")]
+        return [Reason(Code.STALLED, f"{waiting} records wait, and nothing was committed for {idle:.0f} s")]
 
     def _declared(self) -> list[Reason]:
-        intake = self._intake
+        consumer = self._consumer
         reasons = []
-        if intake.stopping:
-            reasons.append(Reason(Code.STOPPING, "this worker was asked to stop"))
-        elif not intake.assignment_ready:
+        if consumer.stopping:
+            reasons.append(Reason(Code.STOPPING, "this worker is stopping"))
+        elif not consumer.assignment_ready:
             reasons.append(Reason(Code.REBALANCING, "this worker waits for its partitions"))
-        reasons += _each(Code.RETRYING, intake.retrying)
-        reasons += _each(Code.PAUSED, intake.paused)
-        return reasons + _each(Code.CONSUMER, intake.errors)
+        reasons += _reasons(Code.RETRYING, consumer.retrying)
+        reasons += _reasons(Code.PAUSED, consumer.paused)
+        return reasons + _reasons(Code.CONSUMER, consumer.errors)
 
 
 def group_reasons(described: Ownership | Unreachable) -> list[Reason]:
-    """Say what keeps the consumer group from owning every partition of its topics; empty when nothing does."""
+    """Return the reasons why the consumer group does not own every partition of its topics; empty if it does."""
     if isinstance(described, Unreachable):
         return [Reason(Code.BROKER, described.cause)]
     reasons = [Reason(Code.UNASSIGNED, f"{topic}: there is no such topic") for topic in described.missing]
-    unowned = sorted(described.partitions - described.owned)
+    unassigned = sorted(described.partitions - described.owned)
     if described.state in REBALANCING_STATES:
         reasons.append(Reason(Code.REBALANCING, f"the group is {described.state}"))
-    elif unowned:
-        named = ", ".join(map(str, unowned[:MAX_NAMED])) + (", ..." if len(unowned) > MAX_NAMED else "")
-        reasons.append(Reason(Code.UNASSIGNED, f"{len(unowned)} of {len(described.partitions)}: {named}"))
+    elif unassigned:
+        named = ", ".join(map(str, unassigned[:MAX_LISTED_PARTITIONS])) + (
+            ", ..." if len(unassigned) > MAX_LISTED_PARTITIONS else ""
+        )
+        reasons.append(Reason(Code.UNASSIGNED, f"{len(unassigned)} of {len(described.partitions)}: {named}"))
     return reasons
 
 
-def _each(code: Code, causes: Mapping[str, str]) -> list[Reason]:
-    return [Reason(code, f"{what}: {cause}") for what, cause in sorted(causes.items())]
+def _reasons(code: Code, causes: Mapping[str, str]) -> list[Reason]:
+    return [Reason(code, f"{subject}: {cause}") for subject, cause in sorted(causes.items())]

@@ -1,4 +1,4 @@
-"""Looks at the servers on an interval, so that a probe is answered at once, and from knowledge that says its age."""
+"""Check database and broker at an interval, so that probes are answered at once, from results of a known age."""
 
 from __future__ import annotations
 
@@ -15,62 +15,62 @@ from els_stream.db.errors import DATABASE_ERRORS, classify
 from els_stream.db.schema import Outdated
 from els_stream.kafka.consumer_group import Ownership, Unreachable
 from els_stream.observability.health import Code, Reason, group_reasons
-from els_stream.observability.metrics import Metrics
 from els_stream.queries.stats import Stats, read_figures
 
-LOOK_EVERY_SECONDS: Final = 1.0
-DATABASE_SECONDS: Final = 3.0
-FIGURES_SECONDS: Final = 10.0
-STALE_SECONDS: Final = 10.0
+CHECK_INTERVAL_SECONDS: Final = 1.0
+DATABASE_TIMEOUT_SECONDS: Final = 3.0
+STATS_TIMEOUT_SECONDS: Final = 10.0
+STALE_AFTER_SECONDS: Final = 10.0
 
 log = structlog.get_logger(__name__)
 
 
 class GroupView(Protocol):
+    """The broker's view of the consumer group."""
+
     async def describe(self) -> Ownership | Unreachable: ...
     async def close(self) -> None: ...
 
 
 class CachedCheck:
-    """The last answer to one question."""
+    """The last result of one check. `code` is the reason given when the result is too old."""
 
-    def __init__(self, about: Code, clock: Callable[[], float]) -> None:
-        self._about = about
+    def __init__(self, code: Code, clock: Callable[[], float]) -> None:
+        self._code = code
         self._clock = clock
-        self._at: float | None = None
-        self._found: Collection[Reason] = ()
+        self._checked_at: float | None = None
+        self._reasons: Collection[Reason] = ()
 
-    def found(self, reasons: Collection[Reason]) -> None:
-        if {r.code for r in reasons} != {r.code for r in self._found}:
-            log.info("readiness changed", reasons=[f"{r.code}: {r.detail}" for r in reasons])
-        self._at, self._found = self._clock(), reasons
+    def update(self, reasons: Collection[Reason]) -> None:
+        """Store a new result, and log it if its codes differ from the last one's."""
+        if {r.code for r in reasons} != {r.code for r in self._reasons}:
+            log.info("readiness_changed", reasons=[f"{r.code}: {r.detail}" for r in reasons])
+        self._checked_at, self._reasons = self._clock(), reasons
 
     def reasons(self) -> Collection[Reason]:
-        """An answer that is too old is none: whoever should have asked again is stuck."""
-        if self._at is None:
-            return [Reason(Code.UNKNOWN, f"{self._about}?")]
-        age = self._clock() - self._at
-        return self._found if age < STALE_SECONDS else [Reason(self._about, f"not looked at for {age:.0f} s")]
+        """Return the last result, or one reason if there is none yet or if it is too old: the check then hangs."""
+        if self._checked_at is None:
+            return [Reason(Code.UNKNOWN, f"{self._code}: not checked yet")]
+        age = self._clock() - self._checked_at
+        return self._reasons if age < STALE_AFTER_SECONDS else [Reason(self._code, f"not checked for {age:.0f} s")]
 
 
 class HealthPoller:
-    """Between `start` and `stop`. One connection of the engine's pool at a time, briefly."""
+    """Runs its checks between `start` and `stop`. Each check of the database takes one connection for a moment."""
 
     def __init__(
         self,
         engine: AsyncEngine,
         group: GroupView,
-        metrics: Metrics,
         *,
-        figures_seconds: float,
+        stats_interval: float,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._engine = engine
         self._group = group
-        self._metrics = metrics
         self._clock = clock
-        self._figures_seconds = figures_seconds
-        self._figures: tuple[Stats, float] | None = None
+        self._stats_interval = stats_interval
+        self._stats: tuple[Stats, float] | None = None
         self._database = CachedCheck(Code.DATABASE, clock)
         self._broker = CachedCheck(Code.BROKER, clock)
         self._tasks: list[asyncio.Task[None]] = []
@@ -78,19 +78,19 @@ class HealthPoller:
     def reasons(self) -> list[Reason]:
         return [*self._database.reasons(), *self._broker.reasons()]
 
-    def figures(self) -> tuple[Stats, float] | None:
-        """The last that were read, and their age in seconds."""
-        if self._figures is None:
+    def stats(self) -> tuple[Stats, float] | None:
+        """Return what was last read, with its age in seconds; None before the first time."""
+        if self._stats is None:
             return None
-        figures, read_at = self._figures
-        return figures, self._clock() - read_at
+        stats, read_at = self._stats
+        return stats, self._clock() - read_at
 
     async def start(self) -> None:
-        """Returns at once, whatever is away."""
+        """Start the checks in tasks; returns at once, also if no server can be reached."""
         self._tasks = [
-            asyncio.create_task(_every(LOOK_EVERY_SECONDS, self.look_at_database), name="watch database"),
-            asyncio.create_task(_every(LOOK_EVERY_SECONDS, self.look_at_group), name="watch group"),
-            asyncio.create_task(_every(self._figures_seconds, self.read_figures), name="watch figures"),
+            asyncio.create_task(_every(CHECK_INTERVAL_SECONDS, self.check_database), name="check database"),
+            asyncio.create_task(_every(CHECK_INTERVAL_SECONDS, self.check_group), name="check consumer group"),
+            asyncio.create_task(_every(self._stats_interval, self.read_stats), name="read stats"),
         ]
 
     async def stop(self) -> None:
@@ -99,35 +99,34 @@ class HealthPoller:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._group.close()
 
-    async def look_at_database(self) -> None:
+    async def check_database(self) -> None:
         try:
-            async with asyncio.timeout(DATABASE_SECONDS), self._engine.connect() as conn:
+            async with asyncio.timeout(DATABASE_TIMEOUT_SECONDS), self._engine.connect() as conn:
                 state = await schema.check(conn)
         except DATABASE_ERRORS as error:
-            self._database.found([Reason(Code.DATABASE, classify(error).cause)])
+            self._database.update([Reason(Code.DATABASE, classify(error).cause)])
         else:
-            self._database.found(
+            self._database.update(
                 [Reason(Code.SCHEMA, f"at {state.have}, this code needs {state.need}: run `els migrate`")]
                 if isinstance(state, Outdated)
                 else ()
             )
 
-    async def look_at_group(self) -> None:
-        self._broker.found(group_reasons(await self._group.describe()))
+    async def check_group(self) -> None:
+        self._broker.update(group_reasons(await self._group.describe()))
 
-    async def read_figures(self) -> None:
-        """When it fails, the figures grow old visibly, and `look_at_database` tells why."""
+    async def read_stats(self) -> None:
+        """Read the counts of all batches. If this fails, their age grows, and `check_database` reports why."""
         try:
-            async with asyncio.timeout(FIGURES_SECONDS), self._engine.connect() as conn:
-                figures = await read_figures(conn)
+            async with asyncio.timeout(STATS_TIMEOUT_SECONDS), self._engine.connect() as conn:
+                stats = await read_figures(conn)
         except DATABASE_ERRORS as error:
-            log.debug("figures could not be read", cause=classify(error).cause)
+            log.debug("stats_not_read", cause=classify(error).cause)
         else:
-            self._metrics.figures(figures)
-            self._figures = figures, self._clock()
+            self._stats = stats, self._clock()
 
 
-async def _every(seconds: float, look: Callable[[], Awaitable[None]]) -> None:
+async def _every(seconds: float, check: Callable[[], Awaitable[None]]) -> None:
     while True:
-        await look()
+        await check()
         await asyncio.sleep(seconds)

@@ -1,4 +1,4 @@
-"""One form for every line that is logged, by us, by Faust or by aiokafka; never contents, never students' names."""
+"""Logging in one format for this service, Faust and aiokafka, without contents and names of students."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ PRIVATE = frozenset(
     {"content", "email", "file_name", "headers", "original_file_name", "payload", "student", "text"}
     | {"value", "student_name", "first_name", "last_name", "student_email"}
 )
-"""Fields whose value may hold what a student wrote, or who wrote it: only their presence is logged."""
+"""Log fields that may hold a student's text or name: the value is replaced."""
 
-# Where PostgreSQL, asyncpg and SQLAlchemy quote a row or a statement's parameters inside the message of an error.
-# It ends where Python goes on to the next exception of the chain.
+# The part of an error message where PostgreSQL, asyncpg or SQLAlchemy quotes a row or the statement's parameters: up to
+# the next exception of the chain.
 _QUOTED_DATA = re.compile(
     r"^(DETAIL:|CONTEXT:|\[parameters:|\[SQL:).*?(?=\n\n(?:The above exception|During handling)|\Z)",
     re.MULTILINE | re.DOTALL,
 )
-# SQLAlchemy logs for a pool under the name of the pool's class, which is ours.
-_CHATTY = ("aiokafka", "alembic", "asyncio", "els_stream.db.engine", "faust", "mode", "sqlalchemy")
+# SQLAlchemy uses the pool's class as the logger's name, and the class is els_stream.db.engine's.
+_NOISY_LOGGERS = ("aiokafka", "alembic", "asyncio", "els_stream.db.engine", "faust", "mode", "sqlalchemy")
 
 
 def configure_logging(level: str, style: LogStyle) -> None:
-    """For the whole process, to stderr; may be called again with other values."""
+    """Configure logging of the whole process to stderr; may be called again with other values."""
     logging.config.dictConfig(logging_config(level, style))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            *_shared(),
+            *_shared_processors(),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         wrapper_class=structlog.stdlib.BoundLogger,
@@ -45,20 +45,20 @@ def configure_logging(level: str, style: LogStyle) -> None:
 
 
 def logging_config(level: str, style: LogStyle) -> dict[str, object]:
-    """For logging.config.dictConfig, and for Faust, which would put its own colours over ours."""
-    quieter = "DEBUG" if level.lower() == "debug" else "WARNING"
+    """Return the configuration for `logging.config.dictConfig` and for Faust, which else would set up its own."""
+    library_level = "DEBUG" if level.lower() == "debug" else "WARNING"
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {
             "lines": {
                 "()": structlog.stdlib.ProcessorFormatter,
-                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_rendering(style)],
-                "foreign_pre_chain": [*_shared(), structlog.stdlib.ExtraAdder(), hide_private],
+                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(style)],
+                "foreign_pre_chain": [*_shared_processors(), structlog.stdlib.ExtraAdder(), hide_private],
             }
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "stream": "ext://sys.stderr", "formatter": "lines"}},
-        "loggers": {name: {"level": quieter} for name in _CHATTY},
+        "loggers": {name: {"level": library_level} for name in _NOISY_LOGGERS},
         "root": {"level": level.upper(), "handlers": ["stderr"]},
     }
 
@@ -68,11 +68,11 @@ def hide_private(_logger: WrappedLogger, _method: str, event: EventDict) -> Even
 
 
 def traceback_without_data(exc_info: ExcInfo) -> str:
-    """Frames and messages, less the lines in which a database quotes what it was given."""
+    """Return the traceback without the lines in which a database error quotes data."""
     return _QUOTED_DATA.sub("[data left out]", "".join(traceback.format_exception(*exc_info)).rstrip())
 
 
-def _shared() -> list[Processor]:
+def _shared_processors() -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -83,7 +83,7 @@ def _shared() -> list[Processor]:
     ]
 
 
-def _rendering(style: LogStyle) -> list[Processor]:
+def _renderers(style: LogStyle) -> list[Processor]:
     exceptions = structlog.processors.ExceptionRenderer(traceback_without_data)
     terminal = sys.stderr.isatty()
     if style == "console" or (style == "auto" and terminal):

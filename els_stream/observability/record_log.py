@@ -1,4 +1,4 @@
-"""What the log says of single records: ids and outcomes, never what a student wrote, nor who it was."""
+"""Log fields of single records: ids and outcomes, never a student's text or name."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ if TYPE_CHECKING:
     from els_stream.handlers.event_handler import DecodedRecord
     from els_stream.handlers.handler import HasLabel
 
-FEW: Final = 5
+MAX_LOGGED_RECORDS: Final = 5
 
 
-def remark(readings: Sequence[object], outcomes: Sequence[HasLabel]) -> list[dict[str, str]]:
-    """Of each record of a small micro-batch; of a larger one, the first that became dead letters."""
+def log_fields(readings: Sequence[object], outcomes: Sequence[HasLabel]) -> list[dict[str, str]]:
+    """Return the log fields of each record of a small micro-batch; of a larger one, those of the first dead letters."""
     both = zip(readings, outcomes, strict=True)
-    told = both if len(outcomes) <= FEW else [(r, o) for r, o in both if isinstance(o, Refused)][:FEW]
-    return [_ids(reading, outcome) for reading, outcome in told if isinstance(reading, DecodedEvent | InvalidRecord)]
+    logged = (
+        both
+        if len(outcomes) <= MAX_LOGGED_RECORDS
+        else [(r, o) for r, o in both if isinstance(o, Refused)][:MAX_LOGGED_RECORDS]
+    )
+    return [_ids(reading, outcome) for reading, outcome in logged if isinstance(reading, DecodedEvent | InvalidRecord)]
 
 
 def _ids(reading: DecodedRecord, outcome: HasLabel) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Where spans leave: the one module that needs the extra `tracing`. OTEL_TRACES_SAMPLER and its like are obeyed."""
+"""Export of trace spans; the only module that needs the extra `tracing`. The SDK reads OTEL_* variables itself."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from els_stream.events.outbound import SOURCE_SERVICE
 from els_stream.version import VERSION
 
-# A collector that hangs costs spans, never the worker's stop.
-_ANSWER_SECONDS: Final = 2
+# A collector that does not answer loses spans and never delays the worker's stop.
+EXPORT_TIMEOUT_SECONDS: Final = 2
 
 
 class OtlpExporter:
-    """Collects in the background and sends in batches; drops what a collector that is away does not take."""
+    """Exports spans in batches from a background thread; loses those that the collector does not accept."""
 
     def __init__(self, endpoint: str) -> None:
         resource = Resource.create({"service.name": SOURCE_SERVICE, "service.version": VERSION})
         self.provider = TracerProvider(resource=resource, shutdown_on_exit=False)
         self.provider.add_span_processor(
-            BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint, timeout=_ANSWER_SECONDS))
+            BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint, timeout=EXPORT_TIMEOUT_SECONDS))
         )
 
     def shutdown(self) -> None:

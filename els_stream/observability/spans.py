@@ -1,6 +1,6 @@
-"""Spans, as handlers and relay begin them, and where they go. Without a setting there are none, and no cost of them.
+"""Trace spans of handlers and relay. Without the setting `ELS_TRACING_ENDPOINT` there are none, and they cost nothing.
 
-Only OpenTelemetry's API is needed here; what samples and exports comes with the extra `tracing`.
+This module needs OpenTelemetry's API only; sampling and export come with the extra `tracing`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from els_stream.events.trace_context import traceparent_of
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer, TracerProvider
 
-GOODBYE_SECONDS: Final = 1.0
+CLOSE_TIMEOUT_SECONDS: Final = 1.0
 
 _propagator: Final = TraceContextTextMapPropagator()
 
@@ -34,12 +34,12 @@ class Exporter(Protocol):
     def provider(self) -> TracerProvider: ...
 
     def shutdown(self) -> None:
-        """Sends what is left; may block for as long as a server takes to answer."""
+        """Send the remaining spans. May block for as long as a server takes to answer."""
         ...
 
 
 class SentRow(Protocol):
-    """The part of an outbox row that a span tells of."""
+    """The fields of an outbox row that are in its span."""
 
     @property
     def topic(self) -> str: ...
@@ -47,10 +47,13 @@ class SentRow(Protocol):
     def headers(self) -> bytes: ...
 
 
-def begin(
+def start_span(
     tracer: Tracer, name: str, kind: SpanKind, parent: str | None, attributes: Mapping[str, str | int], since: int = 0
 ) -> Span:
-    """In the trace of `parent`, a traceparent; a trace of its own without one. `since`: nanoseconds, 0 for now."""
+    """Start a span as a child of `parent`, a W3C traceparent, or in a new trace if it is None.
+
+    `since` is the start in nanoseconds since the epoch; 0: now.
+    """
     carrier = {} if parent is None else {"traceparent": parent}
     context = _propagator.extract(carrier, Context())
     return tracer.start_span(name, context, kind, {"messaging.system": "kafka", **attributes}, start_time=since or None)
@@ -63,24 +66,24 @@ def traceparent_from(span: Span) -> str | None:
 
 
 class SendSpans:
-    """For the relay: a span for each event that the broker has, from the beginning of its pass to the ack."""
+    """For the relay: a span for each acknowledged event, from the start of its round to the ack."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
 
-    def acked(self, rows: Sequence[SentRow], since: float) -> None:
-        """`since` by `time.time`. Events that belong to no trace have none now either."""
-        began = round(since * 1e9)
+    def record_acks(self, rows: Sequence[SentRow], since: float) -> None:
+        """Record a span for each row with a trace context. `since` is the start, by `time.time`."""
+        started = round(since * 1e9)
         for row in rows:
-            told = traceparent_of(decode_headers(row.headers), None)
-            if told is None:
+            parent = traceparent_of(decode_headers(row.headers), None)
+            if parent is None:
                 continue
             attributes = {"messaging.destination.name": row.topic}
-            begin(self._tracer, f"send {row.topic}", SpanKind.PRODUCER, told, attributes, began).end()
+            start_span(self._tracer, f"send {row.topic}", SpanKind.PRODUCER, parent, attributes, started).end()
 
 
-def exporter(endpoint: str) -> Exporter:
-    """Sends spans there by OTLP over HTTP. Raises ConfigurationError where the extra is not installed."""
+def create_exporter(endpoint: str) -> Exporter:
+    """Create an exporter to an OTLP/HTTP endpoint. Raises ConfigurationError if the extra is not installed."""
     try:
         module = importlib.import_module("els_stream.observability.span_export")
     except ModuleNotFoundError as error:
@@ -91,8 +94,8 @@ def exporter(endpoint: str) -> Exporter:
     return found
 
 
-async def say_goodbye(exporter: Exporter) -> None:
-    """Gives what is left a moment to leave: spans are no reason to stay."""
+async def shut_down(exporter: Exporter) -> None:
+    """Send the remaining spans for at most CLOSE_TIMEOUT_SECONDS, then lose them: they must not delay the stop."""
     with suppress(TimeoutError):
-        async with asyncio.timeout(GOODBYE_SECONDS):
+        async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
             await asyncio.to_thread(exporter.shutdown)

@@ -1,4 +1,4 @@
-"""Whether this worker traces, and what it puts around handlers and acks if it does."""
+"""Tracing of a worker: wraps handlers and the relay's ack callback if the setting is on."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from els_stream.observability.handler_spans import TracedHandler
-from els_stream.observability.spans import Exporter, SendSpans, exporter, say_goodbye
+from els_stream.observability.spans import Exporter, SendSpans, create_exporter, shut_down
 from els_stream.version import VERSION
 
 if TYPE_CHECKING:
@@ -20,30 +20,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tracing:
-    """Without an exporter everything is given back as it came."""
+    """The wrappers; without an exporter they return their argument unchanged."""
 
     exporter: Exporter | None
 
     @classmethod
-    def of(cls, settings: Settings) -> Tracing:
-        return cls(None if settings.tracing_endpoint is None else exporter(settings.tracing_endpoint))
+    def from_settings(cls, settings: Settings) -> Tracing:
+        return cls(None if settings.tracing_endpoint is None else create_exporter(settings.tracing_endpoint))
 
-    def of_handler(self, handler: DomainHandler) -> DomainHandler:
+    def wrap_handler(self, handler: DomainHandler) -> DomainHandler:
         if self.exporter is None:
             return handler
         return TracedHandler(handler, self.exporter.provider.get_tracer("els_stream", VERSION))
 
-    def of_acks(self, on_ack: OnAck) -> OnAck:
+    def wrap_on_ack(self, on_ack: OnAck) -> OnAck:
         if self.exporter is None:
             return on_ack
         spans = SendSpans(self.exporter.provider.get_tracer("els_stream", VERSION))
 
         def both(rows: Sequence[WaitingRow], since: float) -> None:
             on_ack(rows, since)
-            spans.acked(rows, since)
+            spans.record_acks(rows, since)
 
         return both
 
     async def stop(self) -> None:
         if self.exporter is not None:
-            await say_goodbye(self.exporter)
+            await shut_down(self.exporter)

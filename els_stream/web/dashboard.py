@@ -50,11 +50,11 @@ class Dashboard:
     ) -> None:
         self._access = Access.of(settings)
         self._engine = create_engine(settings.database, limits_of(settings), pool_size=POOL_SIZE, name="els web")
-        self._history = StatsHistory(self._engine, settings.consumer_group, sources.poller.figures)
+        self._history = StatsHistory(self._engine, settings.consumer_group, sources.poller.stats)
         status = Status(
             health=sources.health,
             history=self._history,
-            stats=sources.poller.figures,
+            stats=sources.poller.stats,
             lag=sources.consumer.lag,
             relay=sources.relay,
             retention={

@@ -20,6 +20,7 @@ from els_stream.consumer.reporting import BatchTimings
 from els_stream.db.engine import PoolUsage
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.topics import BATCH_REGISTERED, INPUT_TOPICS
+from els_stream.handlers.recount import RepairKind
 from els_stream.kafka.offsets import PartitionLag
 from els_stream.kafka.topics import MIB, TOPICS
 from els_stream.observability.metrics import Metrics
@@ -143,21 +144,25 @@ def full_registry() -> CollectorRegistry:
     registry = CollectorRegistry()
     worker = Metrics(registry, {"register_batch": BATCH_REGISTERED})
     worker.record_batch("register_batch", {"registered": 1}, records=1, timings=BatchTimings(0.01, 0.01, 0.0))
-    worker.watch_pool("worker", lambda: PoolUsage(10, 1, 1, 0))
-    worker.watch_lag(lambda: [PartitionLag(BATCH_REGISTERED, 0, 0)])
-    worker.watch_relay(lambda: RelayStatus(0, 1, 0, acked=0, refused=0, troubles={}))
-    worker.figures(
-        Stats(
-            active=dict.fromkeys(CLASS_TYPES, 0),
-            completed=dict.fromkeys(CLASS_TYPES, 0),
-            purged=dict.fromkeys(CLASS_TYPES, 0),
-            dead_letters=dict.fromkeys(DeadLetterReason, 0),
-            parked=dict.fromkeys(PARKED_KINDS, 0),
-            parked_oldest_seconds=0,
-            outbox_rows=0,
-            outbox_held=0,
-            outbox_oldest_seconds=0,
-            purge=PurgeStats(running=False, batches=0, started_at=0, finished=True),
+    worker.add_pool("worker", lambda: PoolUsage(10, 1, 1, 0))
+    worker.add_lag(lambda: [PartitionLag(BATCH_REGISTERED, 0, 0)])
+    worker.add_relay(lambda: RelayStatus(0, 1, 0, acked=0, refused=0, troubles={}))
+    worker.add_repairs(lambda: dict.fromkeys(RepairKind, 0))
+    worker.add_stats(
+        lambda: (
+            Stats(
+                active=dict.fromkeys(CLASS_TYPES, 0),
+                completed=dict.fromkeys(CLASS_TYPES, 0),
+                purged=dict.fromkeys(CLASS_TYPES, 0),
+                dead_letters=dict.fromkeys(DeadLetterReason, 0),
+                parked=dict.fromkeys(PARKED_KINDS, 0),
+                parked_oldest_seconds=0,
+                outbox_rows=0,
+                outbox_held=0,
+                outbox_oldest_seconds=0,
+                purge=PurgeStats(running=False, batches=0, started_at=0, finished=True),
+            ),
+            0.0,
         )
     )
     return registry

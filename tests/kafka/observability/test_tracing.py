@@ -21,7 +21,7 @@ async def test_producer_handler_relay_and_the_event_that_goes_out_are_one_trace(
 ) -> None:
     kept = RecordedSpans()
     tracing = kept.tracing
-    handlers = {topic: tracing.of_handler(handler) for topic, handler in handlers_by_topic().items()}
+    handlers = {topic: tracing.wrap_handler(handler) for topic, handler in handlers_by_topic().items()}
     school = BatchHarness(engine=engine, handlers=handlers)
     await school.together(school.registration(essays=2))
     consumer = AIOKafkaConsumer(
@@ -32,7 +32,7 @@ async def test_producer_handler_relay_and_the_event_that_goes_out_are_one_trace(
         broker=addresses.broker,
         topic_prefix=topic_prefix,
         options=QUICK,
-        on_ack=tracing.of_acks(lambda _rows, _since: None),
+        on_ack=tracing.wrap_on_ack(lambda _rows, _since: None),
     )
 
     async def acked() -> bool:

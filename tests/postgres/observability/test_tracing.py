@@ -27,7 +27,7 @@ def kept() -> RecordedSpans:
 
 
 def traced(tracing: Tracing) -> dict[str, DomainHandler]:
-    return {topic: tracing.of_handler(handler) for topic, handler in handlers_by_topic().items()}
+    return {topic: tracing.wrap_handler(handler) for topic, handler in handlers_by_topic().items()}
 
 
 @pytest.fixture
