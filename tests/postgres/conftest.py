@@ -86,7 +86,7 @@ async def empty(url: str) -> None:
 
 
 @pytest.fixture
-async def school(engine: AsyncEngine, way_to_claim: tuple[Strategy, bool]) -> AsyncIterator[BatchHarness]:
+async def harness(engine: AsyncEngine, way_to_claim: tuple[Strategy, bool]) -> AsyncIterator[BatchHarness]:
     """Whatever a test did with it, the invariants hold when it is over."""
     strategy, advisory_locks = way_to_claim
     yield BatchHarness(engine=engine, handlers=handlers_by_topic(strategy=strategy, advisory_locks=advisory_locks))

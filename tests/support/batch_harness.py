@@ -44,10 +44,10 @@ _SLOTS = text("SELECT * FROM essay_states WHERE batch_id = :batch_id ORDER BY es
 
 
 def handlers_by_topic(
-    max_parked: int = 20_000, *, strategy: Strategy = Strategy.OPTION_B, advisory_locks: bool = False
+    max_pending: int = 20_000, *, strategy: Strategy = Strategy.OPTION_B, advisory_locks: bool = False
 ) -> Mapping[str, DomainHandler]:
     policy = HandlerPolicy(
-        RegistrationPolicy(strategy, DEADLINE), BatchEventPolicy(strategy, advisory_locks, max_parked)
+        RegistrationPolicy(strategy, DEADLINE), BatchEventPolicy(strategy, advisory_locks, max_pending)
     )
     return {handler.topic: handler for handler in make_handlers(policy).values()}
 
@@ -154,7 +154,7 @@ class BatchHarness(RecordFactory):
         async with self.engine.connect() as conn:
             return (await conn.execute(_SLOTS, {"batch_id": batch_id})).all()
 
-    async def told(self, order_key: str | None = None) -> list[OutboxEvent]:
+    async def outbox_events(self, order_key: str | None = None) -> list[OutboxEvent]:
         """What waits in the outbox, in order."""
         async with self.engine.connect() as conn:
             rows = (await conn.execute(_OUTBOX, {"order_key": order_key})).all()
@@ -166,7 +166,7 @@ class BatchHarness(RecordFactory):
         ]
 
     async def kinds(self, order_key: str | None = make.BATCH) -> list[str]:
-        return [event.kind for event in await self.told(order_key)]
+        return [event.kind for event in await self.outbox_events(order_key)]
 
     async def reasons(self) -> list[str]:
         """Of the dead letters, in the order in which they were written."""

@@ -64,7 +64,7 @@ def partitions(*of: str) -> list[Partition]:
 class ClockShift:
     """`broker` are the partitions that the broker has; None while it does not answer."""
 
-    school: BatchHarness
+    harness: BatchHarness
     broker: Collection[Partition] | None = field(default_factory=partitions)
     retention: timedelta = timedelta(days=7)
     step: int = 100
@@ -81,7 +81,7 @@ class ClockShift:
     async def pass_(self, time: timedelta) -> None:
         """Make every row older by this time."""
         for statement in _PASS:
-            await self.school.execute(statement, time=time)
+            await self.harness.execute(statement, time=time)
 
     async def processed(
         self,
@@ -98,16 +98,16 @@ class ClockShift:
         if record is None and watermark is None:
             watermark = timedelta(0)
         chosen = partitions() if of is None else of
-        async with self.school.engine.begin() as conn:
+        async with self.harness.engine.begin() as conn:
             params = {"consumer_group": group, "record": record, "watermark": watermark, **partition_arrays(chosen)}
             await conn.execute(_SET_OFFSETS, params)
 
     async def time_out(self) -> int:
-        async with self.school.engine.begin() as conn:
+        async with self.harness.engine.begin() as conn:
             return await time_out_batches(conn, self.policy, await self.policy.partitions_of(SLOT_TOPICS))
 
     async def expire_pending(self) -> int:
-        async with self.school.engine.begin() as conn:
+        async with self.harness.engine.begin() as conn:
             return await expire_pending(conn, self.policy, await self.policy.partitions_of(REGISTRATION_TOPICS))
 
     async def timed_out(self, conn: AsyncConnection) -> list[str]:

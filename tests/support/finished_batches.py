@@ -16,19 +16,19 @@ async def found_wrong(engine: AsyncEngine) -> list[object]:
     return [finding.shown for finding in findings if finding.violated]
 
 
-async def complete(school: BatchHarness, batch_id: str, *, class_id: str | None = None) -> None:
+async def complete(harness: BatchHarness, batch_id: str, *, class_id: str | None = None) -> None:
     """Two essays, one surplus, one failure that came too late, one dead letter; all told."""
-    await school.together(school.registration(batch_id, essays=2, class_id=class_id))
-    await school.together(*school.contents([0, 1, 2], batch_id))
-    await school.together(school.content(3, batch_id, file_upload_id=f"upload-{batch_id}-00000"))
-    await school.together(school.failure(9, batch_id))
+    await harness.together(harness.registration(batch_id, essays=2, class_id=class_id))
+    await harness.together(*harness.contents([0, 1, 2], batch_id))
+    await harness.together(harness.content(3, batch_id, file_upload_id=f"upload-{batch_id}-00000"))
+    await harness.together(harness.failure(9, batch_id))
     if class_id is not None:
-        await school.together(school.associations(2, batch_id, class_id=class_id))
-    await school.execute("DELETE FROM event_outbox")
+        await harness.together(harness.associations(2, batch_id, class_id=class_id))
+    await harness.execute("DELETE FROM event_outbox")
 
 
-async def age(school: BatchHarness, batch_id: str, days: int) -> None:
-    await school.execute(
+async def age(harness: BatchHarness, batch_id: str, days: int) -> None:
+    await harness.execute(
         """
         UPDATE batch_essay_trackers SET completed_at = completed_at - make_interval(days => :days)
         WHERE batch_id = :b
@@ -38,20 +38,20 @@ async def age(school: BatchHarness, batch_id: str, days: int) -> None:
     )
 
 
-async def old_batches(school: BatchHarness, count: int, name: str = "guests") -> list[str]:
+async def old_batches(harness: BatchHarness, count: int, name: str = "guests") -> list[str]:
     """The first is the oldest; each of one essay, told of."""
     batch_ids = [f"{name}-{number}" for number in range(count)]
     for number, batch_id in enumerate(batch_ids):
-        await school.together(school.registration(batch_id, essays=1))
-        await school.together(school.content(0, batch_id))
-        await age(school, batch_id, 100 - number)
-    await school.execute("DELETE FROM event_outbox")
+        await harness.together(harness.registration(batch_id, essays=1))
+        await harness.together(harness.content(0, batch_id))
+        await age(harness, batch_id, 100 - number)
+    await harness.execute("DELETE FROM event_outbox")
     return batch_ids
 
 
-async def everything(school: BatchHarness) -> dict[str, list[str]]:
+async def everything(harness: BatchHarness) -> dict[str, list[str]]:
     """Every row of every table."""
-    async with school.engine.connect() as conn:
+    async with harness.engine.connect() as conn:
         return {
             table.name: sorted([str(row) for row in await conn.execute(table.select())])
             for table in metadata.sorted_tables

@@ -12,7 +12,7 @@ from typing import Literal
 from els_stream.events.records import RawRecord
 
 Kind = Literal["registration", "content", "failure", "associations", "poison"]
-MAX_PARKED = 6
+MAX_PENDING = 6
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ class Model:
     def _park(self, batch: ModelBatch, letter: ModelRecord) -> str:
         if (before := batch.parked.get(letter.identity)) is not None:
             return "already_pending" if before.text == letter.text else self._bury(letter, "upload_already_provisioned")
-        if len(batch.parked) >= MAX_PARKED:
+        if len(batch.parked) >= MAX_PENDING:
             return self._bury(letter, "too_many_parked")
         batch.parked[letter.identity] = letter
         return "pending"

@@ -25,13 +25,13 @@ _PID = text("SELECT pg_backend_pid()")
 class Worker:
     """One connection in one transaction, which ends when the test says so."""
 
-    school: BatchHarness
+    harness: BatchHarness
     conn: AsyncConnection
     pid: int
 
     async def apply(self, *records: RawRecord) -> list[str]:
         async with asyncio.timeout(PATIENCE):
-            return [outcome.label for outcome in await self.school.apply(self.conn, records)]
+            return [outcome.label for outcome in await self.harness.apply(self.conn, records)]
 
     async def blocked(self, *records: RawRecord) -> asyncio.Task[list[str]]:
         """Starts what must wait for another's lock, and returns once it does."""
@@ -43,7 +43,7 @@ class Worker:
 
         async def waits() -> bool:
             assert not task.done(), f"it should have waited: {task}"
-            async with self.school.engine.connect() as observer:
+            async with self.harness.engine.connect() as observer:
                 return bool(await observer.scalar(_WAITS, {"pid": self.pid}))
 
         await until(waits, seconds=PATIENCE)
@@ -60,12 +60,12 @@ class Worker:
 
 
 @asynccontextmanager
-async def worker(school: BatchHarness) -> AsyncIterator[Worker]:
+async def worker(harness: BatchHarness) -> AsyncIterator[Worker]:
     """What it did not commit is rolled back at the end."""
-    async with school.engine.connect() as conn:
+    async with harness.engine.connect() as conn:
         pid = await conn.scalar(_PID)
         assert isinstance(pid, int)
-        yield Worker(school, conn, pid)
+        yield Worker(harness, conn, pid)
 
 
 _UNHURRIED = text("""
@@ -76,18 +76,18 @@ _HOLD_BATCH = text("SELECT 1 FROM batch_essay_trackers WHERE batch_id = :batch_i
 
 
 @asynccontextmanager
-async def essays_held(school: BatchHarness, batch_id: str) -> AsyncIterator[None]:
+async def locked_essays(harness: BatchHarness, batch_id: str) -> AsyncIterator[None]:
     """Somebody holds the essays of a batch, for as long as the block lasts."""
-    async with school.engine.connect() as other:
+    async with harness.engine.connect() as other:
         await other.execute(_UNHURRIED)
         await other.execute(_HOLD_ESSAYS, {"batch_id": batch_id})
         yield
 
 
 @asynccontextmanager
-async def batch_held(school: BatchHarness, batch_id: str) -> AsyncIterator[None]:
+async def locked_batch(harness: BatchHarness, batch_id: str) -> AsyncIterator[None]:
     """The same with its tracker row."""
-    async with school.engine.connect() as other:
+    async with harness.engine.connect() as other:
         await other.execute(_UNHURRIED)
         await other.execute(_HOLD_BATCH, {"batch_id": batch_id})
         yield

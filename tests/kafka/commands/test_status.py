@@ -29,15 +29,15 @@ async def environment(
     tmp_path: Path,
 ) -> Mapping[str, str]:
     """A school in which something of everything happened; of ten contents the ledger has handled seven."""
-    school = BatchHarness(engine=engine)
-    await school.together(school.registration("open", essays=3, class_id="class-9b"))
-    await school.together(school.registration("guests", essays=1))
-    await school.together(*(school.content(n, "open") for n in range(2)), school.content(0, "guests"))
-    await school.together(school.failure(0, "early"), school.failure(1, "early"))
-    await school.together(school.record(AT, b"Dear Sir or Madam,"))
+    harness = BatchHarness(engine=engine)
+    await harness.together(harness.registration("open", essays=3, class_id="class-9b"))
+    await harness.together(harness.registration("guests", essays=1))
+    await harness.together(*(harness.content(n, "open") for n in range(2)), harness.content(0, "guests"))
+    await harness.together(harness.failure(0, "early"), harness.failure(1, "early"))
+    await harness.together(harness.record(AT, b"Dear Sir or Madam,"))
     ledger = "INSERT INTO consumed_offsets (consumer_group, topic, partition, next_offset) VALUES ('g', :topic, 0, :at)"
     for topic, at in ((AT, 7), (topics.VALIDATION_FAILED, 2)):
-        await school.execute(ledger, topic=kafka_topics[topic], at=at)
+        await harness.execute(ledger, topic=kafka_topics[topic], at=at)
     producer = AIOKafkaProducer(bootstrap_servers=addresses.broker, transactional_id=str(uuid4()))
     await producer.start()
     for topic, records in ((AT, 10), (topics.VALIDATION_FAILED, 2)):

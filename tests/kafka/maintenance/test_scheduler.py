@@ -30,7 +30,7 @@ from els_stream.queries import consumed_offsets
 from tests.support import factories as make
 from tests.support.batch_harness import BatchHarness
 from tests.support.finished_batches import old_batches
-from tests.support.staged_workers import essays_held
+from tests.support.staged_workers import locked_essays
 from tests.support.waiting import until
 
 MAX_WAIT_SECONDS = 45
@@ -91,9 +91,9 @@ async def test_time_outs_ask_the_broker_without_any_health_poller(
     engine: AsyncEngine, environment: Mapping[str, str], kafka_topics: dict[str, str], topic_prefix: str
 ) -> None:
     """The partitions come from the timer itself, so a health poller that never answers cannot stop it."""
-    school = BatchHarness(engine=engine)
-    await school.together(school.registration(essays=2))
-    await school.execute(
+    harness = BatchHarness(engine=engine)
+    await harness.together(harness.registration(essays=2))
+    await harness.execute(
         """
         UPDATE batch_essay_trackers
         SET registered_at = now() - interval '4 days', deadline_at = now() - interval '1 day'
@@ -115,12 +115,12 @@ async def test_time_outs_ask_the_broker_without_any_health_poller(
     running = asyncio.create_task(expire_batches(timers))
 
     async def timed_out() -> bool:
-        return not await school.rows("SELECT 1 FROM batch_essay_trackers WHERE timed_out_at IS NULL")
+        return not await harness.rows("SELECT 1 FROM batch_essay_trackers WHERE timed_out_at IS NULL")
 
     await until(timed_out)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert await school.kinds() == ["timeout"]
+    assert await harness.kinds() == ["timeout"]
 
 
 async def test_two_workers_time_a_batch_out_once_after_its_content_in_kafka(
@@ -131,9 +131,9 @@ async def test_two_workers_time_a_batch_out_once_after_its_content_in_kafka(
     tmp_path: Path,
 ) -> None:
     """The deadline has passed long ago when the first worker starts; a content is still in Kafka."""
-    school = BatchHarness(engine=engine)
-    await school.together(school.registration(essays=2))
-    await school.execute(
+    harness = BatchHarness(engine=engine)
+    await harness.together(harness.registration(essays=2))
+    await harness.execute(
         """
         UPDATE batch_essay_trackers
         SET registered_at = now() - interval '4 days', deadline_at = now() - interval '1 day'
@@ -158,10 +158,10 @@ async def test_two_workers_time_a_batch_out_once_after_its_content_in_kafka(
             data: dict[str, Any] = json.loads(record.value or b"")["data"]
             assert (data["actual_count"], data["missing_essay_ids"]) == (1, make.essay_ids(2)[1:])
             # Both workers have had many more rounds once this repair, which becomes due later, is done.
-            await school.execute("INSERT INTO batch_essay_trackers (batch_id) VALUES ('nothing-waits-here')")
+            await harness.execute("INSERT INTO batch_essay_trackers (batch_id) VALUES ('nothing-waits-here')")
 
             async def repaired() -> bool:
-                return not await school.rows("SELECT 1 FROM batch_essay_trackers WHERE state = 'unregistered'")
+                return not await harness.rows("SELECT 1 FROM batch_essay_trackers WHERE state = 'unregistered'")
 
             await until(repaired)
             counts = [await done(port, "expire_batches") for port in (first, second)]
@@ -169,24 +169,24 @@ async def test_two_workers_time_a_batch_out_once_after_its_content_in_kafka(
             assert sum([await done(port, "repair_batches") for port in (first, second)]) == 1
     finally:
         await consumer.stop()
-    assert await school.rows("SELECT 1 FROM batch_essay_trackers WHERE timed_out_at IS NULL") == []
+    assert await harness.rows("SELECT 1 FROM batch_essay_trackers WHERE timed_out_at IS NULL") == []
 
 
 async def test_sigterm_ends_a_worker_whose_purge_waits_and_rolls_the_chunk_back(
     engine: AsyncEngine, environment: Mapping[str, str], kafka_topics: dict[str, str], tmp_path: Path
 ) -> None:
     assert kafka_topics
-    school = BatchHarness(engine=engine)
-    (batch_id,) = await old_batches(school, 1)
+    harness = BatchHarness(engine=engine)
+    (batch_id,) = await old_batches(harness, 1)
     (port,) = new_ports(1)
     patient = {"ELS_LOCK_TIMEOUT_SECONDS": "25", "ELS_STATEMENT_TIMEOUT_SECONDS": "28"}
 
     async def waits() -> bool:
-        return bool(await school.rows("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
+        return bool(await harness.rows("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"))
 
-    async with essays_held(school, batch_id), worker({**environment, **patient}, tmp_path / "worker.log", port):
+    async with locked_essays(harness, batch_id), worker({**environment, **patient}, tmp_path / "worker.log", port):
         await until(waits, seconds=MAX_WAIT_SECONDS)
 
-    assert (await school.tracker(batch_id)).state == "completed"
-    assert len(await school.slots(batch_id)) == 1
-    assert [row.finished_at for row in await school.rows("SELECT finished_at FROM purge_log")] == [None]
+    assert (await harness.tracker(batch_id)).state == "completed"
+    assert len(await harness.slots(batch_id)) == 1
+    assert [row.finished_at for row in await harness.rows("SELECT finished_at FROM purge_log")] == [None]

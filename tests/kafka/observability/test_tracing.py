@@ -22,8 +22,8 @@ async def test_producer_handler_relay_and_the_event_that_goes_out_are_one_trace(
     kept = RecordedSpans()
     tracing = kept.tracing
     handlers = {topic: tracing.wrap_handler(handler) for topic, handler in handlers_by_topic().items()}
-    school = BatchHarness(engine=engine, handlers=handlers)
-    await school.together(school.registration(essays=2))
+    harness = BatchHarness(engine=engine, handlers=handlers)
+    await harness.together(harness.registration(essays=2))
     consumer = AIOKafkaConsumer(
         kafka_topics[SLOT_ASSIGNED], bootstrap_servers=addresses.broker, auto_offset_reset="earliest"
     )
@@ -39,8 +39,8 @@ async def test_producer_handler_relay_and_the_event_that_goes_out_are_one_trace(
         return bool(kept.spans(f"send {SLOT_ASSIGNED}"))
 
     with kept.producer() as (upload, told):
-        content = school.content(0)
-        await school.together(replace(content, headers=(("traceparent", told.encode()),)))
+        content = harness.content(0)
+        await harness.together(replace(content, headers=(("traceparent", told.encode()),)))
     await consumer.start()
     await relay.start()
     try:

@@ -40,12 +40,12 @@ def later_than(milliseconds: int) -> bool:
 
 @dataclass
 class Stage:
-    school: BatchHarness
+    harness: BatchHarness
     settings: Settings
     producer: AIOKafkaProducer
 
     async def rows(self) -> list[WaitingRow]:
-        async with self.school.engine.connect() as conn:
+        async with self.harness.engine.connect() as conn:
             return await outbox.fetch(conn, range(SHARES), rows=1000, size=2**24)
 
     async def send(self, rows: Sequence[WaitingRow]) -> None:
@@ -61,7 +61,7 @@ class Stage:
 
     async def relay(self, rows: Sequence[WaitingRow]) -> None:
         await self.send(rows)
-        async with self.school.engine.begin() as conn:
+        async with self.harness.engine.begin() as conn:
             await outbox.delete(conn, rows)
 
     async def violated(self) -> dict[str, Sequence[str]]:
@@ -83,7 +83,7 @@ class Stage:
             await producer.stop()
 
     async def stand(self, topic: str, offset: int) -> None:
-        await self.school.execute(_ADVANCE, topic=self.settings.topic_prefix + topic, partition=0, offset=offset)
+        await self.harness.execute(_ADVANCE, topic=self.settings.topic_prefix + topic, partition=0, offset=offset)
 
 
 @pytest.fixture
@@ -98,16 +98,16 @@ async def stage(
     """A REGULAR batch from its registration to its end, an excess content and a dead letter, all told."""
     assert kafka_topics
     monkeypatch.setattr(offset_progress, "PATIENCE_SECONDS", 0.3)
-    school = BatchHarness(engine=engine)
-    await school.together(school.registration(essays=2, class_id=CLASS))
-    await school.together(school.content(0))
-    await school.together(school.failure(1))
-    await school.together(school.content(2), school.record(AT, b"Dear Sir or Madam,"))
-    await school.together(school.associations(2))
+    harness = BatchHarness(engine=engine)
+    await harness.together(harness.registration(essays=2, class_id=CLASS))
+    await harness.together(harness.content(0))
+    await harness.together(harness.failure(1))
+    await harness.together(harness.content(2), harness.record(AT, b"Dear Sir or Madam,"))
+    await harness.together(harness.associations(2))
     settings = load_settings(topic_prefix=topic_prefix, broker_url=addresses.broker, database_url=database)
     producer = AIOKafkaProducer(bootstrap_servers=addresses.broker)
     await producer.start()
-    yield Stage(school, settings, producer)
+    yield Stage(harness, settings, producer)
     await producer.stop()
 
 
@@ -124,7 +124,7 @@ async def test_a_missing_event_is_named(stage: Stage) -> None:
     rows = await stage.rows()
     lost = next(row for row in rows if row.topic == topics.SLOT_ASSIGNED)
     await stage.relay([row for row in rows if row is not lost])
-    async with stage.school.engine.begin() as conn:
+    async with stage.harness.engine.begin() as conn:
         await outbox.delete(conn, [lost])
 
     told = f"{topics.SLOT_ASSIGNED} of batch 'batch-of-9b' batch-of-9b-essay-00000/text-batch-of-9b-00000"

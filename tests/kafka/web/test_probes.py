@@ -18,7 +18,7 @@ from els_stream.embedded.servers import Addresses, EmbeddedServers
 from els_stream.events.topics import CONTENT_PROVISIONED
 from tests.support import factories
 from tests.support.batch_harness import BatchHarness
-from tests.support.staged_workers import batch_held
+from tests.support.staged_workers import locked_batch
 from tests.support.worker_process import Worker, running_worker, send, until
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -62,8 +62,8 @@ async def test_a_stalled_worker_is_not_alive_until_it_makes_progress(
         "ELS_STATEMENT_TIMEOUT_SECONDS": "28",
         "ELS_LIVENESS_STALL_SECONDS": "1",
     }
-    school = BatchHarness(engine=engine)
-    await school.together(school.registration(essays=1))
+    harness = BatchHarness(engine=engine)
+    await harness.together(harness.registration(essays=1))
 
     async with running_worker(addresses, database, topic_prefix, tmp_path / "worker.log", **long_timeouts) as waiting:
 
@@ -73,7 +73,7 @@ async def test_a_stalled_worker_is_not_alive_until_it_makes_progress(
         async def alive() -> bool:
             return await waiting.probe("/livez") == (200, set())
 
-        async with batch_held(school, factories.BATCH):
+        async with locked_batch(harness, factories.BATCH):
             await send(addresses, topic_prefix, (CONTENT_PROVISIONED, factories.content(number=0)))
             await until(stalled)
         await until(alive)

@@ -42,7 +42,7 @@ async def test_a_database_that_is_away_is_not_a_batch_that_is_not_there(environm
 
 
 async def test_it_says_what_a_batch_waits_for_from_its_first_content_to_its_end(
-    environment: Mapping[str, str], school: BatchHarness
+    environment: Mapping[str, str], harness: BatchHarness
 ) -> None:
     waits = []
 
@@ -50,43 +50,43 @@ async def test_it_says_what_a_batch_waits_for_from_its_first_content_to_its_end(
         code, story = await told(environment)
         waits.append((code, story["waits_for"]))
 
-    await school.together(school.content(0))
+    await harness.together(harness.content(0))
     await look()
-    await school.together(school.registration(essays=2, class_id=CLASS))
+    await harness.together(harness.registration(essays=2, class_id=CLASS))
     await look()
-    await school.together(school.failure(1))
+    await harness.together(harness.failure(1))
     await look()
-    await school.together(school.associations(2))
+    await harness.together(harness.associations(2))
     await look()
-    async with school.all_sent():
+    async with harness.all_sent():
         await look()
 
     assert waits == [(0, "registration"), (0, "content"), (0, "associations"), (0, "relay"), (0, "nothing")]
 
 
 async def test_it_counts_slots_and_tells_events_in_order_with_their_state(
-    environment: Mapping[str, str], school: BatchHarness
+    environment: Mapping[str, str], harness: BatchHarness
 ) -> None:
-    await school.together(school.registration(essays=2, class_id=CLASS))
-    await school.together(school.content(0))
-    await school.together(school.failure(1))
-    await school.together(school.content(2))
-    await school.together(school.associations(["a-stranger"]))
-    assigned, *_ = rows = await school.told(make.BATCH)
-    async with school.all_sent():
-        await school.execute(
+    await harness.together(harness.registration(essays=2, class_id=CLASS))
+    await harness.together(harness.content(0))
+    await harness.together(harness.failure(1))
+    await harness.together(harness.content(2))
+    await harness.together(harness.associations(["a-stranger"]))
+    assigned, *_ = rows = await harness.outbox_events(make.BATCH)
+    async with harness.all_sent():
+        await harness.execute(
             """
             INSERT INTO event_outbox OVERRIDING SYSTEM VALUE
             SELECT * FROM sent WHERE order_key = :batch AND sequence > 1
             """,
             batch=make.BATCH,
         )
-        await school.execute(
+        await harness.execute(
             "UPDATE event_outbox SET next_attempt_at = now(), attempts = 3, last_error = 'too large' WHERE sequence = 4"
         )
         code, story = await told(environment)
         shown = await els(environment, "batch", make.BATCH)
-        await school.execute("DELETE FROM event_outbox")
+        await harness.execute("DELETE FROM event_outbox")
 
     assert [story[name] for name in ("expected", "filled", "failed", "free", "class_type")] == [2, 1, 1, 0, "REGULAR"]
     events = [(event["topic"], event["delivery"]) for event in story["events"]]
@@ -104,8 +104,8 @@ async def test_it_counts_slots_and_tells_events_in_order_with_their_state(
     assert "unknown_essay" in shown.stdout
 
 
-async def test_parked_events_are_told_by_kind(environment: Mapping[str, str], school: BatchHarness) -> None:
-    await school.one_by_one(school.content(0), school.content(1), school.failure(2), school.associations(3))
+async def test_parked_events_are_told_by_kind(environment: Mapping[str, str], harness: BatchHarness) -> None:
+    await harness.one_by_one(harness.content(0), harness.content(1), harness.failure(2), harness.associations(3))
 
     code, story = await told(environment)
 
@@ -127,13 +127,13 @@ async def test_parked_events_are_told_by_kind(environment: Mapping[str, str], sc
     ],
 )
 async def test_a_batch_that_someone_should_look_at_ends_with_4(
-    environment: Mapping[str, str], school: BatchHarness, trouble: str
+    environment: Mapping[str, str], harness: BatchHarness, trouble: str
 ) -> None:
-    await school.together(school.registration(essays=2))
-    await school.together(school.content(0))
+    await harness.together(harness.registration(essays=2))
+    await harness.together(harness.content(0))
     assert (await told(environment))[0] == 0
 
-    await school.execute(trouble)
+    await harness.execute(trouble)
 
     code, story = await told(environment)
     assert (code, story["stuck"]) == (4, True)
@@ -143,11 +143,11 @@ async def test_a_batch_that_someone_should_look_at_ends_with_4(
 
 
 async def test_nothing_that_others_named_reaches_the_terminal_raw(
-    environment: Mapping[str, str], school: BatchHarness
+    environment: Mapping[str, str], harness: BatchHarness
 ) -> None:
     batch = "batch\x1b]0;owned\x07"
-    await school.together(school.registration(batch, essays=["\x1b[2Jessay"]))
-    await school.together(school.content(0, batch, text_storage_id="\u202etext"))
+    await harness.together(harness.registration(batch, essays=["\x1b[2Jessay"]))
+    await harness.together(harness.content(0, batch, text_storage_id="\u202etext"))
 
     shown = (await els(environment, "batch", batch)).stdout
 

@@ -28,12 +28,12 @@ def environment(database: str, tmp_path: Path) -> Mapping[str, str]:
 
 
 @pytest.fixture
-async def letters(school: BatchHarness) -> list[int]:
+async def letters(harness: BatchHarness) -> list[int]:
     """Three unreadable ones and one whose batch is of another class."""
-    await school.together(*(school.record(topics.CONTENT_PROVISIONED, b"Dear %d," % n) for n in range(3)))
-    await school.together(school.registration(essays=1, class_id="class-8a"))
-    await school.together(school.associations(1))
-    return [row.id for row in await school.rows("SELECT id FROM dead_letters ORDER BY id")]
+    await harness.together(*(harness.record(topics.CONTENT_PROVISIONED, b"Dear %d," % n) for n in range(3)))
+    await harness.together(harness.registration(essays=1, class_id="class-8a"))
+    await harness.together(harness.associations(1))
+    return [row.id for row in await harness.rows("SELECT id FROM dead_letters ORDER BY id")]
 
 
 async def listed(environment: Mapping[str, str], *arguments: str) -> list[int]:
@@ -78,10 +78,10 @@ async def test_the_table_names_place_reason_and_batch(environment: Mapping[str, 
 
 
 async def test_show_prints_the_record_and_no_byte_of_it_reaches_the_terminal_raw(
-    environment: Mapping[str, str], school: BatchHarness
+    environment: Mapping[str, str], harness: BatchHarness
 ) -> None:
     record = make.record(topics.CONTENT_PROVISIONED, HOSTILE, key=b"\x1b[1m", headers=(("x\x1b", b"\x9b\n"),))
-    await school.together(record)
+    await harness.together(record)
     (letter,) = await listed(environment)
 
     printed = (await els(environment, "dlq", "show", str(letter))).stdout
@@ -100,23 +100,23 @@ async def test_a_letter_that_is_not_there_ends_with_3(environment: Mapping[str, 
 
 
 async def test_replay_of_many_says_what_became_of_each_and_meets_no_letter_twice(
-    environment: Mapping[str, str], school: BatchHarness, letters: list[int]
+    environment: Mapping[str, str], harness: BatchHarness, letters: list[int]
 ) -> None:
-    await school.execute("UPDATE batch_essay_trackers SET class_id = 'class-9b'")
+    await harness.execute("UPDATE batch_essay_trackers SET class_id = 'class-9b'")
 
     ended = await els(environment, "dlq", "replay", "--all")
 
     assert ended.exit_code == 1
     assert ended.stdout.splitlines()[-1] == "4 dead letters: associations_confirmed 1, failed again 3"
-    rows = await school.rows("SELECT state, count(*) FROM dead_letters GROUP BY state ORDER BY state")
+    rows = await harness.rows("SELECT state, count(*) FROM dead_letters GROUP BY state ORDER BY state")
     assert [tuple(row) for row in rows] == [("open", 3), ("replayed", 4)]
     assert len(letters) == 4
 
 
 async def test_replay_of_one_ends_with_0_and_tells_scripts_what_became_of_it(
-    environment: Mapping[str, str], school: BatchHarness, letters: list[int]
+    environment: Mapping[str, str], harness: BatchHarness, letters: list[int]
 ) -> None:
-    await school.execute("UPDATE batch_essay_trackers SET class_id = 'class-9b'")
+    await harness.execute("UPDATE batch_essay_trackers SET class_id = 'class-9b'")
 
     ended = await els(environment, "dlq", "replay", str(letters[3]), "--json")
 
@@ -125,10 +125,10 @@ async def test_replay_of_one_ends_with_0_and_tells_scripts_what_became_of_it(
 
 
 async def test_a_replay_that_the_database_refuses_leaves_a_letter_that_says_so(
-    environment: Mapping[str, str], school: BatchHarness, letters: list[int]
+    environment: Mapping[str, str], harness: BatchHarness, letters: list[int]
 ) -> None:
-    await school.execute("UPDATE batch_essay_trackers SET class_id = 'class-9b'")
-    await school.execute("ALTER TABLE essay_states ADD CHECK (student_id <> 'student-pippi')")
+    await harness.execute("UPDATE batch_essay_trackers SET class_id = 'class-9b'")
+    await harness.execute("ALTER TABLE essay_states ADD CHECK (student_id <> 'student-pippi')")
 
     ended = await els(environment, "dlq", "replay", str(letters[3]))
 
@@ -147,7 +147,7 @@ async def test_nothing_is_replayed_or_dropped_that_was_not_chosen(
 
 
 async def test_drop_asks_for_yes_and_says_how_many(
-    environment: Mapping[str, str], school: BatchHarness, letters: list[int]
+    environment: Mapping[str, str], harness: BatchHarness, letters: list[int]
 ) -> None:
     asked = await els(environment, "dlq", "drop", "--reason", "not_json")
     assert (asked.exit_code, asked.stdout) == (1, "")
@@ -158,7 +158,7 @@ async def test_drop_asks_for_yes_and_says_how_many(
 
     assert (dropped.exit_code, dropped.stdout) == (0, "3 dead letters dropped\n")
     assert await listed(environment) == letters[3:]
-    rows = await school.rows("SELECT value, message FROM dead_letters WHERE state = 'discarded'")
+    rows = await harness.rows("SELECT value, message FROM dead_letters WHERE state = 'discarded'")
     assert {row.value for row in rows} == {None}
     assert all(row.message.endswith(r": April\x1bfools]") for row in rows)
     rest = await els(environment, "dlq", "drop", "--all", "--yes", "--json")

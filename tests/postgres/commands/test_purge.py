@@ -19,7 +19,7 @@ from els_stream.maintenance import purge
 from tests.support.batch_harness import BatchHarness
 from tests.support.cli import els, els_process
 from tests.support.finished_batches import age, complete, everything, found_wrong, old_batches
-from tests.support.staged_workers import essays_held
+from tests.support.staged_workers import locked_essays
 from tests.support.waiting import until
 
 OLD = ("purge", "--older-than-days", "14")
@@ -31,7 +31,7 @@ IS_THERE = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'els command
 
 
 @pytest.fixture
-async def school(engine: AsyncEngine) -> AsyncIterator[BatchHarness]:
+async def harness(engine: AsyncEngine) -> AsyncIterator[BatchHarness]:
     yield BatchHarness(engine=engine)
     assert await found_wrong(engine) == []
 
@@ -49,17 +49,17 @@ def environment(database: str, tmp_path: Path) -> Mapping[str, str]:
 
 
 async def test_a_dry_run_prints_the_table_of_the_run_and_changes_no_row_of_any_table(
-    school: BatchHarness, environment: Mapping[str, str]
+    harness: BatchHarness, environment: Mapping[str, str]
 ) -> None:
     for batch_id in ("first", "second"):
-        await complete(school, batch_id)
-        await age(school, batch_id, 15)
-    await complete(school, "young")
-    before = await everything(school)
+        await complete(harness, batch_id)
+        await age(harness, batch_id, 15)
+    await complete(harness, "young")
+    before = await everything(harness)
 
     dry = await els(environment, *OLD, "--dry-run")
     as_json = await els(environment, *OLD, "--dry-run", "--json")
-    assert await everything(school) == before
+    assert await everything(harness) == before
     ended, removed, complaint = await els_process(environment, *OLD)
 
     assert (dry.exit_code, ended, dry.stderr, complaint) == (0, 0, "", "")
@@ -72,8 +72,8 @@ async def test_a_dry_run_prints_the_table_of_the_run_and_changes_no_row_of_any_t
     assert said["rows"]["GUEST"]["essay_states"] == 4
 
 
-async def test_the_name_that_operators_know_is_installed(school: BatchHarness, environment: Mapping[str, str]) -> None:
-    await old_batches(school, 1)
+async def test_the_name_that_operators_know_is_installed(harness: BatchHarness, environment: Mapping[str, str]) -> None:
+    await old_batches(harness, 1)
     script = Path(sys.executable).with_name("db-purge-guest")
     process = await asyncio.create_subprocess_exec(
         script, "--older-than-days", "14", "--json", env=os.environ | environment, stdout=PIPE
@@ -84,14 +84,14 @@ async def test_the_name_that_operators_know_is_installed(school: BatchHarness, e
     assert json.loads(said)["rows"]["GUEST"]["batches"] == 1
 
 
-async def test_the_second_of_two_says_so_and_ends_well(school: BatchHarness, environment: Mapping[str, str]) -> None:
-    await old_batches(school, 1)
-    async with purge.purge_lock(school.engine) as alone:
+async def test_the_second_of_two_says_so_and_ends_well(harness: BatchHarness, environment: Mapping[str, str]) -> None:
+    await old_batches(harness, 1)
+    async with purge.purge_lock(harness.engine) as alone:
         assert alone
         second = await els_process(environment, *OLD)
 
     assert second == (0, "", "els: another purge is running: nothing was done\n")
-    assert await school.rows("SELECT 1 FROM purge_log") == []
+    assert await harness.rows("SELECT 1 FROM purge_log") == []
 
 
 async def test_a_database_that_is_away_is_one_line_and_3(environment: Mapping[str, str]) -> None:
@@ -105,36 +105,36 @@ async def test_a_database_that_is_away_is_one_line_and_3(environment: Mapping[st
 
 
 async def test_a_kill_in_the_middle_of_a_chunk_leaves_each_batch_whole_or_gone(
-    school: BatchHarness, environment: Mapping[str, str]
+    harness: BatchHarness, environment: Mapping[str, str]
 ) -> None:
-    batches = await old_batches(school, 6)
-    async with in_the_middle(school, environment, batches[3]) as process:
+    batches = await old_batches(harness, 6)
+    async with in_the_middle(harness, environment, batches[3]) as process:
         process.kill()
         await process.wait()
 
     async def gone() -> bool:
-        return not await school.rows(IS_THERE)
+        return not await harness.rows(IS_THERE)
 
     await until(gone)
-    assert await whole_or_gone(school) == ["purged"] * 2 + ["completed"] * 4
-    (killed,) = await school.rows("SELECT batches, finished_at FROM purge_log")
+    assert await whole_or_gone(harness) == ["purged"] * 2 + ["completed"] * 4
+    (killed,) = await harness.rows("SELECT batches, finished_at FROM purge_log")
     assert tuple(killed) == (2, None)
 
     assert await purged_by_another_run(environment) == 4
 
 
 async def test_sigterm_ends_it_though_a_chunk_waits_for_a_lock_and_the_next_run_goes_on(
-    school: BatchHarness, environment: Mapping[str, str]
+    harness: BatchHarness, environment: Mapping[str, str]
 ) -> None:
-    batches = await old_batches(school, 6)
-    async with in_the_middle(school, environment, batches[3]) as process:
+    batches = await old_batches(harness, 6)
+    async with in_the_middle(harness, environment, batches[3]) as process:
         process.send_signal(signal.SIGTERM)
         said, complaint = await asyncio.wait_for(process.communicate(), ENDS_WITHIN)
 
     assert process.returncode == 0
     assert json.loads(said)["outcome"] == "stopped"
     assert complaint == b"els: stopped before the end: the next run goes on from here\n"
-    assert await whole_or_gone(school) == ["purged"] * 2 + ["completed"] * 4
+    assert await whole_or_gone(harness) == ["purged"] * 2 + ["completed"] * 4
 
     assert await purged_by_another_run(environment) == 4
 
@@ -144,18 +144,18 @@ async def purged_by_another_run(environment: Mapping[str, str]) -> int:
     return int(json.loads(said)["rows"]["GUEST"]["batches"])
 
 
-async def whole_or_gone(school: BatchHarness) -> list[str]:
+async def whole_or_gone(harness: BatchHarness) -> list[str]:
     """The states of all batches, the oldest first, each with all of its rows or none."""
-    states = await school.rows(STATES)
-    essays = await school.rows("SELECT batch_id FROM essay_states")
+    states = await harness.rows(STATES)
+    essays = await harness.rows("SELECT batch_id FROM essay_states")
     assert {row.batch_id for row in states if row.state == "completed"} == {row.batch_id for row in essays}
     return [row.state for row in states]
 
 
 @asynccontextmanager
-async def in_the_middle(school: BatchHarness, environment: Mapping[str, str], batch_id: str) -> AsyncIterator[Process]:
+async def in_the_middle(harness: BatchHarness, environment: Mapping[str, str], batch_id: str) -> AsyncIterator[Process]:
     """A purge that waits, in its second chunk, for an essay that somebody holds for as long as the block lasts."""
-    async with essays_held(school, batch_id):
+    async with locked_essays(harness, batch_id):
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "els_stream", *OLD, "--json"),
             env=os.environ | environment,
@@ -164,7 +164,7 @@ async def in_the_middle(school: BatchHarness, environment: Mapping[str, str], ba
         )
 
         async def waits() -> bool:
-            return bool(await school.rows(WAITS))
+            return bool(await harness.rows(WAITS))
 
         try:
             await until(waits, seconds=STARTS_WITHIN)

@@ -31,10 +31,10 @@ def environment(database: str, tmp_path: Path) -> Mapping[str, str]:
 
 
 async def test_one_frame_is_printed_where_there_is_no_terminal(
-    school: BatchHarness, environment: Mapping[str, str]
+    harness: BatchHarness, environment: Mapping[str, str]
 ) -> None:
-    await school.together(school.registration("the-class-of-9b", essays=3))
-    await school.together(school.content(0, "the-class-of-9b"))
+    await harness.together(harness.registration("the-class-of-9b", essays=3))
+    await harness.together(harness.content(0, "the-class-of-9b"))
 
     shown = await els(environment, "watch")
 
@@ -51,8 +51,8 @@ async def test_a_database_that_is_away_ends_the_one_frame_with_3(environment: Ma
     assert (ended.exit_code, ended.stdout, ended.stderr.count("\n")) == (3, "", 1)
 
 
-async def test_a_terminal_sees_a_batch_fill_until_ctrl_c(school: BatchHarness, environment: Mapping[str, str]) -> None:
-    await school.together(school.registration("the-class-of-9b", essays=3))
+async def test_a_terminal_sees_a_batch_fill_until_ctrl_c(harness: BatchHarness, environment: Mapping[str, str]) -> None:
+    await harness.together(harness.registration("the-class-of-9b", essays=3))
     ours, theirs = pty.openpty()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "els_stream", "watch", "--every", "0.2"),
@@ -68,7 +68,7 @@ async def test_a_terminal_sees_a_batch_fill_until_ctrl_c(school: BatchHarness, e
     )
     try:
         await asyncio.wait_for(screen.readuntil(b"0 of 3"), APPEARS_WITHIN)
-        await school.together(*school.contents([0, 1], "the-class-of-9b"))
+        await harness.together(*harness.contents([0, 1], "the-class-of-9b"))
         await asyncio.wait_for(screen.readuntil(b"2 of 3"), APPEARS_WITHIN)
         process.send_signal(signal.SIGINT)
 

@@ -50,7 +50,7 @@ TAKE_LAST_SLOT = (
 
 
 @pytest.fixture
-async def school(engine: AsyncEngine, way_to_claim: tuple[Strategy, bool]) -> AsyncIterator[BatchHarness]:
+async def harness(engine: AsyncEngine, way_to_claim: tuple[Strategy, bool]) -> AsyncIterator[BatchHarness]:
     """Other code tells nobody what it does, so only the service's own checks must hold."""
     strategy, advisory_locks = way_to_claim
     yield BatchHarness(engine=engine, handlers=handlers_by_topic(strategy=strategy, advisory_locks=advisory_locks))
@@ -72,38 +72,38 @@ class Noted(NullMetrics):
         self.labels.update(outcomes)
 
 
-async def settle(school: BatchHarness, records: list[RawRecord], noted: Noted) -> int:
+async def settle(harness: BatchHarness, records: list[RawRecord], noted: Noted) -> int:
     """As the agent's micro-batch; returns where the ledger stands then."""
-    ledger, partition = OffsetStore(school.engine, GROUP), Partition(topics.CONTENT_PROVISIONED, 0)
+    ledger, partition = OffsetStore(harness.engine, GROUP), Partition(topics.CONTENT_PROVISIONED, 0)
     await ledger.adopt({partition: records[0].offset})
     lane = PartitionBuffers(BufferLimits(1000, 1_000_000))
     part = PartitionState(partition, StoredOffset(records[0].offset, None), check=False)
     lane.join([part])
     part.receive(records, topics.CONTENT_PROVISIONED)
     around = ConsumerContext(lane, ledger, Backoff(0.001, 0.002), noted, Retries())
-    handler = school.handlers[topics.CONTENT_PROVISIONED]
-    attempts = Transactions(school.engine.begin, GROUP, handler, dead_letter_records)
+    handler = harness.handlers[topics.CONTENT_PROVISIONED]
+    attempts = Transactions(harness.engine.begin, GROUP, handler, dead_letter_records)
     await BatchProcessor(attempts, BatchOutcome(handler.name, around)).settle(
         take([part], 1000, 1_000_000), BatchOrder()
     )
     return (await ledger.read([partition]))[partition].next_offset
 
 
-async def test_a_repeat_that_another_commits_meanwhile_is_a_repeat_at_the_second_try(school: BatchHarness) -> None:
-    await school.together(school.registration(essays=3))
-    contents, noted = school.contents([0, 1]), Noted()
+async def test_a_repeat_that_another_commits_meanwhile_is_a_repeat_at_the_second_try(harness: BatchHarness) -> None:
+    await harness.together(harness.registration(essays=3))
+    contents, noted = harness.contents([0, 1]), Noted()
     slot = {
         "essay": make.essay_ids(3)[2],
         "text": "text-batch-of-9b-00000",
         "upload": "upload-batch-of-9b-00000",
     }
-    async with worker(school) as other:
+    async with worker(harness) as other:
         for statement in TAKE_LAST_SLOT:
             await other.execute(statement, **slot)
-        settling = asyncio.create_task(settle(school, contents, noted))
+        settling = asyncio.create_task(settle(harness, contents, noted))
 
         async def waits() -> bool:
-            async with school.engine.connect() as observer:
+            async with harness.engine.connect() as observer:
                 return bool(await observer.scalar(ONE_WAITS))
 
         await until(waits)
@@ -112,5 +112,5 @@ async def test_a_repeat_that_another_commits_meanwhile_is_a_repeat_at_the_second
     assert await settling == contents[-1].offset + 1
     assert noted.failures == [(FailureClass.DATA_ERROR, "23505")]
     assert noted.labels == {"already_assigned": 1, "assigned": 1}
-    assert await school.counts() == ("open", 1, 2, 0, 0)
-    assert await school.reasons() == []
+    assert await harness.counts() == ("open", 1, 2, 0, 0)
+    assert await harness.reasons() == []

@@ -18,28 +18,28 @@ AT_COMMIT = """
 """
 
 
-async def inject(school: BatchHarness, error: str, where: str) -> None:
-    await school.execute(
+async def inject(harness: BatchHarness, error: str, where: str) -> None:
+    await harness.execute(
         f"CREATE FUNCTION injected() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {error}; RETURN NEW; END $$"
     )
-    await school.execute(where)
+    await harness.execute(where)
 
 
 @pytest.mark.parametrize("where", [IN_THE_CLAIM, AT_COMMIT], ids=["in the claim", "at commit"])
 @pytest.mark.parametrize("error", [DEADLOCK, SERIALIZATION, KILLED], ids=["40P01", "40001", "killed"])
 async def test_an_error_of_the_moment_leaves_nothing_behind_and_the_next_try_works(
-    school: BatchHarness, error: str, where: str
+    harness: BatchHarness, error: str, where: str
 ) -> None:
-    await school.together(school.registration(essays=2))
-    contents = school.contents([0, 1, 2])
-    await inject(school, error, where)
+    await harness.together(harness.registration(essays=2))
+    contents = harness.contents([0, 1, 2])
+    await inject(harness, error, where)
 
     with pytest.raises((DBAPIError, InterfaceError, OperationalError)) as caught:
-        await school.together(*contents)
+        await harness.together(*contents)
 
     assert classify(caught.value).failure_class is FailureClass.TRANSIENT
-    assert await school.counts() == ("open", 2, 0, 0, 0)
-    assert await school.told() == []
-    await school.execute("DROP TRIGGER injected ON essay_states")
-    assert await school.together(*contents) == ["assigned", "assigned", "excess"]
-    assert await school.kinds() == ["assigned", "assigned", "completed", "excess"]
+    assert await harness.counts() == ("open", 2, 0, 0, 0)
+    assert await harness.outbox_events() == []
+    await harness.execute("DROP TRIGGER injected ON essay_states")
+    assert await harness.together(*contents) == ["assigned", "assigned", "excess"]
+    assert await harness.kinds() == ["assigned", "assigned", "completed", "excess"]

@@ -18,20 +18,20 @@ HAND_IN = make.told_id("the chain of causes of one upload")
 PROJECT = UUID("0b7f2f3e-6f0e-4c1e-9c39-1a2b3c4d5e6f")
 
 
-async def everything(school: BatchHarness) -> list[OutboxEvent]:
+async def everything(harness: BatchHarness) -> list[OutboxEvent]:
     """A batch with every event that the flow can tell."""
-    await school.together(school.registration(essays=2, class_id=CLASS))
-    await school.together(school.associations(2))
-    await school.together(*school.contents([0]))
-    await school.together(school.failure(1))
-    await school.together(school.content(2))
-    return await school.told(make.BATCH)
+    await harness.together(harness.registration(essays=2, class_id=CLASS))
+    await harness.together(harness.associations(2))
+    await harness.together(*harness.contents([0]))
+    await harness.together(harness.failure(1))
+    await harness.together(harness.content(2))
+    return await harness.outbox_events(make.BATCH)
 
 
 async def test_events_of_a_batch_are_numbered_without_a_gap_in_the_order_in_which_they_became_true(
-    school: BatchHarness,
+    harness: BatchHarness,
 ) -> None:
-    told = await everything(school)
+    told = await everything(harness)
 
     assert [(event.sequence, event.kind) for event in told] == [
         (1, "assigned"),
@@ -40,13 +40,13 @@ async def test_events_of_a_batch_are_numbered_without_a_gap_in_the_order_in_whic
         (4, "ready"),
         (5, "excess"),
     ]
-    assert (await school.tracker()).next_sequence == 6
+    assert (await harness.tracker()).next_sequence == 6
 
 
-async def test_the_facts_in_the_tables_give_the_events_that_were_published(school: BatchHarness) -> None:
-    published = await everything(school)
+async def test_the_facts_in_the_tables_give_the_events_that_were_published(harness: BatchHarness) -> None:
+    published = await everything(harness)
 
-    async with school.engine.connect() as conn:
+    async with harness.engine.connect() as conn:
         batch = await read_story(conn, make.BATCH)
 
     assert batch is not None
@@ -55,16 +55,16 @@ async def test_the_facts_in_the_tables_give_the_events_that_were_published(schoo
     ]
 
 
-async def test_numbers_are_each_batchs_own(school: BatchHarness) -> None:
-    await school.together(school.registration("9a", 2), school.registration("9b", 2))
-    await school.together(*(school.content(n, batch_id) for n in range(2) for batch_id in ("9a", "9b")))
+async def test_numbers_are_each_batchs_own(harness: BatchHarness) -> None:
+    await harness.together(harness.registration("9a", 2), harness.registration("9b", 2))
+    await harness.together(*(harness.content(n, batch_id) for n in range(2) for batch_id in ("9a", "9b")))
 
     for batch_id in ("9a", "9b"):
-        assert [event.sequence for event in await school.told(batch_id)] == [1, 2, 3]
+        assert [event.sequence for event in await harness.outbox_events(batch_id)] == [1, 2, 3]
 
 
-async def test_ids_are_told_by_the_facts_alone(school: BatchHarness) -> None:
-    told = {event.kind: event for event in await everything(school)}
+async def test_ids_are_told_by_the_facts_alone(harness: BatchHarness) -> None:
+    told = {event.kind: event for event in await everything(harness)}
     essay, text = make.essay_ids(1)[0], "text-batch-of-9b-00000"
 
     assert told["assigned"].event_id == str(event_id(topics.SLOT_ASSIGNED, make.BATCH, f"{essay}/{text}"))
@@ -77,26 +77,26 @@ async def test_ids_are_told_by_the_facts_alone(school: BatchHarness) -> None:
         assert told[kind].event_id == str(event_id(topic, make.BATCH, ""))
 
 
-async def test_the_published_vectors_of_ids_come_out_of_the_whole_flow(school: BatchHarness) -> None:
+async def test_the_published_vectors_of_ids_come_out_of_the_whole_flow(harness: BatchHarness) -> None:
     batch_id = str(PROJECT)
-    await school.together(school.registration(batch_id, ["essay-001"]))
-    await school.together(school.content(0, batch_id, text_storage_id="text-001"))
+    await harness.together(harness.registration(batch_id, ["essay-001"]))
+    await harness.together(harness.content(0, batch_id, text_storage_id="text-001"))
 
-    assert [event.event_id for event in await school.told(batch_id)] == [
+    assert [event.event_id for event in await harness.outbox_events(batch_id)] == [
         "35f040d5-a5bf-5425-9711-ae2d8e2e0f42",
         "5488da8a-cccc-5287-baf0-3333b0644e98",
     ]
 
 
-async def test_the_bytes_of_an_assignment_are_final(school: BatchHarness) -> None:
-    await school.together(school.registration(essays=2))
-    record = school.record(
+async def test_the_bytes_of_an_assignment_are_final(harness: BatchHarness) -> None:
+    await harness.together(harness.registration(essays=2))
+    record = harness.record(
         topics.CONTENT_PROVISIONED,
         make.envelope(topics.CONTENT_PROVISIONED, make.content_data(number=3), correlation_id=HAND_IN),
     )
-    await school.together(record)
+    await harness.together(record)
 
-    (event,) = await school.told()
+    (event,) = await harness.outbox_events()
     now = event.envelope["event_timestamp"]
     assert datetime.fromisoformat(now).tzinfo is not None
     assert event.value.decode() == (
@@ -122,37 +122,37 @@ async def test_the_bytes_of_an_assignment_are_final(school: BatchHarness) -> Non
     }
 
 
-async def test_events_of_the_batch_carry_the_correlation_id_of_its_registration(school: BatchHarness) -> None:
+async def test_events_of_the_batch_carry_the_correlation_id_of_its_registration(harness: BatchHarness) -> None:
     registered = make.told_id("the morning of the registration")
     data = make.registration_data(essays=1)
-    await school.together(
-        school.record(topics.BATCH_REGISTERED, make.envelope(topics.BATCH_REGISTERED, data, correlation_id=registered))
+    await harness.together(
+        harness.record(topics.BATCH_REGISTERED, make.envelope(topics.BATCH_REGISTERED, data, correlation_id=registered))
     )
     data = make.content_data(number=0)
-    await school.together(
-        school.record(
+    await harness.together(
+        harness.record(
             topics.CONTENT_PROVISIONED, make.envelope(topics.CONTENT_PROVISIONED, data, correlation_id=HAND_IN)
         )
     )
 
-    assert [event.envelope["correlation_id"] for event in await school.told()] == [HAND_IN, registered]
+    assert [event.envelope["correlation_id"] for event in await harness.outbox_events()] == [HAND_IN, registered]
 
 
-async def test_a_parked_content_keeps_its_own_chain_of_causes(school: BatchHarness) -> None:
+async def test_a_parked_content_keeps_its_own_chain_of_causes(harness: BatchHarness) -> None:
     value = make.envelope(topics.CONTENT_PROVISIONED, make.content_data(number=0), correlation_id=HAND_IN)
-    await school.together(school.record(topics.CONTENT_PROVISIONED, value))
+    await harness.together(harness.record(topics.CONTENT_PROVISIONED, value))
 
-    await school.together(school.registration(essays=2))
+    await harness.together(harness.registration(essays=2))
 
-    (assigned,) = await school.told()
+    (assigned,) = await harness.outbox_events()
     assert assigned.envelope["correlation_id"] == HAND_IN
 
 
-async def test_completion_lists_the_essays_in_order_of_their_ids(school: BatchHarness) -> None:
-    await school.together(school.registration(essays=["c", "a", "b"]))
-    await school.one_by_one(school.content(0), *school.contents([1, 2]))
+async def test_completion_lists_the_essays_in_order_of_their_ids(harness: BatchHarness) -> None:
+    await harness.together(harness.registration(essays=["c", "a", "b"]))
+    await harness.one_by_one(harness.content(0), *harness.contents([1, 2]))
 
-    completed = (await school.told())[-1].data
+    completed = (await harness.outbox_events())[-1].data
     assert completed["essays_for_processing"] == [
         {"essay_id": essay_id, "text_storage_id": f"text-batch-of-9b-0000{n}", "spellcheck_metrics": None}
         for n, essay_id in enumerate(["a", "b", "c"])
@@ -161,37 +161,37 @@ async def test_completion_lists_the_essays_in_order_of_their_ids(school: BatchHa
     assert (completed["course_code"], completed["user_id"]) == ("ENG6", "ms-frizzle")
 
 
-async def test_an_event_that_was_told_is_not_told_again_after_it_left_the_outbox(school: BatchHarness) -> None:
+async def test_an_event_that_was_told_is_not_told_again_after_it_left_the_outbox(harness: BatchHarness) -> None:
     records = [
-        school.registration(essays=2, class_id=CLASS),
-        school.content(0),
-        school.failure(1),
-        school.content(2),
-        school.associations(2),
+        harness.registration(essays=2, class_id=CLASS),
+        harness.content(0),
+        harness.failure(1),
+        harness.content(2),
+        harness.associations(2),
     ]
-    await school.one_by_one(*records)
+    await harness.one_by_one(*records)
 
-    async with school.all_sent():
-        await school.one_by_one(*records, *records[::-1])
-        assert await school.told() == []
+    async with harness.all_sent():
+        await harness.one_by_one(*records, *records[::-1])
+        assert await harness.outbox_events() == []
 
 
-async def test_every_value_is_json_that_names_its_batch(school: BatchHarness) -> None:
-    for event in await everything(school):
+async def test_every_value_is_json_that_names_its_batch(harness: BatchHarness) -> None:
+    for event in await everything(harness):
         assert json.loads(event.value)["data"]["batch_id"] == make.BATCH
         assert event.envelope["event_type"] == event.topic
         assert event.headers["ce_subject"] == event.key == make.BATCH.encode()
 
 
 async def test_what_a_record_caused_is_stamped_with_its_time_and_what_the_clock_caused_is_not(
-    school: BatchHarness,
+    harness: BatchHarness,
 ) -> None:
-    content = replace(school.content(0), timestamp=1_769_860_812_345)
-    await school.together(school.registration(essays=1))
-    await school.together(content)
-    await school.together(school.record(topics.CONTENT_PROVISIONED, b"Dear file service,"))
+    content = replace(harness.content(0), timestamp=1_769_860_812_345)
+    await harness.together(harness.registration(essays=1))
+    await harness.together(content)
+    await harness.together(harness.record(topics.CONTENT_PROVISIONED, b"Dear file service,"))
 
-    stamps = await school.rows("SELECT topic, input_timestamp_low31 FROM event_outbox ORDER BY position")
+    stamps = await harness.rows("SELECT topic, input_timestamp_low31 FROM event_outbox ORDER BY position")
 
     of_content = truncate_timestamp(content.timestamp)
     assert [tuple(row) for row in stamps] == [

@@ -34,13 +34,13 @@ class Term:
     regular: bool
     confirmed: int
 
-    def records(self, school: BatchHarness, batch_id: str) -> list[RawRecord]:
+    def records(self, harness: BatchHarness, batch_id: str) -> list[RawRecord]:
         class_id = CLASS if self.regular else None
         return [
-            school.registration(batch_id, self.essays, class_id=class_id),
-            *school.contents(range(self.contents), batch_id),
-            *(school.failure(self.contents + number, batch_id) for number in range(self.failures)),
-            *(school.associations([essay], batch_id) for essay in make.essay_ids(self.confirmed, batch_id)),
+            harness.registration(batch_id, self.essays, class_id=class_id),
+            *harness.contents(range(self.contents), batch_id),
+            *(harness.failure(self.contents + number, batch_id) for number in range(self.failures)),
+            *(harness.associations([essay], batch_id) for essay in make.essay_ids(self.confirmed, batch_id)),
         ]
 
     @property
@@ -88,27 +88,27 @@ def micro_batches(records: Sequence[RawRecord], sizes: Sequence[int]) -> list[li
 @on_postgres
 @given(st.lists(terms(), min_size=1, max_size=3), st.data())
 async def test_the_same_events_in_any_order_and_grouping_end_in_the_same_state(
-    school: BatchHarness, all_terms: list[Term], data: st.DataObject
+    harness: BatchHarness, all_terms: list[Term], data: st.DataObject
 ) -> None:
     run = uuid4()
     batches = {f"term-{run}-{number}": term for number, term in enumerate(all_terms)}
-    records = [record for batch_id, term in batches.items() for record in term.records(school, batch_id)]
+    records = [record for batch_id, term in batches.items() for record in term.records(harness, batch_id)]
     repeated = data.draw(st.lists(st.sampled_from(records), max_size=8), label="delivered again")
     arriving = data.draw(st.permutations(records + repeated), label="order")
     sizes = data.draw(st.lists(st.integers(1, 7), max_size=10), label="sizes")
 
     for micro_batch in micro_batches(arriving, sizes):
-        await school.together(*micro_batch)
+        await harness.together(*micro_batch)
 
     for batch_id, term in batches.items():
-        assert await school.counts(batch_id) == term.end
-        assert Counter(await school.kinds(batch_id)) == term.told
+        assert await harness.counts(batch_id) == term.end
+        assert Counter(await harness.kinds(batch_id)) == term.told
 
 
 @on_postgres
 @given(terms(), st.data())
 async def test_a_micro_batch_gives_the_same_result_as_its_events_one_at_a_time(
-    school: BatchHarness, term: Term, data: st.DataObject
+    harness: BatchHarness, term: Term, data: st.DataObject
 ) -> None:
     """Over-subscribed batches, too, with uploads and texts that meet in every way."""
     numbers = st.integers(0, 7)
@@ -116,16 +116,16 @@ async def test_a_micro_batch_gives_the_same_result_as_its_events_one_at_a_time(
     sizes = data.draw(st.lists(st.integers(2, 7), min_size=1, max_size=6), label="sizes")
     seen = []
     for batch_id, cuts in ((f"alone-{uuid4()}", [1]), (f"together-{uuid4()}", sizes)):
-        await school.together(school.registration(batch_id, term.essays, class_id=CLASS if term.regular else None))
+        await harness.together(harness.registration(batch_id, term.essays, class_id=CLASS if term.regular else None))
         records = [
-            school.failure(number, batch_id)
+            harness.failure(number, batch_id)
             if kind == "f"
-            else school.content(number, batch_id, text_storage_id=f"text-{text}")
+            else harness.content(number, batch_id, text_storage_id=f"text-{text}")
             for kind, number, text in drawn
         ]
-        labels = [label for one in micro_batches(records, cuts) for label in await school.together(*one)]
-        slots = [(slot.text_storage_id, slot.current_status) for slot in await school.slots(batch_id)]
-        told = [(event.sequence, event.kind) for event in await school.told(batch_id)]
-        seen.append((labels, await school.counts(batch_id), slots, told))
+        labels = [label for one in micro_batches(records, cuts) for label in await harness.together(*one)]
+        slots = [(slot.text_storage_id, slot.current_status) for slot in await harness.slots(batch_id)]
+        told = [(event.sequence, event.kind) for event in await harness.outbox_events(batch_id)]
+        seen.append((labels, await harness.counts(batch_id), slots, told))
 
     assert seen[0] == seen[1]

@@ -14,31 +14,31 @@ FIRST, SECOND, THIRD = make.essay_ids(3)
 
 
 @pytest.fixture
-async def regular(school: BatchHarness) -> BatchHarness:
-    await school.together(school.registration(essays=3, class_id=CLASS))
-    return school
+async def regular(harness: BatchHarness) -> BatchHarness:
+    await harness.together(harness.registration(essays=3, class_id=CLASS))
+    return harness
 
 
-async def students(school: BatchHarness) -> Sequence[str | None]:
-    return [slot.student_id for slot in await school.slots()]
+async def students(harness: BatchHarness) -> Sequence[str | None]:
+    return [slot.student_id for slot in await harness.slots()]
 
 
 @pytest.mark.parametrize("order", list(permutations(range(4))))
 async def test_a_regular_batch_is_ready_once_in_whatever_order_everything_comes(
-    school: BatchHarness, order: tuple[int, ...]
+    harness: BatchHarness, order: tuple[int, ...]
 ) -> None:
     events = [
-        school.registration(essays=2, class_id=CLASS),
-        school.content(0),
-        school.failure(1),
-        school.associations(2),
+        harness.registration(essays=2, class_id=CLASS),
+        harness.content(0),
+        harness.failure(1),
+        harness.associations(2),
     ]
 
-    await school.one_by_one(*(events[index] for index in order), *events)
+    await harness.one_by_one(*(events[index] for index in order), *events)
 
-    assert await school.counts() == ("completed", 0, 1, 1, 0)
-    assert await school.kinds() == ["assigned", "errors", "completed", "ready"]
-    ready = (await school.told())[-1]
+    assert await harness.counts() == ("completed", 0, 1, 1, 0)
+    assert await harness.kinds() == ["assigned", "errors", "completed", "ready"]
+    ready = (await harness.outbox_events())[-1]
     assert [essay["text_storage_id"] for essay in ready.data["ready_essays"]] == ["text-batch-of-9b-00000"]
 
 
@@ -59,12 +59,12 @@ async def test_associations_before_the_content_wait_on_the_batch(regular: BatchH
     assert await regular.kinds() == ["assigned", "assigned", "assigned", "completed", "ready"]
 
 
-async def test_a_guest_batch_is_completed_without_associations_and_never_ready(school: BatchHarness) -> None:
-    await school.one_by_one(school.registration(essays=1), school.content(0))
+async def test_a_guest_batch_is_completed_without_associations_and_never_ready(harness: BatchHarness) -> None:
+    await harness.one_by_one(harness.registration(essays=1), harness.content(0))
 
-    assert await school.together(school.associations(1)) == ["dead_letter"]
-    assert await school.reasons() == ["guest_batch"]
-    assert await school.kinds() == ["assigned", "completed"]
+    assert await harness.together(harness.associations(1)) == ["dead_letter"]
+    assert await harness.reasons() == ["guest_batch"]
+    assert await harness.kinds() == ["assigned", "completed"]
 
 
 async def test_an_association_stands_on_its_essay_with_method_confidence_who_and_when(regular: BatchHarness) -> None:
@@ -148,15 +148,15 @@ async def test_a_student_of_a_failed_slot_is_stored_without_effect(regular: Batc
     assert await regular.kinds() == []
 
 
-async def test_readiness_tells_course_language_and_prompt(school: BatchHarness) -> None:
+async def test_readiness_tells_course_language_and_prompt(harness: BatchHarness) -> None:
     prompt = {"references": {"student_prompt_text": {"storage_id": "prompt-1", "path": "prompts/my-summer"}}}
-    await school.one_by_one(
-        school.registration(essays=1, class_id=CLASS, course_code="SV3", student_prompt_ref=prompt),
-        school.content(0),
-        school.associations(1),
+    await harness.one_by_one(
+        harness.registration(essays=1, class_id=CLASS, course_code="SV3", student_prompt_ref=prompt),
+        harness.content(0),
+        harness.associations(1),
     )
 
-    ready = (await school.told())[-1].data
+    ready = (await harness.outbox_events())[-1].data
     assert (ready["course_code"], ready["course_language"], ready["class_type"]) == ("SV3", "sv", "REGULAR")
     assert ready["student_prompt_ref"] == prompt
 

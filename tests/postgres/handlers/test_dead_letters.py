@@ -20,12 +20,12 @@ HEADERS = (("trace", b"\x00\xff"), ("trace", b"again"), ("smörgås", b""))
 LETTER = RawRecord(topics.CONTENT_PROVISIONED, 3, 14, 1769860800000, b"\xff\x00", b"Dear Sir or Madam,", HEADERS)
 
 
-async def test_a_dead_letter_keeps_the_original_bytes_key_headers_and_place(school: BatchHarness) -> None:
+async def test_a_dead_letter_keeps_the_original_bytes_key_headers_and_place(harness: BatchHarness) -> None:
     record = LETTER
 
-    assert await school.together(record) == ["dead_letter"]
+    assert await harness.together(record) == ["dead_letter"]
 
-    (row,) = await school.rows("SELECT * FROM dead_letters")
+    (row,) = await harness.rows("SELECT * FROM dead_letters")
     assert (row.reason, row.state, row.batch_id) == ("not_json", "open", None)
     assert (row.source_topic, row.source_partition, row.source_offset) == (topics.CONTENT_PROVISIONED, 3, 14)
     assert row.source_timestamp == 1769860800000
@@ -36,11 +36,11 @@ async def test_a_dead_letter_keeps_the_original_bytes_key_headers_and_place(scho
     assert row.message
 
 
-async def test_its_event_carries_the_same_bytes_and_says_why_and_whence(school: BatchHarness) -> None:
+async def test_its_event_carries_the_same_bytes_and_says_why_and_whence(harness: BatchHarness) -> None:
     record = LETTER
-    await school.together(record)
+    await harness.together(record)
 
-    (event,) = await school.told()
+    (event,) = await harness.outbox_events()
     assert (event.kind, event.key, event.value) == ("dead letter", record.key, record.value)
     source = f"{topics.CONTENT_PROVISIONED}/3/14/1769860800000"
     assert event.event_id == str(event_id(topics.DEAD_LETTER, "", source))
@@ -51,74 +51,74 @@ async def test_its_event_carries_the_same_bytes_and_says_why_and_whence(school: 
     assert event.headers["smörgås"] == b""
 
 
-async def test_a_dead_letter_makes_no_batch_and_is_its_own_order_key(school: BatchHarness) -> None:
-    await school.together(LETTER, replace(LETTER, offset=15))
+async def test_a_dead_letter_makes_no_batch_and_is_its_own_order_key(harness: BatchHarness) -> None:
+    await harness.together(LETTER, replace(LETTER, offset=15))
 
-    assert await school.rows("SELECT batch_id FROM batch_essay_trackers") == []
-    told = await school.told()
+    assert await harness.rows("SELECT batch_id FROM batch_essay_trackers") == []
+    told = await harness.outbox_events()
     assert len({event.order_key for event in told}) == 2
     assert {event.sequence for event in told} == {1}
 
 
-async def test_a_refused_event_of_a_batch_names_the_batch(school: BatchHarness) -> None:
-    await school.one_by_one(school.registration(essays=1), school.registration(essays=2))
+async def test_a_refused_event_of_a_batch_names_the_batch(harness: BatchHarness) -> None:
+    await harness.one_by_one(harness.registration(essays=1), harness.registration(essays=2))
 
-    (row,) = await school.rows("SELECT batch_id FROM dead_letters")
+    (row,) = await harness.rows("SELECT batch_id FROM dead_letters")
     assert row.batch_id == make.BATCH
-    conflict = (await school.told())[0]
+    conflict = (await harness.outbox_events())[0]
     assert conflict.event_id == str(
         event_id(topics.DEAD_LETTER, make.BATCH, f"{topics.BATCH_REGISTERED}/0/1/1769860800000")
     )
 
 
-async def test_a_missing_value_and_a_missing_key_stay_missing(school: BatchHarness) -> None:
-    await school.together(replace(LETTER, value=None, key=None))
+async def test_a_missing_value_and_a_missing_key_stay_missing(harness: BatchHarness) -> None:
+    await harness.together(replace(LETTER, value=None, key=None))
 
-    (row,) = await school.rows("SELECT * FROM dead_letters")
+    (row,) = await harness.rows("SELECT * FROM dead_letters")
     assert (row.reason, row.key, row.value, row.value_size) == ("value_missing", None, None, 0)
 
 
-async def test_redelivery_of_a_dead_letter_is_buried_and_told_once(school: BatchHarness) -> None:
-    assert await school.one_by_one(LETTER, LETTER) == ["dead_letter", "dead_letter"]
-    assert len(await school.reasons()) == len(await school.told()) == 1
+async def test_redelivery_of_a_dead_letter_is_buried_and_told_once(harness: BatchHarness) -> None:
+    assert await harness.one_by_one(LETTER, LETTER) == ["dead_letter", "dead_letter"]
+    assert len(await harness.reasons()) == len(await harness.outbox_events()) == 1
 
 
-async def test_one_record_twice_in_a_micro_batch_is_buried_and_told_once(school: BatchHarness) -> None:
-    assert await school.together(LETTER, LETTER) == ["dead_letter", "dead_letter"]
-    assert len(await school.reasons()) == len(await school.told()) == 1
+async def test_one_record_twice_in_a_micro_batch_is_buried_and_told_once(harness: BatchHarness) -> None:
+    assert await harness.together(LETTER, LETTER) == ["dead_letter", "dead_letter"]
+    assert len(await harness.reasons()) == len(await harness.outbox_events()) == 1
 
 
-async def test_the_same_offset_of_a_topic_made_anew_is_another_dead_letter(school: BatchHarness) -> None:
-    await school.one_by_one(LETTER, replace(LETTER, timestamp=1769860800001))
+async def test_the_same_offset_of_a_topic_made_anew_is_another_dead_letter(harness: BatchHarness) -> None:
+    await harness.one_by_one(LETTER, replace(LETTER, timestamp=1769860800001))
 
-    assert len(await school.reasons()) == len(await school.told()) == 2
+    assert len(await harness.reasons()) == len(await harness.outbox_events()) == 2
 
 
-async def test_suspects_are_buried_with_the_reason_that_was_found(school: BatchHarness) -> None:
-    suspects = school.contents([0, 1])
+async def test_suspects_are_buried_with_the_reason_that_was_found(harness: BatchHarness) -> None:
+    suspects = harness.contents([0, 1])
 
-    async with school.engine.begin() as conn:
+    async with harness.engine.begin() as conn:
         await dead_letter_records(conn, suspects, DeadLetterReason.UNPROCESSABLE, "it made a worker stumble\n" * 100)
 
-    rows = await school.rows("SELECT reason, value, length(message) AS said FROM dead_letters ORDER BY id")
+    rows = await harness.rows("SELECT reason, value, length(message) AS said FROM dead_letters ORDER BY id")
     assert [(row.reason, row.value, row.said) for row in rows] == [
         ("unprocessable", suspect.value, 1000) for suspect in suspects
     ]
 
 
-async def test_the_whole_hostile_corpus_between_good_events_and_every_good_event_is_done(school: BatchHarness) -> None:
+async def test_the_whole_hostile_corpus_between_good_events_and_every_good_event_is_done(harness: BatchHarness) -> None:
     """One micro-batch per topic: registrations, then contents, failures and associations of those batches."""
     batches = [f"sunny-side-{number}" for number in range(50)]
     good = {
-        topics.BATCH_REGISTERED: [school.registration(b, essays=3, class_id="class-9b") for b in batches],
-        topics.CONTENT_PROVISIONED: [school.content(n, b) for b in batches for n in range(2)],
-        topics.VALIDATION_FAILED: [school.failure(2, b) for b in batches],
-        topics.ASSOCIATIONS_CONFIRMED: [school.associations(3, b) for b in batches],
+        topics.BATCH_REGISTERED: [harness.registration(b, essays=3, class_id="class-9b") for b in batches],
+        topics.CONTENT_PROVISIONED: [harness.content(n, b) for b in batches for n in range(2)],
+        topics.VALIDATION_FAILED: [harness.failure(2, b) for b in batches],
+        topics.ASSOCIATIONS_CONFIRMED: [harness.associations(3, b) for b in batches],
     }
     labels: Counter[str] = Counter()
     for topic, well_formed in good.items():
-        hostile = [school.record(topic, case.value, case.key) for case in CASES if case.topic == topic]
-        labels.update(await school.together(*between(hostile, well_formed)))
+        hostile = [harness.record(topic, case.value, case.key) for case in CASES if case.topic == topic]
+        labels.update(await harness.together(*between(hostile, well_formed)))
 
     assert labels == {
         "registered": 50,
@@ -128,10 +128,10 @@ async def test_the_whole_hostile_corpus_between_good_events_and_every_good_event
         "dead_letter": len(CASES),
     }
     for batch_id in batches:
-        assert await school.counts(batch_id) == ("completed", 0, 2, 1, 0)
-        assert await school.kinds(batch_id) == ["assigned", "assigned", "errors", "completed", "ready"]
-    assert Counter(await school.reasons()) == Counter(case.reason.value for case in CASES)
-    rows = await school.rows("SELECT key, value FROM dead_letters ORDER BY id")
+        assert await harness.counts(batch_id) == ("completed", 0, 2, 1, 0)
+        assert await harness.kinds(batch_id) == ["assigned", "assigned", "errors", "completed", "ready"]
+    assert Counter(await harness.reasons()) == Counter(case.reason.value for case in CASES)
+    rows = await harness.rows("SELECT key, value FROM dead_letters ORDER BY id")
     assert [(row.key, row.value) for row in rows] == [
         (case.key, case.value) for topic in good for case in CASES if case.topic == topic
     ]

@@ -8,37 +8,37 @@ from tests.support.batch_harness import BatchHarness
 CLASS = "class-9b"
 
 
-async def test_a_failed_file_consumes_a_free_slot_and_says_nothing_yet(school: BatchHarness) -> None:
-    await school.together(school.registration(essays=2))
+async def test_a_failed_file_consumes_a_free_slot_and_says_nothing_yet(harness: BatchHarness) -> None:
+    await harness.together(harness.registration(essays=2))
 
-    assert await school.together(school.failure(0)) == ["slot_failed"]
-    assert await school.counts() == ("open", 1, 0, 1, 0)
-    failed, free = await school.slots()
+    assert await harness.together(harness.failure(0)) == ["slot_failed"]
+    assert await harness.counts() == ("open", 1, 0, 1, 0)
+    failed, free = await harness.slots()
     assert (failed.current_status, failed.text_storage_id) == ("content_ingestion_failed", None)
     assert (failed.file_upload_id, failed.original_file_name) == ("upload-batch-of-9b-00000", make.file_name(0))
     assert failed.failed_at is not None
     assert free.current_status == "uploaded"
-    assert await school.told() == []
+    assert await harness.outbox_events() == []
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_second_delivery_of_the_same_failure_consumes_nothing(school: BatchHarness, *, at_once: bool) -> None:
-    await school.together(school.registration(essays=3))
-    failure = school.failure(0)
-    deliver = school.together if at_once else school.one_by_one
+async def test_second_delivery_of_the_same_failure_consumes_nothing(harness: BatchHarness, *, at_once: bool) -> None:
+    await harness.together(harness.registration(essays=3))
+    failure = harness.failure(0)
+    deliver = harness.together if at_once else harness.one_by_one
 
     assert await deliver(failure, failure) == ["slot_failed", "already_failed"]
-    assert await school.counts() == ("open", 2, 0, 1, 0)
+    assert await harness.counts() == ("open", 2, 0, 1, 0)
 
 
-async def test_a_failure_that_completes_the_batch_tells_the_errors_first(school: BatchHarness) -> None:
-    await school.one_by_one(school.registration(essays=3), school.content(0))
+async def test_a_failure_that_completes_the_batch_tells_the_errors_first(harness: BatchHarness) -> None:
+    await harness.one_by_one(harness.registration(essays=3), harness.content(0))
 
-    await school.together(school.failure(1, validation_error_code="ENCRYPTED_FILE_UNSUPPORTED"), school.failure(2))
+    await harness.together(harness.failure(1, validation_error_code="ENCRYPTED_FILE_UNSUPPORTED"), harness.failure(2))
 
-    assert await school.counts() == ("completed", 0, 1, 2, 0)
-    assert await school.kinds() == ["assigned", "errors", "completed"]
-    _, errors, completed = await school.told()
+    assert await harness.counts() == ("completed", 0, 1, 2, 0)
+    assert await harness.kinds() == ["assigned", "errors", "completed"]
+    _, errors, completed = await harness.outbox_events()
     assert (completed.data["provisioned_count"], completed.data["expected_count"]) == (1, 3)
     assert errors.data["error_summary"] == {
         "total_errors": 2,
@@ -51,99 +51,99 @@ async def test_a_failure_that_completes_the_batch_tells_the_errors_first(school:
     ]
 
 
-async def test_the_errors_tell_what_the_validation_said(school: BatchHarness) -> None:
-    await school.together(school.registration(essays=1))
+async def test_the_errors_tell_what_the_validation_said(harness: BatchHarness) -> None:
+    await harness.together(harness.registration(essays=1))
 
-    await school.together(school.failure(0, timestamp="2026-01-31T13:37:00+01:00"))
+    await harness.together(harness.failure(0, timestamp="2026-01-31T13:37:00+01:00"))
 
-    (failed,) = (await school.told())[0].data["failed_essays"]
+    (failed,) = (await harness.outbox_events())[0].data["failed_essays"]
     assert failed["failed_at"] == "2026-01-31T12:37:00.000000Z"
     assert failed["error_detail"]["message"] == "Twelve pages, all of them blank"
     assert failed["error_detail"]["details"] == {"pages": 12, "words": 0}
 
 
-async def test_numbers_of_the_validation_are_told_as_numbers_that_others_can_read(school: BatchHarness) -> None:
+async def test_numbers_of_the_validation_are_told_as_numbers_that_others_can_read(harness: BatchHarness) -> None:
     """The database keeps 1e300 as an integer of 301 digits, which our own readers would call poison."""
     details = {"words": 1e300, "pages": 2**63 - 1, "debt": -(2**63), "ink": 1e-7}
-    await school.together(school.registration(essays=1))
+    await harness.together(harness.registration(essays=1))
 
-    await school.together(school.failure(0, validation_error_detail=make.error_detail(details=details)))
+    await harness.together(harness.failure(0, validation_error_detail=make.error_detail(details=details)))
 
-    (failed,) = (await school.told())[0].data["failed_essays"]
+    (failed,) = (await harness.outbox_events())[0].data["failed_essays"]
     assert failed["error_detail"]["details"] == details
-    assert b"1e+300" in (await school.told())[0].value
+    assert b"1e+300" in (await harness.outbox_events())[0].value
 
 
 @pytest.mark.parametrize(("class_id", "class_type"), [(None, "GUEST"), (CLASS, "REGULAR")])
 async def test_a_batch_in_which_every_file_failed_is_completed_critical_and_never_ready(
-    school: BatchHarness, class_id: str | None, class_type: str
+    harness: BatchHarness, class_id: str | None, class_type: str
 ) -> None:
-    await school.together(school.registration(essays=2, class_id=class_id))
+    await harness.together(harness.registration(essays=2, class_id=class_id))
 
-    await school.together(school.failure(0), school.failure(1))
+    await harness.together(harness.failure(0), harness.failure(1))
 
-    assert await school.counts() == ("completed", 0, 0, 2, 0)
-    row = await school.tracker()
+    assert await harness.counts() == ("completed", 0, 0, 2, 0)
+    row = await harness.tracker()
     assert row.class_type == class_type
     assert row.completed_at is not None
-    assert await school.kinds() == ["errors", "completed"]
-    errors, completed = await school.told()
+    assert await harness.kinds() == ["errors", "completed"]
+    errors, completed = await harness.outbox_events()
     assert errors.data["error_summary"]["critical_failure"] is True
     assert completed.data["essays_for_processing"] == []
 
 
-async def test_a_failure_after_the_content_of_its_upload_is_recorded_and_nothing_else(school: BatchHarness) -> None:
-    await school.one_by_one(school.registration(essays=2), school.content(0))
+async def test_a_failure_after_the_content_of_its_upload_is_recorded_and_nothing_else(harness: BatchHarness) -> None:
+    await harness.one_by_one(harness.registration(essays=2), harness.content(0))
 
-    assert await school.one_by_one(school.failure(0), school.failure(0)) == ["failure_recorded", "already_failed"]
-    assert await school.counts() == ("open", 1, 1, 0, 0)
-    assert await school.together(school.content(1)) == ["assigned"]
-    assert await school.kinds() == ["assigned", "assigned", "completed"]
+    assert await harness.one_by_one(harness.failure(0), harness.failure(0)) == ["failure_recorded", "already_failed"]
+    assert await harness.counts() == ("open", 1, 1, 0, 0)
+    assert await harness.together(harness.content(1)) == ["assigned"]
+    assert await harness.kinds() == ["assigned", "assigned", "completed"]
 
 
 @pytest.mark.parametrize("filler", ["content", "failure"])
 async def test_content_after_its_failure_takes_over_the_slot_and_the_failure_is_not_told(
-    school: BatchHarness, filler: str
+    harness: BatchHarness, filler: str
 ) -> None:
-    await school.one_by_one(school.registration(essays=2), school.failure(0))
+    await harness.one_by_one(harness.registration(essays=2), harness.failure(0))
 
-    assert await school.together(school.content(0)) == ["took_over_failed_slot"]
-    assert await school.counts() == ("open", 1, 1, 0, 0)
-    taken, _ = await school.slots()
+    assert await harness.together(harness.content(0)) == ["took_over_failed_slot"]
+    assert await harness.counts() == ("open", 1, 1, 0, 0)
+    taken, _ = await harness.slots()
     assert (taken.current_status, taken.failed_at, taken.version) == ("ready_for_processing", None, 3)
     assert taken.text_storage_id == "text-batch-of-9b-00000"
 
     if filler == "content":
-        await school.together(school.content(1))
-        assert await school.kinds() == ["assigned", "assigned", "completed"]
+        await harness.together(harness.content(1))
+        assert await harness.kinds() == ["assigned", "assigned", "completed"]
     else:
-        await school.together(school.failure(1))
-        errors = (await school.told())[1]
+        await harness.together(harness.failure(1))
+        errors = (await harness.outbox_events())[1]
         assert [e["essay_id"] for e in errors.data["failed_essays"]] == [make.essay_ids(2)[1]]
 
 
-async def test_content_after_its_failure_is_excess_once_the_batch_is_complete(school: BatchHarness) -> None:
-    await school.one_by_one(school.registration(essays=2), school.failure(0), school.content(1))
+async def test_content_after_its_failure_is_excess_once_the_batch_is_complete(harness: BatchHarness) -> None:
+    await harness.one_by_one(harness.registration(essays=2), harness.failure(0), harness.content(1))
 
-    assert await school.one_by_one(school.content(0), school.content(0)) == ["excess", "already_excess"]
-    assert await school.counts() == ("completed", 0, 1, 1, 0)
-    assert await school.kinds() == ["assigned", "errors", "completed", "excess"]
-
-
-async def test_a_failure_that_finds_the_batch_full_is_recorded_without_an_event(school: BatchHarness) -> None:
-    await school.one_by_one(school.registration(essays=1), school.content(0))
-
-    assert await school.together(school.failure(1)) == ["failure_recorded"]
-    assert await school.kinds() == ["assigned", "completed"]
-    assert len(await school.rows("SELECT 1 FROM batch_validation_failures")) == 1
+    assert await harness.one_by_one(harness.content(0), harness.content(0)) == ["excess", "already_excess"]
+    assert await harness.counts() == ("completed", 0, 1, 1, 0)
+    assert await harness.kinds() == ["assigned", "errors", "completed", "excess"]
 
 
-async def test_many_batches_fail_in_one_micro_batch(school: BatchHarness) -> None:
+async def test_a_failure_that_finds_the_batch_full_is_recorded_without_an_event(harness: BatchHarness) -> None:
+    await harness.one_by_one(harness.registration(essays=1), harness.content(0))
+
+    assert await harness.together(harness.failure(1)) == ["failure_recorded"]
+    assert await harness.kinds() == ["assigned", "completed"]
+    assert len(await harness.rows("SELECT 1 FROM batch_validation_failures")) == 1
+
+
+async def test_many_batches_fail_in_one_micro_batch(harness: BatchHarness) -> None:
     batches = [f"a-bad-day-{number}" for number in range(20)]
-    await school.together(*(school.registration(batch_id, essays=2) for batch_id in batches))
+    await harness.together(*(harness.registration(batch_id, essays=2) for batch_id in batches))
 
-    labels = await school.together(*(school.failure(n, batch_id) for n in range(3) for batch_id in batches))
+    labels = await harness.together(*(harness.failure(n, batch_id) for n in range(3) for batch_id in batches))
 
     assert labels == ["slot_failed"] * 40 + ["failure_recorded"] * 20
     for batch_id in batches:
-        assert await school.kinds(batch_id) == ["errors", "completed"]
+        assert await harness.kinds(batch_id) == ["errors", "completed"]

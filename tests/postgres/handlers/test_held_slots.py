@@ -19,48 +19,48 @@ HOLD_ALL = "SELECT essay_id FROM essay_states WHERE batch_id = :batch FOR UPDATE
 
 
 @pytest.fixture
-async def spellchecker(school: BatchHarness) -> AsyncIterator[Worker]:
+async def spellchecker(harness: BatchHarness) -> AsyncIterator[Worker]:
     """Other code, which holds every slot of the batch for reasons of its own."""
-    await school.together(school.registration(essays=1))
-    async with worker(school) as other:
+    await harness.together(harness.registration(essays=1))
+    async with worker(harness) as other:
         await other.execute(HOLD_ALL, batch=make.BATCH)
         yield other
 
 
 async def test_a_full_micro_batch_waits_for_a_slot_that_other_code_holds(
-    school: BatchHarness, spellchecker: Worker
+    harness: BatchHarness, spellchecker: Worker
 ) -> None:
-    async with worker(school) as us:
-        waiting = await us.blocked(*school.contents([0, 1]))
+    async with worker(harness) as us:
+        waiting = await us.blocked(*harness.contents([0, 1]))
 
         await spellchecker.rollback()
 
         assert await waiting == ["assigned", "excess"]
         await us.commit()
-    assert (await school.slots())[0].text_storage_id == "text-batch-of-9b-00000"
+    assert (await harness.slots())[0].text_storage_id == "text-batch-of-9b-00000"
 
 
 async def test_a_slot_held_for_too_long_is_a_timeout_to_be_tried_again_and_never_excess(
-    school: BatchHarness, spellchecker: Worker
+    harness: BatchHarness, spellchecker: Worker
 ) -> None:
-    async with worker(school) as us:
+    async with worker(harness) as us:
         await us.execute("SET LOCAL lock_timeout = '50ms'")
         with pytest.raises(DBAPIError) as caught:
-            await us.apply(school.content(0))
+            await us.apply(harness.content(0))
         await us.rollback()
 
     assert sqlstate(caught.value) == "55P03"
     assert classify(caught.value).failure_class is FailureClass.TRANSIENT
-    assert await school.counts() == ("open", 1, 0, 0, 0)
+    assert await harness.counts() == ("open", 1, 0, 0, 0)
     await spellchecker.rollback()
-    assert await school.together(school.content(0)) == ["assigned"]
+    assert await harness.together(harness.content(0)) == ["assigned"]
 
 
 async def test_a_slot_that_other_code_touched_meanwhile_is_still_free(
-    school: BatchHarness, spellchecker: Worker
+    harness: BatchHarness, spellchecker: Worker
 ) -> None:
-    async with worker(school) as us:
-        waiting = await us.blocked(school.content(0))
+    async with worker(harness) as us:
+        waiting = await us.blocked(harness.content(0))
 
         await spellchecker.execute("UPDATE essay_states SET processing_metadata = '{}', version = version + 1")
         await spellchecker.commit()
@@ -70,10 +70,10 @@ async def test_a_slot_that_other_code_touched_meanwhile_is_still_free(
 
 
 async def test_a_slot_that_other_code_took_away_meanwhile_is_an_error_and_never_excess(
-    school: BatchHarness, spellchecker: Worker
+    harness: BatchHarness, spellchecker: Worker
 ) -> None:
-    async with worker(school) as us:
-        waiting = await us.blocked(school.content(0))
+    async with worker(harness) as us:
+        waiting = await us.blocked(harness.content(0))
 
         await spellchecker.execute("DELETE FROM essay_states")
         await spellchecker.commit()
@@ -82,68 +82,68 @@ async def test_a_slot_that_other_code_took_away_meanwhile_is_an_error_and_never_
             await waiting
         await us.rollback()
 
-    assert await school.rows("SELECT 1 FROM batch_excess_content") == []
-    await school.execute("INSERT INTO essay_states (batch_id, essay_id) VALUES (:batch, 'e')", batch=make.BATCH)
+    assert await harness.rows("SELECT 1 FROM batch_excess_content") == []
+    await harness.execute("INSERT INTO essay_states (batch_id, essay_id) VALUES (:batch, 'e')", batch=make.BATCH)
 
 
-async def test_a_worker_that_holds_a_batch_for_too_long_lets_the_others_time_out(school: BatchHarness) -> None:
-    await school.together(school.registration(essays=2))
-    async with worker(school) as stuck, worker(school) as us:
-        await stuck.apply(school.content(0))
+async def test_a_worker_that_holds_a_batch_for_too_long_lets_the_others_time_out(harness: BatchHarness) -> None:
+    await harness.together(harness.registration(essays=2))
+    async with worker(harness) as stuck, worker(harness) as us:
+        await stuck.apply(harness.content(0))
         await us.execute("SET LOCAL lock_timeout = '50ms'")
 
         with pytest.raises(DBAPIError) as caught:
-            await us.apply(school.content(1))
+            await us.apply(harness.content(1))
         assert sqlstate(caught.value) == "55P03"
         await us.rollback()
         await stuck.rollback()
 
 
-async def test_a_worker_that_stopped_in_a_transaction_does_not_hold_its_batch_hostage(school: BatchHarness) -> None:
-    await school.together(school.registration(essays=2))
-    async with worker(school) as stopped, worker(school) as us:
+async def test_a_worker_that_stopped_in_a_transaction_does_not_hold_its_batch_hostage(harness: BatchHarness) -> None:
+    await harness.together(harness.registration(essays=2))
+    async with worker(harness) as stopped, worker(harness) as us:
         await stopped.execute("SET LOCAL idle_in_transaction_session_timeout = '200ms'")
-        await stopped.apply(school.content(0))
+        await stopped.apply(harness.content(0))
 
-        assert await us.apply(school.content(1)) == ["assigned"]
+        assert await us.apply(harness.content(1)) == ["assigned"]
         await us.commit()
         with pytest.raises(DBAPIError) as caught:
             await stopped.commit()
         assert classify(caught.value).failure_class is FailureClass.TRANSIENT
         await stopped.conn.invalidate()
-    assert await school.counts() == ("open", 1, 1, 0, 0)
+    assert await harness.counts() == ("open", 1, 1, 0, 0)
 
 
 @pytest.mark.parametrize("when", ["between two statements", "while it waits"])
 async def test_a_connection_killed_mid_way_leaves_nothing_and_the_redelivery_does_it_all(
-    school: BatchHarness, when: str
+    harness: BatchHarness, when: str
 ) -> None:
-    await school.together(school.registration(essays=2))
-    contents = school.contents([0, 1, 2])
-    async with worker(school) as dying:
+    await harness.together(harness.registration(essays=2))
+    contents = harness.contents([0, 1, 2])
+    async with worker(harness) as dying:
         if when == "between two statements":
             assert await dying.apply(*contents) == ["assigned", "assigned", "excess"]
-            await kill(school, dying)
+            await kill(harness, dying)
             with pytest.raises(DBAPIError) as caught:
                 await dying.commit()
         else:
-            async with worker(school) as other:
+            async with worker(harness) as other:
                 await other.execute(HOLD_ALL, batch=make.BATCH)
                 waiting = await dying.blocked(*contents)
-                await kill(school, dying)
+                await kill(harness, dying)
                 with pytest.raises(DBAPIError) as caught:
                     await waiting
         assert classify(caught.value).failure_class is FailureClass.TRANSIENT
         await dying.conn.invalidate()
 
-    assert await school.counts() == ("open", 2, 0, 0, 0)
-    assert await school.told() == []
-    assert await school.together(*contents) == ["assigned", "assigned", "excess"]
+    assert await harness.counts() == ("open", 2, 0, 0, 0)
+    assert await harness.outbox_events() == []
+    assert await harness.together(*contents) == ["assigned", "assigned", "excess"]
 
 
-async def test_the_time_under_a_lock_is_that_after_the_wait_for_it(school: BatchHarness) -> None:
-    await school.together(school.registration())
-    async with worker(school) as first, worker(school) as second:
+async def test_the_time_under_a_lock_is_that_after_the_wait_for_it(harness: BatchHarness) -> None:
+    await harness.together(harness.registration())
+    async with worker(harness) as first, worker(harness) as second:
         await trackers.lock(first.conn, [make.BATCH])
         waiting = await second.blocked_in(trackers.lock(second.conn, [make.BATCH]))
         let_go_at = await first.conn.scalar(text("SELECT clock_timestamp()"))
@@ -152,20 +152,20 @@ async def test_the_time_under_a_lock_is_that_after_the_wait_for_it(school: Batch
         assert (await waiting).now > let_go_at
 
 
-async def test_a_claim_rolled_back_frees_its_slots_and_its_numbers(school: BatchHarness) -> None:
-    await school.together(school.registration(essays=2))
-    async with worker(school) as failing:
-        await failing.apply(*school.contents([0, 1]))
+async def test_a_claim_rolled_back_frees_its_slots_and_its_numbers(harness: BatchHarness) -> None:
+    await harness.together(harness.registration(essays=2))
+    async with worker(harness) as failing:
+        await failing.apply(*harness.contents([0, 1]))
         await failing.rollback()
 
-    assert await school.counts() == ("open", 2, 0, 0, 0)
-    assert (await school.tracker()).next_sequence == 1
-    assert await school.one_by_one(*school.contents([1, 0])) == ["assigned", "assigned"]
+    assert await harness.counts() == ("open", 2, 0, 0, 0)
+    assert (await harness.tracker()).next_sequence == 1
+    assert await harness.one_by_one(*harness.contents([1, 0])) == ["assigned", "assigned"]
 
 
-async def kill(school: BatchHarness, victim: Worker) -> None:
+async def kill(harness: BatchHarness, victim: Worker) -> None:
     """Returns when the backend is gone, its locks with it."""
-    await school.execute("SELECT pg_terminate_backend(:pid, 5000)", pid=victim.pid)
+    await harness.execute("SELECT pg_terminate_backend(:pid, 5000)", pid=victim.pid)
 
 
 def sqlstate(error: DBAPIError) -> str:
@@ -173,14 +173,14 @@ def sqlstate(error: DBAPIError) -> str:
 
 
 async def test_counters_that_promise_a_slot_which_no_row_has_are_an_error_and_never_excess(
-    school: BatchHarness,
+    harness: BatchHarness,
 ) -> None:
-    await school.together(school.registration(essays=2))
-    await school.execute("DELETE FROM essay_states WHERE essay_id = :gone", gone=make.essay_ids(2)[1])
+    await harness.together(harness.registration(essays=2))
+    await harness.execute("DELETE FROM essay_states WHERE essay_id = :gone", gone=make.essay_ids(2)[1])
 
     with pytest.raises(InventoryMismatch, match=make.BATCH):
-        await school.together(*school.contents([0, 1]))
+        await harness.together(*harness.contents([0, 1]))
 
-    assert await school.counts() == ("open", 2, 0, 0, 0)
-    await school.execute("INSERT INTO essay_states (batch_id, essay_id) VALUES (:b, 'e')", b=make.BATCH)
-    assert await school.together(*school.contents([0, 1])) == ["assigned", "assigned"]
+    assert await harness.counts() == ("open", 2, 0, 0, 0)
+    await harness.execute("INSERT INTO essay_states (batch_id, essay_id) VALUES (:b, 'e')", b=make.BATCH)
+    assert await harness.together(*harness.contents([0, 1])) == ["assigned", "assigned"]

@@ -47,23 +47,23 @@ def noted(conn: AsyncConnection) -> Iterator[list[str]]:
         event.remove(conn.sync_connection, "before_cursor_execute", note)
 
 
-async def cost_of(school: BatchHarness, records: list[RawRecord]) -> Cost:
-    async with school.engine.begin() as conn:
+async def cost_of(harness: BatchHarness, records: list[RawRecord]) -> Cost:
+    async with harness.engine.begin() as conn:
         before = (await conn.execute(_ROWS)).one()
         with noted(conn) as statements:
-            labels = [outcome.label for outcome in await school.apply(conn, records)]
+            labels = [outcome.label for outcome in await harness.apply(conn, records)]
         after = (await conn.execute(_ROWS)).one()
     return Cost(labels, len(statements), after.read - before.read, after.written - before.written)
 
 
-async def test_a_hot_batch_is_filled_to_the_last_slot_at_the_same_cost_all_the_way(school: BatchHarness) -> None:
-    await school.together(school.registration(essays=HOT_BATCH))
+async def test_a_hot_batch_is_filled_to_the_last_slot_at_the_same_cost_all_the_way(harness: BatchHarness) -> None:
+    await harness.together(harness.registration(essays=HOT_BATCH))
     starts = range(0, HOT_BATCH + MICRO_BATCH, MICRO_BATCH)
-    costs = [await cost_of(school, school.contents(range(start, start + MICRO_BATCH))) for start in starts]
+    costs = [await cost_of(harness, harness.contents(range(start, start + MICRO_BATCH))) for start in starts]
 
     assert [label for cost in costs for label in cost.labels] == ["assigned"] * HOT_BATCH + ["excess"] * MICRO_BATCH
-    assert await school.counts() == ("completed", 0, HOT_BATCH, 0, 0)
-    completed = (await school.told())[HOT_BATCH]
+    assert await harness.counts() == ("completed", 0, HOT_BATCH, 0, 0)
+    completed = (await harness.outbox_events())[HOT_BATCH]
     assert completed.kind == "completed"
     assert completed.data["provisioned_count"] == len(completed.data["essays_for_processing"]) == HOT_BATCH
 

@@ -66,9 +66,11 @@ def crew() -> Iterator[Instances]:
 
 
 async def test_cross_instance_slot_assignment(
-    school: BatchHarness, crew: Instances, database: str, way_to_claim: tuple[Strategy, bool]
+    harness: BatchHarness, crew: Instances, database: str, way_to_claim: tuple[Strategy, bool]
 ) -> None:
-    await school.together(school.registration("storm-of-one", essays=6), school.registration("a-class-set", essays=6))
+    await harness.together(
+        harness.registration("storm-of-one", essays=6), harness.registration("a-class-set", essays=6)
+    )
 
     same = crew.provision(database, way_to_claim, [make.content("storm-of-one", number=0)] * 20)
     different = crew.provision(
@@ -78,21 +80,21 @@ async def test_cross_instance_slot_assignment(
     assert sorted(seen.label for seen in same) == ["already_assigned"] * 19 + ["assigned"]
     assert [seen.created for seen in same].count(True) == 1
     assert len({seen.essay_id for seen in same}) == 1
-    assert await school.counts("storm-of-one") == ("open", 5, 1, 0, 0)
+    assert await harness.counts("storm-of-one") == ("open", 5, 1, 0, 0)
     assert [(seen.label, seen.created) for seen in different] == [("assigned", True)] * 6
     assert {seen.essay_id for seen in different} == set(make.essay_ids(6, "a-class-set"))
-    assert await school.kinds("a-class-set") == [*["assigned"] * 6, "completed"]
+    assert await harness.kinds("a-class-set") == [*["assigned"] * 6, "completed"]
 
 
 async def test_high_concurrency_slot_assignment_performance(
-    school: BatchHarness, crew: Instances, database: str, way_to_claim: tuple[Strategy, bool]
+    harness: BatchHarness, crew: Instances, database: str, way_to_claim: tuple[Strategy, bool]
 ) -> None:
     """How fast is the benchmark's to say."""
-    await school.together(school.registration(essays=ESSAYS))
+    await harness.together(harness.registration(essays=ESSAYS))
 
     seen = crew.provision(database, way_to_claim, [make.content(number=number) for number in range(2 * ESSAYS)])
 
     assert sorted(one.label for one in seen) == ["assigned"] * ESSAYS + ["excess"] * ESSAYS
     assert {one.essay_id for one in seen if one.created} == set(make.essay_ids(ESSAYS))
-    assert await school.counts() == ("completed", 0, ESSAYS, 0, 0)
-    assert await school.kinds() == [*["assigned"] * ESSAYS, "completed", *["excess"] * ESSAYS]
+    assert await harness.counts() == ("completed", 0, ESSAYS, 0, 0)
+    assert await harness.kinds() == [*["assigned"] * ESSAYS, "completed", *["excess"] * ESSAYS]

@@ -19,166 +19,169 @@ CLASS = "class-9b"
 IN_FLIGHT = 200
 
 
-async def test_my_essay_has_a_slot_but_nobody_was_told(school: BatchHarness) -> None:
+async def test_my_essay_has_a_slot_but_nobody_was_told(harness: BatchHarness) -> None:
     """The claim was committed and its events were written afterwards: a crash in between lost them."""
-    await school.together(school.registration(essays=1))
-    content = school.content(0)
-    async with worker(school) as crashing:
+    await harness.together(harness.registration(essays=1))
+    content = harness.content(0)
+    async with worker(harness) as crashing:
         await crashing.apply(content)
         await crashing.rollback()
-    assert await school.counts() == ("open", 1, 0, 0, 0)
-    assert await school.told() == []
+    assert await harness.counts() == ("open", 1, 0, 0, 0)
+    assert await harness.outbox_events() == []
 
-    await school.together(content)
+    await harness.together(content)
 
-    assert await school.counts() == ("completed", 0, 1, 0, 0)
-    assert await school.kinds() == ["assigned", "completed"]
+    assert await harness.counts() == ("completed", 0, 1, 0, 0)
+    assert await harness.kinds() == ["assigned", "completed"]
 
 
-async def test_my_class_was_reported_complete_twice(school: BatchHarness) -> None:
+async def test_my_class_was_reported_complete_twice(harness: BatchHarness) -> None:
     """Two workers assigned the last two contents at once, and each saw itself as the last."""
     batches = [f"twins-{number}" for number in range(40)]
-    await school.together(*(school.registration(batch_id, essays=2) for batch_id in batches))
+    await harness.together(*(harness.registration(batch_id, essays=2) for batch_id in batches))
 
     for batch_id in batches:
-        await asyncio.gather(*(school.together(school.content(n, batch_id)) for n in range(2)))
+        await asyncio.gather(*(harness.together(harness.content(n, batch_id)) for n in range(2)))
 
     for batch_id in batches:
-        assert await school.kinds(batch_id) == ["assigned", "assigned", "completed"]
+        assert await harness.kinds(batch_id) == ["assigned", "assigned", "completed"]
 
 
-async def test_my_class_is_announced_again_and_again_after_every_restart(school: BatchHarness) -> None:
+async def test_my_class_is_announced_again_and_again_after_every_restart(harness: BatchHarness) -> None:
     """A redelivery after the completion sent its events again."""
-    records = [school.registration(essays=2, class_id=CLASS), *school.contents([0, 1]), school.associations(2)]
-    await school.one_by_one(*records)
-    told = await ids(school)
+    records = [harness.registration(essays=2, class_id=CLASS), *harness.contents([0, 1]), harness.associations(2)]
+    await harness.one_by_one(*records)
+    told = await ids(harness)
 
     for _ in range(3):
-        await school.one_by_one(*records)
+        await harness.one_by_one(*records)
 
-    assert await ids(school) == told
+    assert await ids(harness) == told
 
 
-async def test_one_student_handed_in_an_empty_file_and_the_class_waits_for_ever(school: BatchHarness) -> None:
+async def test_one_student_handed_in_an_empty_file_and_the_class_waits_for_ever(harness: BatchHarness) -> None:
     """Failures were counted in one table and slots in another, so they never met."""
-    await school.one_by_one(school.registration(essays=3), school.content(0), school.failure(1), school.content(2))
+    await harness.one_by_one(harness.registration(essays=3), harness.content(0), harness.failure(1), harness.content(2))
 
-    assert await school.counts() == ("completed", 0, 2, 1, 0)
-    assert await school.kinds() == ["assigned", "assigned", "errors", "completed"]
+    assert await harness.counts() == ("completed", 0, 2, 1, 0)
+    assert await harness.kinds() == ["assigned", "assigned", "errors", "completed"]
 
 
-async def test_i_uploaded_while_the_batch_was_being_registered_and_my_essay_vanished(school: BatchHarness) -> None:
+async def test_i_uploaded_while_the_batch_was_being_registered_and_my_essay_vanished(harness: BatchHarness) -> None:
     """It was parked just after the registration had looked for what was parked."""
     for number in range(20):
         batch_id = f"in-a-hurry-{number}"
-        registration, content = school.registration(batch_id, essays=1), school.content(0, batch_id)
-        await asyncio.gather(school.together(registration), school.together(content))
+        registration, content = harness.registration(batch_id, essays=1), harness.content(0, batch_id)
+        await asyncio.gather(harness.together(registration), harness.together(content))
 
-        assert await school.counts(batch_id) == ("completed", 0, 1, 0, 0)
+        assert await harness.counts(batch_id) == ("completed", 0, 1, 0, 0)
 
 
-async def test_i_pressed_register_twice_and_got_an_error(school: BatchHarness) -> None:
+async def test_i_pressed_register_twice_and_got_an_error(harness: BatchHarness) -> None:
     """The second registration of the same batch raised."""
-    assert await school.one_by_one(school.registration(), school.registration()) == ["registered", "already_registered"]
+    assert await harness.one_by_one(harness.registration(), harness.registration()) == [
+        "registered",
+        "already_registered",
+    ]
 
 
-async def test_there_was_room_in_the_class_and_my_essay_was_still_turned_away(school: BatchHarness) -> None:
+async def test_there_was_room_in_the_class_and_my_essay_was_still_turned_away(harness: BatchHarness) -> None:
     """All free slots were locked for a moment, and locked was read as full."""
-    await school.together(school.registration(essays=2))
-    async with worker(school) as other, worker(school) as us:
+    await harness.together(harness.registration(essays=2))
+    async with worker(harness) as other, worker(harness) as us:
         await other.execute("SELECT essay_id FROM essay_states FOR UPDATE")
-        waiting = await us.blocked(school.content(0))
+        waiting = await us.blocked(harness.content(0))
         await other.rollback()
 
         assert await waiting == ["assigned"]
         await us.commit()
 
 
-async def test_the_database_hiccuped_and_my_batch_was_called_unknown(school: BatchHarness) -> None:
+async def test_the_database_hiccuped_and_my_batch_was_called_unknown(harness: BatchHarness) -> None:
     """An error while the tracker was read became `not registered`, and the content was parked for ever."""
-    await school.together(school.registration(essays=1))
-    async with worker(school) as us:
+    await harness.together(harness.registration(essays=1))
+    async with worker(harness) as us:
         await us.execute("SET LOCAL lock_timeout = '20ms'")
-        async with worker(school) as other:
+        async with worker(harness) as other:
             await other.execute("SELECT batch_id FROM batch_essay_trackers FOR UPDATE")
             with pytest.raises(DBAPIError):
-                await us.apply(school.content(0))
+                await us.apply(harness.content(0))
         await us.rollback()
 
-    assert await school.counts() == ("open", 1, 0, 0, 0)
-    assert await school.together(school.content(0)) == ["assigned"]
+    assert await harness.counts() == ("open", 1, 0, 0, 0)
+    assert await harness.together(harness.content(0)) == ["assigned"]
 
 
-async def test_on_the_day_before_the_deadline_everything_stood_still(school: BatchHarness, database: str) -> None:
+async def test_on_the_day_before_the_deadline_everything_stood_still(harness: BatchHarness, database: str) -> None:
     """Each unit of work opened a second connection while it held one: 200 at once used up the pool and waited."""
     url = make_url(database).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
     small_pool = create_engine(url, Limits(connect=30), pool_size=4)
     busy = BatchHarness(engine=small_pool)
     batches = [f"last-minute-{number}" for number in range(IN_FLIGHT)]
-    await school.together(*(school.registration(batch_id, essays=1) for batch_id in batches))
+    await harness.together(*(harness.registration(batch_id, essays=1) for batch_id in batches))
 
     async with asyncio.timeout(30):
-        labels = await asyncio.gather(*(busy.together(school.content(0, batch_id)) for batch_id in batches))
+        labels = await asyncio.gather(*(busy.together(harness.content(0, batch_id)) for batch_id in batches))
     await small_pool.dispose()
 
     assert labels == [["assigned"]] * IN_FLIGHT
 
 
-async def test_every_essay_costs_a_walk_to_the_database_and_back_fifty_times(school: BatchHarness) -> None:
+async def test_every_essay_costs_a_walk_to_the_database_and_back_fifty_times(harness: BatchHarness) -> None:
     """A micro-batch is a few statements, whatever its size."""
     batches = [f"class-set-{number}" for number in range(50)]
-    await school.together(*(school.registration(batch_id, essays=4) for batch_id in batches))
+    await harness.together(*(harness.registration(batch_id, essays=4) for batch_id in batches))
 
-    few = await statements_of(school, [school.content(0, batches[0])])
-    many = await statements_of(school, [school.content(n, batch_id) for n in (1, 2) for batch_id in batches])
+    few = await statements_of(harness, [harness.content(0, batches[0])])
+    many = await statements_of(harness, [harness.content(n, batch_id) for n in (1, 2) for batch_id in batches])
 
     assert few <= 8
     assert many <= few + 2
 
 
-async def test_years_after_the_course_my_essays_were_still_in_the_database(school: BatchHarness) -> None:
+async def test_years_after_the_course_my_essays_were_still_in_the_database(harness: BatchHarness) -> None:
     """Batches were purged, and every essay row stayed behind without one."""
-    await school.together(school.registration(essays=2))
-    await school.together(*school.contents([0, 1]))
-    async with school.all_sent():
+    await harness.together(harness.registration(essays=2))
+    await harness.together(*harness.contents([0, 1]))
+    async with harness.all_sent():
         plan = PurgePlan(older_than_days=0)
-        await purge_guests(school.engine, plan, stop=asyncio.Event(), progress=lambda _: None)
+        await purge_guests(harness.engine, plan, stop=asyncio.Event(), progress=lambda _: None)
 
-        assert (await school.tracker()).state == "purged"
-        assert await school.slots() == []
-        assert make.BATCH not in str(await school.rows("SELECT batch_id FROM essay_states"))
-    await school.execute("DELETE FROM event_outbox")
-    await school.execute("DELETE FROM batch_essay_trackers")
+        assert (await harness.tracker()).state == "purged"
+        assert await harness.slots() == []
+        assert make.BATCH not in str(await harness.rows("SELECT batch_id FROM essay_states"))
+    await harness.execute("DELETE FROM event_outbox")
+    await harness.execute("DELETE FROM batch_essay_trackers")
 
 
-async def test_the_same_news_came_under_three_different_ids(school: BatchHarness) -> None:
+async def test_the_same_news_came_under_three_different_ids(harness: BatchHarness) -> None:
     """Event ids were made anew at each attempt to publish; now they are made of the facts, and the bytes are kept."""
-    await school.one_by_one(school.registration(essays=1), school.content(0))
-    told = await school.told()
+    await harness.one_by_one(harness.registration(essays=1), harness.content(0))
+    told = await harness.outbox_events()
 
-    async with school.engine.begin() as conn:
+    async with harness.engine.begin() as conn:
         await conn.exec_driver_sql("TRUNCATE batch_essay_trackers, event_outbox CASCADE")
-    school.handlers = handlers_by_topic()
-    await school.one_by_one(school.registration(essays=1), school.content(0))
+    harness.handlers = handlers_by_topic()
+    await harness.one_by_one(harness.registration(essays=1), harness.content(0))
 
-    assert await ids(school) == [one.event_id for one in told]
+    assert await ids(harness) == [one.event_id for one in told]
     assert [one.key for one in told] == [make.BATCH.encode()] * 2
 
 
-async def statements_of(school: BatchHarness, records: list[RawRecord]) -> int:
+async def statements_of(harness: BatchHarness, records: list[RawRecord]) -> int:
     """How many statements the micro-batch takes."""
     seen: list[str] = []
 
     def note(_conn: object, _cursor: object, statement: str, *_: object) -> None:
         seen.append(statement)
 
-    event.listen(school.engine.sync_engine, "before_cursor_execute", note)
+    event.listen(harness.engine.sync_engine, "before_cursor_execute", note)
     try:
-        await school.together(*records)
+        await harness.together(*records)
     finally:
-        event.remove(school.engine.sync_engine, "before_cursor_execute", note)
+        event.remove(harness.engine.sync_engine, "before_cursor_execute", note)
     return len(seen)
 
 
-async def ids(school: BatchHarness) -> list[str]:
-    return [one.event_id for one in await school.told()]
+async def ids(harness: BatchHarness) -> list[str]:
+    return [one.event_id for one in await harness.outbox_events()]

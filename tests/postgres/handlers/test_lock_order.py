@@ -26,42 +26,42 @@ PAYLOADS = "SELECT id FROM dead_letters WHERE num_nonnulls(value, key) > 0"
 
 
 @pytest.fixture
-async def school(engine: AsyncEngine) -> AsyncIterator[BatchHarness]:
+async def harness(engine: AsyncEngine) -> AsyncIterator[BatchHarness]:
     yield BatchHarness(engine=engine)
     async with engine.connect() as conn:
         assert await broken(conn) == []
 
 
 @pytest.fixture
-async def operator(school: BatchHarness) -> AsyncIterator[Worker]:
-    async with worker(school) as one:
+async def operator(harness: BatchHarness) -> AsyncIterator[Worker]:
+    async with worker(harness) as one:
         yield one
 
 
 @pytest.fixture
-async def eraser(school: BatchHarness) -> AsyncIterator[Worker]:
-    async with worker(school) as another:
+async def eraser(harness: BatchHarness) -> AsyncIterator[Worker]:
+    async with worker(harness) as another:
         yield another
 
 
 @pytest.fixture
-async def letter(school: BatchHarness) -> int:
+async def letter(harness: BatchHarness) -> int:
     """Of a batch that is complete and told of: students for a GUEST."""
-    await school.one_by_one(school.registration(essays=1), school.content(0), school.associations(1))
-    await school.execute("DELETE FROM event_outbox")
-    (row,) = await school.rows("SELECT id FROM dead_letters")
+    await harness.one_by_one(harness.registration(essays=1), harness.content(0), harness.associations(1))
+    await harness.execute("DELETE FROM event_outbox")
+    (row,) = await harness.rows("SELECT id FROM dead_letters")
     return int(row.id)
 
 
 @pytest.mark.parametrize("given_up", [False, True])
 async def test_a_replay_that_meets_an_erasure_waits_for_it_and_brings_nothing_back(
-    school: BatchHarness, operator: Worker, eraser: Worker, letter: int, *, given_up: bool
+    harness: BatchHarness, operator: Worker, eraser: Worker, letter: int, *, given_up: bool
 ) -> None:
     await eraser.execute(HOLD, batch=make.BATCH)
     again = (
         fail_replay(operator.conn, letter, DeadLetterReason.UNPROCESSABLE, "ZeroDivisionError")
         if given_up
-        else replay(operator.conn, school.handlers, letter)
+        else replay(operator.conn, harness.handlers, letter)
     )
     waiting = await operator.blocked_in(again)
 
@@ -70,13 +70,13 @@ async def test_a_replay_that_meets_an_erasure_waits_for_it_and_brings_nothing_ba
 
     assert await waiting == NotReplayable("its payload was removed")
     await operator.commit()
-    assert await school.rows(PAYLOADS) == []
+    assert await harness.rows(PAYLOADS) == []
 
 
 async def test_an_erasure_that_meets_a_replay_takes_its_second_letter_too(
-    school: BatchHarness, operator: Worker, eraser: Worker, letter: int
+    harness: BatchHarness, operator: Worker, eraser: Worker, letter: int
 ) -> None:
-    await replay(operator.conn, school.handlers, letter)
+    await replay(operator.conn, harness.handlers, letter)
     erasing = await eraser.blocked_in(erase_batch(eraser.conn, make.BATCH, dry_run=False))
 
     await operator.commit()
@@ -85,47 +85,47 @@ async def test_an_erasure_that_meets_a_replay_takes_its_second_letter_too(
     assert isinstance(result, Erased)
     assert result.removed.dead_letters == 2
     await eraser.commit()
-    assert await school.rows(PAYLOADS) == []
+    assert await harness.rows(PAYLOADS) == []
 
 
 @pytest.mark.usefixtures("letter")
 async def test_what_comes_while_its_batch_is_erased_is_buried_after_it(
-    school: BatchHarness, operator: Worker, eraser: Worker
+    harness: BatchHarness, operator: Worker, eraser: Worker
 ) -> None:
     await eraser.execute(HOLD, batch=make.BATCH)
-    waiting = await operator.blocked(school.content(1))
+    waiting = await operator.blocked(harness.content(1))
 
     await erase_batch(eraser.conn, make.BATCH, dry_run=False)
     await eraser.commit()
 
     assert await waiting == ["dead_letter"]
     await operator.commit()
-    assert (await school.reasons())[-1] == "batch_purged"
+    assert (await harness.reasons())[-1] == "batch_purged"
 
 
 async def test_forgetting_a_student_waits_for_a_claim_and_is_no_circle(
-    school: BatchHarness, operator: Worker, eraser: Worker
+    harness: BatchHarness, operator: Worker, eraser: Worker
 ) -> None:
     """The claim has the second slot and wants the first; who goes by the rows has the first and wants the second."""
-    await school.one_by_one(school.registration(essays=2, class_id=CLASS), school.associations(2))
-    async with worker(school) as other:
+    await harness.one_by_one(harness.registration(essays=2, class_id=CLASS), harness.associations(2))
+    async with worker(harness) as other:
         await other.execute("SELECT FROM essay_states WHERE essay_id = :first FOR UPDATE", first=make.essay_ids(1)[0])
-        assert await operator.apply(school.content(0)) == ["assigned"]
+        assert await operator.apply(harness.content(0)) == ["assigned"]
     forgetting = await eraser.blocked_in(erase_student(eraser.conn, "student-pippi", [make.BATCH]))
 
-    assert await operator.apply(school.content(1)) == ["assigned"]
+    assert await operator.apply(harness.content(1)) == ["assigned"]
     await operator.commit()
 
     assert await forgetting == 2
     await eraser.commit()
-    assert await school.counts() == ("completed", 0, 2, 0, 0)
+    assert await harness.counts() == ("completed", 0, 2, 0, 0)
 
 
 async def test_the_same_dead_letters_in_opposite_order_at_two_workers_are_no_circle(
-    school: BatchHarness, operator: Worker, eraser: Worker
+    harness: BatchHarness, operator: Worker, eraser: Worker
 ) -> None:
-    letters = [school.record(topics.CONTENT_PROVISIONED, b"Dear %d," % number) for number in range(3)]
-    async with worker(school) as other:
+    letters = [harness.record(topics.CONTENT_PROVISIONED, b"Dear %d," % number) for number in range(3)]
+    async with worker(harness) as other:
         await other.apply(letters[1])
         forth = await operator.blocked(*letters)
         back = await eraser.blocked(*letters[::-1])
@@ -134,4 +134,4 @@ async def test_the_same_dead_letters_in_opposite_order_at_two_workers_are_no_cir
     await operator.commit()
     assert await back == ["dead_letter"] * 3
     await eraser.commit()
-    assert await school.reasons() == ["not_json"] * 3
+    assert await harness.reasons() == ["not_json"] * 3

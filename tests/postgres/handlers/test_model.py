@@ -32,7 +32,7 @@ from tests.support import model_records as write
 from tests.support.batch_findings import expected_findings, read_findings
 from tests.support.batch_harness import BatchHarness, handlers_by_topic
 from tests.support.invariants import broken
-from tests.support.model import MAX_PARKED, Kind, Model, ModelRecord
+from tests.support.model import MAX_PENDING, Kind, Model, ModelRecord
 from tests.support.staged_workers import Worker, worker
 
 CLASS = "class-9b"
@@ -98,7 +98,7 @@ class Domain(RuleBasedStateMachine):
     """Letters are written, and delivered any number of times by two workers, which commit, crash or are killed."""
 
     runner: ClassVar[asyncio.Runner]
-    school: ClassVar[BatchHarness]
+    harness: ClassVar[BatchHarness]
     handlers: ClassVar[Mapping[Way, Mapping[str, DomainHandler]]]
 
     def __init__(self) -> None:
@@ -120,10 +120,10 @@ class Domain(RuleBasedStateMachine):
     def something_happens(self, then: str, delivery: Delivery, *, later: bool) -> None:
         ready = [desk for desk in self.desks if desk.may_finish]
         if then == "relay":
-            self.runner.run(self.school.execute("DELETE FROM event_outbox"))
+            self.runner.run(self.harness.execute("DELETE FROM event_outbox"))
             self.model.relay()
         elif then == "purge" and not any(desk.waiting for desk in self.desks):  # who waits has some locks, not all
-            self.runner.run(purge_guests(self.school.engine, AT_ONCE, stop=asyncio.Event(), progress=lambda _: None))
+            self.runner.run(purge_guests(self.harness.engine, AT_ONCE, stop=asyncio.Event(), progress=lambda _: None))
             self.model.purge({batch_id for desk in self.desks if desk.worker for batch_id in self.locked_by(desk)})
         elif ready and (then == "let go" or all(desk.worker for desk in self.desks)):
             self.finish(ready[-1 if later else 0], "commit" if delivery.end == "stay open" else delivery.end)
@@ -137,8 +137,8 @@ class Domain(RuleBasedStateMachine):
         self.written += new
         alike = [letter for letter in self.written if letter.record.topic == new[0].record.topic]
         desk.letters = [*new, *(alike[number % len(alike)] for number in delivery.again)]
-        school = replace(self.school, handlers=self.handlers[delivery.way])
-        desk.worker = self.runner.run(desk.stack.enter_async_context(worker(school)))
+        harness = replace(self.harness, handlers=self.handlers[delivery.way])
+        desk.worker = self.runner.run(desk.stack.enter_async_context(worker(harness)))
         records = [letter.record for letter in desk.letters]
         if other.worker is not None and self.locked_by(desk) & self.locked_by(other):
             desk.waiting = self.runner.run(desk.worker.blocked(*records))
@@ -156,22 +156,22 @@ class Domain(RuleBasedStateMachine):
             if desk.waiting is not None:
                 self.runner.run(arrived(desk.waiting))
             self.clear(desk)
-        self.runner.run(self.school.execute(EMPTY))
+        self.runner.run(self.harness.execute(EMPTY))
 
     def write(self, kind: Kind, batch_id: str, number: int, other: int) -> ModelRecord:
         essays, class_id = self.shapes[batch_id]
         if (number, other) == (7, 7):
-            return write.poison(self.school, topic_of(kind))
+            return write.poison(self.harness, topic_of(kind))
         match kind:
             case "registration":  # now and then not what it was
-                return write.registration(self.school, batch_id, essays + (number == other == 3), class_id)
+                return write.registration(self.harness, batch_id, essays + (number == other == 3), class_id)
             case "content":
-                return write.content(self.school, batch_id, number, other if number + other > 10 else number)
+                return write.content(self.harness, batch_id, number, other if number + other > 10 else number)
             case "failure":
-                return write.failure(self.school, batch_id, number)
+                return write.failure(self.harness, batch_id, number)
             case _:  # at times of an essay too many, or of another class
                 return write.associations(
-                    self.school, batch_id, number % (essays + 2), "class-7a" if not other else CLASS
+                    self.harness, batch_id, number % (essays + 2), "class-7a" if not other else CLASS
                 )
 
     def finish(self, desk: Session, end: str) -> None:
@@ -200,11 +200,11 @@ class Domain(RuleBasedStateMachine):
         desk.worker, desk.letters, desk.labels, desk.waiting = None, (), [], None
 
     async def kill(self, victim: Worker) -> None:
-        await self.school.execute("SELECT pg_terminate_backend(:pid, 5000)", pid=victim.pid)
+        await self.harness.execute("SELECT pg_terminate_backend(:pid, 5000)", pid=victim.pid)
         await victim.conn.invalidate()
 
     async def compare(self) -> None:
-        async with self.school.engine.connect() as conn:
+        async with self.harness.engine.connect() as conn:
             assert await broken(conn) == []
             assert await read_findings(conn) == expected_findings(self.model)
 
@@ -231,13 +231,13 @@ def stage(addresses: Addresses, template: str) -> Iterator[type[Domain]]:
         engine = create_engine(url, PATIENT, name="els test")
 
         ways = {
-            (strategy, locks): handlers_by_topic(MAX_PARKED, strategy=strategy, advisory_locks=locks)
+            (strategy, locks): handlers_by_topic(MAX_PENDING, strategy=strategy, advisory_locks=locks)
             for strategy, locks in WAYS
         }
 
         class Staged(Domain):
             runner = loop
-            school = BatchHarness(engine=engine)
+            harness = BatchHarness(engine=engine)
             handlers = ways
 
         try:

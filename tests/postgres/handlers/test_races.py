@@ -16,119 +16,119 @@ HOLD_SLOT = "SELECT essay_id FROM essay_states WHERE batch_id = :batch AND essay
 
 
 @pytest.fixture
-async def anna(school: BatchHarness) -> AsyncIterator[Worker]:
-    async with worker(school) as one:
+async def anna(harness: BatchHarness) -> AsyncIterator[Worker]:
+    async with worker(harness) as one:
         yield one
 
 
 @pytest.fixture
-async def bengt(school: BatchHarness) -> AsyncIterator[Worker]:
-    async with worker(school) as another:
+async def bengt(harness: BatchHarness) -> AsyncIterator[Worker]:
+    async with worker(harness) as another:
         yield another
 
 
 async def test_content_while_its_batch_registers_waits_and_takes_its_slot(
-    school: BatchHarness, anna: Worker, bengt: Worker
+    harness: BatchHarness, anna: Worker, bengt: Worker
 ) -> None:
-    assert await anna.apply(school.registration(essays=1)) == ["registered"]
-    waiting = await bengt.blocked(school.content(0))
+    assert await anna.apply(harness.registration(essays=1)) == ["registered"]
+    waiting = await bengt.blocked(harness.content(0))
 
     await anna.commit()
 
     assert await waiting == ["assigned"]
     await bengt.commit()
-    assert await school.counts() == ("completed", 0, 1, 0, 0)
+    assert await harness.counts() == ("completed", 0, 1, 0, 0)
 
 
 async def test_a_registration_while_content_parks_waits_and_uses_it(
-    school: BatchHarness, anna: Worker, bengt: Worker
+    harness: BatchHarness, anna: Worker, bengt: Worker
 ) -> None:
-    assert await anna.apply(school.content(0)) == ["pending"]
-    waiting = await bengt.blocked(school.registration(essays=1))
+    assert await anna.apply(harness.content(0)) == ["pending"]
+    waiting = await bengt.blocked(harness.registration(essays=1))
 
     await anna.commit()
 
     assert await waiting == ["registered"]
     await bengt.commit()
-    assert await school.counts() == ("completed", 0, 1, 0, 0)
+    assert await harness.counts() == ("completed", 0, 1, 0, 0)
 
 
 async def test_a_registration_finds_what_parked_between_two_others_that_waited(
-    school: BatchHarness, anna: Worker, bengt: Worker
+    harness: BatchHarness, anna: Worker, bengt: Worker
 ) -> None:
     """The row exists, so the registration waits in the locking statement, whose snapshot is older than the content."""
-    await school.together(school.content(0))
-    assert await anna.apply(school.content(1)) == ["pending"]
-    waiting = await bengt.blocked(school.registration(essays=2))
+    await harness.together(harness.content(0))
+    assert await anna.apply(harness.content(1)) == ["pending"]
+    waiting = await bengt.blocked(harness.registration(essays=2))
 
     await anna.commit()
 
     assert await waiting == ["registered"]
     await bengt.commit()
-    assert await school.counts() == ("completed", 0, 2, 0, 0)
+    assert await harness.counts() == ("completed", 0, 2, 0, 0)
 
 
 async def test_content_takes_its_slot_when_the_parking_of_another_is_rolled_back(
-    school: BatchHarness, anna: Worker, bengt: Worker
+    harness: BatchHarness, anna: Worker, bengt: Worker
 ) -> None:
-    await anna.apply(school.content(0))
-    waiting = await bengt.blocked(school.registration(essays=1))
+    await anna.apply(harness.content(0))
+    waiting = await bengt.blocked(harness.registration(essays=1))
 
     await anna.rollback()
 
     assert await waiting == ["registered"]
     await bengt.commit()
-    assert await school.counts() == ("open", 1, 0, 0, 0)
+    assert await harness.counts() == ("open", 1, 0, 0, 0)
 
 
 async def test_the_last_two_contents_at_once_complete_the_batch_once(
-    school: BatchHarness, anna: Worker, bengt: Worker
+    harness: BatchHarness, anna: Worker, bengt: Worker
 ) -> None:
-    await school.one_by_one(school.registration(essays=3), school.content(0))
-    assert await anna.apply(school.content(1)) == ["assigned"]
-    waiting = await bengt.blocked(school.content(2))
+    await harness.one_by_one(harness.registration(essays=3), harness.content(0))
+    assert await anna.apply(harness.content(1)) == ["assigned"]
+    waiting = await bengt.blocked(harness.content(2))
 
     await anna.commit()
 
     assert await waiting == ["assigned"]
     await bengt.commit()
-    assert await school.kinds() == ["assigned", "assigned", "assigned", "completed"]
-    assert (await school.told())[-1].data["provisioned_count"] == 3
+    assert await harness.kinds() == ["assigned", "assigned", "assigned", "completed"]
+    assert (await harness.outbox_events())[-1].data["provisioned_count"] == 3
 
 
 async def test_two_contents_at_once_for_the_last_slot_and_one_is_excess(
-    school: BatchHarness, anna: Worker, bengt: Worker
+    harness: BatchHarness, anna: Worker, bengt: Worker
 ) -> None:
-    await school.together(school.registration(essays=1))
-    await anna.apply(school.content(0))
-    waiting = await bengt.blocked(school.content(1))
+    await harness.together(harness.registration(essays=1))
+    await anna.apply(harness.content(0))
+    waiting = await bengt.blocked(harness.content(1))
 
     await anna.commit()
 
     assert await waiting == ["excess"]
     await bengt.commit()
-    assert await school.kinds() == ["assigned", "completed", "excess"]
+    assert await harness.kinds() == ["assigned", "completed", "excess"]
 
 
 async def test_content_takes_the_last_slot_when_the_claim_before_it_is_rolled_back(
-    school: BatchHarness, anna: Worker, bengt: Worker
+    harness: BatchHarness, anna: Worker, bengt: Worker
 ) -> None:
-    await school.together(school.registration(essays=1))
-    assert await anna.apply(school.content(0)) == ["assigned"]
-    waiting = await bengt.blocked(school.content(1))
+    await harness.together(harness.registration(essays=1))
+    assert await anna.apply(harness.content(0)) == ["assigned"]
+    waiting = await bengt.blocked(harness.content(1))
 
     await anna.rollback()
 
     assert await waiting == ["assigned"]
     await bengt.commit()
-    assert await school.kinds() == ["assigned", "completed"]
+    assert await harness.kinds() == ["assigned", "completed"]
 
 
 async def test_the_same_content_at_two_workers_takes_one_slot(
-    school: BatchHarness, anna: Worker, bengt: Worker
+    harness: BatchHarness, anna: Worker, bengt: Worker
 ) -> None:
-    await school.together(school.registration(essays=2))
-    content = school.content(0)
+    await harness.together(harness.registration(essays=2))
+    content = harness.content(0)
     await anna.apply(content)
     waiting = await bengt.blocked(content)
 
@@ -136,13 +136,13 @@ async def test_the_same_content_at_two_workers_takes_one_slot(
 
     assert await waiting == ["already_assigned"]
     await bengt.commit()
-    assert await school.counts() == ("open", 1, 1, 0, 0)
+    assert await harness.counts() == ("open", 1, 1, 0, 0)
 
 
 async def test_the_same_early_content_at_two_workers_parks_once(
-    school: BatchHarness, anna: Worker, bengt: Worker
+    harness: BatchHarness, anna: Worker, bengt: Worker
 ) -> None:
-    content = school.content(0)
+    content = harness.content(0)
     await anna.apply(content)
     waiting = await bengt.blocked(content)
 
@@ -150,15 +150,15 @@ async def test_the_same_early_content_at_two_workers_parks_once(
 
     assert await waiting == ["already_pending"]
     await bengt.commit()
-    assert await school.counts() == ("unregistered", 0, 0, 0, 1)
+    assert await harness.counts() == ("unregistered", 0, 0, 0, 1)
 
 
 @pytest.mark.parametrize("content_first", [True, False])
 async def test_the_last_content_against_the_last_failure_completes_the_batch_once(
-    school: BatchHarness, anna: Worker, bengt: Worker, *, content_first: bool
+    harness: BatchHarness, anna: Worker, bengt: Worker, *, content_first: bool
 ) -> None:
-    await school.together(school.registration(essays=2))
-    last = [school.content(0), school.failure(1)]
+    await harness.together(harness.registration(essays=2))
+    last = [harness.content(0), harness.failure(1)]
     first, second = last if content_first else last[::-1]
     await anna.apply(first)
     waiting = await bengt.blocked(second)
@@ -167,16 +167,16 @@ async def test_the_last_content_against_the_last_failure_completes_the_batch_onc
 
     await waiting
     await bengt.commit()
-    assert await school.counts() == ("completed", 0, 1, 1, 0)
-    assert await school.kinds() == ["assigned", "errors", "completed"]
+    assert await harness.counts() == ("completed", 0, 1, 1, 0)
+    assert await harness.kinds() == ["assigned", "errors", "completed"]
 
 
 @pytest.mark.parametrize("content_first", [True, False])
 async def test_content_against_the_failure_of_the_same_upload_takes_one_slot(
-    school: BatchHarness, anna: Worker, bengt: Worker, *, content_first: bool
+    harness: BatchHarness, anna: Worker, bengt: Worker, *, content_first: bool
 ) -> None:
-    await school.together(school.registration(essays=3))
-    last = [school.content(0), school.failure(0)]
+    await harness.together(harness.registration(essays=3))
+    last = [harness.content(0), harness.failure(0)]
     first, second = last if content_first else last[::-1]
     await anna.apply(first)
     waiting = await bengt.blocked(second)
@@ -185,15 +185,15 @@ async def test_content_against_the_failure_of_the_same_upload_takes_one_slot(
 
     assert await waiting == ["failure_recorded" if content_first else "took_over_failed_slot"]
     await bengt.commit()
-    assert await school.counts() == ("open", 2, 1, 0, 0)
+    assert await harness.counts() == ("open", 2, 1, 0, 0)
 
 
 @pytest.mark.parametrize("content_first", [True, False])
 async def test_associations_against_the_completion_make_the_batch_ready_once(
-    school: BatchHarness, anna: Worker, bengt: Worker, *, content_first: bool
+    harness: BatchHarness, anna: Worker, bengt: Worker, *, content_first: bool
 ) -> None:
-    await school.together(school.registration(essays=1, class_id=CLASS))
-    last = [school.content(0), school.associations(1)]
+    await harness.together(harness.registration(essays=1, class_id=CLASS))
+    last = [harness.content(0), harness.associations(1)]
     first, second = last if content_first else last[::-1]
     await anna.apply(first)
     waiting = await bengt.blocked(second)
@@ -202,41 +202,41 @@ async def test_associations_against_the_completion_make_the_batch_ready_once(
 
     await waiting
     await bengt.commit()
-    assert await school.kinds() == ["assigned", "completed", "ready"]
-    assert await school.counts() == ("completed", 0, 1, 0, 0)
+    assert await harness.kinds() == ["assigned", "completed", "ready"]
+    assert await harness.counts() == ("completed", 0, 1, 0, 0)
 
 
 @pytest.mark.parametrize(("essays", "second"), [(2, "already_registered"), (3, "dead_letter")])
 async def test_two_registrations_at_once_and_the_second_sees_the_first(
-    school: BatchHarness, anna: Worker, bengt: Worker, essays: int, second: str
+    harness: BatchHarness, anna: Worker, bengt: Worker, essays: int, second: str
 ) -> None:
-    await anna.apply(school.registration(essays=2))
-    waiting = await bengt.blocked(school.registration(essays=essays))
+    await anna.apply(harness.registration(essays=2))
+    waiting = await bengt.blocked(harness.registration(essays=essays))
 
     await anna.commit()
 
     assert await waiting == [second]
     await bengt.commit()
-    assert await school.counts() == ("open", 2, 0, 0, 0)
+    assert await harness.counts() == ("open", 2, 0, 0, 0)
 
 
 async def test_a_registration_after_one_that_was_rolled_back_opens_the_batch(
-    school: BatchHarness, anna: Worker, bengt: Worker
+    harness: BatchHarness, anna: Worker, bengt: Worker
 ) -> None:
-    await anna.apply(school.registration(essays=2))
-    waiting = await bengt.blocked(school.registration(essays=3))
+    await anna.apply(harness.registration(essays=2))
+    waiting = await bengt.blocked(harness.registration(essays=3))
 
     await anna.rollback()
 
     assert await waiting == ["registered"]
     await bengt.commit()
-    assert await school.counts() == ("open", 3, 0, 0, 0)
+    assert await harness.counts() == ("open", 3, 0, 0, 0)
 
 
 async def test_the_same_dead_letter_at_two_workers_is_buried_and_told_once(
-    school: BatchHarness, anna: Worker, bengt: Worker
+    harness: BatchHarness, anna: Worker, bengt: Worker
 ) -> None:
-    letter = school.record("huleedu.file.essay.content.provisioned.v1", b"Dear Sir or Madam,")
+    letter = harness.record("huleedu.file.essay.content.provisioned.v1", b"Dear Sir or Madam,")
     await anna.apply(letter)
     waiting = await bengt.blocked(letter)
 
@@ -244,19 +244,19 @@ async def test_the_same_dead_letter_at_two_workers_is_buried_and_told_once(
 
     assert await waiting == ["dead_letter"]
     await bengt.commit()
-    assert await school.reasons() == ["not_json"]
+    assert await harness.reasons() == ["not_json"]
 
 
 @pytest.mark.parametrize("kind", ["contents", "registrations"])
 async def test_two_micro_batches_over_the_same_batches_in_opposite_order_never_deadlock(
-    school: BatchHarness, anna: Worker, bengt: Worker, kind: str
+    harness: BatchHarness, anna: Worker, bengt: Worker, kind: str
 ) -> None:
     batches = [f"class-set-{number}" for number in range(12)]
     if kind == "contents":
-        await school.together(*(school.registration(batch_id, essays=2) for batch_id in batches))
-        forth, back = [school.content(0, b) for b in batches], [school.content(1, b) for b in batches[::-1]]
+        await harness.together(*(harness.registration(batch_id, essays=2) for batch_id in batches))
+        forth, back = [harness.content(0, b) for b in batches], [harness.content(1, b) for b in batches[::-1]]
     else:
-        forth, back = [school.registration(b) for b in batches], [school.registration(b) for b in batches[::-1]]
+        forth, back = [harness.registration(b) for b in batches], [harness.registration(b) for b in batches[::-1]]
 
     async def run(one: Worker, both: list[list[str]], *, turns: int = 10) -> None:
         for _ in range(turns):
@@ -271,34 +271,34 @@ async def test_two_micro_batches_over_the_same_batches_in_opposite_order_never_d
 
 
 async def test_opposite_orders_of_unknown_batches_meet_in_one_order(
-    school: BatchHarness, anna: Worker, bengt: Worker
+    harness: BatchHarness, anna: Worker, bengt: Worker
 ) -> None:
     batches = [f"unheard-of-{number}" for number in range(5)]
-    await anna.apply(*(school.content(0, batch_id) for batch_id in batches))
-    waiting = await bengt.blocked(*(school.content(1, batch_id) for batch_id in batches[::-1]))
+    await anna.apply(*(harness.content(0, batch_id) for batch_id in batches))
+    waiting = await bengt.blocked(*(harness.content(1, batch_id) for batch_id in batches[::-1]))
 
     await anna.commit()
 
     assert await waiting == ["pending"] * 5
     await bengt.commit()
     for batch_id in batches:
-        assert await school.counts(batch_id) == ("unregistered", 0, 0, 0, 2)
+        assert await harness.counts(batch_id) == ("unregistered", 0, 0, 0, 2)
 
 
 async def test_workers_at_different_batches_do_not_wait_for_each_other(
-    school: BatchHarness, anna: Worker, bengt: Worker
+    harness: BatchHarness, anna: Worker, bengt: Worker
 ) -> None:
-    await school.together(school.registration("9a"), school.registration("9b"))
+    await harness.together(harness.registration("9a"), harness.registration("9b"))
 
-    assert await anna.apply(school.content(0, "9a")) == ["assigned"]
-    assert await bengt.apply(school.content(0, "9b")) == ["assigned"]
+    assert await anna.apply(harness.content(0, "9a")) == ["assigned"]
+    assert await bengt.apply(harness.content(0, "9b")) == ["assigned"]
     await bengt.commit()
     await anna.commit()
 
 
-async def test_a_held_slot_is_passed_over_while_another_is_free(school: BatchHarness, anna: Worker) -> None:
-    await school.together(school.registration(essays=2))
+async def test_a_held_slot_is_passed_over_while_another_is_free(harness: BatchHarness, anna: Worker) -> None:
+    await harness.together(harness.registration(essays=2))
     await anna.execute(HOLD_SLOT, batch=make.BATCH, essay=make.essay_ids(2)[0])
 
-    assert await school.together(school.content(0)) == ["assigned"]
-    assert [slot.text_storage_id is None for slot in await school.slots()] == [True, False]
+    assert await harness.together(harness.content(0)) == ["assigned"]
+    assert [slot.text_storage_id is None for slot in await harness.slots()] == [True, False]

@@ -21,15 +21,15 @@ BATCHES = [f"class-set-{number}" for number in range(16)]
 SLOTS, CONTENTS, FAILURES = 12, 12, 2  # so two contents a batch, or failures in their place, find no slot
 
 
-def term(school: BatchHarness) -> list[RawRecord]:
+def term(harness: BatchHarness) -> list[RawRecord]:
     records = []
     for number, batch_id in enumerate(BATCHES):
         class_id = CLASS if number % 2 else None
-        records += [school.registration(batch_id, SLOTS, class_id=class_id)] * 2
-        records += [school.content(n, batch_id) for n in range(CONTENTS) for _ in range(2)]
-        records += [school.failure(CONTENTS + n, batch_id) for n in range(FAILURES) for _ in range(2)]
+        records += [harness.registration(batch_id, SLOTS, class_id=class_id)] * 2
+        records += [harness.content(n, batch_id) for n in range(CONTENTS) for _ in range(2)]
+        records += [harness.failure(CONTENTS + n, batch_id) for n in range(FAILURES) for _ in range(2)]
         if class_id:
-            records += [school.associations(SLOTS, batch_id)] * 2
+            records += [harness.associations(SLOTS, batch_id)] * 2
     return records
 
 
@@ -42,19 +42,19 @@ def shuffled(records: list[RawRecord], seed: int) -> list[RawRecord]:
     return [record for _, record in sorted(enumerate(records), key=lambda pair: drawn(seed, pair[0]))]
 
 
-async def deliver(school: BatchHarness, records: Sequence[RawRecord]) -> list[str]:
+async def deliver(harness: BatchHarness, records: Sequence[RawRecord]) -> list[str]:
     """As the intake would: what might work later is tried again."""
     while True:
         try:
-            return await school.together(*records)
+            return await harness.together(*records)
         except DBAPIError as error:
             if classify(error).failure_class is not FailureClass.TRANSIENT:
                 raise
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_a_storm_of_connections_leaves_every_count_right(school: BatchHarness, seed: int) -> None:
-    records = shuffled(term(school), seed)
+async def test_a_storm_of_connections_leaves_every_count_right(harness: BatchHarness, seed: int) -> None:
+    records = shuffled(term(harness), seed)
     labels: Counter[str] = Counter()
 
     async def connection(share: list[RawRecord]) -> None:
@@ -62,14 +62,14 @@ async def test_a_storm_of_connections_leaves_every_count_right(school: BatchHarn
             size = drawn(seed, len(share)) % 12 + 1
             taken, share = share[:size], share[size:]
             for _, group in groupby(sorted(taken, key=lambda record: record.topic), key=lambda record: record.topic):
-                labels.update(await deliver(school, list(group)))
+                labels.update(await deliver(harness, list(group)))
 
     await asyncio.gather(*(connection(records[start::CONNECTIONS]) for start in range(CONNECTIONS)))
 
     assert labels["registered"] == labels["already_registered"] == len(BATCHES)
-    states = await school.rows("SELECT state, free_count FROM batch_essay_trackers")
+    states = await harness.rows("SELECT state, free_count FROM batch_essay_trackers")
     assert {tuple(row) for row in states} == {("completed", 0)}
-    kinds = Counter(event.kind for event in await school.told())
+    kinds = Counter(event.kind for event in await harness.outbox_events())
     assert kinds["completed"] == len(BATCHES)
     assert kinds["ready"] == len(BATCHES) / 2
     assert kinds["assigned"] + kinds["excess"] == CONTENTS * len(BATCHES)

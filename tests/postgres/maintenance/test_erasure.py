@@ -20,7 +20,7 @@ WHOLE = Removed(batches=1, essay_states=2, validation_failures=1, excess_content
 
 
 @pytest.fixture
-async def school(engine: AsyncEngine) -> AsyncIterator[BatchHarness]:
+async def harness(engine: AsyncEngine) -> AsyncIterator[BatchHarness]:
     yield BatchHarness(engine=engine)
     assert await found_wrong(engine) == []
 
@@ -30,60 +30,60 @@ def environment(database: str, tmp_path: Path) -> Mapping[str, str]:
     return {"ELS_BROKER_URL": "127.0.0.1:1", "ELS_DATABASE_URL": database, "ELS_STATE_DIR": str(tmp_path)}
 
 
-async def erase(school: BatchHarness, batch_id: str, *, dry_run: bool = False) -> object:
-    async with school.engine.begin() as conn:
+async def erase(harness: BatchHarness, batch_id: str, *, dry_run: bool = False) -> object:
+    async with harness.engine.begin() as conn:
         return await erase_batch(conn, batch_id, dry_run=dry_run)
 
 
-async def test_a_batch_of_any_class_and_age_goes_and_its_dry_run_changes_nothing(school: BatchHarness) -> None:
-    await complete(school, CLASS, class_id="9b")
-    before = await everything(school)
+async def test_a_batch_of_any_class_and_age_goes_and_its_dry_run_changes_nothing(harness: BatchHarness) -> None:
+    await complete(harness, CLASS, class_id="9b")
+    before = await everything(harness)
 
-    assert await erase(school, CLASS, dry_run=True) == Erased(WHOLE, "REGULAR")
-    assert await everything(school) == before
-    assert await erase(school, CLASS) == Erased(WHOLE, "REGULAR")
+    assert await erase(harness, CLASS, dry_run=True) == Erased(WHOLE, "REGULAR")
+    assert await everything(harness) == before
+    assert await erase(harness, CLASS) == Erased(WHOLE, "REGULAR")
 
-    tombstone = await school.tracker(CLASS)
+    tombstone = await harness.tracker(CLASS)
     assert (tombstone.state, tombstone.user_id, tombstone.class_id) == ("purged", None, None)
-    (record,) = await school.rows("SELECT * FROM purge_log")
+    (record,) = await harness.rows("SELECT * FROM purge_log")
     assert (record.action, record.class_type, record.batches) == ("erase_batch", "REGULAR", 1)
     assert not any(said in str(record) for said in (CLASS, "9b", "frizzle"))
 
 
-async def test_events_are_sent_first(school: BatchHarness) -> None:
-    await school.together(school.registration(CLASS, essays=1))
-    await school.together(school.content(0, CLASS))
+async def test_events_are_sent_first(harness: BatchHarness) -> None:
+    await harness.together(harness.registration(CLASS, essays=1))
+    await harness.together(harness.content(0, CLASS))
 
-    assert await erase(school, CLASS) == StillPublishing()
-    assert await erase(school, "nobody's batch") == NothingToErase()
-
-
-async def test_what_is_parked_for_a_batch_that_never_registered_goes_with_its_tracker(school: BatchHarness) -> None:
-    await school.together(school.content(0, CLASS), school.content(1, CLASS))
-
-    assert await erase(school, CLASS) == Erased(Removed(pending_events=2), None)
-
-    assert await school.rows("SELECT * FROM batch_essay_trackers") == []
-    assert await school.together(school.content(0, CLASS)) == ["pending"]
+    assert await erase(harness, CLASS) == StillPublishing()
+    assert await erase(harness, "nobody's batch") == NothingToErase()
 
 
-async def test_what_came_late_for_a_tombstone_loses_its_payload(school: BatchHarness) -> None:
-    await complete(school, CLASS)
-    await erase(school, CLASS)
-    assert await erase(school, CLASS) == NothingToErase()
-    await school.together(school.content(5, CLASS))
-    await school.execute("DELETE FROM event_outbox")
+async def test_what_is_parked_for_a_batch_that_never_registered_goes_with_its_tracker(harness: BatchHarness) -> None:
+    await harness.together(harness.content(0, CLASS), harness.content(1, CLASS))
 
-    assert await erase(school, CLASS) == Erased(Removed(dead_letters=1), "GUEST")
+    assert await erase(harness, CLASS) == Erased(Removed(pending_events=2), None)
 
-    assert {row.value for row in await school.rows("SELECT value FROM dead_letters")} == {None}
-    assert [row.batches for row in await school.rows("SELECT batches FROM purge_log ORDER BY id")] == [1, 0]
+    assert await harness.rows("SELECT * FROM batch_essay_trackers") == []
+    assert await harness.together(harness.content(0, CLASS)) == ["pending"]
+
+
+async def test_what_came_late_for_a_tombstone_loses_its_payload(harness: BatchHarness) -> None:
+    await complete(harness, CLASS)
+    await erase(harness, CLASS)
+    assert await erase(harness, CLASS) == NothingToErase()
+    await harness.together(harness.content(5, CLASS))
+    await harness.execute("DELETE FROM event_outbox")
+
+    assert await erase(harness, CLASS) == Erased(Removed(dead_letters=1), "GUEST")
+
+    assert {row.value for row in await harness.rows("SELECT value FROM dead_letters")} == {None}
+    assert [row.batches for row in await harness.rows("SELECT batches FROM purge_log ORDER BY id")] == [1, 0]
 
 
 async def test_the_command_prints_one_table_for_what_would_go_and_what_went(
-    school: BatchHarness, environment: Mapping[str, str]
+    harness: BatchHarness, environment: Mapping[str, str]
 ) -> None:
-    await complete(school, CLASS, class_id="9b")
+    await complete(harness, CLASS, class_id="9b")
 
     would = await els(environment, "erase", CLASS, "--dry-run", "--json")
     dry = await els(environment, "erase", CLASS, "--dry-run")
@@ -95,28 +95,28 @@ async def test_the_command_prints_one_table_for_what_would_go_and_what_went(
     assert dry.stdout.splitlines()[1:] == wet.stdout.splitlines()[1:]
     assert json.loads(would.stdout)["rows"]["REGULAR"] == WHOLE.rows
     assert again.stderr.startswith("els: ")
-    await school.together(school.registration("unsent", essays=1))
-    await school.together(school.content(0, "unsent"))
+    await harness.together(harness.registration("unsent", essays=1))
+    await harness.together(harness.content(0, "unsent"))
     assert (await els(environment, "erase", "unsent")).exit_code == 1
 
 
 async def test_a_student_is_forgotten_everywhere_and_the_record_names_nobody(
-    school: BatchHarness, environment: Mapping[str, str]
+    harness: BatchHarness, environment: Mapping[str, str]
 ) -> None:
-    await complete(school, CLASS, class_id="9b")
-    first, second = await school.slots(CLASS)
+    await complete(harness, CLASS, class_id="9b")
+    first, second = await harness.slots(CLASS)
     student = first.student_id
-    await school.execute("UPDATE essay_states SET student_id = 'annika' WHERE essay_id = :id", id=second.essay_id)
-    before = await everything(school)
+    await harness.execute("UPDATE essay_states SET student_id = 'annika' WHERE essay_id = :id", id=second.essay_id)
+    before = await everything(harness)
 
     dry = await els(environment, "erase", "--student", student, "--dry-run")
     assert dry.stdout == "would clear 1 associations\n"
-    assert await everything(school) == before
+    assert await everything(harness) == before
     wet = await els(environment, "erase", "--student", student, "--json")
 
     assert json.loads(wet.stdout) == {"outcome": "cleared", "associations": 1}
-    assert student not in str(await school.rows("SELECT * FROM essay_states"))
-    assert [slot.student_id is None for slot in await school.slots(CLASS)] == [True, False]
-    (record,) = await school.rows("SELECT * FROM purge_log")
+    assert student not in str(await harness.rows("SELECT * FROM essay_states"))
+    assert [slot.student_id is None for slot in await harness.slots(CLASS)] == [True, False]
+    (record,) = await harness.rows("SELECT * FROM purge_log")
     assert (record.action, record.removed) == ("erase_student", {"associations": 1})
     assert student not in str(record)

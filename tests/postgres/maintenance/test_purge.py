@@ -29,33 +29,33 @@ TOUCHED = """
 
 
 @pytest.fixture
-async def school(engine: AsyncEngine) -> AsyncIterator[BatchHarness]:
+async def harness(engine: AsyncEngine) -> AsyncIterator[BatchHarness]:
     yield BatchHarness(engine=engine)
     assert await found_wrong(engine) == []
 
 
-async def run_purge(school: BatchHarness, plan: PurgePlan) -> PurgeResult:
-    return await purge.purge_guests(school.engine, plan, stop=asyncio.Event(), progress=lambda _: None)
+async def run_purge(harness: BatchHarness, plan: PurgePlan) -> PurgeResult:
+    return await purge.purge_guests(harness.engine, plan, stop=asyncio.Event(), progress=lambda _: None)
 
 
-async def test_an_old_guest_batch_leaves_its_tombstone_and_nothing_of_a_person(school: BatchHarness) -> None:
-    await complete(school, GUESTS)
-    await age(school, GUESTS, 15)
+async def test_an_old_guest_batch_leaves_its_tombstone_and_nothing_of_a_person(harness: BatchHarness) -> None:
+    await complete(harness, GUESTS)
+    await age(harness, GUESTS, 15)
 
-    result = await run_purge(school, PurgePlan(14))
+    result = await run_purge(harness, PurgePlan(14))
 
     assert result == Purged(Removed(batches=1, essay_states=2, validation_failures=1, excess_content=1, dead_letters=1))
-    tombstone = await school.tracker(GUESTS)
+    tombstone = await harness.tracker(GUESTS)
     assert (tombstone.state, tombstone.class_type, tombstone.expected_count) == ("purged", "GUEST", 2)
     assert (tombstone.user_id, tombstone.org_id, tombstone.class_id, tombstone.student_prompt_ref) == (None,) * 4
-    (letter,) = await school.rows("SELECT * FROM dead_letters")
+    (letter,) = await harness.rows("SELECT * FROM dead_letters")
     assert (letter.reason, letter.value, letter.key, len(letter.value_sha256)) == (
         "upload_already_provisioned",
         None,
         None,
         32,
     )
-    (record,) = await school.rows("SELECT * FROM purge_log")
+    (record,) = await harness.rows("SELECT * FROM purge_log")
     assert (record.action, record.class_type, record.batches, record.removed["essay_states"]) == (
         "purge",
         "GUEST",
@@ -64,55 +64,55 @@ async def test_an_old_guest_batch_leaves_its_tombstone_and_nothing_of_a_person(s
     )
 
 
-async def test_what_is_young_of_a_class_or_unfinished_stays(school: BatchHarness) -> None:
-    await complete(school, GUESTS)
-    await age(school, GUESTS, 13)
-    await complete(school, CLASS, class_id="9b")
-    await age(school, CLASS, 400)
-    await school.together(school.registration("a-lazy-batch", essays=1))
+async def test_what_is_young_of_a_class_or_unfinished_stays(harness: BatchHarness) -> None:
+    await complete(harness, GUESTS)
+    await age(harness, GUESTS, 13)
+    await complete(harness, CLASS, class_id="9b")
+    await age(harness, CLASS, 400)
+    await harness.together(harness.registration("a-lazy-batch", essays=1))
 
-    assert await run_purge(school, PurgePlan(14)) == Purged(Removed())
-    assert (await school.tracker(GUESTS)).state == "completed"
-
-
-async def test_a_batch_with_unsent_events_stays_until_they_are_sent(school: BatchHarness) -> None:
-    await school.together(school.registration(GUESTS, essays=1))
-    await school.together(school.content(0, GUESTS))
-    await age(school, GUESTS, 15)
-    assert await run_purge(school, PurgePlan(14, chunk=1)) == Purged(Removed())
-
-    await school.execute("DELETE FROM event_outbox")
-
-    assert await run_purge(school, PurgePlan(14, chunk=1)) == Purged(Removed(batches=1, essay_states=1))
+    assert await run_purge(harness, PurgePlan(14)) == Purged(Removed())
+    assert (await harness.tracker(GUESTS)).state == "completed"
 
 
-async def test_a_batch_that_is_at_work_is_left_for_the_next_time(school: BatchHarness) -> None:
-    await complete(school, GUESTS)
-    await age(school, GUESTS, 15)
-    async with school.engine.begin() as other:
-        await school.apply(other, [school.content(0, GUESTS)])
+async def test_a_batch_with_unsent_events_stays_until_they_are_sent(harness: BatchHarness) -> None:
+    await harness.together(harness.registration(GUESTS, essays=1))
+    await harness.together(harness.content(0, GUESTS))
+    await age(harness, GUESTS, 15)
+    assert await run_purge(harness, PurgePlan(14, chunk=1)) == Purged(Removed())
 
-        assert await run_purge(school, PurgePlan(14)) == Purged(Removed())
+    await harness.execute("DELETE FROM event_outbox")
 
-    result = await run_purge(school, PurgePlan(14))
+    assert await run_purge(harness, PurgePlan(14, chunk=1)) == Purged(Removed(batches=1, essay_states=1))
+
+
+async def test_a_batch_that_is_at_work_is_left_for_the_next_time(harness: BatchHarness) -> None:
+    await complete(harness, GUESTS)
+    await age(harness, GUESTS, 15)
+    async with harness.engine.begin() as other:
+        await harness.apply(other, [harness.content(0, GUESTS)])
+
+        assert await run_purge(harness, PurgePlan(14)) == Purged(Removed())
+
+    result = await run_purge(harness, PurgePlan(14))
     assert isinstance(result, Purged)
     assert result.removed.batches == 1
 
 
-async def test_a_dry_run_says_the_same_and_changes_nothing(school: BatchHarness) -> None:
-    await complete(school, GUESTS)
-    await age(school, GUESTS, 15)
-    before = await everything(school)
+async def test_a_dry_run_says_the_same_and_changes_nothing(harness: BatchHarness) -> None:
+    await complete(harness, GUESTS)
+    await age(harness, GUESTS, 15)
+    before = await everything(harness)
 
-    async with school.engine.connect() as conn:
+    async with harness.engine.connect() as conn:
         counted = await purge.count_guests(conn, 14)
 
-    assert await everything(school) == before
-    assert await run_purge(school, PurgePlan(14)) == Purged(counted)
+    assert await everything(harness) == before
+    assert await run_purge(harness, PurgePlan(14)) == Purged(counted)
 
 
-async def test_many_batches_go_in_chunks_and_a_stop_leaves_the_rest_for_the_next_run(school: BatchHarness) -> None:
-    await old_batches(school, 7, GUESTS)
+async def test_many_batches_go_in_chunks_and_a_stop_leaves_the_rest_for_the_next_run(harness: BatchHarness) -> None:
+    await old_batches(harness, 7, GUESTS)
     stop = asyncio.Event()
     chunks: list[int] = []
 
@@ -121,28 +121,28 @@ async def test_many_batches_go_in_chunks_and_a_stop_leaves_the_rest_for_the_next
         if len(chunks) == 2:
             stop.set()
 
-    stopped = await purge.purge_guests(school.engine, PurgePlan(14, chunk=2), stop=stop, progress=progress)
+    stopped = await purge.purge_guests(harness.engine, PurgePlan(14, chunk=2), stop=stop, progress=progress)
 
     assert isinstance(stopped, Purged)
     assert (chunks, stopped.finished) == ([2, 4], False)
-    assert [row.batch_id for row in await school.rows(PURGED)] == [f"{GUESTS}-{number}" for number in range(4)]
-    rest = await run_purge(school, PurgePlan(14, chunk=2))
+    assert [row.batch_id for row in await harness.rows(PURGED)] == [f"{GUESTS}-{number}" for number in range(4)]
+    rest = await run_purge(harness, PurgePlan(14, chunk=2))
     assert isinstance(rest, Purged)
     assert rest.removed.batches == 3
-    log = await school.rows("SELECT batches, finished_at IS NOT NULL FROM purge_log ORDER BY id")
+    log = await harness.rows("SELECT batches, finished_at IS NOT NULL FROM purge_log ORDER BY id")
     assert [tuple(row) for row in log] == [(4, False), (3, True)]
 
 
 async def test_a_chunk_that_waits_for_a_lock_shrinks_to_nothing_but_that_batch_and_grows_again(
-    school: BatchHarness, database: str
+    harness: BatchHarness, database: str
 ) -> None:
-    await old_batches(school, 12, GUESTS)
+    await old_batches(harness, 12, GUESTS)
     engine = create_engine(
         make_url(database).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False), Limits(lock=0.05)
     )
     totals: list[int] = []
 
-    async with school.engine.begin() as other:
+    async with harness.engine.begin() as other:
         await other.execute(text("SELECT 1 FROM essay_states WHERE batch_id = :b FOR UPDATE"), {"b": f"{GUESTS}-2"})
         await purge.purge_guests(
             engine,
@@ -153,12 +153,12 @@ async def test_a_chunk_that_waits_for_a_lock_shrinks_to_nothing_but_that_batch_a
 
     await engine.dispose()
     assert totals == [0, 2, 2, 2, 3, 5, 8, 11]
-    assert (await school.tracker(f"{GUESTS}-2")).state == "completed"
-    assert await run_purge(school, PurgePlan(14)) == Purged(Removed(batches=1, essay_states=1))
+    assert (await harness.tracker(f"{GUESTS}-2")).state == "completed"
+    assert await run_purge(harness, PurgePlan(14)) == Purged(Removed(batches=1, essay_states=1))
 
 
-async def test_the_oldest_are_found_without_a_look_at_batches_that_stay(school: BatchHarness) -> None:
-    await school.execute(
+async def test_the_oldest_are_found_without_a_look_at_batches_that_stay(harness: BatchHarness) -> None:
+    await harness.execute(
         """
         INSERT INTO batch_essay_trackers
             (batch_id, state, inventory, class_type, expected_count, filled_count, registration_digest, course_code,
@@ -169,63 +169,63 @@ async def test_the_oldest_are_found_without_a_look_at_batches_that_stay(school: 
              LATERAL (SELECT CASE n % 2 WHEN 0 THEN 'GUEST' ELSE 'REGULAR' END) AS k (kind)
         """
     )
-    await old_batches(school, 3, GUESTS)
+    await old_batches(harness, 3, GUESTS)
 
-    async with school.engine.connect() as conn:
+    async with harness.engine.connect() as conn:
         found = await lock_oldest(conn, timedelta(days=14), after=BEFORE_ALL, limit=100, abandoned=False)
         touched = await conn.scalar(text(TOUCHED))
         await conn.rollback()
 
-    await school.execute("DELETE FROM batch_essay_trackers WHERE batch_id LIKE 'batch %'")
+    await harness.execute("DELETE FROM batch_essay_trackers WHERE batch_id LIKE 'batch %'")
     assert [place.batch_id for place in found] == [f"{GUESTS}-{number}" for number in range(3)]
     assert touched is not None
     assert touched < 40
 
 
-async def test_a_batch_stays_while_the_event_of_one_of_its_dead_letters_waits(school: BatchHarness) -> None:
-    await complete(school, GUESTS)
-    await age(school, GUESTS, 15)
-    await school.together(school.content(4, GUESTS, file_upload_id=f"upload-{GUESTS}-00000"))
-    assert await run_purge(school, PurgePlan(14)) == Purged(Removed())
+async def test_a_batch_stays_while_the_event_of_one_of_its_dead_letters_waits(harness: BatchHarness) -> None:
+    await complete(harness, GUESTS)
+    await age(harness, GUESTS, 15)
+    await harness.together(harness.content(4, GUESTS, file_upload_id=f"upload-{GUESTS}-00000"))
+    assert await run_purge(harness, PurgePlan(14)) == Purged(Removed())
 
-    await school.execute("DELETE FROM event_outbox")
+    await harness.execute("DELETE FROM event_outbox")
 
-    result = await run_purge(school, PurgePlan(14))
+    result = await run_purge(harness, PurgePlan(14))
     assert isinstance(result, Purged)
     assert (result.removed.batches, result.removed.dead_letters) == (1, 2)
 
 
-async def test_a_second_purge_says_that_another_runs(school: BatchHarness) -> None:
-    async with purge.purge_lock(school.engine) as alone:
+async def test_a_second_purge_says_that_another_runs(harness: BatchHarness) -> None:
+    async with purge.purge_lock(harness.engine) as alone:
         assert alone
-        assert await run_purge(school, PurgePlan(14)) == AnotherPurgeRuns()
-    assert await run_purge(school, PurgePlan(14)) == Purged(Removed())
+        assert await run_purge(harness, PurgePlan(14)) == AnotherPurgeRuns()
+    assert await run_purge(harness, PurgePlan(14)) == Purged(Removed())
 
 
-async def test_what_comes_for_a_purged_batch_is_refused_by_name(school: BatchHarness) -> None:
-    await complete(school, GUESTS)
-    await age(school, GUESTS, 15)
-    await run_purge(school, PurgePlan(14))
+async def test_what_comes_for_a_purged_batch_is_refused_by_name(harness: BatchHarness) -> None:
+    await complete(harness, GUESTS)
+    await age(harness, GUESTS, 15)
+    await run_purge(harness, PurgePlan(14))
 
     for record in (
-        school.registration(GUESTS, essays=2),
-        school.content(0, GUESTS),
-        school.failure(0, GUESTS),
-        school.associations(2, GUESTS),
+        harness.registration(GUESTS, essays=2),
+        harness.content(0, GUESTS),
+        harness.failure(0, GUESTS),
+        harness.associations(2, GUESTS),
     ):
-        assert await school.together(record) == ["dead_letter"]
-    assert (await school.reasons())[1:] == ["batch_purged"] * 4
+        assert await harness.together(record) == ["dead_letter"]
+    assert (await harness.reasons())[1:] == ["batch_purged"] * 4
 
 
-async def test_abandoned_guest_batches_go_only_when_asked_for(school: BatchHarness) -> None:
-    await school.together(school.registration(GUESTS, essays=2))
-    await school.together(school.content(0, GUESTS))
-    await school.execute("DELETE FROM event_outbox")
-    await school.execute("UPDATE batch_essay_trackers SET registered_at = now() - interval '31 days'")
+async def test_abandoned_guest_batches_go_only_when_asked_for(harness: BatchHarness) -> None:
+    await harness.together(harness.registration(GUESTS, essays=2))
+    await harness.together(harness.content(0, GUESTS))
+    await harness.execute("DELETE FROM event_outbox")
+    await harness.execute("UPDATE batch_essay_trackers SET registered_at = now() - interval '31 days'")
 
-    assert await run_purge(school, PurgePlan(30)) == Purged(Removed())
-    assert await run_purge(school, PurgePlan(30, abandoned=True)) == Purged(Removed(batches=1, essay_states=2))
-    (first, second) = await school.rows("SELECT action FROM purge_log ORDER BY id")
+    assert await run_purge(harness, PurgePlan(30)) == Purged(Removed())
+    assert await run_purge(harness, PurgePlan(30, abandoned=True)) == Purged(Removed(batches=1, essay_states=2))
+    (first, second) = await harness.rows("SELECT action FROM purge_log ORDER BY id")
     assert (first.action, second.action) == ("purge", "purge_abandoned")
 
 
@@ -233,54 +233,54 @@ def retention(**settings: object) -> Retention:
     return Retention.from_settings(Settings.model_validate(settings))
 
 
-async def test_the_timer_purges_what_is_due_once_in_its_interval_whoever_looks(school: BatchHarness) -> None:
-    await complete(school, GUESTS)
-    await age(school, GUESTS, 15)
+async def test_the_timer_purges_what_is_due_once_in_its_interval_whoever_looks(harness: BatchHarness) -> None:
+    await complete(harness, GUESTS)
+    await age(harness, GUESTS, 15)
 
-    assert await apply_retention(school.engine, retention()) == 1
-    await complete(school, f"{GUESTS}-2")
-    await age(school, f"{GUESTS}-2", 15)
-    assert await apply_retention(school.engine, retention()) == 0
-    await school.execute("UPDATE purge_log SET started_at = started_at - interval '25 hours'")
-    assert await apply_retention(school.engine, retention()) == 1
+    assert await apply_retention(harness.engine, retention()) == 1
+    await complete(harness, f"{GUESTS}-2")
+    await age(harness, f"{GUESTS}-2", 15)
+    assert await apply_retention(harness.engine, retention()) == 0
+    await harness.execute("UPDATE purge_log SET started_at = started_at - interval '25 hours'")
+    assert await apply_retention(harness.engine, retention()) == 1
 
 
-async def test_the_timer_goes_on_with_a_run_that_was_stopped(school: BatchHarness) -> None:
-    await old_batches(school, 3, GUESTS)
+async def test_the_timer_goes_on_with_a_run_that_was_stopped(harness: BatchHarness) -> None:
+    await old_batches(harness, 3, GUESTS)
     stop = asyncio.Event()
     plan = next(retention(purge_chunk_batches=1).plans())
-    await purge.purge_guests(school.engine, plan, stop=stop, progress=lambda _: stop.set())
+    await purge.purge_guests(harness.engine, plan, stop=stop, progress=lambda _: stop.set())
 
-    assert await apply_retention(school.engine, retention()) == 2
-
-
-async def test_a_command_that_asked_for_older_batches_only_is_not_the_timers_run(school: BatchHarness) -> None:
-    await complete(school, GUESTS)
-    await age(school, GUESTS, 15)
-    assert await run_purge(school, PurgePlan(365)) == Purged(Removed())
-
-    assert await apply_retention(school.engine, retention()) == 1
+    assert await apply_retention(harness.engine, retention()) == 2
 
 
-async def test_the_timer_can_be_off_and_takes_abandoned_batches_only_when_told(school: BatchHarness) -> None:
-    await school.together(school.registration(GUESTS, essays=2))
-    await school.execute("UPDATE batch_essay_trackers SET registered_at = now() - interval '31 days'")
+async def test_a_command_that_asked_for_older_batches_only_is_not_the_timers_run(harness: BatchHarness) -> None:
+    await complete(harness, GUESTS)
+    await age(harness, GUESTS, 15)
+    assert await run_purge(harness, PurgePlan(365)) == Purged(Removed())
 
-    assert await apply_retention(school.engine, retention()) == 0
-    assert await apply_retention(school.engine, retention(purge_enabled=False)) == 0
-    assert await apply_retention(school.engine, retention(purge_abandoned_after_days=30)) == 1
+    assert await apply_retention(harness.engine, retention()) == 1
 
 
-async def test_tombstones_go_after_their_own_time(school: BatchHarness) -> None:
+async def test_the_timer_can_be_off_and_takes_abandoned_batches_only_when_told(harness: BatchHarness) -> None:
+    await harness.together(harness.registration(GUESTS, essays=2))
+    await harness.execute("UPDATE batch_essay_trackers SET registered_at = now() - interval '31 days'")
+
+    assert await apply_retention(harness.engine, retention()) == 0
+    assert await apply_retention(harness.engine, retention(purge_enabled=False)) == 0
+    assert await apply_retention(harness.engine, retention(purge_abandoned_after_days=30)) == 1
+
+
+async def test_tombstones_go_after_their_own_time(harness: BatchHarness) -> None:
     for number in range(3):
-        await complete(school, f"{GUESTS}-{number}")
-        await age(school, f"{GUESTS}-{number}", 15)
-    await run_purge(school, PurgePlan(14))
-    await school.execute(
+        await complete(harness, f"{GUESTS}-{number}")
+        await age(harness, f"{GUESTS}-{number}", 15)
+    await run_purge(harness, PurgePlan(14))
+    await harness.execute(
         "UPDATE batch_essay_trackers SET purged_at = purged_at - interval '366 days' WHERE batch_id <> :young",
         young=f"{GUESTS}-2",
     )
 
-    await apply_retention(school.engine, retention(purge_chunk_batches=1))
+    await apply_retention(harness.engine, retention(purge_chunk_batches=1))
 
-    assert [row.batch_id for row in await school.rows("SELECT batch_id FROM batch_essay_trackers")] == [f"{GUESTS}-2"]
+    assert [row.batch_id for row in await harness.rows("SELECT batch_id FROM batch_essay_trackers")] == [f"{GUESTS}-2"]

@@ -25,19 +25,19 @@ RESTORE_PENDING = "INSERT INTO batch_pending_events OVERRIDING SYSTEM VALUE SELE
 @pytest.fixture(params=[Strategy.OPTION_A, Strategy.OPTION_B])
 async def clinic(engine: AsyncEngine, request: pytest.FixtureRequest) -> AsyncIterator[BatchHarness]:
     """A harness for each slot table. What a test breaks by hand must be consistent again at its end."""
-    school = BatchHarness(engine=engine, handlers=handlers_by_topic(strategy=request.param))
-    yield school
+    harness = BatchHarness(engine=engine, handlers=handlers_by_topic(strategy=request.param))
+    yield harness
     async with engine.connect() as conn:
         assert await broken(conn) == []
 
 
-async def scan(school: BatchHarness, chunk_size: int = 1000) -> Mapping[RepairKind, int]:
+async def scan(harness: BatchHarness, chunk_size: int = 1000) -> Mapping[RepairKind, int]:
     """Run one whole scan; return what it found."""
     repairs = RepairCounts()
     repair_scan = RepairScan(Strategy.OPTION_B, repairs, chunk_size)
     more = True
     while more:
-        async with school.engine.begin() as conn:
+        async with harness.engine.begin() as conn:
             more = (await repair_scan.step(conn)).more
     return {kind: count for kind, count in repairs.counts().items() if count}
 
@@ -52,14 +52,14 @@ async def test_a_scan_finds_nothing_where_all_is_consistent(clinic: BatchHarness
     assert await scan(clinic, chunk_size=1) == {}
 
 
-async def leave_pending_events_of_a_registered_batch(school: BatchHarness, essays: int = 2) -> None:
+async def leave_pending_events_of_a_registered_batch(harness: BatchHarness, essays: int = 2) -> None:
     """Register a batch, and bring back the pending events that the registration should have applied."""
-    await school.one_by_one(school.content(2), school.content(1), school.content(0))
-    await school.execute("CREATE TABLE former_pending AS TABLE batch_pending_events")
-    await school.execute("DELETE FROM batch_pending_events")
-    await school.execute("UPDATE batch_essay_trackers SET pending_count = 0")
-    await school.together(school.registration(essays=essays))
-    await school.execute(RESTORE_PENDING)
+    await harness.one_by_one(harness.content(2), harness.content(1), harness.content(0))
+    await harness.execute("CREATE TABLE former_pending AS TABLE batch_pending_events")
+    await harness.execute("DELETE FROM batch_pending_events")
+    await harness.execute("UPDATE batch_essay_trackers SET pending_count = 0")
+    await harness.together(harness.registration(essays=essays))
+    await harness.execute(RESTORE_PENDING)
 
 
 async def test_pending_events_of_a_registered_batch_are_applied_in_order(clinic: BatchHarness) -> None:
@@ -128,7 +128,7 @@ async def test_a_batch_that_is_full_after_a_recount_completes_and_publishes(clin
     assert await scan(clinic) == {RepairKind.SLOTS_RECOUNTED: 1}
     assert await clinic.counts() == ("completed", 0, 2, 0, 0)
     assert await clinic.kinds() == ["assigned", "completed"]
-    assert (await clinic.told())[-1].data["provisioned_count"] == 2
+    assert (await clinic.outbox_events())[-1].data["provisioned_count"] == 2
 
 
 async def test_a_recount_of_a_complete_batch_publishes_nothing(
@@ -208,9 +208,9 @@ async def test_a_batch_that_was_repaired_meanwhile_is_left_alone(clinic: BatchHa
     assert set(repairs.counts().values()) == {0}
 
 
-async def fill_slots_without_counting(school: BatchHarness, essays: int) -> None:
+async def fill_slots_without_counting(harness: BatchHarness, essays: int) -> None:
     """Fill free slots as foreign code would that does not know the counters."""
-    await school.execute(
+    await harness.execute(
         """
         UPDATE essay_states SET current_status = 'ready_for_processing', text_storage_id = 'strange-' || essay_id,
                file_upload_id = 'strange-' || essay_id, original_file_name = 'strange.docx', filled_at = now()
@@ -220,7 +220,7 @@ async def fill_slots_without_counting(school: BatchHarness, essays: int) -> None
         """,
         essays=essays,
     )
-    await school.execute(
+    await harness.execute(
         """
         UPDATE slot_assignments a SET status = 'assigned', text_storage_id = e.text_storage_id,
                file_upload_id = e.file_upload_id, assigned_at = now()

@@ -21,64 +21,64 @@ CLASS = "class-9b"
 OLD = timedelta(days=90)
 
 
-async def replayed(school: BatchHarness, letter_id: int) -> Replayed:
-    async with school.engine.begin() as conn:
-        return await replay(conn, school.handlers, letter_id)
+async def replayed(harness: BatchHarness, letter_id: int) -> Replayed:
+    async with harness.engine.begin() as conn:
+        return await replay(conn, harness.handlers, letter_id)
 
 
-async def states(school: BatchHarness) -> list[tuple[str, str, int | None]]:
-    rows = await school.rows("SELECT reason, state, replay_of FROM dead_letters ORDER BY id")
+async def states(harness: BatchHarness) -> list[tuple[str, str, int | None]]:
+    rows = await harness.rows("SELECT reason, state, replay_of FROM dead_letters ORDER BY id")
     return [(row.reason, row.state, row.replay_of) for row in rows]
 
 
-async def buried(school: BatchHarness, record: RawRecord) -> int:
-    assert await school.together(record) == ["dead_letter"]
-    return int((await school.rows("SELECT max(id) FROM dead_letters"))[0][0])
+async def buried(harness: BatchHarness, record: RawRecord) -> int:
+    assert await harness.together(record) == ["dead_letter"]
+    return int((await harness.rows("SELECT max(id) FROM dead_letters"))[0][0])
 
 
-async def open_letter(school: BatchHarness) -> int:
-    (row,) = await school.rows("SELECT id FROM dead_letters WHERE state = 'open'")
+async def open_letter(harness: BatchHarness) -> int:
+    (row,) = await harness.rows("SELECT id FROM dead_letters WHERE state = 'open'")
     return int(row.id)
 
 
 @pytest.fixture
-async def early_bird(school: BatchHarness) -> int:
+async def early_bird(harness: BatchHarness) -> int:
     """Associations that were refused, since the essay they name was not yet of the batch's class."""
-    await school.together(school.registration(essays=1, class_id="class-8a"))
-    return await buried(school, school.associations(1))
+    await harness.together(harness.registration(essays=1, class_id="class-8a"))
+    return await buried(harness, harness.associations(1))
 
 
-async def test_a_replayed_record_has_the_effect_that_it_would_have_now(school: BatchHarness, early_bird: int) -> None:
-    await school.execute("UPDATE batch_essay_trackers SET class_id = :class_id", class_id=CLASS)
+async def test_a_replayed_record_has_the_effect_that_it_would_have_now(harness: BatchHarness, early_bird: int) -> None:
+    await harness.execute("UPDATE batch_essay_trackers SET class_id = :class_id", class_id=CLASS)
 
-    assert await replayed(school, early_bird) == Accepted("associations_confirmed")
+    assert await replayed(harness, early_bird) == Accepted("associations_confirmed")
 
-    assert (await school.tracker()).associations_confirmed_at is not None
-    assert await states(school) == [("class_mismatch", "replayed", None)]
-    assert await school.rows("SELECT 1 FROM consumed_offsets") == []
+    assert (await harness.tracker()).associations_confirmed_at is not None
+    assert await states(harness) == [("class_mismatch", "replayed", None)]
+    assert await harness.rows("SELECT 1 FROM consumed_offsets") == []
 
 
 async def test_what_fails_again_has_a_letter_of_its_own_and_is_not_told_twice(
-    school: BatchHarness, early_bird: int
+    harness: BatchHarness, early_bird: int
 ) -> None:
-    result = await replayed(school, early_bird)
+    result = await replayed(harness, early_bird)
 
     assert isinstance(result, FailedAgain)
     assert result.reason is DeadLetterReason.CLASS_MISMATCH
-    assert await states(school) == [
+    assert await states(harness) == [
         ("class_mismatch", "replayed", None),
         ("class_mismatch", "open", early_bird),
     ]
-    assert len(await school.told()) == 1
+    assert len(await harness.outbox_events()) == 1
 
 
 async def test_each_further_replay_links_to_the_first_letter_and_one_is_open(
-    school: BatchHarness, early_bird: int
+    harness: BatchHarness, early_bird: int
 ) -> None:
     for _ in range(3):
-        await replayed(school, await open_letter(school))
+        await replayed(harness, await open_letter(harness))
 
-    assert [(state, first) for _, state, first in await states(school)] == [
+    assert [(state, first) for _, state, first in await states(harness)] == [
         ("replayed", None),
         ("replayed", early_bird),
         ("replayed", early_bird),
@@ -86,125 +86,125 @@ async def test_each_further_replay_links_to_the_first_letter_and_one_is_open(
     ]
 
 
-async def test_the_record_of_a_second_letter_is_the_same_to_the_byte(school: BatchHarness, early_bird: int) -> None:
-    await replayed(school, early_bird)
+async def test_the_record_of_a_second_letter_is_the_same_to_the_byte(harness: BatchHarness, early_bird: int) -> None:
+    await replayed(harness, early_bird)
 
-    async with school.engine.connect() as conn:
+    async with harness.engine.connect() as conn:
         first, second = [
-            await dead_letter_admin.read(conn, letter) for letter in (early_bird, await open_letter(school))
+            await dead_letter_admin.read(conn, letter) for letter in (early_bird, await open_letter(harness))
         ]
     assert first is not None
     assert second is not None
     assert (first.record, first.value_sha256) == (second.record, second.value_sha256)
 
 
-async def test_a_letter_is_replayed_once(school: BatchHarness, early_bird: int) -> None:
-    await replayed(school, early_bird)
+async def test_a_letter_is_replayed_once(harness: BatchHarness, early_bird: int) -> None:
+    await replayed(harness, early_bird)
 
-    assert await replayed(school, early_bird) == NotReplayable("it is replayed")
-    assert await replayed(school, 4711) == NotReplayable("there is no such dead letter")
+    assert await replayed(harness, early_bird) == NotReplayable("it is replayed")
+    assert await replayed(harness, 4711) == NotReplayable("there is no such dead letter")
 
 
-async def test_two_who_replay_one_letter_do_it_once(school: BatchHarness, early_bird: int) -> None:
-    results = await asyncio.gather(*(replayed(school, early_bird) for _ in range(4)))
+async def test_two_who_replay_one_letter_do_it_once(harness: BatchHarness, early_bird: int) -> None:
+    results = await asyncio.gather(*(replayed(harness, early_bird) for _ in range(4)))
 
     assert sum(isinstance(result, FailedAgain) for result in results) == 1
-    assert len(await states(school)) == 2
+    assert len(await states(harness)) == 2
 
 
-async def test_a_replay_that_is_rolled_back_leaves_the_letter_open(school: BatchHarness, early_bird: int) -> None:
-    async with school.engine.connect() as conn:
-        await replay(conn, school.handlers, early_bird)
+async def test_a_replay_that_is_rolled_back_leaves_the_letter_open(harness: BatchHarness, early_bird: int) -> None:
+    async with harness.engine.connect() as conn:
+        await replay(conn, harness.handlers, early_bird)
         await conn.rollback()
 
-    assert await states(school) == [("class_mismatch", "open", None)]
+    assert await states(harness) == [("class_mismatch", "open", None)]
 
 
-async def test_a_letter_without_its_payload_can_not_be_replayed(school: BatchHarness, early_bird: int) -> None:
-    await school.execute("UPDATE dead_letters SET value = NULL")
+async def test_a_letter_without_its_payload_can_not_be_replayed(harness: BatchHarness, early_bird: int) -> None:
+    await harness.execute("UPDATE dead_letters SET value = NULL")
 
-    assert await replayed(school, early_bird) == NotReplayable("its payload was removed")
+    assert await replayed(harness, early_bird) == NotReplayable("its payload was removed")
 
 
-async def test_a_letter_that_never_had_a_value_fails_again_as_before(school: BatchHarness) -> None:
-    letter = await buried(school, school.record(topics.CONTENT_PROVISIONED, None))
+async def test_a_letter_that_never_had_a_value_fails_again_as_before(harness: BatchHarness) -> None:
+    letter = await buried(harness, harness.record(topics.CONTENT_PROVISIONED, None))
 
-    result = await replayed(school, letter)
+    result = await replayed(harness, letter)
 
     assert isinstance(result, FailedAgain)
     assert result.reason is DeadLetterReason.VALUE_MISSING
 
 
-async def test_what_was_replayed_parked_and_given_up_is_not_lost(school: BatchHarness) -> None:
+async def test_what_was_replayed_parked_and_given_up_is_not_lost(harness: BatchHarness) -> None:
     """Between the two letters the record is parked: the second burial must not take the first for its repeat."""
-    school.handlers = handlers_by_topic(max_parked=1)
-    await school.together(school.content(0))
-    letter = await buried(school, school.content(1))
-    school.handlers = handlers_by_topic()
-    assert await replayed(school, letter) == Accepted("pending")
+    harness.handlers = handlers_by_topic(max_pending=1)
+    await harness.together(harness.content(0))
+    letter = await buried(harness, harness.content(1))
+    harness.handlers = handlers_by_topic()
+    assert await replayed(harness, letter) == Accepted("pending")
 
-    await school.together(school.registration(essays=2))  # now it is drained, and refused for another reason
-    assert await states(school) == [("too_many_parked", "replayed", None)]
-    assert await school.counts() == ("completed", 0, 2, 0, 0)
+    await harness.together(harness.registration(essays=2))  # now it is drained, and refused for another reason
+    assert await states(harness) == [("too_many_parked", "replayed", None)]
+    assert await harness.counts() == ("completed", 0, 2, 0, 0)
 
 
-async def test_a_parked_replay_that_its_registration_refuses_has_another_letter(school: BatchHarness) -> None:
-    school.handlers = handlers_by_topic(max_parked=1)
-    await school.together(school.content(0))
-    letter = await buried(school, school.associations(["an-essay-of-9a"]))
-    school.handlers = handlers_by_topic()
-    assert await replayed(school, letter) == Accepted("pending")
+async def test_a_parked_replay_that_its_registration_refuses_has_another_letter(harness: BatchHarness) -> None:
+    harness.handlers = handlers_by_topic(max_pending=1)
+    await harness.together(harness.content(0))
+    letter = await buried(harness, harness.associations(["an-essay-of-9a"]))
+    harness.handlers = handlers_by_topic()
+    assert await replayed(harness, letter) == Accepted("pending")
 
-    await school.together(school.registration(essays=2, class_id=CLASS))
+    await harness.together(harness.registration(essays=2, class_id=CLASS))
 
-    assert await states(school) == [
+    assert await states(harness) == [
         ("too_many_parked", "replayed", None),
         ("unknown_essay", "open", letter),
     ]
 
 
-async def test_a_redelivery_of_an_open_or_dropped_letter_adds_none(school: BatchHarness) -> None:
-    record = school.record(topics.CONTENT_PROVISIONED, b"Dear Sir or Madam,")
-    letter = await buried(school, record)
-    await buried(school, record)
-    async with school.engine.begin() as conn:
+async def test_a_redelivery_of_an_open_or_dropped_letter_adds_none(harness: BatchHarness) -> None:
+    record = harness.record(topics.CONTENT_PROVISIONED, b"Dear Sir or Madam,")
+    letter = await buried(harness, record)
+    await buried(harness, record)
+    async with harness.engine.begin() as conn:
         assert await dead_letter_admin.discard(conn, [letter], "spam") == [letter]
-    await buried(school, record)
+    await buried(harness, record)
 
-    assert await states(school) == [("not_json", "discarded", None)]
+    assert await states(harness) == [("not_json", "discarded", None)]
 
 
 async def test_a_handler_that_stumbles_leaves_another_letter_that_says_so(
-    school: BatchHarness, early_bird: int
+    harness: BatchHarness, early_bird: int
 ) -> None:
-    async with school.engine.begin() as conn:
+    async with harness.engine.begin() as conn:
         await fail_replay(conn, early_bird, DeadLetterReason.UNPROCESSABLE, "ZeroDivisionError")
 
-    assert await states(school) == [
+    assert await states(harness) == [
         ("class_mismatch", "replayed", None),
         ("unprocessable", "open", early_bird),
     ]
 
 
-async def test_a_dropped_letter_keeps_size_hash_and_who_and_nothing_of_the_record(school: BatchHarness) -> None:
-    letter = await buried(school, school.record(topics.CONTENT_PROVISIONED, b"Dear Sir or Madam,", b"key"))
+async def test_a_dropped_letter_keeps_size_hash_and_who_and_nothing_of_the_record(harness: BatchHarness) -> None:
+    letter = await buried(harness, harness.record(topics.CONTENT_PROVISIONED, b"Dear Sir or Madam,", b"key"))
 
-    async with school.engine.begin() as conn:
+    async with harness.engine.begin() as conn:
         assert await dead_letter_admin.discard(conn, [letter, 4711], "dropped by ada: spam") == [letter]
         assert await dead_letter_admin.discard(conn, [letter], "again") == []
 
-    async with school.engine.connect() as conn:
+    async with harness.engine.connect() as conn:
         whole = await dead_letter_admin.read(conn, letter)
     assert whole is not None
     assert (whole.record.key, whole.record.value, whole.record.headers) == (None, None, ())
     assert (whole.summary.state, whole.summary.value_size) == ("discarded", 18)
     assert whole.summary.resolved_at is not None
     assert whole.summary.message.endswith("[dropped by ada: spam]")
-    assert await replayed(school, letter) == NotReplayable("it is discarded")
+    assert await replayed(harness, letter) == NotReplayable("it is discarded")
 
 
-async def age(school: BatchHarness, letter: int, days: float) -> None:
-    await school.execute(
+async def age(harness: BatchHarness, letter: int, days: float) -> None:
+    await harness.execute(
         "UPDATE dead_letters SET created_at = now() - make_interval(secs => :seconds) WHERE id = :id",
         seconds=days * 86400,
         id=letter,
@@ -215,41 +215,41 @@ async def forgotten(conn: AsyncConnection, limit: int = 100) -> int:
     return await dead_letter_admin.delete_old(conn, OLD, limit)
 
 
-async def ids(school: BatchHarness) -> Sequence[int]:
-    return [row.id for row in await school.rows("SELECT id FROM dead_letters ORDER BY id")]
+async def ids(harness: BatchHarness) -> Sequence[int]:
+    return [row.id for row in await harness.rows("SELECT id FROM dead_letters ORDER BY id")]
 
 
-async def test_letters_are_removed_at_their_age_whatever_their_state_in_bounded_steps(school: BatchHarness) -> None:
+async def test_letters_are_removed_at_their_age_whatever_their_state_in_bounded_steps(harness: BatchHarness) -> None:
     found = [
-        await buried(school, school.record(topics.CONTENT_PROVISIONED, b"Dear %d," % number)) for number in range(5)
+        await buried(harness, harness.record(topics.CONTENT_PROVISIONED, b"Dear %d," % number)) for number in range(5)
     ]
     for letter, days in zip(found, (91, 89.9, 200, 90.1, 0), strict=True):
-        await age(school, letter, days)
+        await age(harness, letter, days)
 
-    async with school.all_sent(), school.engine.begin() as conn:
+    async with harness.all_sent(), harness.engine.begin() as conn:
         assert [await forgotten(conn, 2), await forgotten(conn, 2), await forgotten(conn, 2)] == [2, 1, 0]
-    assert await ids(school) == [found[1], found[4]]
-    await school.execute("DELETE FROM event_outbox")
-    await school.execute("DELETE FROM dead_letters")
+    assert await ids(harness) == [found[1], found[4]]
+    await harness.execute("DELETE FROM event_outbox")
+    await harness.execute("DELETE FROM dead_letters")
 
 
 @pytest.mark.usefixtures("early_bird")
-async def test_letters_of_one_record_go_together_with_the_youngest(school: BatchHarness) -> None:
+async def test_letters_of_one_record_go_together_with_the_youngest(harness: BatchHarness) -> None:
     for days in (300, 200):
-        letter = await open_letter(school)
-        await replayed(school, letter)
-        await age(school, letter, days)
-    async with school.engine.begin() as conn:
+        letter = await open_letter(harness)
+        await replayed(harness, letter)
+        await age(harness, letter, days)
+    async with harness.engine.begin() as conn:
         assert await forgotten(conn) == 0
 
-    await age(school, await open_letter(school), 91)
-    async with school.engine.begin() as conn:
+    await age(harness, await open_letter(harness), 91)
+    async with harness.engine.begin() as conn:
         assert await forgotten(conn) == 3
-    await school.execute("DELETE FROM event_outbox")
+    await harness.execute("DELETE FROM event_outbox")
 
 
-async def test_a_record_of_a_batch_names_it_in_its_second_letter_too(school: BatchHarness, early_bird: int) -> None:
-    await replayed(school, early_bird)
+async def test_a_record_of_a_batch_names_it_in_its_second_letter_too(harness: BatchHarness, early_bird: int) -> None:
+    await replayed(harness, early_bird)
 
-    rows = await school.rows("SELECT batch_id FROM dead_letters")
+    rows = await harness.rows("SELECT batch_id FROM dead_letters")
     assert [row.batch_id for row in rows] == [make.BATCH, make.BATCH]

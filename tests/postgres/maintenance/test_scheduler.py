@@ -60,14 +60,14 @@ def steps(*found: int) -> TimerStep:
 
 
 @pytest.fixture
-async def ticking(school: BatchHarness) -> BatchHarness:
+async def ticking(harness: BatchHarness) -> BatchHarness:
     """A harness in which each step of `steps` adds a row."""
-    await school.execute("CREATE TABLE ticks (n int)")
-    return school
+    await harness.execute("CREATE TABLE ticks (n int)")
+    return harness
 
 
-async def ticks(school: BatchHarness) -> int:
-    return len(await school.rows("SELECT n FROM ticks"))
+async def ticks(harness: BatchHarness) -> int:
+    return len(await harness.rows("SELECT n FROM ticks"))
 
 
 async def test_a_round_continues_while_there_is_more_and_counts(ticking: BatchHarness) -> None:
@@ -142,7 +142,7 @@ async def test_a_cancelled_timer_stops_at_once_and_rolls_its_step_back(ticking: 
     assert await ticks(ticking) == 0
 
 
-async def test_a_timer_runs_again_after_its_interval_whatever_happened(school: BatchHarness) -> None:
+async def test_a_timer_runs_again_after_its_interval_whatever_happened(harness: BatchHarness) -> None:
     third = asyncio.Event()
     rounds = count(1)
 
@@ -151,57 +151,57 @@ async def test_a_timer_runs_again_after_its_interval_whatever_happened(school: B
             third.set()
         raise ZeroDivisionError
 
-    running = asyncio.create_task(timers(school.engine).run(TIMER, 0.01, failing))
+    running = asyncio.create_task(timers(harness.engine).run(TIMER, 0.01, failing))
     async with asyncio.timeout(5):
         await third.wait()
     running.cancel()
 
 
-async def test_every_timer_does_its_own_work(school: BatchHarness) -> None:
+async def test_every_timer_does_its_own_work(harness: BatchHarness) -> None:
     """All of them run at the same time, as in a worker."""
-    await school.together(school.registration("late", essays=2))
-    await school.together(school.content(0, "late"))
-    await school.together(school.content(0, "never-registered"), school.content(0, "no-longer-there"))
-    time = ClockShift(school)
+    await harness.together(harness.registration("late", essays=2))
+    await harness.together(harness.content(0, "late"))
+    await harness.together(harness.content(0, "never-registered"), harness.content(0, "no-longer-there"))
+    time = ClockShift(harness)
     await time.pass_(DAY * 8)
     await time.processed()
-    await school.execute("UPDATE batch_essay_trackers SET pending_count = 5 WHERE batch_id = 'no-longer-there'")
+    await harness.execute("UPDATE batch_essay_trackers SET pending_count = 5 WHERE batch_id = 'no-longer-there'")
     counts = Counts()
-    worker = timers(school.engine, counts, time)
+    worker = timers(harness.engine, counts, time)
     all_of_them = (expire_batches, expire_pending_events, repair_batches, delete_old_dead_letters)
     running = [asyncio.create_task(timer(worker)) for timer in all_of_them]
 
     async def all_expired() -> bool:
-        dead_letters = await school.rows("SELECT id FROM dead_letters")
+        dead_letters = await harness.rows("SELECT id FROM dead_letters")
         return counts.done[TimerName.EXPIRE_BATCHES] == 1 and len(dead_letters) == 2
 
     await until(all_expired)
-    await school.execute("UPDATE dead_letters SET created_at = now() - interval '91 days'")
-    await school.execute("DELETE FROM event_outbox WHERE order_key LIKE 'dead-letter:%'")
+    await harness.execute("UPDATE dead_letters SET created_at = now() - interval '91 days'")
+    await harness.execute("DELETE FROM event_outbox WHERE order_key LIKE 'dead-letter:%'")
 
     async def all_deleted() -> bool:
-        left = await school.rows("SELECT id FROM dead_letters")
+        left = await harness.rows("SELECT id FROM dead_letters")
         return not left and counts.done[TimerName.DELETE_OLD_DEAD_LETTERS] == 2
 
     await until(all_deleted)
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
-    assert await school.kinds("late") == ["assigned", "timeout"]
-    assert [row[0] for row in await school.rows("SELECT batch_id FROM batch_essay_trackers")] == ["late"]
+    assert await harness.kinds("late") == ["assigned", "timeout"]
+    assert [row[0] for row in await harness.rows("SELECT batch_id FROM batch_essay_trackers")] == ["late"]
     assert counts.done[TimerName.REPAIR_BATCHES] == 1
 
 
 async def test_while_the_broker_does_not_answer_nothing_expires_and_it_is_logged(
-    school: BatchHarness, caplog: pytest.LogCaptureFixture
+    harness: BatchHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await school.together(school.registration())
-    clock = ClockShift(school)
+    await harness.together(harness.registration())
+    clock = ClockShift(harness)
     await clock.pass_(DAY * 8)
     await clock.processed()
     clock.broker = None
     counts = Counts()
-    running = asyncio.create_task(expire_batches(timers(school.engine, counts, clock)))
+    running = asyncio.create_task(expire_batches(timers(harness.engine, counts, clock)))
 
     async def has_failed_twice() -> bool:
         return counts.failures[TIMER] >= 2
@@ -217,4 +217,4 @@ async def test_while_the_broker_does_not_answer_nothing_expires_and_it_is_logged
     await until(has_expired)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert await school.kinds() == ["timeout"]
+    assert await harness.kinds() == ["timeout"]

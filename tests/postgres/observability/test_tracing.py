@@ -31,7 +31,7 @@ def traced(tracing: Tracing) -> dict[str, DomainHandler]:
 
 
 @pytest.fixture
-def school(engine: AsyncEngine, kept: RecordedSpans) -> BatchHarness:
+def harness(engine: AsyncEngine, kept: RecordedSpans) -> BatchHarness:
     return BatchHarness(engine=engine, handlers=traced(kept.tracing))
 
 
@@ -55,55 +55,55 @@ def traces(told: list[OutboxEvent]) -> dict[str, str | None]:
 
 
 async def test_an_event_belongs_to_the_trace_of_the_one_that_caused_it(
-    school: BatchHarness, kept: RecordedSpans
+    harness: BatchHarness, kept: RecordedSpans
 ) -> None:
-    await school.together(sent_in(OTHER, school.registration(essays=2)))
-    await school.together(school.content(0))
+    await harness.together(sent_in(OTHER, harness.registration(essays=2)))
+    await harness.together(harness.content(0))
 
-    await school.together(sent_in(TRACE, school.content(1)))
+    await harness.together(sent_in(TRACE, harness.content(1)))
 
     *_, last = kept.spans(CONTENT)
     assert parent(last) == TRACE
-    assert traces(await school.told()) == {"assigned": place(last), "completed": place(last)}
+    assert traces(await harness.outbox_events()) == {"assigned": place(last), "completed": place(last)}
 
 
-async def test_the_trace_may_come_in_the_envelope(school: BatchHarness, kept: RecordedSpans) -> None:
-    await school.together(school.registration(essays=2))
+async def test_the_trace_may_come_in_the_envelope(harness: BatchHarness, kept: RecordedSpans) -> None:
+    await harness.together(harness.registration(essays=2))
 
     told = make.envelope(CONTENT_PROVISIONED, make.content_data(number=0), metadata={"traceparent": TRACE})
-    await school.together(school.record(CONTENT_PROVISIONED, told))
+    await harness.together(harness.record(CONTENT_PROVISIONED, told))
 
     assert parent(kept.span(CONTENT)) == TRACE
 
 
 async def test_what_was_parked_is_told_in_its_own_trace_and_not_in_that_of_the_registration(
-    school: BatchHarness,
+    harness: BatchHarness,
 ) -> None:
-    await school.together(sent_in(TRACE, school.content(0)))
+    await harness.together(sent_in(TRACE, harness.content(0)))
 
-    await school.together(sent_in(OTHER, school.registration(essays=2)))
+    await harness.together(sent_in(OTHER, harness.registration(essays=2)))
 
-    assert traces(await school.told()) == {"assigned": TRACE}
+    assert traces(await harness.outbox_events()) == {"assigned": TRACE}
 
 
 async def test_a_ready_batch_belongs_to_the_trace_of_its_confirmation(
-    school: BatchHarness, kept: RecordedSpans
+    harness: BatchHarness, kept: RecordedSpans
 ) -> None:
-    await school.together(school.registration(essays=1, class_id="class-9b"))
-    await school.together(sent_in(TRACE, school.content(0)))
+    await harness.together(harness.registration(essays=1, class_id="class-9b"))
+    await harness.together(sent_in(TRACE, harness.content(0)))
 
-    await school.together(sent_in(OTHER, school.associations(1)))
+    await harness.together(sent_in(OTHER, harness.associations(1)))
 
-    told = traces(await school.told())
+    told = traces(await harness.outbox_events())
     assert told["ready"] == place(kept.span(f"process {ASSOCIATIONS_CONFIRMED}"))
     assert told["completed"] == place(kept.span(CONTENT))
 
 
 async def test_a_span_says_where_its_record_lay_and_what_became_of_it_and_nothing_of_its_content(
-    school: BatchHarness, kept: RecordedSpans
+    harness: BatchHarness, kept: RecordedSpans
 ) -> None:
-    await school.together(school.content(0))
-    await school.together(school.record(BATCH_REGISTERED, b"Dear orchestrator,"))
+    await harness.together(harness.content(0))
+    await harness.together(harness.record(BATCH_REGISTERED, b"Dear orchestrator,"))
 
     parked, refused = kept.span(CONTENT), kept.span(f"process {BATCH_REGISTERED}")
 
@@ -119,23 +119,23 @@ async def test_a_span_says_where_its_record_lay_and_what_became_of_it_and_nothin
     assert refused.attributes["els.outcome"] == "dead_letter"
 
 
-async def test_a_try_that_fails_ends_its_spans_as_errors(school: BatchHarness, kept: RecordedSpans) -> None:
-    await school.execute("ALTER TABLE batch_pending_events RENAME TO elsewhere")
+async def test_a_try_that_fails_ends_its_spans_as_errors(harness: BatchHarness, kept: RecordedSpans) -> None:
+    await harness.execute("ALTER TABLE batch_pending_events RENAME TO elsewhere")
 
     with pytest.raises(DBAPIError):
-        await school.together(school.content(0))
+        await harness.together(harness.content(0))
 
     assert not kept.span(CONTENT).status.is_ok
-    await school.execute("ALTER TABLE elsewhere RENAME TO batch_pending_events")
+    await harness.execute("ALTER TABLE elsewhere RENAME TO batch_pending_events")
 
 
 async def test_without_tracing_the_producers_trace_goes_on_as_it_came(plain: BatchHarness) -> None:
     await plain.together(plain.registration(essays=3))
     await plain.together(sent_in(TRACE, plain.content(0)))
-    assert traces(await plain.told()) == {"assigned": TRACE}
+    assert traces(await plain.outbox_events()) == {"assigned": TRACE}
 
     async with plain.engine.begin() as conn:
         await conn.execute(text("DELETE FROM event_outbox"))
     await plain.together(plain.content(1))
 
-    assert traces(await plain.told()) == {"assigned": None}
+    assert traces(await plain.outbox_events()) == {"assigned": None}

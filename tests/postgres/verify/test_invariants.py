@@ -34,25 +34,25 @@ NO_CHECKS = """
 async def court(engine: AsyncEngine, database: str) -> BatchHarness:
     """Batches in every state with everything there is, in a database that forbids nothing any more."""
     assert database
-    school = BatchHarness(engine=engine)
-    await school.together(school.registration("open", essays=3, class_id=CLASS))
-    await school.together(school.content(0, "open"))
-    await school.together(school.failure(1, "open"))
-    await school.together(school.registration("guests", essays=1))
-    await school.together(school.content(0, "guests"), school.content(1, "guests"))
-    await school.together(school.registration("waiting", essays=1, class_id=CLASS))
-    await school.together(school.content(0, "waiting"))
-    await school.together(school.content(0, "early"), school.content(1, "early"))
-    await school.together(school.record("huleedu.file.essay.content.provisioned.v1", b"Dear Sir or Madam,"))
-    await school.execute(
+    harness = BatchHarness(engine=engine)
+    await harness.together(harness.registration("open", essays=3, class_id=CLASS))
+    await harness.together(harness.content(0, "open"))
+    await harness.together(harness.failure(1, "open"))
+    await harness.together(harness.registration("guests", essays=1))
+    await harness.together(harness.content(0, "guests"), harness.content(1, "guests"))
+    await harness.together(harness.registration("waiting", essays=1, class_id=CLASS))
+    await harness.together(harness.content(0, "waiting"))
+    await harness.together(harness.content(0, "early"), harness.content(1, "early"))
+    await harness.together(harness.record("huleedu.file.essay.content.provisioned.v1", b"Dear Sir or Madam,"))
+    await harness.execute(
         """
         INSERT INTO consumed_offsets (consumer_group, topic, partition, next_offset, updated_at)
         VALUES ('essay-lifecycle-service', 'huleedu.file.essay.content.provisioned.v1', 0, 1000,
                 now() - interval '1 minute')
         """
     )
-    await school.execute(NO_CHECKS)
-    return school
+    await harness.execute(NO_CHECKS)
+    return harness
 
 
 async def findings(database: str) -> list[Finding]:
