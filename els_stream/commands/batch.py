@@ -18,7 +18,7 @@ from els_stream.domain.waiting import is_stuck, waits_for
 from els_stream.embedded.discovery import resolve
 from els_stream.errors import ServersUnavailable
 from els_stream.printable import plain
-from els_stream.queries.batch_detail import BatchDetail, read_story
+from els_stream.queries.batch_detail import BatchDetail, read_batch_detail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,7 @@ def batch(*, batch_id: str, as_json: bool) -> None:
 
 async def _read(settings: Settings, batch_id: str) -> BatchDetail | None:
     async with snapshot(settings) as conn:
-        return await read_story(conn, batch_id)
+        return await read_batch_detail(conn, batch_id)
 
 
 def _as_json(story: BatchDetail) -> dict[str, object]:
@@ -88,7 +88,7 @@ def _print(story: BatchDetail) -> None:
     console.print(f"batch {plain(story.batch_id)}: {story.state}, waits for {waits_for(story)}{stuck}")
     console.print(
         f"{story.class_type or 'class unknown'}: {expected} expected, {story.filled} filled,"
-        f" {story.failed} failed, {story.free} free, {sum(kind.events for kind in story.parked)} parked,"
+        f" {story.failed} failed, {story.free} free, {sum(kind.events for kind in story.pending)} parked,"
         f" {len(story.excess)} excess, {story.conflicts} refused registrations"
     )
     for title, lines in (("history", _history(story)), ("events", _events(story)), ("dead letters", _letters(story))):

@@ -18,7 +18,7 @@ from els_stream.errors import ServersUnavailable
 from els_stream.events.topics import INPUT_TOPICS
 from els_stream.kafka.log_offsets import lag, read_logs
 from els_stream.kafka.offsets import Partition
-from els_stream.queries.status_report import CountWithAge, StatusReport, read_overview
+from els_stream.queries.status_report import CountWithAge, StatusReport, read_status_report
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ def status(*, as_json: bool) -> None:
     outbox = overview.outbox
     for part in (
         _batches(overview),
-        _aged("parked", overview.parked),
+        _aged("parked", overview.pending),
         _aged("open dead letters", overview.dead_letters),
         f"outbox: {outbox.rows} waiting, {outbox.held} held, the oldest {_age(outbox.oldest_seconds)}",
         _ledger(overview, settings.topic_prefix),
@@ -54,14 +54,14 @@ def status(*, as_json: bool) -> None:
 
 async def _ask(settings: Settings) -> tuple[StatusReport, str | None]:
     async with snapshot(settings) as conn:
-        overview = await read_overview(conn, settings.consumer_group)
-    positions = {Partition(place.topic, place.partition): place.next_offset for place in overview.ledger}
+        overview = await read_status_report(conn, settings.consumer_group)
+    positions = {Partition(place.topic, place.partition): place.next_offset for place in overview.offsets}
     try:
         lag = await _lag(settings, positions)
     except ServersUnavailable as away:
         return overview, str(away)
-    placed = [replace(place, lag=lag.get(Partition(place.topic, place.partition))) for place in overview.ledger]
-    return replace(overview, ledger=placed), None
+    placed = [replace(place, lag=lag.get(Partition(place.topic, place.partition))) for place in overview.offsets]
+    return replace(overview, offsets=placed), None
 
 
 async def _lag(settings: Settings, positions: Mapping[Partition, int]) -> dict[Partition, int]:
@@ -88,7 +88,7 @@ def _aged(what: str, rows: Sequence[CountWithAge]) -> Table:
 
 def _ledger(overview: StatusReport, prefix: str) -> Table:
     table = _table("handled", "partition", "next offset", "lag")
-    for place in overview.ledger:
+    for place in overview.offsets:
         lag = "?" if place.lag is None else str(place.lag)
         table.add_row(place.topic.removeprefix(prefix), str(place.partition), str(place.next_offset), lag)
     return table

@@ -13,7 +13,7 @@ import aiohttp
 from els_stream.db.errors import DATABASE_ERRORS, classify
 from els_stream.embedded.servers import addresses
 from els_stream.queries.listing import BatchFilter, newest_batches
-from els_stream.queries.stats import Stats, read_figures
+from els_stream.queries.stats import Stats, read_stats
 from els_stream.web.auth import is_loopback
 from els_stream.web.history import Sample, StatsHistory
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from els_stream.config.settings import Settings
     from els_stream.queries.dashboard import DashboardSnapshot
-    from els_stream.queries.listing import BatchLine
+    from els_stream.queries.listing import BatchSummary
 
 READ_TIMEOUT_SECONDS: Final = 3.0
 WORKER_TIMEOUT_SECONDS: Final = 1.0
@@ -41,7 +41,7 @@ class WatchData:
     """
 
     stats: Stats | None
-    batches: Sequence[BatchLine]
+    batches: Sequence[BatchSummary]
     snapshot: DashboardSnapshot | None
     samples: Sequence[Sample]
     url: str
@@ -60,7 +60,7 @@ class WatchClient:
         self._url = url
         self._http = http
         self._stats: Stats | None = None
-        self._batches: Sequence[BatchLine] = ()
+        self._batches: Sequence[BatchSummary] = ()
         self._history = StatsHistory(engine, group, lambda: None if self._stats is None else (self._stats, 0.0))
 
     async def read(self) -> WatchData:
@@ -74,7 +74,7 @@ class WatchClient:
         """Return the error code if the database did not answer."""
         try:
             async with asyncio.timeout(READ_TIMEOUT_SECONDS), self._engine.connect() as conn:
-                self._stats = await read_figures(conn)
+                self._stats = await read_stats(conn)
                 self._batches = await newest_batches(conn, BatchFilter(), MAX_BATCHES)
         except DATABASE_ERRORS as error:
             return classify(error).cause

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from els_stream.commands.watch_data import WatchData
     from els_stream.queries.dashboard import DashboardSnapshot
-    from els_stream.queries.listing import BatchLine
+    from els_stream.queries.listing import BatchSummary
     from els_stream.queries.stats import Stats
 
 BLOCKS: Final = "▁▂▃▄▅▆▇█"
@@ -65,12 +65,12 @@ def _health(data: WatchData) -> Text:
 
 
 def _tiles(stats: Stats, status: Mapping[str, object] | None) -> Table:
-    pending, dead_letters = sum(stats.parked.values()), sum(stats.dead_letters.values())
+    pending, dead_letters = sum(stats.pending.values()), sum(stats.dead_letters.values())
     open_reasons = _counts({reason: count for reason, count in stats.dead_letters.items() if count})
     tiles = (
         ("active batches", sum(stats.active.values()), _counts(stats.active)),
         ("completed", sum(stats.completed.values()), _counts(stats.completed)),
-        ("pending events", pending, f"oldest {duration(stats.parked_oldest_seconds)}" if pending else "-"),
+        ("pending events", pending, f"oldest {duration(stats.pending_oldest_seconds)}" if pending else "-"),
         ("outbox", stats.outbox_rows, _outbox(stats)),
         ("records to process", _records_to_process(status), "by that worker"),
         ("dead letters", dead_letters, open_reasons or "none is open"),
@@ -89,8 +89,8 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 
 def _outbox(stats: Stats) -> str:
-    if stats.outbox_held:
-        return f"{stats.outbox_held} could not be published"
+    if stats.outbox_deferred:
+        return f"{stats.outbox_deferred} could not be published"
     return f"oldest {duration(stats.outbox_oldest_seconds)}" if stats.outbox_rows else "all events are published"
 
 
@@ -129,9 +129,9 @@ def _components(data: WatchData, snapshot: DashboardSnapshot, now: datetime) -> 
         yield _fact(
             "relay", f"{relay['shards']} of {SHARES} shards, {relay['acked']} published, {relay['refused']} rejected"
         )
-    if snapshot.ledger:
-        records = sum(stored.next_offset for stored in snapshot.ledger)
-        last = max(stored.updated_at for stored in snapshot.ledger)
+    if snapshot.offsets:
+        records = sum(stored.next_offset for stored in snapshot.offsets)
+        last = max(stored.updated_at for stored in snapshot.offsets)
         yield _fact("input", f"{records} records processed, the last {_ago(last, now)}")
     purge = next(iter(snapshot.purges), None)
     if purge is None:
@@ -145,7 +145,7 @@ def _fact(name: str, text: str) -> Text:
     return Text.assemble((f"{name:<8}", "dim"), text, no_wrap=True, overflow="ellipsis")
 
 
-def _batches(batches: Sequence[BatchLine], now: datetime) -> Table:
+def _batches(batches: Sequence[BatchSummary], now: datetime) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=True, header_style="dim")
     table.add_column("batch", no_wrap=True, overflow="ellipsis", ratio=1)
     for name in ("", "slots", "state", "age"):
@@ -161,7 +161,7 @@ def _batches(batches: Sequence[BatchLine], now: datetime) -> Table:
     return table
 
 
-def bar(batch: BatchLine) -> Text:
+def bar(batch: BatchSummary) -> Text:
     if not batch.expected:
         return Text("·" * BAR_WIDTH, style="dim")
     filled = round(BAR_WIDTH * batch.filled / batch.expected)
@@ -169,9 +169,9 @@ def bar(batch: BatchLine) -> Text:
     return Text.assemble(("█" * filled, "green"), ("█" * (taken - filled), "red"), ("░" * (BAR_WIDTH - taken), "dim"))
 
 
-def _slots(batch: BatchLine) -> str:
+def _slots(batch: BatchSummary) -> str:
     if batch.expected is None:
-        return f"{batch.parked} pending"
+        return f"{batch.pending} pending"
     return f"{batch.filled} of {batch.expected}" + (f", {batch.failed} failed" if batch.failed else "")
 
 

@@ -17,7 +17,7 @@ from els_stream.events import topics
 from els_stream.events.topics import INPUT_TOPICS
 from els_stream.kafka.offsets import Partition
 from els_stream.queries import consumed_offsets
-from els_stream.queries.stats import read_figures
+from els_stream.queries.stats import read_stats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,7 +117,7 @@ class Driver:
         async with engine.connect() as conn:
             rows = await consumed_offsets.read(conn, self.settings.consumer_group, partitions)
             self.counts.handled = sum(row.next_offset for row in rows.values())
-            self.counts.waiting = (await read_figures(conn)).outbox_rows
+            self.counts.waiting = (await read_stats(conn)).outbox_rows
         self.counts.told = len(self.transcript.first)
 
 

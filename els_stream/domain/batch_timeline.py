@@ -86,7 +86,7 @@ class BatchHistory(BatchWithOutbox, Protocol):
     """The facts of a batch that have a time."""
 
     @property
-    def parked(self) -> Sequence[PendingEvents]: ...
+    def pending(self) -> Sequence[PendingEvents]: ...
     @property
     def registered_at(self) -> datetime | None: ...
     @property
@@ -160,7 +160,7 @@ class _Moments:
 
     def _milestones(self) -> Iterator[Moment]:
         batch = self._batch
-        for pending in batch.parked:
+        for pending in batch.pending:
             yield Moment(pending.since, MomentKind.PENDING, pending.kind, None, str(pending.events))
         for at, kind in (
             (batch.registered_at, MomentKind.REGISTERED),
@@ -177,9 +177,9 @@ class _Moments:
         name, text = self._file_name(slot.essay_id), slot.text_storage_id
         if text is None:
             file = self._files.get(slot.essay_id)
-            return Moment(slot.held_at, MomentKind.FAILED, slot.essay_id, name, file.error_code if file else None)
+            return Moment(slot.taken_at, MomentKind.FAILED, slot.essay_id, name, file.error_code if file else None)
         events = self._events[MomentKind.FILLED, slot_subject(slot.essay_id, text)]
-        return Moment(slot.held_at, MomentKind.FILLED, slot.essay_id, name, text, events)
+        return Moment(slot.taken_at, MomentKind.FILLED, slot.essay_id, name, text, events)
 
     def _file_name(self, subject: str) -> str | None:
         file = self._files.get(subject)

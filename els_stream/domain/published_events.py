@@ -64,7 +64,7 @@ class SlotFact(Protocol):
     @property
     def text_storage_id(self) -> str | None: ...
     @property
-    def held_at(self) -> datetime: ...
+    def taken_at(self) -> datetime: ...
 
 
 class Excess(Protocol):
@@ -113,7 +113,7 @@ def expected_events(facts: BatchFacts) -> Iterator[ExpectedEvent]:
     for slot in facts.slots:
         if slot.text_storage_id is not None:
             subject = slot_subject(slot.essay_id, slot.text_storage_id)
-            yield ExpectedEvent(slot.held_at, topics.SLOT_ASSIGNED, subject)
+            yield ExpectedEvent(slot.taken_at, topics.SLOT_ASSIGNED, subject)
     if facts.content_completed_at is not None:
         if facts.failed:
             yield ExpectedEvent(facts.content_completed_at, topics.VALIDATION_ERRORS, "")

@@ -45,7 +45,7 @@ class WaitingBatch(Protocol):
     @property
     def waiting(self) -> Sequence[WithNextAttempt]: ...
     @property
-    def asked_at(self) -> datetime: ...
+    def read_at(self) -> datetime: ...
 
 
 def waits_for(batch: WaitingBatch) -> WaitsFor:
@@ -64,8 +64,8 @@ def waits_for(batch: WaitingBatch) -> WaitsFor:
 def is_stuck(batch: WaitingBatch) -> bool:
     """Return whether an operator is needed: an event is not sent, or the deadline passed with free slots."""
     unsent = any(
-        event.next_attempt_at is not None or batch.asked_at - event.created_at > MAX_RELAY_DELAY
+        event.next_attempt_at is not None or batch.read_at - event.created_at > MAX_RELAY_DELAY
         for event in batch.waiting
     )
-    overdue = batch.deadline_at is not None and batch.asked_at > batch.deadline_at
+    overdue = batch.deadline_at is not None and batch.read_at > batch.deadline_at
     return unsent or (batch.state == BatchState.OPEN and overdue)

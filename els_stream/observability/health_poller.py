@@ -15,7 +15,7 @@ from els_stream.db.errors import DATABASE_ERRORS, classify
 from els_stream.db.schema import Outdated
 from els_stream.kafka.consumer_group import Ownership, Unreachable
 from els_stream.observability.health import Code, Reason, group_reasons
-from els_stream.queries.stats import Stats, read_figures
+from els_stream.queries.stats import Stats, read_stats
 
 CHECK_INTERVAL_SECONDS: Final = 1.0
 DATABASE_TIMEOUT_SECONDS: Final = 3.0
@@ -119,7 +119,7 @@ class HealthPoller:
         """Read the counts of all batches. If this fails, their age grows, and `check_database` reports why."""
         try:
             async with asyncio.timeout(STATS_TIMEOUT_SECONDS), self._engine.connect() as conn:
-                stats = await read_figures(conn)
+                stats = await read_stats(conn)
         except DATABASE_ERRORS as error:
             log.debug("stats_not_read", cause=classify(error).cause)
         else:

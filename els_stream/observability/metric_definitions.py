@@ -17,7 +17,7 @@ from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.topics import INPUT_TOPICS
 from els_stream.handlers.recount import RepairKind
 from els_stream.maintenance.scheduler import TimerName
-from els_stream.queries.stats import CLASS_TYPES, PARKED_KINDS
+from els_stream.queries.stats import CLASS_TYPES, PENDING_KINDS
 
 # Names of SQLSTATE classes (PostgreSQL's documentation, appendix A), and of errors without a SQLSTATE.
 SQLSTATE_CLASSES: Final = {
@@ -131,7 +131,7 @@ BATCHES_ACTIVE: Final = Definition("huleedu_batches_active", "Batches registered
 BATCHES_COMPLETED: Final = Definition("huleedu_batches_completed", "Completed batches not yet purged.", _CLASS_TYPE)
 BATCHES_PURGED: Final = Definition("batches_purged", "Batches ever purged or erased.", _CLASS_TYPE)
 PENDING_EVENTS: Final = Definition(
-    "els_pending_events", "Events that wait for the registration of their batch, by kind.", {"kind": PARKED_KINDS}
+    "els_pending_events", "Events that wait for the registration of their batch, by kind.", {"kind": PENDING_KINDS}
 )
 PENDING_OLDEST: Final = Definition("els_pending_oldest_seconds", "Age of the oldest pending event; 0 without one.")
 DEAD_LETTERS: Final = Definition(

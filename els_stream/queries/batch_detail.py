@@ -1,4 +1,4 @@
-"""Where is batch X: its tracker, what it was told, what still waits, what was refused; and the counts over all."""
+"""Everything stored of one batch: tracker, slots, excess, pending and unsent events, dead letters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TRACKER = text("""
     SELECT t.*, clock_timestamp() AS now
     FROM batch_essay_trackers t WHERE t.batch_id = :batch_id
 """)
-_PARKED = text("""
+_PENDING = text("""
     SELECT kind, count(*) AS events, min(pending_since) AS since FROM batch_pending_events
     WHERE batch_id = :batch_id GROUP BY kind ORDER BY kind
 """)
@@ -28,7 +28,7 @@ _OUTBOX = text("""
     WHERE order_key = :batch_id ORDER BY position
 """)
 _SLOTS = text("""
-    SELECT essay_id, text_storage_id, correlation_id, coalesce(filled_at, failed_at) AS held_at,
+    SELECT essay_id, text_storage_id, correlation_id, coalesce(filled_at, failed_at) AS taken_at,
            filled_at IS NOT NULL AS filled
     FROM essay_states WHERE batch_id = :batch_id AND (filled_at IS NOT NULL OR failed_at IS NOT NULL)
     ORDER BY coalesce(filled_at, failed_at), essay_id
@@ -45,6 +45,8 @@ _DEAD_LETTERS = text("""
 
 @dataclass(frozen=True, slots=True)
 class PendingCount:
+    """Pending events of one kind; `since` is the arrival of the oldest."""
+
     kind: str
     events: int
     since: datetime
@@ -64,17 +66,19 @@ class WaitingEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldSlot:
-    """A slot and since when; `text_storage_id` is of a content, and None where a failure holds it."""
+class TakenSlot:
+    """A slot that a content holds, or a failure (`text_storage_id` is None)."""
 
     essay_id: str
     text_storage_id: str | None
     correlation_id: UUID | None
-    held_at: datetime
+    taken_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class ExcessText:
+    """A content that arrived when the batch was full."""
+
     text_storage_id: str
     correlation_id: UUID
     created_at: datetime
@@ -82,6 +86,8 @@ class ExcessText:
 
 @dataclass(frozen=True, slots=True)
 class BatchDeadLetter:
+    """A dead letter of the batch; `place` is topic/partition/offset."""
+
     id: int
     reason: str
     message: str
@@ -92,7 +98,7 @@ class BatchDeadLetter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchDetail:
-    """Everything that the tables know of one batch, but for file and student names."""
+    """Everything stored of one batch except names of files and students."""
 
     batch_id: str
     state: str
@@ -101,7 +107,7 @@ class BatchDetail:
     filled: int
     failed: int
     free: int
-    parked: Sequence[PendingCount]
+    pending: Sequence[PendingCount]
     conflicts: int
     created_at: datetime
     registered_at: datetime | None
@@ -111,17 +117,17 @@ class BatchDetail:
     completed_at: datetime | None
     timed_out_at: datetime | None
     purged_at: datetime | None
-    slots: Sequence[HeldSlot]
+    slots: Sequence[TakenSlot]
     excess: Sequence[ExcessText]
     waiting: Sequence[WaitingEvent]
     dead_letters: Sequence[BatchDeadLetter]
-    asked_at: datetime
+    read_at: datetime
 
 
-async def read_story(conn: AsyncConnection, batch_id: str) -> BatchDetail | None:
-    """None for a batch of which nothing ever came. Read it in one REPEATABLE READ transaction."""
-    asked = {"batch_id": batch_id}
-    tracker = (await conn.execute(_TRACKER, asked)).one_or_none()
+async def read_batch_detail(conn: AsyncConnection, batch_id: str) -> BatchDetail | None:
+    """Return a batch, or None if it has no tracker. To be called in a REPEATABLE READ transaction."""
+    params = {"batch_id": batch_id}
+    tracker = (await conn.execute(_TRACKER, params)).one_or_none()
     if tracker is None:
         return None
     return BatchDetail(
@@ -141,19 +147,19 @@ async def read_story(conn: AsyncConnection, batch_id: str) -> BatchDetail | None
         completed_at=tracker.completed_at,
         timed_out_at=tracker.timed_out_at,
         purged_at=tracker.purged_at,
-        parked=[PendingCount(row.kind, row.events, row.since) for row in await conn.execute(_PARKED, asked)],
-        slots=[_slot(row) for row in await conn.execute(_SLOTS, asked)],
-        excess=[ExcessText(*row) for row in await conn.execute(_EXCESS, asked)],
-        waiting=[WaitingEvent(*row) for row in await conn.execute(_OUTBOX, asked)],
-        dead_letters=[_buried(row) for row in await conn.execute(_DEAD_LETTERS, asked)],
-        asked_at=tracker.now,
+        pending=[PendingCount(row.kind, row.events, row.since) for row in await conn.execute(_PENDING, params)],
+        slots=[_slot(row) for row in await conn.execute(_SLOTS, params)],
+        excess=[ExcessText(*row) for row in await conn.execute(_EXCESS, params)],
+        waiting=[WaitingEvent(*row) for row in await conn.execute(_OUTBOX, params)],
+        dead_letters=[_dead_letter(row) for row in await conn.execute(_DEAD_LETTERS, params)],
+        read_at=tracker.now,
     )
 
 
-def _slot(row: Row[Any]) -> HeldSlot:
-    return HeldSlot(row.essay_id, row.text_storage_id if row.filled else None, row.correlation_id, row.held_at)
+def _slot(row: Row[Any]) -> TakenSlot:
+    return TakenSlot(row.essay_id, row.text_storage_id if row.filled else None, row.correlation_id, row.taken_at)
 
 
-def _buried(row: Row[Any]) -> BatchDeadLetter:
+def _dead_letter(row: Row[Any]) -> BatchDeadLetter:
     place = f"{row.source_topic}/{row.source_partition}/{row.source_offset}"
     return BatchDeadLetter(row.id, row.reason, row.message, place, row.state, row.created_at)

@@ -1,4 +1,4 @@
-"""What the dashboard shows beside the figures: how far the ledger is, how fast batches complete, what purges did."""
+"""What the dashboard shows besides the stats: stored offsets, completion times and purges."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-PURGES: Final = 5
-COMPLETIONS: Final = 200
+MAX_PURGES: Final = 5
+MAX_COMPLETIONS: Final = 200
 
-_LEDGER = text("""
+_OFFSETS = text("""
     SELECT topic, partition, next_offset, updated_at,
            CAST(greatest(0, EXTRACT(EPOCH FROM updated_at) - record_timestamp / 1000.0) AS float8) AS delay_seconds
     FROM consumed_offsets WHERE consumer_group = :consumer_group
     ORDER BY topic, partition
 """)
-# The slots of a batch are read for the few that completed just now, and no others.
+# Reads the slots only of the batches that completed after :since.
 _COMPLETIONS = text("""
-    SELECT count(*) AS batches, CAST(avg(EXTRACT(EPOCH FROM b.completed_at - last.held_at)) AS float8) AS waited_seconds
+    SELECT count(*) AS batches,
+           CAST(avg(EXTRACT(EPOCH FROM b.completed_at - last.taken_at)) AS float8) AS waited_seconds
     FROM (
         SELECT batch_id, completed_at FROM batch_essay_trackers
         WHERE state = 'completed' AND completed_at > :since ORDER BY completed_at DESC LIMIT :limit
     ) b
     CROSS JOIN LATERAL (
-        SELECT max(coalesce(e.filled_at, e.failed_at)) AS held_at FROM essay_states e WHERE e.batch_id = b.batch_id
+        SELECT max(coalesce(e.filled_at, e.failed_at)) AS taken_at FROM essay_states e WHERE e.batch_id = b.batch_id
     ) last
 """)
 _PURGES = text("""
@@ -42,7 +43,7 @@ _NOW = text("SELECT clock_timestamp()")
 
 @dataclass(frozen=True, slots=True)
 class StoredOffsetAge:
-    """`delay_seconds`: how old the last handled record was when its transaction began."""
+    """A stored offset; `delay_seconds` is the age of the last record when its transaction began."""
 
     topic: str
     partition: int
@@ -53,6 +54,8 @@ class StoredOffsetAge:
 
 @dataclass(frozen=True, slots=True)
 class PurgeRun:
+    """An entry of the purge log."""
+
     action: str
     class_type: str | None
     older_than_days: int | None
@@ -63,22 +66,25 @@ class PurgeRun:
 
 @dataclass(frozen=True, slots=True)
 class DashboardSnapshot:
-    """`waited_seconds` is the mean time from the last slot taken to completion, of what completed since asked."""
+    """`completed` counts the batches since the previous snapshot.
 
-    ledger: Sequence[StoredOffsetAge]
+    `waited_seconds` is their mean time from the last slot taken to completion.
+    """
+
+    offsets: Sequence[StoredOffsetAge]
     purges: Sequence[PurgeRun]
     completed: int
     waited_seconds: float | None
     read_at: datetime
 
 
-async def read_glance(conn: AsyncConnection, consumer_group: str, since: datetime | None) -> DashboardSnapshot:
-    """`since` is the database's time of the reading before; without one nothing completed."""
+async def read_dashboard(conn: AsyncConnection, consumer_group: str, since: datetime | None) -> DashboardSnapshot:
+    """Return a snapshot; `since` is `read_at` of the previous one (None: no completions are counted)."""
     now: datetime = (await conn.execute(_NOW)).scalar_one()
-    completions = (await conn.execute(_COMPLETIONS, {"since": since or now, "limit": COMPLETIONS})).one()
+    completions = (await conn.execute(_COMPLETIONS, {"since": since or now, "limit": MAX_COMPLETIONS})).one()
     return DashboardSnapshot(
-        ledger=[StoredOffsetAge(*row) for row in await conn.execute(_LEDGER, {"consumer_group": consumer_group})],
-        purges=[PurgeRun(*row) for row in await conn.execute(_PURGES, {"limit": PURGES})],
+        offsets=[StoredOffsetAge(*row) for row in await conn.execute(_OFFSETS, {"consumer_group": consumer_group})],
+        purges=[PurgeRun(*row) for row in await conn.execute(_PURGES, {"limit": MAX_PURGES})],
         completed=completions.batches,
         waited_seconds=completions.waited_seconds,
         read_at=now,

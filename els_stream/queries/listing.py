@@ -1,7 +1,6 @@
-"""Batches and dead letters as a person looks through them: the newest first, page by page, filtered.
+"""Pages of batches, newest first, filtered.
 
-A page costs a look-up per combination of what is filtered by, and never a walk over what the filters leave out. The
-combinations are few, and each of them is a range of one index.
+A page costs one index range per combination of class type and state, and never reads rows that the filters leave out.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ _BATCH_COLUMNS: Final = """
     b.batch_id, b.state, b.class_type, b.expected_count, b.filled_count, b.failed_count, b.free_count, b.pending_count,
     b.conflict_count, b.created_at, b.deadline_at, b.completed_at, b.timed_out_at
 """
-# One upper bound: of two, PostgreSQL would begin at the one and walk to the other.
+# One upper bound: with two, PostgreSQL would start at one of them and scan to the other.
 _PAGE: Final = """
     (b.created_at, b.batch_id)
         < (least(CAST(:before AS timestamptz), now() - CAST(:older_than AS interval)), CAST(:before_id AS text))
     AND b.created_at >= coalesce(now() - CAST(:younger_than AS interval), '-infinity')
     ORDER BY b.created_at DESC, b.batch_id DESC LIMIT :limit
 """
-# A class type is NULL exactly as long as the batch is unregistered: a range of its own, in an index of its own.
+# The class type is NULL exactly while the batch is unregistered; these batches have an index of their own.
 _BATCHES = """
     SELECT * FROM (
         SELECT page.* FROM unnest(CAST(:states AS text[])) AS s (state)
@@ -54,12 +53,12 @@ _BATCHES = """
     ORDER BY b.created_at DESC, b.batch_id DESC LIMIT :limit
 """
 
-# A range that is read in order stops where the page is full. Where statistics were taken while the table was small,
-# PostgreSQL thinks that to read a whole kind of batches and sort it costs as little.
+# A range that is read in order stops when the page is full. With statistics from when the table was small, PostgreSQL
+# would read whole ranges and sort them.
 _NO_SORT = text("SET LOCAL enable_sort = off")
 _READ_BATCHES = text(_BATCHES.format(columns=_BATCH_COLUMNS, page=_PAGE))
 
-# Names of files come from students' machines: for the story of their own batch, and nowhere else.
+# File names come from students' computers: they are shown in the detail of their own batch and nowhere else.
 _FILES = text("""
     (SELECT e.essay_id AS subject, e.original_file_name, f.error_code
      FROM essay_states e
@@ -73,7 +72,7 @@ _FILES = text("""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchFilter:
-    """An absent part takes all; ages count from the first that came of a batch."""
+    """Selects batches; an absent field selects all. Ages count from the first event of a batch."""
 
     state: str | None = None
     class_type: str | None = None
@@ -82,8 +81,8 @@ class BatchFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchLine:
-    """A batch in a list: nothing of a person."""
+class BatchSummary:
+    """A batch in a list, without personal data."""
 
     batch_id: str
     state: str
@@ -92,7 +91,7 @@ class BatchLine:
     filled: int
     failed: int
     free: int
-    parked: int
+    pending: int
     conflicts: int
     created_at: datetime
     deadline_at: datetime | None
@@ -102,7 +101,7 @@ class BatchLine:
 
 @dataclass(frozen=True, slots=True)
 class UploadedFile:
-    """`subject` is the essay id of a held slot, or the text id of what was excess."""
+    """The name of an uploaded file; `subject` is the essay id of its slot, or the text id of an excess content."""
 
     subject: str
     name: str
@@ -110,24 +109,25 @@ class UploadedFile:
 
 
 async def newest_batches(
-    conn: AsyncConnection, chosen: BatchFilter, limit: int, before: tuple[datetime, str] | None = None
-) -> list[BatchLine]:
-    """`before` is the creation and id of the last line of the page before."""
+    conn: AsyncConnection, filters: BatchFilter, limit: int, before: tuple[datetime, str] | None = None
+) -> list[BatchSummary]:
+    """Return a page; `before` is (created_at, batch_id) of the last batch of the previous page (exclusive)."""
     created_at, batch_id = before or (END_OF_TIME, "")
-    states = [state for state in REGISTERED_STATES if chosen.state in {None, state}]
-    asked = {
+    states = [state for state in REGISTERED_STATES if filters.state in {None, state}]
+    params = {
         "states": states,
-        "class_types": [kind for kind in CLASS_TYPES if chosen.class_type in {None, kind}],
-        "unregistered": chosen.state in {None, UNREGISTERED} and chosen.class_type is None,
-        "younger_than": chosen.younger_than,
-        "older_than": chosen.older_than,
+        "class_types": [kind for kind in CLASS_TYPES if filters.class_type in {None, kind}],
+        "unregistered": filters.state in {None, UNREGISTERED} and filters.class_type is None,
+        "younger_than": filters.younger_than,
+        "older_than": filters.older_than,
         "before": created_at,
         "before_id": batch_id,
         "limit": limit,
     }
     await conn.execute(_NO_SORT)
-    return [BatchLine(*row) for row in await conn.execute(_READ_BATCHES, asked)]
+    return [BatchSummary(*row) for row in await conn.execute(_READ_BATCHES, params)]
 
 
 async def read_files(conn: AsyncConnection, batch_id: str) -> Sequence[UploadedFile]:
+    """Return the file names and error codes of a batch's uploads."""
     return [UploadedFile(*row) for row in await conn.execute(_FILES, {"batch_id": batch_id})]

@@ -1,4 +1,4 @@
-"""What a purge removes: every row of a batch but its tombstone, under its tracker lock."""
+"""Purge of a batch: removes every row but its tombstone, under its tracker lock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-LOCK_KEY: Final = 0x656C7375  # "elsu", one key for every purge of whatever process
+LOCK_KEY: Final = 0x656C7375  # "elsu", one key for the purges of all processes
 
 _LOCK = text("SELECT pg_try_advisory_lock(:key)")
 _UNLOCK = text("SELECT pg_advisory_unlock(:key)")
@@ -27,8 +27,8 @@ _ABANDONED: Final = """
     t.state IN ('open', 'content_complete') AND t.class_type = 'GUEST'
     AND t.registered_at < now() - CAST(:age AS interval)
 """
-# SKIP LOCKED: a batch that is at work just now is left for the next time. A row that changed before its lock was had
-# is judged again as it is now. It goes on behind the last one, so that what had to stay is met once in a run.
+# SKIP LOCKED: a batch that is in use is left for the next run. PostgreSQL checks the conditions again on a row that
+# changed before it was locked. The scan continues after the last batch, so one that must stay is checked once a run.
 _LOCK_OLDEST: Final = """
     SELECT {since} AS since, t.batch_id FROM batch_essay_trackers t
     WHERE {which} AND ({since}, t.batch_id) > (CAST(:after AS timestamptz), CAST(:after_id AS text))
@@ -40,20 +40,20 @@ _LOCK_FINISHED = text(_LOCK_OLDEST.format(since="t.completed_at", which=_FINISHE
 _LOCK_ABANDONED = text(_LOCK_OLDEST.format(since="t.registered_at", which=_ABANDONED))
 _LOCK_ONE = text("SELECT state, class_type FROM batch_essay_trackers WHERE batch_id = :batch_id FOR UPDATE")
 
-# A dead letter's event holds its record, and lies under a key of its own, which is its place.
-_UNTOLD: Final = """
+# The event of a dead letter contains the record and has an order key of its own, made of the record's position.
+_HAS_UNPUBLISHED: Final = """
     (EXISTS (SELECT FROM event_outbox o WHERE o.order_key = t.batch_id)
      OR EXISTS (SELECT FROM dead_letters d
                 JOIN event_outbox o ON o.order_key = format('dead-letter:%s/%s/%s/%s', d.source_topic,
                                                             d.source_partition, d.source_offset, d.source_timestamp)
                 WHERE d.batch_id = t.batch_id))
 """
-# A statement after the lock, with a snapshot of its own: while we hold the rows nobody can add to their outbox.
-_OF_THESE: Final = "SELECT t.batch_id FROM unnest(CAST(:batch_ids AS text[])) AS t (batch_id) WHERE {untold}"
-_UNPUBLISHED = text(_OF_THESE.format(untold=_UNTOLD))
+# A separate statement after the lock, with its own snapshot: while the rows are locked, no event can be added.
+_UNPUBLISHED_OF: Final = "SELECT t.batch_id FROM unnest(CAST(:batch_ids AS text[])) AS t (batch_id) WHERE {unpublished}"
+_UNPUBLISHED = text(_UNPUBLISHED_OF.format(unpublished=_HAS_UNPUBLISHED))
 
 _WITH_PAYLOAD: Final = "(num_nonnulls(d.value, d.key) > 0 OR d.headers <> CAST('[]' AS bytea))"
-# The dead letters keep reason, place and hash. A batch that never registered leaves no tombstone: nothing is known.
+# Dead letters keep reason, position and hash. A batch that never registered leaves no tombstone.
 _REMOVE: Final = """
     WITH gone AS (SELECT unnest(CAST(:batch_ids AS text[])) AS batch_id),
     essays AS (DELETE FROM essay_states e USING gone g WHERE e.batch_id = g.batch_id RETURNING 1),
@@ -61,11 +61,11 @@ _REMOVE: Final = """
     failures AS (DELETE FROM batch_validation_failures e USING gone g WHERE e.batch_id = g.batch_id RETURNING 1),
     excess AS (DELETE FROM batch_excess_content e USING gone g WHERE e.batch_id = g.batch_id RETURNING 1),
     pending AS (DELETE FROM batch_pending_events e USING gone g WHERE e.batch_id = g.batch_id RETURNING 1),
-    letters AS (
+    payloads AS (
         UPDATE dead_letters d SET value = NULL, key = NULL, headers = CAST('[]' AS bytea)
         FROM gone g WHERE d.batch_id = g.batch_id AND {with_payload} RETURNING 1
     ),
-    unknown AS (
+    unregistered AS (
         DELETE FROM batch_essay_trackers t USING gone g WHERE t.batch_id = g.batch_id AND t.state = 'unregistered'
     ),
     tombstones AS (
@@ -77,7 +77,7 @@ _REMOVE: Final = """
     SELECT (SELECT count(*) FROM tombstones) AS batches, (SELECT count(*) FROM essays) AS essay_states,
            (SELECT count(*) FROM slots) AS slot_assignments, (SELECT count(*) FROM failures) AS validation_failures,
            (SELECT count(*) FROM excess) AS excess_content, (SELECT count(*) FROM pending) AS pending_events,
-           (SELECT count(*) FROM letters) AS dead_letters
+           (SELECT count(*) FROM payloads) AS dead_letters
 """
 _COUNT: Final = """
     WITH gone AS MATERIALIZED ({gone})
@@ -90,9 +90,11 @@ _COUNT: Final = """
            (SELECT count(*) FROM gone JOIN batch_pending_events e USING (batch_id)) AS pending_events,
            (SELECT count(*) FROM gone JOIN dead_letters d USING (batch_id) WHERE {with_payload}) AS dead_letters
 """
-_OLD: Final = "SELECT t.batch_id FROM batch_essay_trackers t WHERE {finished} AND NOT {untold}"
-_TAKE_AWAY = text(_REMOVE.format(with_payload=_WITH_PAYLOAD))
-_COUNT_OLD = text(_COUNT.format(gone=_OLD.format(finished=_FINISHED, untold=_UNTOLD), with_payload=_WITH_PAYLOAD))
+_OLD: Final = "SELECT t.batch_id FROM batch_essay_trackers t WHERE {finished} AND NOT {unpublished}"
+_REMOVE_BATCHES = text(_REMOVE.format(with_payload=_WITH_PAYLOAD))
+_COUNT_OLD = text(
+    _COUNT.format(gone=_OLD.format(finished=_FINISHED, unpublished=_HAS_UNPUBLISHED), with_payload=_WITH_PAYLOAD)
+)
 _COUNT_ONE = text(_COUNT.format(gone="SELECT CAST(:batch_id AS text) AS batch_id", with_payload=_WITH_PAYLOAD))
 
 _DELETE_TOMBSTONES = text("""
@@ -105,7 +107,7 @@ _DELETE_TOMBSTONES = text("""
 
 
 class PurgeCursor(NamedTuple):
-    """A batch in the order of age."""
+    """A position in the order of age: the time that the age counts from, and the batch id."""
 
     since: datetime
     batch_id: str
@@ -115,51 +117,53 @@ BEFORE_ALL: Final = PurgeCursor(datetime(1, 1, 1, tzinfo=UTC), "")
 
 
 async def try_lock(conn: AsyncConnection) -> bool:
-    """Take the one session lock of all purges, or say that another has it. It goes with the connection."""
+    """Try to take the session lock of all purges; it ends with the connection. Return whether it was taken."""
     return bool((await conn.execute(_LOCK, {"key": LOCK_KEY})).scalar_one())
 
 
 async def unlock(conn: AsyncConnection) -> None:
+    """Release the session lock of all purges."""
     await conn.execute(_UNLOCK, {"key": LOCK_KEY})
 
 
 async def lock_oldest(
     conn: AsyncConnection, age: timedelta, *, after: PurgeCursor, limit: int, abandoned: bool
 ) -> list[PurgeCursor]:
-    """Lock GUEST batches, the oldest first: completed longer ago than `age`, or registered so and never completed.
+    """Lock and return GUEST batches older than `age`, oldest first; never waits for a row lock.
 
-    Never waits for a row. By the database's clock.
+    The age counts from completion, or for `abandoned` ones, which never completed, from registration; by the
+    database's clock. `after` is exclusive.
     """
-    asked = {"age": age, "limit": limit, "after": after.since, "after_id": after.batch_id}
-    return [PurgeCursor(*row) for row in await conn.execute(_LOCK_ABANDONED if abandoned else _LOCK_FINISHED, asked)]
+    params = {"age": age, "limit": limit, "after": after.since, "after_id": after.batch_id}
+    return [PurgeCursor(*row) for row in await conn.execute(_LOCK_ABANDONED if abandoned else _LOCK_FINISHED, params)]
 
 
 async def lock_one(conn: AsyncConnection, batch_id: str) -> tuple[str, str | None] | None:
-    """Lock one batch, whatever its age; its state and class type, or None where there is no such."""
+    """Lock one batch of any age; return its state and class type, or None if there is no such batch."""
     row = (await conn.execute(_LOCK_ONE, {"batch_id": batch_id})).one_or_none()
     return None if row is None else (row.state, row.class_type)
 
 
 async def unpublished(conn: AsyncConnection, batch_ids: Collection[str]) -> set[str]:
-    """Those of these locked batches that still have events to send, or a dead letter has."""
+    """Return those of these locked batches with unsent events, of their own or of their dead letters."""
     return set((await conn.execute(_UNPUBLISHED, {"batch_ids": list(batch_ids)})).scalars())
 
 
 async def remove(conn: AsyncConnection, batch_ids: Collection[str]) -> Removed:
-    """Remove locked batches; their tombstones stay."""
-    return Removed(**(await conn.execute(_TAKE_AWAY, {"batch_ids": list(batch_ids)})).one()._asdict())
+    """Remove locked batches, except for their tombstones; return the numbers of rows."""
+    return Removed(**(await conn.execute(_REMOVE_BATCHES, {"batch_ids": list(batch_ids)})).one()._asdict())
 
 
 async def count_old(conn: AsyncConnection, age: timedelta) -> Removed:
-    """What a purge of finished batches would remove now; locks and changes nothing."""
+    """Count what a purge of finished batches would remove now; locks and changes nothing."""
     return Removed(**(await conn.execute(_COUNT_OLD, {"age": age})).one()._asdict())
 
 
 async def count_one(conn: AsyncConnection, batch_id: str) -> Removed:
-    """What `remove` would remove of it; changes nothing."""
+    """Count what `remove` would remove of one batch; changes nothing."""
     return Removed(**(await conn.execute(_COUNT_ONE, {"batch_id": batch_id})).one()._asdict())
 
 
 async def delete_tombstones(conn: AsyncConnection, age: timedelta, limit: int) -> int:
-    """Remove tombstones older than `age`; how many."""
+    """Delete at most `limit` tombstones older than `age`; return how many."""
     return (await conn.execute(_DELETE_TOMBSTONES, {"age": age, "limit": limit})).rowcount

@@ -1,4 +1,4 @@
-"""What the database says about all batches: the figures behind the gauges, read on an interval by every worker."""
+"""Statistics over all batches for the gauges, read at an interval by every worker."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from els_stream.queries import outbox_backlog
 from els_stream.queries.purge import LOCK_KEY
 
 CLASS_TYPES: Final = ("GUEST", "REGULAR")
-PARKED_KINDS: Final = ("content_provisioned", "validation_failed", "associations_confirmed")
+PENDING_KINDS: Final = ("content_provisioned", "validation_failed", "associations_confirmed")
 
-# Both columns are in one index, and no row is read. What completed is not counted here: there is no end to it.
+# An index-only scan. Completed batches are not counted here: their number grows without bound.
 ACTIVE: Final = text("""
     SELECT class_type, count(*) AS batches
     FROM batch_essay_trackers
@@ -26,22 +26,22 @@ ACTIVE: Final = text("""
 COMPLETED: Final = text("""
     SELECT class_type, CAST(sum(completed) AS bigint) AS batches FROM batch_counts GROUP BY class_type
 """)
-# From the log and not from the tombstones, which go one day.
+# From the log and not from the tombstones, which are deleted one day.
 PURGED: Final = text("""
     SELECT class_type, CAST(sum(batches) AS bigint) AS batches
     FROM purge_log
     WHERE class_type IS NOT NULL AND action <> 'erase_student'
     GROUP BY class_type
 """)
-PARKED: Final = text("""
-    SELECT kind, count(*) AS events, CAST(EXTRACT(EPOCH FROM now() - min(pending_since)) AS float8) AS oldest
+PENDING: Final = text("""
+    SELECT kind, count(*) AS events, CAST(EXTRACT(EPOCH FROM now() - min(pending_since)) AS float8) AS oldest_seconds
     FROM batch_pending_events
     GROUP BY kind
 """)
 DEAD_LETTERS: Final = text("""
-    SELECT reason, count(*) AS letters FROM dead_letters WHERE state = 'open' GROUP BY reason
+    SELECT reason, count(*) AS count FROM dead_letters WHERE state = 'open' GROUP BY reason
 """)
-# Whoever purges holds the lock, in whatever process.
+# The purge lock is an advisory lock with one bigint key, so it is visible from every process.
 PURGE: Final = text("""
     SELECT EXISTS (
                SELECT FROM pg_locks
@@ -60,7 +60,7 @@ PURGE: Final = text("""
 
 @dataclass(frozen=True, slots=True)
 class PurgeStats:
-    """Of the last purge, which may be the one that is running; `batches` and `started_at` are None before the first."""
+    """The last purge, which may still run; `batches` and `started_at` (Unix time) are None before the first."""
 
     running: bool
     batches: int | None
@@ -70,37 +70,38 @@ class PurgeStats:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Counts by class type, kind and reason have all their keys; where nothing waits, an age is 0."""
+    """Counts by class type, kind and reason contain all keys; the age of the oldest is 0 if there is none."""
 
     active: Mapping[str, int]
     completed: Mapping[str, int]
     purged: Mapping[str, int]
     dead_letters: Mapping[str, int]
-    parked: Mapping[str, int]
-    parked_oldest_seconds: float
+    pending: Mapping[str, int]
+    pending_oldest_seconds: float
     outbox_rows: int
-    outbox_held: int
+    outbox_deferred: int
     outbox_oldest_seconds: float
     purge: PurgeStats
 
 
-async def read_figures(conn: AsyncConnection) -> Stats:
+async def read_stats(conn: AsyncConnection) -> Stats:
+    """Return current statistics; each is read in a statement and snapshot of its own."""
     active = await conn.execute(ACTIVE, {"class_types": CLASS_TYPES})
     completed = await conn.execute(COMPLETED)
     purged = await conn.execute(PURGED)
-    parked = (await conn.execute(PARKED)).all()
-    letters = (await conn.execute(DEAD_LETTERS)).all()
+    pending = (await conn.execute(PENDING)).all()
+    dead_letters = (await conn.execute(DEAD_LETTERS)).all()
     waiting = await outbox_backlog.waiting(conn)
     purge = (await conn.execute(PURGE, {"lock_key": LOCK_KEY})).one()
     return Stats(
         active=_by_class_type(active),
         completed=_by_class_type(completed),
         purged=_by_class_type(purged),
-        dead_letters=dict.fromkeys(DeadLetterReason, 0) | {row.reason: row.letters for row in letters},
-        parked=dict.fromkeys(PARKED_KINDS, 0) | {row.kind: row.events for row in parked},
-        parked_oldest_seconds=max((row.oldest for row in parked), default=0.0),
+        dead_letters=dict.fromkeys(DeadLetterReason, 0) | {row.reason: row[1] for row in dead_letters},
+        pending=dict.fromkeys(PENDING_KINDS, 0) | {row.kind: row.events for row in pending},
+        pending_oldest_seconds=max((row.oldest_seconds for row in pending), default=0.0),
         outbox_rows=waiting.rows,
-        outbox_held=waiting.held,
+        outbox_deferred=waiting.held,
         outbox_oldest_seconds=max(0.0, waiting.oldest_seconds),
         purge=PurgeStats(*purge),
     )

@@ -1,4 +1,4 @@
-"""The counts over all batches, for `els status`. Whole tables are read: it is asked by people, not by the clock."""
+"""The counts over all batches for `els status`. Reads whole tables: for people, not for timers."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _BATCHES = text("""
     ORDER BY class_type NULLS LAST, array_position(
         ARRAY['unregistered', 'open', 'content_complete', 'completed', 'purged'], state)
 """)
-_PARKED = text("""
+_PENDING = text("""
     SELECT kind, count(*) AS events, CAST(extract(epoch FROM now() - min(pending_since)) AS float8) AS oldest_seconds
     FROM batch_pending_events GROUP BY kind ORDER BY kind
 """)
 _DEAD_LETTERS = text("""
-    SELECT reason, count(*) AS letters, CAST(extract(epoch FROM now() - min(created_at)) AS float8) AS oldest_seconds
+    SELECT reason, count(*) AS count, CAST(extract(epoch FROM now() - min(created_at)) AS float8) AS oldest_seconds
     FROM dead_letters WHERE state = 'open' GROUP BY reason ORDER BY reason
 """)
-_LEDGER = text("""
+_OFFSETS = text("""
     SELECT topic, partition, next_offset, updated_at, watermark_at FROM consumed_offsets
     WHERE consumer_group = :consumer_group ORDER BY topic, partition
 """)
@@ -42,7 +42,7 @@ _LEDGER = text("""
 
 @dataclass(frozen=True, slots=True)
 class BatchCounts:
-    """Of one class type, None while unregistered, and one state; with their slots."""
+    """The batches of one class type (None while unregistered) and state, and their slots."""
 
     class_type: str | None
     state: str
@@ -57,7 +57,7 @@ class BatchCounts:
 
 @dataclass(frozen=True, slots=True)
 class CountWithAge:
-    """How many of a kind or reason, and how old the oldest is."""
+    """The number of items of a kind or reason, and the age of the oldest."""
 
     name: str
     count: int
@@ -65,8 +65,8 @@ class CountWithAge:
 
 
 @dataclass(frozen=True, slots=True)
-class OffsetPlace:
-    """Where one partition stands; `lag` in offsets, None where the broker was not asked or did not answer."""
+class OffsetStatus:
+    """The stored offset of a partition; `lag` in offsets is None if the broker was not asked or did not answer."""
 
     topic: str
     partition: int
@@ -78,19 +78,21 @@ class OffsetPlace:
 
 @dataclass(frozen=True, slots=True)
 class StatusReport:
+    """All counts of `els status`."""
+
     batches: Sequence[BatchCounts]
-    parked: Sequence[CountWithAge]
+    pending: Sequence[CountWithAge]
     outbox: OutboxBacklog
     dead_letters: Sequence[CountWithAge]
-    ledger: Sequence[OffsetPlace]
+    offsets: Sequence[OffsetStatus]
 
 
-async def read_overview(conn: AsyncConnection, consumer_group: str) -> StatusReport:
-    """Read it in one REPEATABLE READ transaction."""
+async def read_status_report(conn: AsyncConnection, consumer_group: str) -> StatusReport:
+    """Return the counts; to be called in a REPEATABLE READ transaction."""
     return StatusReport(
         batches=[BatchCounts(*row) for row in await conn.execute(_BATCHES)],
-        parked=[CountWithAge(*row) for row in await conn.execute(_PARKED)],
+        pending=[CountWithAge(*row) for row in await conn.execute(_PENDING)],
         outbox=await outbox_backlog.waiting(conn),
         dead_letters=[CountWithAge(*row) for row in await conn.execute(_DEAD_LETTERS)],
-        ledger=[OffsetPlace(*row) for row in await conn.execute(_LEDGER, {"consumer_group": consumer_group})],
+        offsets=[OffsetStatus(*row) for row in await conn.execute(_OFFSETS, {"consumer_group": consumer_group})],
     )

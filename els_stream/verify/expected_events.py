@@ -11,7 +11,7 @@ from sqlalchemy import text
 from els_stream.domain.published_events import expected_events
 from els_stream.events import topics
 from els_stream.events.event_ids import dead_letter_subject, event_id
-from els_stream.queries.batch_detail import ExcessText, HeldSlot
+from els_stream.queries.batch_detail import ExcessText, TakenSlot
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -46,7 +46,7 @@ class TrackedBatch:
     content_completed_at: datetime | None = None
     completed_at: datetime | None = None
     timed_out_at: datetime | None = None
-    slots: list[HeldSlot] = field(default_factory=list)
+    slots: list[TakenSlot] = field(default_factory=list)
     excess: list[ExcessText] = field(default_factory=list)
 
 
@@ -94,7 +94,7 @@ async def _of_batches(conn: AsyncConnection) -> list[EventDescription]:
         )
     for row in await conn.execute(_SLOTS):
         batches[row.batch_id].slots.append(
-            HeldSlot(row.essay_id, row.text_storage_id, row.correlation_id, row.filled_at)
+            TakenSlot(row.essay_id, row.text_storage_id, row.correlation_id, row.filled_at)
         )
     for row in await conn.execute(_EXCESS):
         batches[row.batch_id].excess.append(ExcessText(row.text_storage_id, row.correlation_id, row.created_at))

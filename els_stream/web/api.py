@@ -22,7 +22,7 @@ from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.maintenance.replay import Accepted, FailedAgain, NotReplayable, Replayed
 from els_stream.printable import decoded
 from els_stream.queries import dead_letter_admin, listing
-from els_stream.queries.batch_detail import read_story
+from els_stream.queries.batch_detail import read_batch_detail
 from els_stream.queries.dead_letter_admin import DeadLetterFilter, DeadLetterRecord
 from els_stream.queries.listing import BatchFilter
 from els_stream.queries.stats import CLASS_TYPES
@@ -94,7 +94,7 @@ class Api:
     async def show_batch(self, request: web.Request) -> web.Response:
         batch_id = batch_id_from_path(request)
         async with snapshot(self.engine) as conn:
-            batch = await read_story(conn, batch_id)
+            batch = await read_batch_detail(conn, batch_id)
             files = await listing.read_files(conn, batch_id)
         if batch is None:
             raise not_found(_NO_BATCH)

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.db.errors import DATABASE_ERRORS, classify
 from els_stream.events.topics import CONTENT_PROVISIONED
-from els_stream.queries.dashboard import DashboardSnapshot, StoredOffsetAge, read_glance
+from els_stream.queries.dashboard import DashboardSnapshot, StoredOffsetAge, read_dashboard
 from els_stream.queries.stats import Stats
 from els_stream.tasks import run_every
 
@@ -70,7 +70,7 @@ class StatsHistory:
         previous = self.last
         try:
             async with asyncio.timeout(READ_TIMEOUT_SECONDS), self._engine.connect() as conn:
-                current = await read_glance(conn, self._group, None if previous is None else previous.read_at)
+                current = await read_dashboard(conn, self._group, None if previous is None else previous.read_at)
         except DATABASE_ERRORS as error:
             self.error = classify(error).cause
             self.samples.append(Sample())
@@ -85,7 +85,7 @@ class StatsHistory:
 
 def make_sample(previous: DashboardSnapshot, current: DashboardSnapshot, outbox_oldest_seconds: float | None) -> Sample:
     seconds = (current.read_at - previous.read_at).total_seconds()
-    records = _records_between(previous.ledger, current.ledger)
+    records = _records_between(previous.offsets, current.offsets)
     return Sample(
         records_per_second=records / seconds if seconds > 0 else None,
         completion_seconds=_completion_seconds(current, previous.read_at),
@@ -111,7 +111,7 @@ def _completion_seconds(snapshot: DashboardSnapshot, since: datetime) -> float |
         return None
     delays = [
         stored.delay_seconds
-        for stored in snapshot.ledger
+        for stored in snapshot.offsets
         if stored.topic.endswith(CONTENT_PROVISIONED) and stored.updated_at > since and stored.delay_seconds is not None
     ]
     return snapshot.waited_seconds + max(delays, default=0.0)

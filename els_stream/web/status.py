@@ -54,7 +54,7 @@ class Status:
             "stats": None if stats is None else {**asdict(stats[0]), "age_seconds": stats[1]},
             "lag": lag,
             "relay": None if relay is None else asdict(relay),
-            "offsets": None if snapshot is None else [asdict(stored) for stored in snapshot.ledger],
+            "offsets": None if snapshot is None else [asdict(stored) for stored in snapshot.offsets],
             "purges": None if snapshot is None else [asdict(run) for run in snapshot.purges],
             "retention": self._retention,
             "snapshot_age_seconds": self._history.age_seconds,

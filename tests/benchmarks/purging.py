@@ -111,7 +111,7 @@ async def _proof(settings: Settings, essays: int) -> Section:
 
 async def _looks(engine: AsyncEngine, title: str) -> Section:
     figures = [
-        Figure("gauges", await _milliseconds(engine, stats.read_figures), "ms"),
+        Figure("gauges", await _milliseconds(engine, stats.read_stats), "ms"),
         Figure("a page of batches", await _milliseconds(engine, _page), "ms"),
     ]
     return Section(title, figures)

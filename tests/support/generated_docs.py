@@ -24,7 +24,7 @@ from els_stream.handlers.recount import RepairKind
 from els_stream.kafka.offsets import PartitionLag
 from els_stream.kafka.topics import MIB, TOPICS
 from els_stream.observability.metrics import Metrics
-from els_stream.queries.stats import CLASS_TYPES, PARKED_KINDS, PurgeStats, Stats
+from els_stream.queries.stats import CLASS_TYPES, PENDING_KINDS, PurgeStats, Stats
 from els_stream.relay import RelayStatus
 
 README: Final = CHECKOUT / "README.md"
@@ -155,10 +155,10 @@ def full_registry() -> CollectorRegistry:
                 completed=dict.fromkeys(CLASS_TYPES, 0),
                 purged=dict.fromkeys(CLASS_TYPES, 0),
                 dead_letters=dict.fromkeys(DeadLetterReason, 0),
-                parked=dict.fromkeys(PARKED_KINDS, 0),
-                parked_oldest_seconds=0,
+                pending=dict.fromkeys(PENDING_KINDS, 0),
+                pending_oldest_seconds=0,
                 outbox_rows=0,
-                outbox_held=0,
+                outbox_deferred=0,
                 outbox_oldest_seconds=0,
                 purge=PurgeStats(running=False, batches=0, started_at=0, finished=True),
             ),

@@ -1,6 +1,6 @@
-"""The claim: free slots of any number of batches taken by contents and failures. Three strategies, one promise.
+"""The claim: contents and failures take free slots of any number of batches, by one of three strategies.
 
-The caller holds the tracker rows, has read who holds which slot, and knows by the counters how many are free.
+The caller has locked the tracker rows, has read which uploads hold slots, and knows the number of free slots.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _BY_STRATEGY = {
     Strategy.TWO_STEP: two_step.claim,
 }
 
-# Sorted, or two storms over the same contents would lock each other out.
+# Sorted: otherwise two transactions over the same contents could deadlock.
 _LOCK_CONTENTS = text("""
     SELECT count(pg_advisory_xact_lock(k.key)) FROM (
         SELECT DISTINCT hashtextextended(i.text_id, hashtextextended(i.batch_id, 0)) AS key
@@ -38,29 +38,29 @@ _LOCK_CONTENTS = text("""
 """)
 
 
-async def claim(conn: AsyncConnection, wanted: Sequence[SlotClaim], now: datetime, strategy: Strategy) -> None:
-    """Give each slot the essay id of a free row, and write its holder there.
+async def claim(conn: AsyncConnection, claims: Sequence[SlotClaim], now: datetime, strategy: Strategy) -> None:
+    """Give each slot the essay id of a free row, and write its holder into that row.
 
-    `strategy` is for batches whose slots are in its inventory; each batch keeps the one it was registered with. Rows
-    that other code holds are waited for (a lock timeout is an error of the database, to be tried again). Raises
-    InventoryMismatch where a row is then still missing: someone else took it.
+    A batch keeps the slot table it was registered with, so `strategy` applies only where it works on that table. Waits
+    for rows that foreign code has locked, up to lock_timeout. Raises InventoryMismatch if fewer rows are free than the
+    counters say.
     """
     for inventory in SlotTable:
-        here = [one for one in wanted if one.batch.slot_table is inventory]
+        here = [one for one in claims if one.batch.slot_table is inventory]
         if here:
             await _claim(conn, here, now, strategy_for(inventory, strategy))
 
 
 def strategy_for(inventory: SlotTable, configured: Strategy) -> Strategy:
-    """The configured strategy where it works on this inventory, else the one that does in a single statement."""
+    """Return the configured strategy if it works on this slot table, else the single-statement one that does."""
     if inventory is SlotTable.ESSAY_STATES:
         return Strategy.OPTION_B
     return Strategy.OPTION_A if configured is Strategy.OPTION_B else configured
 
 
-async def _claim(conn: AsyncConnection, wanted: Sequence[SlotClaim], now: datetime, strategy: Strategy) -> None:
+async def _claim(conn: AsyncConnection, claims: Sequence[SlotClaim], now: datetime, strategy: Strategy) -> None:
     run = _BY_STRATEGY[strategy]
-    missing = await run(conn, wanted, now, waiting=False)
+    missing = await run(conn, claims, now, waiting=False)
     if missing:
         missing = await run(conn, missing, now, waiting=True)
     if missing:
@@ -70,9 +70,9 @@ async def _claim(conn: AsyncConnection, wanted: Sequence[SlotClaim], now: dateti
 
 
 async def lock_contents(conn: AsyncConnection, contents: Collection[tuple[str, str]]) -> None:
-    """Take a transaction's advisory lock on each (batch id, text id), to calm storms of one content.
+    """Take a transaction-level advisory lock on each (batch id, text id), so that repeats of a content queue up early.
 
-    It is the first lock of a transaction, before any tracker row.
+    Must be the first lock of a transaction, before any tracker row.
     """
     await conn.execute(
         _LOCK_CONTENTS, {"batch_ids": [b for b, _ in contents], "text_ids": [text_id for _, text_id in contents]}

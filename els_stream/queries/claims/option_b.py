@@ -1,4 +1,4 @@
-"""Option B, the hot path: `essay_states` itself is the inventory; one UPDATE over a SKIP LOCKED sub-select."""
+"""Option B, the hot path: `essay_states` itself is the slot table; one UPDATE over a SKIP LOCKED subquery."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from els_stream.queries.claims.slot_claim import TAKEN, WANTED, columns, name_essays
+from els_stream.queries.claims.slot_claim import TAKEN, WANTED, assign_essay_ids, claim_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ _SKIPPING: Final = text(_CLAIM.format(wanted=WANTED, taken=TAKEN, skip_locked="S
 _WAITING: Final = text(_CLAIM.format(wanted=WANTED, taken=TAKEN, skip_locked=""))
 
 
-async def claim(conn: AsyncConnection, wanted: Sequence[SlotClaim], now: datetime, *, waiting: bool) -> list[SlotClaim]:
-    """Claims what it can and returns the rest; `waiting` for rows that other code holds, up to lock_timeout."""
-    rows = await conn.execute(_WAITING if waiting else _SKIPPING, {"now": now, **columns(wanted)})
-    return name_essays(wanted, rows)
+async def claim(conn: AsyncConnection, claims: Sequence[SlotClaim], now: datetime, *, waiting: bool) -> list[SlotClaim]:
+    """Claim free rows and return the claims that found none; `waiting` waits for locked rows, up to lock_timeout."""
+    rows = await conn.execute(_WAITING if waiting else _SKIPPING, {"now": now, **claim_arrays(claims)})
+    return assign_essay_ids(claims, rows)

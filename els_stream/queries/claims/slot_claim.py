@@ -1,4 +1,4 @@
-"""What a claim is asked for, as the arrays that every strategy's statements take, and what they answer."""
+"""The input arrays that the statements of every strategy take, and the reading of their result."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 from els_stream.domain.batch import Content
 from els_stream.errors import InventoryMismatch
 from els_stream.fast_dataclass import fast_dataclass
+from els_stream.queries.arrays import arrays
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from els_stream.domain.batch import Batch, Slot
 
-# A claim names the free essays of each batch beside the ordinals of the contents that want them, and so makes one array
-# of essay ids that stands in the order of its input: all of that is zipped once. A join by row number would be planned
-# for one row, and be quadratic in a big micro-batch.
+# A statement collects the free essays of each batch beside the ordinals of the claims on it, and so makes one array of
+# essay ids in the order of its input; everything is zipped once. A join by row number would be planned for one row, and
+# be quadratic in a large micro-batch.
 WANTED: Final = """
     wanted AS (
         SELECT i.batch_id, count(*) AS n, array_agg(i.ord ORDER BY i.ord) AS ords
@@ -41,41 +42,44 @@ TAKEN: Final = """
 
 @fast_dataclass
 class SlotClaim:
-    """A slot that a content or a failure is to hold, in a batch that has a free one by its counters."""
+    """A slot to be taken by a content or a failure, in a batch whose counters say that one is free."""
 
     batch: Batch
     slot: Slot
 
 
-def columns(wanted: Sequence[SlotClaim]) -> Mapping[str, Sequence[object]]:
-    holders = [w.slot.holder for w in wanted]
+def claim_arrays(claims: Sequence[SlotClaim]) -> Mapping[str, Sequence[object]]:
+    """Return the arrays of batches, uploads and files."""
+    slots = [one.slot for one in claims]
     return {
-        "batch_ids": [w.batch.batch_id for w in wanted],
-        "text_ids": [w.slot.text_storage_id for w in wanted],
-        "upload_ids": [w.slot.file_upload_id for w in wanted],
-        "file_names": [holder.event.original_file_name for holder in holders],
-        "raw_ids": [holder.event.raw_file_storage_id for holder in holders],
-        "sizes": [holder.event.file_size_bytes for holder in holders],
-        "md5s": [holder.event.content_md5_hash if isinstance(holder, Content) else None for holder in holders],
-        "correlation_ids": [holder.correlation_id for holder in holders],
+        "batch_ids": [one.batch.batch_id for one in claims],
+        **arrays(slots, text_ids=lambda slot: slot.text_storage_id, upload_ids=lambda slot: slot.file_upload_id),
+        **arrays(
+            [slot.holder for slot in slots],
+            file_names=lambda holder: holder.event.original_file_name,
+            raw_ids=lambda holder: holder.event.raw_file_storage_id,
+            sizes=lambda holder: holder.event.file_size_bytes,
+            md5s=lambda holder: holder.event.content_md5_hash if isinstance(holder, Content) else None,
+            correlation_ids=lambda holder: holder.correlation_id,
+        ),
     }
 
 
-def name_essays(wanted: Sequence[SlotClaim], rows: Iterable[Sequence[Any]]) -> list[SlotClaim]:
-    """Give the slots the essay ids that a claim answered, by batch and upload; those it did not answer are returned.
+def assign_essay_ids(claims: Sequence[SlotClaim], rows: Iterable[Sequence[Any]]) -> list[SlotClaim]:
+    """Set the essay ids that a claim returned, by batch and upload; return the claims that got none.
 
-    Raises InventoryMismatch where the database had the content in a slot that the facts before did not show.
+    Raises InventoryMismatch if the content already held a slot that was not read before.
     """
-    # By place, as every strategy answers: the names of a row are looked up at each use.
+    # Columns by position, which is the same for every strategy: access by name costs a lookup each.
     claimed = {(batch_id, upload_id): (essay_id, created) for batch_id, upload_id, essay_id, created in rows}
     missing = []
-    for one in wanted:
+    for one in claims:
         found = claimed.get((one.batch.batch_id, one.slot.file_upload_id))
         if found is None:
             missing.append(one)
             continue
         essay_id, created = found
         if not created:
-            raise InventoryMismatch(f"essay {essay_id!r} holds a content that its batch's facts did not show")
+            raise InventoryMismatch(f"essay {essay_id!r} holds a content that was not read before")
         one.slot.essay_id = essay_id
     return missing

@@ -1,4 +1,4 @@
-"""Two-step: find and take rows of `slot_assignments`, then write `essay_states`."""
+"""Two-step: one statement takes rows of `slot_assignments`, a second writes `essay_states`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from els_stream.queries.claims.slot_claim import TAKEN, WANTED, columns, name_essays
+from els_stream.queries.claims.slot_claim import TAKEN, WANTED, assign_essay_ids, claim_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,11 +61,11 @@ _WRITE: Final = text("""
 """)
 
 
-async def claim(conn: AsyncConnection, wanted: Sequence[SlotClaim], now: datetime, *, waiting: bool) -> list[SlotClaim]:
-    """Claims what it can and returns the rest; `waiting` for rows that other code holds, up to lock_timeout."""
-    rows = await conn.execute(_WAITING if waiting else _SKIPPING, {"now": now, **columns(wanted)})
-    missing = name_essays(wanted, rows)
-    if taken := [one for one in wanted if one.slot.essay_id]:
+async def claim(conn: AsyncConnection, claims: Sequence[SlotClaim], now: datetime, *, waiting: bool) -> list[SlotClaim]:
+    """Claim free rows and return the claims that found none; `waiting` waits for locked rows, up to lock_timeout."""
+    rows = await conn.execute(_WAITING if waiting else _SKIPPING, {"now": now, **claim_arrays(claims)})
+    missing = assign_essay_ids(claims, rows)
+    if taken := [one for one in claims if one.slot.essay_id]:
         essay_ids = [one.slot.essay_id for one in taken]
-        await conn.execute(_WRITE, {"now": now, "essay_ids": essay_ids, **columns(taken)})
+        await conn.execute(_WRITE, {"now": now, "essay_ids": essay_ids, **claim_arrays(taken)})
     return missing

@@ -70,7 +70,7 @@ export class Batch {
 
   // Draws again only if something changed, so that a text selection stays.
   show(batch) {
-    const { at, asked_at, ...data } = batch;
+    const { at, read_at, ...data } = batch;
     const json = JSON.stringify(data);
     if (json === this.shown) return;
     this.shown = json;

@@ -99,7 +99,7 @@ function updateRow(row, batch, now) {
 }
 
 function slotCounts(batch) {
-  if (batch.expected === null) return `${count(batch.parked)} pending`;
+  if (batch.expected === null) return `${count(batch.pending)} pending`;
   const failed = batch.failed ? `, ${count(batch.failed)} failed` : "";
   const conflicts = batch.conflicts ? `, ${plural(batch.conflicts, "rejected registration")}` : "";
   return `${count(batch.filled)} of ${count(batch.expected)}${failed}${conflicts}`;

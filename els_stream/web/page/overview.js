@@ -10,14 +10,14 @@ const byClass = (counts) => Object.entries(counts).map(([name, number]) => `${na
 const TILES = [
   ["Active batches", (stats) => [count(sum(stats.active)), byClass(stats.active)]],
   ["Completed", (stats) => [count(sum(stats.completed)), byClass(stats.completed)]],
-  ["Pending events", (stats) => [count(sum(stats.parked)), sum(stats.parked) ? `oldest ${duration(stats.parked_oldest_seconds)}` : "no event waits for its batch"]],
-  ["Outbox", (stats) => [count(stats.outbox_rows), outboxNote(stats)], (stats) => (stats.outbox_held || stats.outbox_oldest_seconds > 60 ? "bad" : "")],
+  ["Pending events", (stats) => [count(sum(stats.pending)), sum(stats.pending) ? `oldest ${duration(stats.pending_oldest_seconds)}` : "no event waits for its batch"]],
+  ["Outbox", (stats) => [count(stats.outbox_rows), outboxNote(stats)], (stats) => (stats.outbox_deferred || stats.outbox_oldest_seconds > 60 ? "bad" : "")],
   ["Records to process", (_, status) => [count(status.lag.reduce((total, partition) => total + partition.records, 0)), `in ${plural(status.lag.length, "partition")} of this worker`]],
   ["Dead letters", (stats) => [count(sum(stats.dead_letters)), sum(stats.dead_letters) ? "open" : "none is open"], (stats) => (sum(stats.dead_letters) ? "warn" : "")],
 ];
 
 function outboxNote(stats) {
-  if (stats.outbox_held) return `${count(stats.outbox_held)} could not be published`;
+  if (stats.outbox_deferred) return `${count(stats.outbox_deferred)} could not be published`;
   return stats.outbox_rows ? `oldest ${duration(stats.outbox_oldest_seconds)}` : "all events are published";
 }
 

@@ -64,10 +64,10 @@ async def test_it_counts_everything_and_measures_lag_by_positions(environment: M
     assert set(batches) == {("REGULAR", "open"), ("GUEST", "completed"), (None, "unregistered")}
     is_open = batches["REGULAR", "open"]
     assert [is_open[name] for name in ("batches", "slots", "filled", "failed", "free")] == [1, 3, 2, 0, 1]
-    assert [(row["name"], row["count"]) for row in told["parked"]] == [("validation_failed", 2)]
+    assert [(row["name"], row["count"]) for row in told["pending"]] == [("validation_failed", 2)]
     assert [(row["name"], row["count"]) for row in told["dead_letters"]] == [("not_json", 1)]
     assert (told["outbox"]["rows"], told["outbox"]["held"]) == (5, 0)
-    lag = {row["topic"].removeprefix(environment["ELS_TOPIC_PREFIX"]): row["lag"] for row in told["ledger"]}
+    lag = {row["topic"].removeprefix(environment["ELS_TOPIC_PREFIX"]): row["lag"] for row in told["offsets"]}
     assert lag == {AT: 4, topics.VALIDATION_FAILED: 0}  # ten records and a marker; two, and only a marker left
     assert told["broker"] == "answers"
 
@@ -86,5 +86,5 @@ async def test_without_the_broker_the_rest_is_told(environment: Mapping[str, str
     assert ended.exit_code == 0
     told = json.loads(ended.stdout)
     assert "127.0.0.1:1" in told["broker"]
-    assert [row["lag"] for row in told["ledger"]] == [None, None]
+    assert [row["lag"] for row in told["offsets"]] == [None, None]
     assert len(told["batches"]) == 3

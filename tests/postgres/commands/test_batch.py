@@ -109,7 +109,7 @@ async def test_parked_events_are_told_by_kind(environment: Mapping[str, str], ha
 
     code, story = await told(environment)
 
-    assert {kind["kind"]: kind["events"] for kind in story["parked"]} == {
+    assert {kind["kind"]: kind["events"] for kind in story["pending"]} == {
         "content_provisioned": 2,
         "validation_failed": 1,
         "associations_confirmed": 1,

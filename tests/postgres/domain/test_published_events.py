@@ -9,7 +9,7 @@ from els_stream.domain.published_events import published_events
 from els_stream.events import topics
 from els_stream.events.event_ids import event_id
 from els_stream.events.input_timestamp import truncate_timestamp
-from els_stream.queries.batch_detail import read_story
+from els_stream.queries.batch_detail import read_batch_detail
 from tests.support import factories as make
 from tests.support.batch_harness import BatchHarness, OutboxEvent
 
@@ -47,7 +47,7 @@ async def test_the_facts_in_the_tables_give_the_events_that_were_published(harne
     published = await everything(harness)
 
     async with harness.engine.connect() as conn:
-        batch = await read_story(conn, make.BATCH)
+        batch = await read_batch_detail(conn, make.BATCH)
 
     assert batch is not None
     assert [(event.topic, str(event.event_id)) for event in published_events(batch)] == [

@@ -11,17 +11,17 @@ from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.kafka.consumer_group import Ownership
 from els_stream.observability.health import Code
 from els_stream.observability.health_poller import STALE_AFTER_SECONDS, HealthPoller
-from els_stream.queries.stats import CLASS_TYPES, PARKED_KINDS, PurgeStats, Stats
+from els_stream.queries.stats import CLASS_TYPES, PENDING_KINDS, PurgeStats, Stats
 
 EMPTY = Stats(
     active=dict.fromkeys(CLASS_TYPES, 0),
     completed=dict.fromkeys(CLASS_TYPES, 0),
     purged=dict.fromkeys(CLASS_TYPES, 0),
     dead_letters=dict.fromkeys(DeadLetterReason, 0),
-    parked=dict.fromkeys(PARKED_KINDS, 0),
-    parked_oldest_seconds=0,
+    pending=dict.fromkeys(PENDING_KINDS, 0),
+    pending_oldest_seconds=0,
     outbox_rows=0,
-    outbox_held=0,
+    outbox_deferred=0,
     outbox_oldest_seconds=0,
     purge=PurgeStats(running=False, batches=None, started_at=None, finished=False),
 )

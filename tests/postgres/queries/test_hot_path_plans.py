@@ -166,7 +166,7 @@ async def test_the_relay_touches_the_rows_that_it_sends(addresses: Addresses, cr
 
 
 async def test_the_gauges_look_at_each_row_once_at_most(engine: AsyncEngine) -> None:
-    work = await work_of(engine, stats.read_figures)
+    work = await work_of(engine, stats.read_stats)
 
     assert work.rows <= OUTBOX + TRACKERS + 2 * SHARES, (
         f"{work.rows} rows touched: good gauges count once\n{work.plans}"

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from els_stream.queries.dashboard import read_glance
+from els_stream.queries.dashboard import read_dashboard
 from els_stream.queries.dead_letter_admin import DeadLetterFilter, newest
 from els_stream.queries.listing import BatchFilter, newest_batches
 
@@ -130,7 +130,7 @@ async def test_a_page_touches_a_page_of_each_kind_at_most(engine: AsyncEngine) -
 
     touched: dict[object, int] = {}
     for batches in SOME_BATCHES:
-        find = partial(newest_batches, chosen=batches, limit=PAGE, before=(middle, ""))
+        find = partial(newest_batches, filters=batches, limit=PAGE, before=(middle, ""))
         touched[batches] = await most_touched(engine, find)
     for letters in SOME_LETTERS:
         touched[letters] = await most_touched(engine, partial(newest, filters=letters, limit=PAGE, before=MANY // 2))
@@ -156,7 +156,7 @@ async def test_dead_letters_are_found_by_what_they_are(engine: AsyncEngine) -> N
 async def test_a_glance_reads_the_slots_of_what_completed_just_now_only(engine: AsyncEngine) -> None:
     await fill(engine)
     async with engine.connect() as conn:
-        first = await read_glance(conn, "group", None)
+        first = await read_dashboard(conn, "group", None)
 
     assert (first.completed, first.waited_seconds) == (0, None)
-    assert await most_touched(engine, lambda conn: read_glance(conn, "group", first.read_at)) == 0
+    assert await most_touched(engine, lambda conn: read_dashboard(conn, "group", first.read_at)) == 0

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from els_stream.queries import outbox, outbox_backlog, purge
 from els_stream.queries.batch_counts import compact
-from els_stream.queries.stats import ACTIVE, CLASS_TYPES, PARKED_KINDS, PurgeStats, Stats, read_figures
+from els_stream.queries.stats import ACTIVE, CLASS_TYPES, PENDING_KINDS, PurgeStats, Stats, read_stats
 from tables import batch_essay_trackers, batch_pending_events, dead_letters, purge_log
 
 EMPTY: Final = {"GUEST": 0, "REGULAR": 0}
@@ -17,7 +17,7 @@ EMPTY: Final = {"GUEST": 0, "REGULAR": 0}
 
 async def read(engine: AsyncEngine) -> Stats:
     async with engine.connect() as conn:
-        return await read_figures(conn)
+        return await read_stats(conn)
 
 
 async def add_batches(conn: AsyncConnection, count: int, class_type: str, state: str) -> None:
@@ -55,10 +55,10 @@ async def test_an_empty_database_has_zero_of_everything(engine: AsyncEngine) -> 
     figures = await read(engine)
 
     assert figures.active == figures.completed == figures.purged == EMPTY
-    assert figures.parked == dict.fromkeys(PARKED_KINDS, 0)
+    assert figures.pending == dict.fromkeys(PENDING_KINDS, 0)
     assert set(figures.dead_letters.values()) == {0}
-    assert (figures.outbox_rows, figures.outbox_held) == (0, 0)
-    assert (figures.outbox_oldest_seconds, figures.parked_oldest_seconds) == (0, 0)
+    assert (figures.outbox_rows, figures.outbox_deferred) == (0, 0)
+    assert (figures.outbox_oldest_seconds, figures.pending_oldest_seconds) == (0, 0)
 
 
 async def test_batches_are_active_from_registration_to_completion(engine: AsyncEngine) -> None:
@@ -101,7 +101,7 @@ async def test_the_outbox_is_as_old_as_its_oldest_row_in_any_shard(engine: Async
 
     figures = await read(engine)
 
-    assert (figures.outbox_rows, figures.outbox_held) == (3, 1)
+    assert (figures.outbox_rows, figures.outbox_deferred) == (3, 1)
     assert figures.outbox_oldest_seconds == pytest.approx(90, abs=5)
 
 
@@ -121,8 +121,8 @@ async def test_parked_events_are_counted_by_kind_with_the_age_of_the_oldest(engi
 
     figures = await read(engine)
 
-    assert figures.parked == {"content_provisioned": 2, "validation_failed": 1, "associations_confirmed": 0}
-    assert figures.parked_oldest_seconds == pytest.approx(3600, abs=5)
+    assert figures.pending == {"content_provisioned": 2, "validation_failed": 1, "associations_confirmed": 0}
+    assert figures.pending_oldest_seconds == pytest.approx(3600, abs=5)
 
 
 async def test_open_dead_letters_are_counted_by_reason_and_settled_ones_are_not(engine: AsyncEngine) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from els_stream.commands.watch_data import WatchData
 from els_stream.commands.watch_view import OTHER_LINES, duration, render, sparkline
 from els_stream.queries.dashboard import DashboardSnapshot, PurgeRun, StoredOffsetAge
-from els_stream.queries.listing import BatchLine
+from els_stream.queries.listing import BatchSummary
 from els_stream.queries.stats import PurgeStats, Stats
 from els_stream.web.history import Sample
 
@@ -21,15 +21,15 @@ STATS = Stats(
     completed={"GUEST": 1, "REGULAR": 0},
     purged={"GUEST": 0, "REGULAR": 0},
     dead_letters={"not_json": 2, "guest_batch": 0},
-    parked={"content_provisioned": 4},
-    parked_oldest_seconds=130,
+    pending={"content_provisioned": 4},
+    pending_oldest_seconds=130,
     outbox_rows=0,
-    outbox_held=0,
+    outbox_deferred=0,
     outbox_oldest_seconds=0,
     purge=PurgeStats(running=False, batches=3, started_at=0, finished=False),
 )
 SNAPSHOT = DashboardSnapshot(
-    ledger=[StoredOffsetAge("registered", 0, 9, NOON - timedelta(seconds=7), 0.1)],
+    offsets=[StoredOffsetAge("registered", 0, 9, NOON - timedelta(seconds=7), 0.1)],
     purges=[PurgeRun("purge", "GUEST", 14, 3, NOON - timedelta(hours=3), None)],
     completed=0,
     waited_seconds=None,
@@ -37,8 +37,8 @@ SNAPSHOT = DashboardSnapshot(
 )
 
 
-def line(batch_id: str, state: str = "open", *, expected: int | None = 10, failed: int = 1) -> BatchLine:
-    return BatchLine(
+def line(batch_id: str, state: str = "open", *, expected: int | None = 10, failed: int = 1) -> BatchSummary:
+    return BatchSummary(
         batch_id, state, "GUEST", expected, 4, failed, 5, 2, 0, NOON - timedelta(minutes=5), None, None, None
     )
 
@@ -50,7 +50,7 @@ def rendered(data: WatchData, *, width: int = 80, height: int = 24) -> list[str]
     return out.getvalue().splitlines()
 
 
-def watch_data(*batches: BatchLine, status: dict[str, object] | None = None, error: str | None = None) -> WatchData:
+def watch_data(*batches: BatchSummary, status: dict[str, object] | None = None, error: str | None = None) -> WatchData:
     return WatchData(STATS, batches, SNAPSHOT, [Sample(2.0, 0.015, 0.0)], "http://worker", status, error)
 
 

@@ -14,8 +14,8 @@ from els_stream.queries.batch_detail import (
     BatchDeadLetter,
     BatchDetail,
     ExcessText,
-    HeldSlot,
     PendingCount,
+    TakenSlot,
     WaitingEvent,
 )
 from els_stream.queries.listing import UploadedFile
@@ -39,7 +39,7 @@ WHOLE = BatchDetail(
     filled=1,
     failed=1,
     free=0,
-    parked=[PendingCount("content_provisioned", 3, after(0))],
+    pending=[PendingCount("content_provisioned", 3, after(0))],
     conflicts=0,
     created_at=after(0),
     registered_at=after(1),
@@ -49,11 +49,11 @@ WHOLE = BatchDetail(
     completed_at=after(4),
     timed_out_at=None,
     purged_at=None,
-    slots=[HeldSlot("e2", None, None, after(3)), HeldSlot("e1", "t1", uuid4(), after(2))],
+    slots=[TakenSlot("e2", None, None, after(3)), TakenSlot("e1", "t1", uuid4(), after(2))],
     excess=[ExcessText("t9", uuid4(), after(5))],
     waiting=[],
     dead_letters=[BatchDeadLetter(7, "unknown_essay", "no such essay", "topic/0/1", "open", after(6))],
-    asked_at=after(10),
+    read_at=after(10),
 )
 
 
@@ -114,7 +114,7 @@ def test_a_guest_batch_has_no_ready_event() -> None:
 
 
 def test_a_limit_keeps_the_newest_slots_and_every_milestone() -> None:
-    slots = [HeldSlot(f"e{n}", f"t{n}", None, after(2 + n / 10_000)) for n in range(30)]
+    slots = [TakenSlot(f"e{n}", f"t{n}", None, after(2 + n / 10_000)) for n in range(30)]
 
     history = timeline(replace(WHOLE, slots=slots), [], limit=20)
 

@@ -24,10 +24,10 @@ STATS = Stats(
     completed={"GUEST": 5, "REGULAR": 6},
     purged={"GUEST": 7, "REGULAR": 0},
     dead_letters={"not_json": 2},
-    parked={"content_provisioned": 9},
-    parked_oldest_seconds=61.5,
+    pending={"content_provisioned": 9},
+    pending_oldest_seconds=61.5,
     outbox_rows=8,
-    outbox_held=1,
+    outbox_deferred=1,
     outbox_oldest_seconds=2.5,
     purge=PurgeStats(running=True, batches=12, started_at=1.7e9, finished=False),
 )
