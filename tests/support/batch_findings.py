@@ -1,4 +1,4 @@
-"""What the tables say of every batch, and what the model says, in the same words."""
+"""The contents of the tables and of the model, in one form that can be compared."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _TRACKERS = text("SELECT * FROM batch_essay_trackers")
 _SLOTS = text("SELECT batch_id, file_upload_id, text_storage_id FROM essay_states WHERE file_upload_id IS NOT NULL")
 _EXCESS = text("SELECT batch_id, file_upload_id, text_storage_id FROM batch_excess_content")
 _FAILURES = text("SELECT batch_id, file_upload_id FROM batch_validation_failures")
-_PARKED = text("SELECT batch_id, source_topic, source_offset FROM batch_pending_events ORDER BY arrival")
-_TOLD = text("""
+_PENDING = text("SELECT batch_id, source_topic, source_offset FROM batch_pending_events ORDER BY arrival")
+_PUBLISHED = text("""
     SELECT order_key AS batch_id, sequence, topic, value FROM event_outbox
     WHERE order_key NOT LIKE 'dead-letter:%' ORDER BY position
 """)
-_BURIED = text("SELECT source_topic, source_offset, reason FROM dead_letters")
+_DEAD_LETTERS = text("SELECT source_topic, source_offset, reason FROM dead_letters")
 
 
 async def read_findings(conn: AsyncConnection) -> Findings:
-    slots, excess, failures, parked, told = [
-        await _by_batch(conn, query) for query in (_SLOTS, _EXCESS, _FAILURES, _PARKED, _TOLD)
+    slots, excess, failures, pending, published = [
+        await _by_batch(conn, query) for query in (_SLOTS, _EXCESS, _FAILURES, _PENDING, _PUBLISHED)
     ]
     found: Findings = {
         row.batch_id: {
@@ -39,36 +39,36 @@ async def read_findings(conn: AsyncConnection) -> Findings:
             "slots": {s.file_upload_id: s.text_storage_id for s in slots[row.batch_id]},
             "excess": {x.text_storage_id: x.file_upload_id for x in excess[row.batch_id]},
             "failures": {f.file_upload_id for f in failures[row.batch_id]},
-            "parked": [(p.source_topic, p.source_offset) for p in parked[row.batch_id]],
-            "told": [(t.sequence, KINDS[t.topic], _subject(t)) for t in told[row.batch_id]],
+            "pending": [(p.source_topic, p.source_offset) for p in pending[row.batch_id]],
+            "published": [(t.sequence, KINDS[t.topic], _subject(t)) for t in published[row.batch_id]],
         }
         for row in await conn.execute(_TRACKERS)
     }
-    return found | {"buried": {(row[0], row[1]): row[2] for row in await conn.execute(_BURIED)}}
+    return found | {"dead_letters": {(row[0], row[1]): row[2] for row in await conn.execute(_DEAD_LETTERS)}}
 
 
 def expected_findings(model: Model) -> Findings:
     found: Findings = {batch_id: _expected(batch) for batch_id, batch in model.batches.items()}
-    return found | {"buried": model.buried}
+    return found | {"dead_letters": model.dead_letters}
 
 
 def _expected(batch: ModelBatch) -> Findings:
     filled, failed = len(batch.texts), len(batch.slots) - len(batch.texts)
     return {
         "state": batch.state,
-        "counts": (batch.essays, batch.free, filled, failed, len(batch.parked)),
+        "counts": (batch.essays, batch.free, filled, failed, len(batch.pending)),
         "confirmed": batch.confirmed,
         "conflicts": batch.conflicts,
         "slots": {} if batch.purged else batch.slots,
         "excess": {} if batch.purged else batch.excess,
         "failures": set() if batch.purged else batch.failures,
-        "parked": [letter.source for letter in batch.parked.values()],
-        "told": [(number, *told) for number, told in enumerate(batch.told, start=1)][batch.sent :],
+        "pending": [event.source for event in batch.pending.values()],
+        "published": [(number, *published) for number, published in enumerate(batch.published, start=1)][batch.sent :],
     }
 
 
 def _subject(row: Row[Any]) -> str:
-    """The text that an event is about, or how many essays an event about the batch lists."""
+    """Return the text id of the event, or how many essays an event of the whole batch lists."""
     data = json.loads(row.value)["data"]
     lists = [data[name] for name in ("failed_essays", "essays_for_processing", "ready_essays") if name in data]
     return f"{len(lists[0])} essays" if lists else str(data["text_storage_id"])

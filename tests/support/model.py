@@ -1,6 +1,6 @@
-"""The domain in plain Python, as an oracle: what each letter must become, and what the tables must then say.
+"""The domain in plain Python, as an oracle: the outcome of each event, and the contents of the tables after it.
 
-It knows nothing of transactions or SQL. Letters are given to it in the order in which their transactions committed.
+It knows nothing of transactions or SQL. Events are given to it in the order in which their transactions committed.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Literal
 
 from els_stream.events.records import RawRecord
 
-Kind = Literal["registration", "content", "failure", "associations", "poison"]
+Kind = Literal["registration", "content", "failure", "associations", "invalid"]
 MAX_PENDING = 6
 
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """A record with what the model needs to know of it."""
+    """A record with the values that the model needs."""
 
     record: RawRecord
     kind: Kind
@@ -33,7 +33,7 @@ class ModelRecord:
 
     @property
     def identity(self) -> tuple[str, str]:
-        """What makes a second parked letter a repeat of the first."""
+        """A second pending event with the same identity is a repeat."""
         by_upload = self.kind in {"content", "failure"}
         subject = self.upload if by_upload else f"{self.essays}/{self.class_id}"
         return self.kind, subject
@@ -41,20 +41,20 @@ class ModelRecord:
 
 @dataclass
 class ModelBatch:
-    """A batch as its teacher would draw it on the blackboard."""
+    """The facts of one batch."""
 
     essays: int = 0
     class_id: str | None = None
     registered: bool = False
-    parked: dict[tuple[str, str], ModelRecord] = field(default_factory=dict)
+    pending: dict[tuple[str, str], ModelRecord] = field(default_factory=dict)
     slots: dict[str, str | None] = field(default_factory=dict)  # by upload; no text where a failure holds it
     excess: dict[str, str] = field(default_factory=dict)  # upload by text
     failures: set[str] = field(default_factory=set)
     confirmed: bool = False
     conflicts: int = 0
-    told: list[tuple[str, str]] = field(default_factory=list)
-    sent: int = 0  # so many of the told have left the outbox
-    letters_waiting: int = 0  # dead letters of it that have not
+    published: list[tuple[str, str]] = field(default_factory=list)
+    sent: int = 0  # how many of the published have left the outbox
+    dead_letters_waiting: int = 0  # dead letters whose event is in the outbox
     purged: bool = False
 
     @property
@@ -66,9 +66,9 @@ class ModelBatch:
         return {text: upload for upload, text in self.slots.items() if text is not None}
 
     @property
-    def may_be_purged(self) -> bool:
-        all_told = self.sent == len(self.told) and not self.letters_waiting
-        return self.state == "completed" and self.class_id is None and all_told
+    def purgeable(self) -> bool:
+        all_sent = self.sent == len(self.published) and not self.dead_letters_waiting
+        return self.state == "completed" and self.class_id is None and all_sent
 
     @property
     def state(self) -> str:
@@ -81,119 +81,123 @@ class ModelBatch:
         waits = self.class_id is not None and self.texts and not self.confirmed
         return "content_complete" if waits else "completed"
 
-    def content(self, letter: ModelRecord) -> str:
-        held = self.texts.get(letter.text)
-        if held is not None:
-            return "already_assigned" if held == letter.upload else "already_assigned_by_other_upload"
-        if letter.text in self.excess:
+    def content(self, event: ModelRecord) -> str:
+        holder = self.texts.get(event.text)
+        if holder is not None:
+            return "already_assigned" if holder == event.upload else "already_assigned_by_other_upload"
+        if event.text in self.excess:
             return "already_excess"
-        if letter.upload in self.excess.values() or self.slots.get(letter.upload) is not None:
+        if event.upload in self.excess.values() or self.slots.get(event.upload) is not None:
             return "upload_already_provisioned"
         if not self.free:
-            self.excess[letter.text] = letter.upload
-            self.told.append(("excess", letter.text))
+            self.excess[event.text] = event.upload
+            self.published.append(("excess", event.text))
             return "excess"
-        label = "took_over_failed_slot" if letter.upload in self.slots else "assigned"
-        self.slots[letter.upload] = letter.text
-        self.told.append(("assigned", letter.text))
-        self._tell_the_end()
+        label = "took_over_failed_slot" if event.upload in self.slots else "assigned"
+        self.slots[event.upload] = event.text
+        self.published.append(("assigned", event.text))
+        self._publish_end()
         return label
 
-    def failure(self, letter: ModelRecord) -> str:
-        if letter.upload in self.failures:
+    def failure(self, event: ModelRecord) -> str:
+        if event.upload in self.failures:
             return "already_failed"
-        self.failures.add(letter.upload)
-        if letter.upload in self.slots or letter.upload in self.excess.values() or not self.free:
+        self.failures.add(event.upload)
+        if event.upload in self.slots or event.upload in self.excess.values() or not self.free:
             return "failure_recorded"
-        self.slots[letter.upload] = None
-        self._tell_the_end()
+        self.slots[event.upload] = None
+        self._publish_end()
         return "slot_failed"
 
-    def associations(self, letter: ModelRecord) -> str:
+    def associations(self, event: ModelRecord) -> str:
         if self.class_id is None:
             return "guest_batch"
-        if letter.class_id != self.class_id:
+        if event.class_id != self.class_id:
             return "class_mismatch"
-        if letter.essays > self.essays:
+        if event.essays > self.essays:
             return "unknown_essay"
         if self.confirmed:
             return "associations_updated"
         self.confirmed = True
         if not self.free and self.texts:
-            self.told.append(("ready", f"{len(self.texts)} essays"))
+            self.published.append(("ready", f"{len(self.texts)} essays"))
         return "associations_confirmed"
 
-    def _tell_the_end(self) -> None:
+    def _publish_end(self) -> None:
         if self.free:
             return
         if len(self.texts) < len(self.slots):
-            self.told.append(("errors", f"{len(self.slots) - len(self.texts)} essays"))
-        self.told.append(("completed", f"{len(self.texts)} essays"))
+            self.published.append(("errors", f"{len(self.slots) - len(self.texts)} essays"))
+        self.published.append(("completed", f"{len(self.texts)} essays"))
         if self.class_id is not None and self.confirmed and self.texts:
-            self.told.append(("ready", f"{len(self.texts)} essays"))
+            self.published.append(("ready", f"{len(self.texts)} essays"))
 
 
 @dataclass
 class Model:
-    """Every batch, and the dead letters by their place in Kafka."""
+    """All batches, and the dead letters by their topic and offset."""
 
     batches: dict[str, ModelBatch] = field(default_factory=dict)
-    buried: dict[tuple[str, int], str] = field(default_factory=dict)
+    dead_letters: dict[tuple[str, int], str] = field(default_factory=dict)
 
     def relay(self) -> None:
-        """All that was told so far has left the outbox."""
+        """Empty the outbox."""
         for batch in self.batches.values():
-            batch.sent, batch.letters_waiting = len(batch.told), 0
+            batch.sent, batch.dead_letters_waiting = len(batch.published), 0
 
     def purge(self, busy: Collection[str]) -> None:
-        """All that is done and told of goes, but what another worker is at."""
+        """Purge the completed GUEST batches whose events are sent, except those that another worker has locked."""
         for batch_id, batch in self.batches.items():
-            if batch.may_be_purged and batch_id not in busy:
+            if batch.purgeable and batch_id not in busy:
                 batch.purged = True
 
-    def handle(self, letter: ModelRecord) -> str:
-        """What becomes of it: the label of its outcome, `dead_letter` for whatever is refused."""
-        if letter.kind == "poison":
-            return self._bury(letter, "not_json")
-        batch = self.batches.setdefault(letter.batch_id, ModelBatch())
+    def handle(self, event: ModelRecord) -> str:
+        """Apply the event; return the label of its outcome."""
+        if event.kind == "invalid":
+            return self._dead_letter(event, "not_json")
+        batch = self.batches.setdefault(event.batch_id, ModelBatch())
         if batch.purged:
-            return self._bury(letter, "batch_purged")
-        if letter.kind == "registration":
-            return self._register(batch, letter)
-        return self._admit(batch, letter) if batch.registered else self._park(batch, letter)
+            return self._dead_letter(event, "batch_purged")
+        if event.kind == "registration":
+            return self._register(batch, event)
+        return self._apply(batch, event) if batch.registered else self._store_as_pending(batch, event)
 
-    def _register(self, batch: ModelBatch, letter: ModelRecord) -> str:
+    def _register(self, batch: ModelBatch, event: ModelRecord) -> str:
         if batch.registered:
-            if (batch.essays, batch.class_id) == (letter.essays, letter.class_id):
+            if (batch.essays, batch.class_id) == (event.essays, event.class_id):
                 return "already_registered"
             batch.conflicts += 1
-            return self._bury(letter, "conflicting_registration")
-        batch.essays, batch.class_id, batch.registered = letter.essays, letter.class_id, True
-        parked, batch.parked = batch.parked, {}
-        for early in parked.values():
-            self._admit(batch, early)
+            return self._dead_letter(event, "conflicting_registration")
+        batch.essays, batch.class_id, batch.registered = event.essays, event.class_id, True
+        pending, batch.pending = batch.pending, {}
+        for earlier in pending.values():
+            self._apply(batch, earlier)
         return "registered"
 
-    def _park(self, batch: ModelBatch, letter: ModelRecord) -> str:
-        if (before := batch.parked.get(letter.identity)) is not None:
-            return "already_pending" if before.text == letter.text else self._bury(letter, "upload_already_provisioned")
-        if len(batch.parked) >= MAX_PENDING:
-            return self._bury(letter, "too_many_parked")
-        batch.parked[letter.identity] = letter
+    def _store_as_pending(self, batch: ModelBatch, event: ModelRecord) -> str:
+        if (before := batch.pending.get(event.identity)) is not None:
+            return (
+                "already_pending"
+                if before.text == event.text
+                else self._dead_letter(event, "upload_already_provisioned")
+            )
+        if len(batch.pending) >= MAX_PENDING:
+            return self._dead_letter(event, "too_many_parked")
+        batch.pending[event.identity] = event
         return "pending"
 
-    def _admit(self, batch: ModelBatch, letter: ModelRecord) -> str:
-        admissions: dict[str, Callable[[ModelRecord], str]] = {
+    def _apply(self, batch: ModelBatch, event: ModelRecord) -> str:
+        rules: dict[str, Callable[[ModelRecord], str]] = {
             "content": batch.content,
             "failure": batch.failure,
             "associations": batch.associations,
         }
-        fate = admissions[letter.kind](letter)
+        label = rules[event.kind](event)
         refused = {"upload_already_provisioned", "guest_batch", "class_mismatch", "unknown_essay"}
-        return self._bury(letter, fate) if fate in refused else fate
+        return self._dead_letter(event, label) if label in refused else label
 
-    def _bury(self, letter: ModelRecord, reason: str) -> str:
-        if letter.source not in self.buried and letter.kind != "poison":
-            self.batches[letter.batch_id].letters_waiting += 1
-        self.buried.setdefault(letter.source, reason)
+    def _dead_letter(self, event: ModelRecord, reason: str) -> str:
+        if event.source not in self.dead_letters and event.kind != "invalid":
+            self.batches[event.batch_id].dead_letters_waiting += 1
+        self.dead_letters.setdefault(event.source, reason)
         return "dead_letter"

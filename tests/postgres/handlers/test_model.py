@@ -1,4 +1,4 @@
-"""Two workers, a few batches, and everything that Kafka and crashes can do to them, against the model."""
+"""Random deliveries, repeats, crashes, purges and relays by two workers, compared with the model after each step."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from els_stream.embedded.servers import Addresses
 from els_stream.events import topics
 from els_stream.handlers.event_handler import DomainHandler
 from els_stream.maintenance.purge import PurgePlan, purge_guests
-from tests.support import model_records as write
+from tests.support import model_records as create
 from tests.support.batch_findings import expected_findings, read_findings
 from tests.support.batch_harness import BatchHarness, handlers_by_topic
 from tests.support.invariants import broken
@@ -50,21 +50,21 @@ Way = tuple[Strategy, bool]
 WAYS: list[Way] = [(strategy, locks) for strategy in Strategy for locks in (False, True)]
 KINDS: list[Kind] = ["registration", "content", "content", "failure", "associations"]
 PER_DELIVERY = {"registration": 1, "associations": 2}
-shapes = st.fixed_dictionaries(
+registrations = st.fixed_dictionaries(
     {batch_id: st.tuples(st.integers(1, 6), st.sampled_from([None, CLASS, CLASS])) for batch_id in BATCHES}
 )
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """A micro-batch to be: new letters, each a batch and two numbers whose meaning its kind knows, and old ones.
+    """A micro-batch: new events as (batch, number, other number), and repeats of earlier events.
 
-    `way` is how its worker is told to claim slots: during a rollout they differ.
+    `way` is how its worker claims slots; during a rollout workers differ.
     """
 
     kind: Kind
     specs: list[tuple[str, int, int]]
-    again: list[int]
+    repeats: list[int]
     end: str
     way: Way
 
@@ -81,11 +81,11 @@ deliveries = st.builds(
 
 @dataclass
 class Session:
-    """A worker between the two ends of its transaction, with the letters that it has in hand."""
+    """A worker within its transaction, and the events that it applies."""
 
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     worker: Worker | None = None
-    letters: Sequence[ModelRecord] = ()
+    events: Sequence[ModelRecord] = ()
     labels: list[str] = field(default_factory=list)
     waiting: asyncio.Task[list[str]] | None = None
 
@@ -95,7 +95,7 @@ class Session:
 
 
 class Domain(RuleBasedStateMachine):
-    """Letters are written, and delivered any number of times by two workers, which commit, crash or are killed."""
+    """Delivers events any number of times to two workers, which commit, crash or are killed."""
 
     runner: ClassVar[asyncio.Runner]
     harness: ClassVar[BatchHarness]
@@ -104,100 +104,104 @@ class Domain(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.model = Model()
-        self.desks = [Session(), Session()]
-        self.written: list[ModelRecord] = []
+        self.sessions = [Session(), Session()]
+        self.created: list[ModelRecord] = []
 
-    @initialize(shapes=shapes)
-    def first_day_of_term(self, shapes: dict[str, tuple[int, str | None]]) -> None:
-        self.shapes = shapes
+    @initialize(registrations=registrations)
+    def start(self, registrations: dict[str, tuple[int, str | None]]) -> None:
+        self.registrations = registrations
 
-    # One rule: Hypothesis leaves out a rule or two of many in most of its runs, and each of these is needed in all.
+    # One rule, because Hypothesis disables some of several rules in most runs, and all of these are needed in each.
     @rule(
-        then=st.sampled_from(["deliver"] * 5 + ["let go"] * 3 + ["relay", "purge"]),
+        then=st.sampled_from(["deliver"] * 5 + ["finish"] * 3 + ["relay", "purge"]),
         delivery=deliveries,
         later=st.booleans(),
     )
-    def something_happens(self, then: str, delivery: Delivery, *, later: bool) -> None:
-        ready = [desk for desk in self.desks if desk.may_finish]
+    def step(self, then: str, delivery: Delivery, *, later: bool) -> None:
+        finishable = [session for session in self.sessions if session.may_finish]
         if then == "relay":
             self.runner.run(self.harness.execute("DELETE FROM event_outbox"))
             self.model.relay()
-        elif then == "purge" and not any(desk.waiting for desk in self.desks):  # who waits has some locks, not all
+        elif then == "purge" and not any(
+            session.waiting for session in self.sessions
+        ):  # a waiting worker has some of its locks
             self.runner.run(purge_guests(self.harness.engine, AT_ONCE, stop=asyncio.Event(), progress=lambda _: None))
-            self.model.purge({batch_id for desk in self.desks if desk.worker for batch_id in self.locked_by(desk)})
-        elif ready and (then == "let go" or all(desk.worker for desk in self.desks)):
-            self.finish(ready[-1 if later else 0], "commit" if delivery.end == "stay open" else delivery.end)
+            self.model.purge(
+                {batch_id for session in self.sessions if session.worker for batch_id in self.locked_by(session)}
+            )
+        elif finishable and (then == "finish" or all(session.worker for session in self.sessions)):
+            self.finish(finishable[-1 if later else 0], "commit" if delivery.end == "stay open" else delivery.end)
         else:
             self.deliver(delivery)
 
     def deliver(self, delivery: Delivery) -> None:
-        """A micro-batch of one topic, new letters and old; it waits where the other worker is at its batches."""
-        desk, other = sorted(self.desks, key=lambda desk: desk.worker is not None)
-        new = [self.write(delivery.kind, *spec) for spec in delivery.specs[: PER_DELIVERY.get(delivery.kind)]]
-        self.written += new
-        alike = [letter for letter in self.written if letter.record.topic == new[0].record.topic]
-        desk.letters = [*new, *(alike[number % len(alike)] for number in delivery.again)]
+        """Apply a micro-batch of one topic; it waits where the other worker has locked one of its batches."""
+        session, other = sorted(self.sessions, key=lambda session: session.worker is not None)
+        new = [self.create(delivery.kind, *spec) for spec in delivery.specs[: PER_DELIVERY.get(delivery.kind)]]
+        self.created += new
+        same_topic = [event for event in self.created if event.record.topic == new[0].record.topic]
+        session.events = [*new, *(same_topic[number % len(same_topic)] for number in delivery.repeats)]
         harness = replace(self.harness, handlers=self.handlers[delivery.way])
-        desk.worker = self.runner.run(desk.stack.enter_async_context(worker(harness)))
-        records = [letter.record for letter in desk.letters]
-        if other.worker is not None and self.locked_by(desk) & self.locked_by(other):
-            desk.waiting = self.runner.run(desk.worker.blocked(*records))
+        session.worker = self.runner.run(session.stack.enter_async_context(worker(harness)))
+        records = [event.record for event in session.events]
+        if other.worker is not None and self.locked_by(session) & self.locked_by(other):
+            session.waiting = self.runner.run(session.worker.blocked(*records))
             return
-        desk.labels = self.runner.run(desk.worker.apply(*records))
+        session.labels = self.runner.run(session.worker.apply(*records))
         if delivery.end != "stay open":
-            self.finish(desk, delivery.end)
+            self.finish(session, delivery.end)
 
     @invariant()
-    def the_tables_say_what_the_model_says(self) -> None:
+    def tables_equal_the_model(self) -> None:
         self.runner.run(self.compare())
 
     def teardown(self) -> None:
-        for desk in sorted(self.desks, key=lambda desk: not desk.may_finish):
-            if desk.waiting is not None:
-                self.runner.run(arrived(desk.waiting))
-            self.clear(desk)
+        for session in sorted(self.sessions, key=lambda session: not session.may_finish):
+            if session.waiting is not None:
+                self.runner.run(arrived(session.waiting))
+            self.clear(session)
         self.runner.run(self.harness.execute(EMPTY))
 
-    def write(self, kind: Kind, batch_id: str, number: int, other: int) -> ModelRecord:
-        essays, class_id = self.shapes[batch_id]
+    def create(self, kind: Kind, batch_id: str, number: int, other: int) -> ModelRecord:
+        essays, class_id = self.registrations[batch_id]
         if (number, other) == (7, 7):
-            return write.poison(self.harness, topic_of(kind))
+            return create.invalid(self.harness, topic_of(kind))
         match kind:
-            case "registration":  # now and then not what it was
-                return write.registration(self.harness, batch_id, essays + (number == other == 3), class_id)
+            case "registration":  # sometimes another than before
+                return create.registration(self.harness, batch_id, essays + (number == other == 3), class_id)
             case "content":
-                return write.content(self.harness, batch_id, number, other if number + other > 10 else number)
+                return create.content(self.harness, batch_id, number, other if number + other > 10 else number)
             case "failure":
-                return write.failure(self.harness, batch_id, number)
-            case _:  # at times of an essay too many, or of another class
-                return write.associations(
+                return create.failure(self.harness, batch_id, number)
+            case _:  # sometimes with an unknown essay or another class
+                return create.associations(
                     self.harness, batch_id, number % (essays + 2), "class-7a" if not other else CLASS
                 )
 
-    def finish(self, desk: Session, end: str) -> None:
-        """A commit makes the letters count; whoever waited goes on, whatever the end was."""
-        assert desk.worker is not None
+    def finish(self, session: Session, end: str) -> None:
+        """End the transaction; only a commit reaches the model. A worker that waited goes on in each case."""
+        assert session.worker is not None
         if end == "commit":
-            self.runner.run(desk.worker.commit())
-            assert desk.labels == [self.model.handle(letter) for letter in desk.letters]
+            self.runner.run(session.worker.commit())
+            assert session.labels == [self.model.handle(event) for event in session.events]
         elif end == "crash":
-            self.runner.run(desk.worker.rollback())
+            self.runner.run(session.worker.rollback())
         else:
-            self.runner.run(self.kill(desk.worker))
-        self.clear(desk)
-        for waiting in self.desks:
+            self.runner.run(self.kill(session.worker))
+        self.clear(session)
+        for waiting in self.sessions:
             if waiting.waiting is not None:
                 waiting.labels = self.runner.run(arrived(waiting.waiting))
                 waiting.waiting = None
 
-    def locked_by(self, desk: Session) -> set[str]:
-        """Tracker rows, and the places of dead letters that were not buried before."""
-        unread = {letter.source for letter in desk.letters if letter.kind == "poison"} - self.model.buried.keys()
-        return {letter.batch_id for letter in desk.letters if letter.batch_id} | set(map(str, unread))
+    def locked_by(self, session: Session) -> set[str]:
+        """Return the batch ids of the locked trackers, and the positions of new dead letters."""
+        unread = {event.source for event in session.events if event.kind == "invalid"} - self.model.dead_letters.keys()
+        return {event.batch_id for event in session.events if event.batch_id} | set(map(str, unread))
 
-    def clear(self, desk: Session) -> None:
-        self.runner.run(desk.stack.aclose())
-        desk.worker, desk.letters, desk.labels, desk.waiting = None, (), [], None
+    def clear(self, session: Session) -> None:
+        self.runner.run(session.stack.aclose())
+        session.worker, session.events, session.labels, session.waiting = None, (), [], None
 
     async def kill(self, victim: Worker) -> None:
         await self.harness.execute("SELECT pg_terminate_backend(:pid, 5000)", pid=victim.pid)
@@ -222,8 +226,8 @@ async def arrived(waiting: asyncio.Task[list[str]]) -> list[str]:
 
 
 @contextmanager
-def stage(addresses: Addresses, template: str) -> Iterator[type[Domain]]:
-    """The machine with a loop, an engine and a database that serve all its runs."""
+def machine_on(addresses: Addresses, template: str) -> Iterator[type[Domain]]:
+    """Yield the machine with a loop, an engine and a database for all its runs."""
     with asyncio.Runner() as loop:
         name = f"model_{uuid4().hex[:12]}"
         address = loop.run(create_database(addresses.database_url, name, template))
@@ -247,8 +251,8 @@ def stage(addresses: Addresses, template: str) -> Iterator[type[Domain]]:
             loop.run(drop_database(addresses.database_url, name))
 
 
-def play(addresses: Addresses, template: str, *, runs: int, steps: int) -> None:
-    with stage(addresses, template) as machine:
+def run_machine(addresses: Addresses, template: str, *, runs: int, steps: int) -> None:
+    with machine_on(addresses, template) as machine:
         run_state_machine_as_test(
             machine,
             settings=settings(
@@ -261,13 +265,11 @@ def play(addresses: Addresses, template: str, *, runs: int, steps: int) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_whatever_arrives_and_whoever_crashes_the_tables_say_what_the_model_says(
-    addresses: Addresses, template: str
-) -> None:
-    play(addresses, template, runs=40, steps=50)
+def test_tables_equal_the_model_after_any_deliveries_and_crashes(addresses: Addresses, template: str) -> None:
+    run_machine(addresses, template, runs=40, steps=50)
 
 
 @pytest.mark.nightly
 @pytest.mark.timeout(4 * 3600)
-def test_the_same_for_an_hour(addresses: Addresses, template: str) -> None:
-    play(addresses, template, runs=1000, steps=100)
+def test_tables_equal_the_model_for_an_hour(addresses: Addresses, template: str) -> None:
+    run_machine(addresses, template, runs=1000, steps=100)
