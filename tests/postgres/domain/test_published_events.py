@@ -28,7 +28,7 @@ async def everything(harness: BatchHarness) -> list[OutboxEvent]:
     return await harness.outbox_events(make.BATCH)
 
 
-async def test_events_of_a_batch_are_numbered_without_a_gap_in_the_order_in_which_they_became_true(
+async def test_events_of_a_batch_are_numbered_without_a_gap_in_the_order_of_their_facts(
     harness: BatchHarness,
 ) -> None:
     told = await everything(harness)
@@ -55,7 +55,7 @@ async def test_the_facts_in_the_tables_give_the_events_that_were_published(harne
     ]
 
 
-async def test_numbers_are_each_batchs_own(harness: BatchHarness) -> None:
+async def test_each_batch_has_its_own_numbers(harness: BatchHarness) -> None:
     await harness.together(harness.registration("9a", 2), harness.registration("9b", 2))
     await harness.together(*(harness.content(n, batch_id) for n in range(2) for batch_id in ("9a", "9b")))
 
@@ -63,7 +63,7 @@ async def test_numbers_are_each_batchs_own(harness: BatchHarness) -> None:
         assert [event.sequence for event in await harness.outbox_events(batch_id)] == [1, 2, 3]
 
 
-async def test_ids_are_told_by_the_facts_alone(harness: BatchHarness) -> None:
+async def test_event_ids_are_made_of_the_facts_alone(harness: BatchHarness) -> None:
     told = {event.kind: event for event in await everything(harness)}
     essay, text = make.essay_ids(1)[0], "text-batch-of-9b-00000"
 
@@ -77,7 +77,7 @@ async def test_ids_are_told_by_the_facts_alone(harness: BatchHarness) -> None:
         assert told[kind].event_id == str(event_id(topic, make.BATCH, ""))
 
 
-async def test_the_published_vectors_of_ids_come_out_of_the_whole_flow(harness: BatchHarness) -> None:
+async def test_a_batch_publishes_the_event_ids_of_the_published_vectors(harness: BatchHarness) -> None:
     batch_id = str(PROJECT)
     await harness.together(harness.registration(batch_id, ["essay-001"]))
     await harness.together(harness.content(0, batch_id, text_storage_id="text-001"))
@@ -138,7 +138,7 @@ async def test_events_of_the_batch_carry_the_correlation_id_of_its_registration(
     assert [event.envelope["correlation_id"] for event in await harness.outbox_events()] == [HAND_IN, registered]
 
 
-async def test_a_parked_content_keeps_its_own_chain_of_causes(harness: BatchHarness) -> None:
+async def test_a_pending_content_keeps_its_own_correlation_id(harness: BatchHarness) -> None:
     value = make.envelope(topics.CONTENT_PROVISIONED, make.content_data(number=0), correlation_id=HAND_IN)
     await harness.together(harness.record(topics.CONTENT_PROVISIONED, value))
 
@@ -161,7 +161,7 @@ async def test_completion_lists_the_essays_in_order_of_their_ids(harness: BatchH
     assert (completed["course_code"], completed["user_id"]) == ("ENG6", "ms-frizzle")
 
 
-async def test_an_event_that_was_told_is_not_told_again_after_it_left_the_outbox(harness: BatchHarness) -> None:
+async def test_a_sent_event_is_not_published_again(harness: BatchHarness) -> None:
     records = [
         harness.registration(essays=2, class_id=CLASS),
         harness.content(0),
@@ -183,7 +183,7 @@ async def test_every_value_is_json_that_names_its_batch(harness: BatchHarness) -
         assert event.headers["ce_subject"] == event.key == make.BATCH.encode()
 
 
-async def test_what_a_record_caused_is_stamped_with_its_time_and_what_the_clock_caused_is_not(
+async def test_events_carry_the_input_timestamp_of_their_record(
     harness: BatchHarness,
 ) -> None:
     content = replace(harness.content(0), timestamp=1_769_860_812_345)

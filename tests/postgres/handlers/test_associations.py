@@ -24,9 +24,7 @@ async def students(harness: BatchHarness) -> Sequence[str | None]:
 
 
 @pytest.mark.parametrize("order", list(permutations(range(4))))
-async def test_a_regular_batch_is_ready_once_in_whatever_order_everything_comes(
-    harness: BatchHarness, order: tuple[int, ...]
-) -> None:
+async def test_a_regular_batch_is_ready_once_in_any_order(harness: BatchHarness, order: tuple[int, ...]) -> None:
     events = [
         harness.registration(essays=2, class_id=CLASS),
         harness.content(0),
@@ -67,7 +65,7 @@ async def test_a_guest_batch_is_completed_without_associations_and_never_ready(h
     assert await harness.kinds() == ["assigned", "completed"]
 
 
-async def test_an_association_stands_on_its_essay_with_method_confidence_who_and_when(regular: BatchHarness) -> None:
+async def test_an_association_is_stored_with_method_confidence_validator_and_time(regular: BatchHarness) -> None:
     told = make.association(FIRST, "student-pippi", confidence_score=0.25, validation_method="auto", validated_by=None)
 
     await regular.together(regular.associations(associations=[told]))
@@ -78,25 +76,25 @@ async def test_an_association_stands_on_its_essay_with_method_confidence_who_and
     assert slot.version == 2
 
 
-async def test_an_essay_without_a_match_is_associated_with_nobody(regular: BatchHarness) -> None:
+async def test_an_essay_without_a_match_is_associated_without_a_student(regular: BatchHarness) -> None:
     await regular.together(regular.associations(associations=[make.association(FIRST, None)]))
 
     slot = (await regular.slots())[0]
     assert (slot.student_id, slot.association_method) == (None, "human")
 
 
-async def test_associations_in_parts_add_up_and_confirm_once(regular: BatchHarness) -> None:
+async def test_associations_in_several_events_add_up_and_confirm_once(regular: BatchHarness) -> None:
     parts = [regular.associations([essay_id]) for essay_id in (FIRST, SECOND)]
 
     assert await regular.together(*parts) == ["associations_confirmed", "associations_updated"]
     assert await students(regular) == ["student-pippi", "student-pippi", None]
 
 
-async def test_an_event_that_lists_nobody_confirms_the_batch(regular: BatchHarness) -> None:
+async def test_an_event_without_associations_confirms_the_batch(regular: BatchHarness) -> None:
     assert await regular.together(regular.associations([])) == ["associations_confirmed"]
 
 
-async def test_a_human_beats_auto_and_the_later_word_counts_across_deliveries(regular: BatchHarness) -> None:
+async def test_a_human_beats_auto_and_the_later_counts_across_deliveries(regular: BatchHarness) -> None:
     def says(student: str, method: str, at: str) -> RawRecord:
         time = f"2026-01-31T{at}:00Z"
         told = make.association(FIRST, student, validation_method=method, validated_at=time)
@@ -120,7 +118,7 @@ async def test_a_human_beats_auto_and_the_later_word_counts_across_deliveries(re
     ("essays", "class_id", "reason"),
     [([FIRST, "an-essay-of-9a", SECOND], CLASS, "unknown_essay"), ([FIRST], "class-9a", "class_mismatch")],
 )
-async def test_one_wrong_line_and_nothing_of_the_event_is_applied(
+async def test_one_wrong_association_and_none_of_the_event_is_applied(
     regular: BatchHarness, essays: list[str], class_id: str, reason: str
 ) -> None:
     wrong = regular.associations(essays, class_id=class_id)
@@ -148,7 +146,7 @@ async def test_a_student_of_a_failed_slot_is_stored_without_effect(regular: Batc
     assert await regular.kinds() == []
 
 
-async def test_readiness_tells_course_language_and_prompt(harness: BatchHarness) -> None:
+async def test_the_ready_event_has_course_language_and_prompt(harness: BatchHarness) -> None:
     prompt = {"references": {"student_prompt_text": {"storage_id": "prompt-1", "path": "prompts/my-summer"}}}
     await harness.one_by_one(
         harness.registration(essays=1, class_id=CLASS, course_code="SV3", student_prompt_ref=prompt),
@@ -161,7 +159,7 @@ async def test_readiness_tells_course_language_and_prompt(harness: BatchHarness)
     assert ready["student_prompt_ref"] == prompt
 
 
-async def test_associations_after_readiness_update_and_tell_nothing(regular: BatchHarness) -> None:
+async def test_associations_after_readiness_update_and_publish_nothing(regular: BatchHarness) -> None:
     await regular.together(*regular.contents(range(3)))
     await regular.together(regular.associations([FIRST]))
     before = await regular.kinds()

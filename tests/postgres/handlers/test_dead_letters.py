@@ -20,7 +20,7 @@ HEADERS = (("trace", b"\x00\xff"), ("trace", b"again"), ("smörgås", b""))
 LETTER = RawRecord(topics.CONTENT_PROVISIONED, 3, 14, 1769860800000, b"\xff\x00", b"Dear Sir or Madam,", HEADERS)
 
 
-async def test_a_dead_letter_keeps_the_original_bytes_key_headers_and_place(harness: BatchHarness) -> None:
+async def test_a_dead_letter_keeps_the_original_bytes_key_headers_and_position(harness: BatchHarness) -> None:
     record = LETTER
 
     assert await harness.together(record) == ["dead_letter"]
@@ -36,7 +36,7 @@ async def test_a_dead_letter_keeps_the_original_bytes_key_headers_and_place(harn
     assert row.message
 
 
-async def test_its_event_carries_the_same_bytes_and_says_why_and_whence(harness: BatchHarness) -> None:
+async def test_its_event_carries_the_same_bytes_the_reason_and_the_position(harness: BatchHarness) -> None:
     record = LETTER
     await harness.together(record)
 
@@ -51,7 +51,7 @@ async def test_its_event_carries_the_same_bytes_and_says_why_and_whence(harness:
     assert event.headers["smörgås"] == b""
 
 
-async def test_a_dead_letter_makes_no_batch_and_is_its_own_order_key(harness: BatchHarness) -> None:
+async def test_a_dead_letter_creates_no_batch_and_is_its_own_order_key(harness: BatchHarness) -> None:
     await harness.together(LETTER, replace(LETTER, offset=15))
 
     assert await harness.rows("SELECT batch_id FROM batch_essay_trackers") == []
@@ -78,23 +78,23 @@ async def test_a_missing_value_and_a_missing_key_stay_missing(harness: BatchHarn
     assert (row.reason, row.key, row.value, row.value_size) == ("value_missing", None, None, 0)
 
 
-async def test_redelivery_of_a_dead_letter_is_buried_and_told_once(harness: BatchHarness) -> None:
+async def test_a_redelivered_invalid_record_is_one_dead_letter_and_one_event(harness: BatchHarness) -> None:
     assert await harness.one_by_one(LETTER, LETTER) == ["dead_letter", "dead_letter"]
     assert len(await harness.reasons()) == len(await harness.outbox_events()) == 1
 
 
-async def test_one_record_twice_in_a_micro_batch_is_buried_and_told_once(harness: BatchHarness) -> None:
+async def test_one_record_twice_in_a_micro_batch_is_one_dead_letter(harness: BatchHarness) -> None:
     assert await harness.together(LETTER, LETTER) == ["dead_letter", "dead_letter"]
     assert len(await harness.reasons()) == len(await harness.outbox_events()) == 1
 
 
-async def test_the_same_offset_of_a_topic_made_anew_is_another_dead_letter(harness: BatchHarness) -> None:
+async def test_the_same_offset_of_a_recreated_topic_is_another_dead_letter(harness: BatchHarness) -> None:
     await harness.one_by_one(LETTER, replace(LETTER, timestamp=1769860800001))
 
     assert len(await harness.reasons()) == len(await harness.outbox_events()) == 2
 
 
-async def test_suspects_are_buried_with_the_reason_that_was_found(harness: BatchHarness) -> None:
+async def test_dead_letters_of_the_consumer_have_the_reason_that_it_found(harness: BatchHarness) -> None:
     suspects = harness.contents([0, 1])
 
     async with harness.engine.begin() as conn:
@@ -106,7 +106,7 @@ async def test_suspects_are_buried_with_the_reason_that_was_found(harness: Batch
     ]
 
 
-async def test_the_whole_hostile_corpus_between_good_events_and_every_good_event_is_done(harness: BatchHarness) -> None:
+async def test_every_valid_event_among_all_invalid_records_is_applied(harness: BatchHarness) -> None:
     """One micro-batch per topic: registrations, then contents, failures and associations of those batches."""
     batches = [f"sunny-side-{number}" for number in range(50)]
     good = {

@@ -8,7 +8,7 @@ from tests.support.batch_harness import BatchHarness
 CLASS = "class-9b"
 
 
-async def test_a_failed_file_consumes_a_free_slot_and_says_nothing_yet(harness: BatchHarness) -> None:
+async def test_a_failed_file_consumes_a_free_slot_and_publishes_nothing_yet(harness: BatchHarness) -> None:
     await harness.together(harness.registration(essays=2))
 
     assert await harness.together(harness.failure(0)) == ["slot_failed"]
@@ -31,7 +31,7 @@ async def test_second_delivery_of_the_same_failure_consumes_nothing(harness: Bat
     assert await harness.counts() == ("open", 2, 0, 1, 0)
 
 
-async def test_a_failure_that_completes_the_batch_tells_the_errors_first(harness: BatchHarness) -> None:
+async def test_a_failure_that_completes_the_batch_publishes_the_errors_first(harness: BatchHarness) -> None:
     await harness.one_by_one(harness.registration(essays=3), harness.content(0))
 
     await harness.together(harness.failure(1, validation_error_code="ENCRYPTED_FILE_UNSUPPORTED"), harness.failure(2))
@@ -51,7 +51,7 @@ async def test_a_failure_that_completes_the_batch_tells_the_errors_first(harness
     ]
 
 
-async def test_the_errors_tell_what_the_validation_said(harness: BatchHarness) -> None:
+async def test_the_errors_event_repeats_the_details_of_the_validation(harness: BatchHarness) -> None:
     await harness.together(harness.registration(essays=1))
 
     await harness.together(harness.failure(0, timestamp="2026-01-31T13:37:00+01:00"))
@@ -62,7 +62,7 @@ async def test_the_errors_tell_what_the_validation_said(harness: BatchHarness) -
     assert failed["error_detail"]["details"] == {"pages": 12, "words": 0}
 
 
-async def test_numbers_of_the_validation_are_told_as_numbers_that_others_can_read(harness: BatchHarness) -> None:
+async def test_numbers_of_the_validation_are_published_within_64_bits(harness: BatchHarness) -> None:
     """The database keeps 1e300 as an integer of 301 digits, which our own readers would call poison."""
     details = {"words": 1e300, "pages": 2**63 - 1, "debt": -(2**63), "ink": 1e-7}
     await harness.together(harness.registration(essays=1))
@@ -102,7 +102,7 @@ async def test_a_failure_after_the_content_of_its_upload_is_recorded_and_nothing
 
 
 @pytest.mark.parametrize("filler", ["content", "failure"])
-async def test_content_after_its_failure_takes_over_the_slot_and_the_failure_is_not_told(
+async def test_content_takes_over_the_slot_of_its_failure_which_is_not_published(
     harness: BatchHarness, filler: str
 ) -> None:
     await harness.one_by_one(harness.registration(essays=2), harness.failure(0))

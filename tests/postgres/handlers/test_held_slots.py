@@ -40,7 +40,7 @@ async def test_a_full_micro_batch_waits_for_a_slot_that_other_code_holds(
     assert (await harness.slots())[0].text_storage_id == "text-batch-of-9b-00000"
 
 
-async def test_a_slot_held_for_too_long_is_a_timeout_to_be_tried_again_and_never_excess(
+async def test_a_slot_locked_for_too_long_is_a_timeout_and_never_excess(
     harness: BatchHarness, spellchecker: Worker
 ) -> None:
     async with worker(harness) as us:
@@ -69,7 +69,7 @@ async def test_a_slot_that_other_code_touched_meanwhile_is_still_free(
         await us.commit()
 
 
-async def test_a_slot_that_other_code_took_away_meanwhile_is_an_error_and_never_excess(
+async def test_a_slot_that_other_code_took_meanwhile_is_an_error_and_never_excess(
     harness: BatchHarness, spellchecker: Worker
 ) -> None:
     async with worker(harness) as us:
@@ -99,7 +99,7 @@ async def test_a_worker_that_holds_a_batch_for_too_long_lets_the_others_time_out
         await stuck.rollback()
 
 
-async def test_a_worker_that_stopped_in_a_transaction_does_not_hold_its_batch_hostage(harness: BatchHarness) -> None:
+async def test_a_worker_that_stopped_in_a_transaction_loses_its_locks(harness: BatchHarness) -> None:
     await harness.together(harness.registration(essays=2))
     async with worker(harness) as stopped, worker(harness) as us:
         await stopped.execute("SET LOCAL idle_in_transaction_session_timeout = '200ms'")
@@ -115,7 +115,7 @@ async def test_a_worker_that_stopped_in_a_transaction_does_not_hold_its_batch_ho
 
 
 @pytest.mark.parametrize("when", ["between two statements", "while it waits"])
-async def test_a_connection_killed_mid_way_leaves_nothing_and_the_redelivery_does_it_all(
+async def test_a_connection_killed_midway_leaves_nothing_and_redelivery_applies_all(
     harness: BatchHarness, when: str
 ) -> None:
     await harness.together(harness.registration(essays=2))
@@ -141,7 +141,7 @@ async def test_a_connection_killed_mid_way_leaves_nothing_and_the_redelivery_doe
     assert await harness.together(*contents) == ["assigned", "assigned", "excess"]
 
 
-async def test_the_time_under_a_lock_is_that_after_the_wait_for_it(harness: BatchHarness) -> None:
+async def test_the_time_under_a_lock_is_read_after_the_wait_for_it(harness: BatchHarness) -> None:
     await harness.together(harness.registration())
     async with worker(harness) as first, worker(harness) as second:
         await trackers.lock(first.conn, [make.BATCH])
@@ -172,7 +172,7 @@ def sqlstate(error: DBAPIError) -> str:
     return str(getattr(error.orig, "sqlstate", ""))
 
 
-async def test_counters_that_promise_a_slot_which_no_row_has_are_an_error_and_never_excess(
+async def test_a_slot_in_the_counters_that_no_row_has_is_an_error_and_never_excess(
     harness: BatchHarness,
 ) -> None:
     await harness.together(harness.registration(essays=2))

@@ -56,7 +56,7 @@ async def cost_of(harness: BatchHarness, records: list[RawRecord]) -> Cost:
     return Cost(labels, len(statements), after.read - before.read, after.written - before.written)
 
 
-async def test_a_hot_batch_is_filled_to_the_last_slot_at_the_same_cost_all_the_way(harness: BatchHarness) -> None:
+async def test_a_hot_batch_costs_the_same_from_its_first_to_its_last_slot(harness: BatchHarness) -> None:
     await harness.together(harness.registration(essays=HOT_BATCH))
     starts = range(0, HOT_BATCH + MICRO_BATCH, MICRO_BATCH)
     costs = [await cost_of(harness, harness.contents(range(start, start + MICRO_BATCH))) for start in starts]

@@ -19,7 +19,7 @@ CLASS = "class-9b"
 IN_FLIGHT = 200
 
 
-async def test_my_essay_has_a_slot_but_nobody_was_told(harness: BatchHarness) -> None:
+async def test_my_essay_has_a_slot_but_its_event_was_never_sent(harness: BatchHarness) -> None:
     """The claim was committed and its events were written afterwards: a crash in between lost them."""
     await harness.together(harness.registration(essays=1))
     content = harness.content(0)

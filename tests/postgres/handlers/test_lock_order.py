@@ -54,7 +54,7 @@ async def letter(harness: BatchHarness) -> int:
 
 
 @pytest.mark.parametrize("given_up", [False, True])
-async def test_a_replay_that_meets_an_erasure_waits_for_it_and_brings_nothing_back(
+async def test_a_replay_that_meets_an_erasure_waits_and_restores_nothing(
     harness: BatchHarness, operator: Worker, eraser: Worker, letter: int, *, given_up: bool
 ) -> None:
     await eraser.execute(HOLD, batch=make.BATCH)
@@ -73,7 +73,7 @@ async def test_a_replay_that_meets_an_erasure_waits_for_it_and_brings_nothing_ba
     assert await harness.rows(PAYLOADS) == []
 
 
-async def test_an_erasure_that_meets_a_replay_takes_its_second_letter_too(
+async def test_an_erasure_that_meets_a_replay_erases_its_second_dead_letter_too(
     harness: BatchHarness, operator: Worker, eraser: Worker, letter: int
 ) -> None:
     await replay(operator.conn, harness.handlers, letter)
@@ -89,7 +89,7 @@ async def test_an_erasure_that_meets_a_replay_takes_its_second_letter_too(
 
 
 @pytest.mark.usefixtures("letter")
-async def test_what_comes_while_its_batch_is_erased_is_buried_after_it(
+async def test_an_event_during_the_erasure_of_its_batch_is_a_dead_letter(
     harness: BatchHarness, operator: Worker, eraser: Worker
 ) -> None:
     await eraser.execute(HOLD, batch=make.BATCH)
@@ -103,7 +103,7 @@ async def test_what_comes_while_its_batch_is_erased_is_buried_after_it(
     assert (await harness.reasons())[-1] == "batch_purged"
 
 
-async def test_forgetting_a_student_waits_for_a_claim_and_is_no_circle(
+async def test_the_erasure_of_a_student_and_a_claim_do_not_deadlock(
     harness: BatchHarness, operator: Worker, eraser: Worker
 ) -> None:
     """The claim has the second slot and wants the first; who goes by the rows has the first and wants the second."""
@@ -121,7 +121,7 @@ async def test_forgetting_a_student_waits_for_a_claim_and_is_no_circle(
     assert await harness.counts() == ("completed", 0, 2, 0, 0)
 
 
-async def test_the_same_dead_letters_in_opposite_order_at_two_workers_are_no_circle(
+async def test_equal_dead_letters_in_opposite_order_at_two_workers_do_not_deadlock(
     harness: BatchHarness, operator: Worker, eraser: Worker
 ) -> None:
     letters = [harness.record(topics.CONTENT_PROVISIONED, b"Dear %d," % number) for number in range(3)]

@@ -13,14 +13,14 @@ from tests.support.batch_harness import BatchHarness, handlers_by_topic
 CLASS = "class-9b"
 
 
-async def test_a_content_that_comes_before_its_batch_parks_beside_it(harness: BatchHarness) -> None:
+async def test_a_content_before_its_registration_is_pending(harness: BatchHarness) -> None:
     assert await harness.together(harness.content(0)) == ["pending"]
 
     assert await harness.counts() == ("unregistered", 0, 0, 0, 1)
     assert await harness.outbox_events() == []
 
 
-async def test_what_is_parked_keeps_the_raw_record_and_its_place_in_kafka(harness: BatchHarness) -> None:
+async def test_a_pending_event_keeps_the_raw_record_and_its_position(harness: BatchHarness) -> None:
     record = harness.failure(0)
 
     await harness.together(record)
@@ -32,7 +32,7 @@ async def test_what_is_parked_keeps_the_raw_record_and_its_place_in_kafka(harnes
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_repeats_of_what_is_parked_park_once(harness: BatchHarness, *, at_once: bool) -> None:
+async def test_repeats_of_a_pending_event_are_stored_once(harness: BatchHarness, *, at_once: bool) -> None:
     deliver = harness.together if at_once else harness.one_by_one
 
     for early in (harness.content(0), harness.failure(1), harness.associations(2)):
@@ -51,7 +51,7 @@ async def test_of_two_uploads_with_one_text_the_first_takes_the_slot(harness: Ba
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_a_text_does_not_go_with_a_second_text_that_its_upload_may_not_bring(
+async def test_a_refused_second_text_of_an_upload_can_come_by_another_upload(
     harness: BatchHarness, *, at_once: bool
 ) -> None:
     """The last upload is its text's only way to a slot: it is no repeat of what is refused."""
@@ -70,7 +70,7 @@ async def test_a_text_does_not_go_with_a_second_text_that_its_upload_may_not_bri
     assert await harness.reasons() == ["upload_already_provisioned"]
 
 
-async def test_the_registration_uses_parked_contents_in_order_of_arrival(harness: BatchHarness) -> None:
+async def test_the_registration_applies_pending_contents_in_order_of_arrival(harness: BatchHarness) -> None:
     await harness.together(*harness.contents([5, 3]))
     await harness.together(harness.content(4))
 
@@ -81,7 +81,7 @@ async def test_the_registration_uses_parked_contents_in_order_of_arrival(harness
     assert await harness.rows("SELECT batch_id FROM batch_pending_events") == []
 
 
-async def test_more_parked_than_slots_and_the_last_to_arrive_are_excess(harness: BatchHarness) -> None:
+async def test_of_more_pending_contents_than_slots_the_last_are_excess(harness: BatchHarness) -> None:
     await harness.one_by_one(*harness.contents([4, 1, 3, 0]))
 
     await harness.together(harness.registration(essays=2))
@@ -93,7 +93,7 @@ async def test_more_parked_than_slots_and_the_last_to_arrive_are_excess(harness:
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
-async def test_content_failure_and_associations_parked_in_any_order_make_a_regular_batch_ready(
+async def test_pending_events_in_any_order_make_a_regular_batch_ready(
     harness: BatchHarness, order: tuple[int, ...]
 ) -> None:
     early = [harness.content(0), harness.failure(1), harness.associations(2)]
@@ -105,7 +105,7 @@ async def test_content_failure_and_associations_parked_in_any_order_make_a_regul
     assert await harness.kinds() == ["assigned", "errors", "completed", "ready"]
 
 
-async def test_a_parked_failure_holds_the_slot_that_a_later_content_does_not_get(harness: BatchHarness) -> None:
+async def test_a_pending_failure_takes_the_slot_before_a_later_content(harness: BatchHarness) -> None:
     await harness.one_by_one(harness.failure(0), harness.content(1))
 
     await harness.together(harness.registration(essays=1))
@@ -114,7 +114,7 @@ async def test_a_parked_failure_holds_the_slot_that_a_later_content_does_not_get
     assert await harness.kinds() == ["errors", "completed", "excess"]
 
 
-async def test_parked_failure_and_content_of_one_upload_take_one_slot(harness: BatchHarness) -> None:
+async def test_pending_failure_and_content_of_one_upload_take_one_slot(harness: BatchHarness) -> None:
     await harness.one_by_one(harness.failure(0), harness.content(0))
 
     await harness.together(harness.registration(essays=2))
@@ -123,7 +123,7 @@ async def test_parked_failure_and_content_of_one_upload_take_one_slot(harness: B
     assert await harness.together(harness.failure(0)) == ["already_failed"]
 
 
-async def test_parked_associations_that_turn_out_wrong_are_dead_letters_of_their_own_record(
+async def test_refused_pending_associations_are_dead_letters_of_their_own_record(
     harness: BatchHarness,
 ) -> None:
     record = harness.associations(["an-essay-of-9a"])
@@ -138,7 +138,7 @@ async def test_parked_associations_that_turn_out_wrong_are_dead_letters_of_their
     assert (await harness.tracker()).associations_confirmed_at is None
 
 
-async def test_an_early_second_text_of_an_upload_is_a_dead_letter_at_once(harness: BatchHarness) -> None:
+async def test_a_second_text_of_a_pending_upload_is_a_dead_letter_at_once(harness: BatchHarness) -> None:
     second_draft = harness.content(0, text_storage_id="second-draft")
     assert await harness.one_by_one(harness.content(0), second_draft) == ["pending", "dead_letter"]
 
@@ -148,14 +148,14 @@ async def test_an_early_second_text_of_an_upload_is_a_dead_letter_at_once(harnes
     assert await harness.counts() == ("open", 1, 1, 0, 0)
 
 
-async def test_redelivery_of_what_was_parked_is_a_repeat_after_the_registration(harness: BatchHarness) -> None:
+async def test_a_redelivered_pending_event_is_a_repeat_after_the_registration(harness: BatchHarness) -> None:
     early = [harness.content(0), harness.failure(1), harness.associations(3)]
     await harness.one_by_one(*early, harness.registration(essays=3, class_id=CLASS))
 
     assert await harness.one_by_one(*early) == ["already_assigned", "already_failed", "associations_updated"]
 
 
-async def test_one_registration_micro_batch_drains_many_batches_each_in_its_order(harness: BatchHarness) -> None:
+async def test_one_micro_batch_of_registrations_applies_the_events_of_each_in_order(harness: BatchHarness) -> None:
     batches = [f"early-birds-{number}" for number in range(20)]
     await harness.together(*(harness.content(number, batch_id) for number in (2, 1, 0) for batch_id in batches))
 
@@ -170,7 +170,7 @@ async def test_one_registration_micro_batch_drains_many_batches_each_in_its_orde
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 7, 1000])
-async def test_however_many_are_used_at_once_the_registration_means_the_same(
+async def test_the_chunk_size_of_pending_events_does_not_change_the_result(
     harness: BatchHarness, monkeypatch: pytest.MonkeyPatch, at_once: int
 ) -> None:
     monkeypatch.setattr(registration, "_AT_ONCE", at_once)
@@ -194,7 +194,7 @@ async def test_however_many_are_used_at_once_the_registration_means_the_same(
 
 
 @pytest.mark.long
-async def test_as_many_as_may_park_are_used_within_the_limits_of_a_transaction(harness: BatchHarness) -> None:
+async def test_the_most_pending_events_are_applied_within_the_transaction_limits(harness: BatchHarness) -> None:
     for start in range(0, 20_000, 1000):
         await harness.together(*harness.contents(range(start, start + 1000)))
 
@@ -202,7 +202,7 @@ async def test_as_many_as_may_park_are_used_within_the_limits_of_a_transaction(h
     assert await harness.counts() == ("completed", 0, 10_000, 0, 0)
 
 
-async def test_beyond_the_limit_nothing_more_parks_for_a_batch_and_each_is_a_dead_letter(harness: BatchHarness) -> None:
+async def test_pending_events_beyond_the_limit_are_dead_letters(harness: BatchHarness) -> None:
     harness.handlers = handlers_by_topic(max_pending=3)
     first = harness.contents([0, 1])
 
@@ -220,7 +220,7 @@ async def test_beyond_the_limit_nothing_more_parks_for_a_batch_and_each_is_a_dea
     assert await harness.counts() == ("open", 2, 2, 1, 0)
 
 
-async def test_a_micro_batch_of_early_and_timely_contents_gives_each_its_own_fate_in_order(
+async def test_pending_and_applied_contents_of_one_micro_batch_keep_their_order(
     harness: BatchHarness,
 ) -> None:
     await harness.together(harness.registration("on-time", essays=2))
@@ -231,7 +231,7 @@ async def test_a_micro_batch_of_early_and_timely_contents_gives_each_its_own_fat
     assert labels == ["assigned", "pending", "assigned", "pending", "excess"]
 
 
-async def test_a_parked_record_that_a_later_release_cannot_read_is_a_dead_letter_and_not_lost(
+async def test_a_pending_record_that_a_later_release_rejects_is_a_dead_letter(
     harness: BatchHarness,
 ) -> None:
     await harness.one_by_one(harness.content(0), harness.content(1))

@@ -20,7 +20,7 @@ async def test_a_registration_opens_the_batch_with_all_its_slots_free(harness: B
     assert await harness.outbox_events() == []
 
 
-async def test_what_a_registration_says_stands_on_the_tracker(harness: BatchHarness) -> None:
+async def test_the_tracker_stores_the_fields_of_the_registration(harness: BatchHarness) -> None:
     prompt = {"references": {"student_prompt_text": {"storage_id": "prompt-1", "path": "prompts/my-summer"}}}
 
     await harness.together(
@@ -85,7 +85,7 @@ async def test_a_registration_of_a_purged_batch_is_a_dead_letter(harness: BatchH
     assert await harness.reasons() == ["batch_purged"]
 
 
-async def test_whatever_comes_late_for_a_purged_batch_is_a_dead_letter(harness: BatchHarness) -> None:
+async def test_every_event_of_a_purged_batch_is_a_dead_letter(harness: BatchHarness) -> None:
     await purged(harness)
 
     for late in (harness.content(0), harness.failure(0), harness.associations()):
@@ -114,7 +114,7 @@ async def test_two_batches_may_use_the_same_essay_ids(harness: BatchHarness) -> 
     assert await harness.counts("9a") == await harness.counts("9b") == ("completed", 0, 2, 0, 0)
 
 
-async def test_ids_of_every_alphabet_and_length_come_out_as_they_went_in(harness: BatchHarness) -> None:
+async def test_ids_of_every_alphabet_and_length_are_not_changed(harness: BatchHarness) -> None:
     batch_id, essay_id = "klass|9%b'\"\\;-- ☃ 字 " + "å" * 200, "ö" * 254 + "🦉"
     upload = "upload'); DROP TABLE essay_states;--"
 
@@ -127,7 +127,7 @@ async def test_ids_of_every_alphabet_and_length_come_out_as_they_went_in(harness
     assert {event.key for event in await harness.outbox_events(batch_id)} == {batch_id.encode()}
 
 
-async def test_the_outcome_says_how_much_was_drained(harness: BatchHarness) -> None:
+async def test_the_outcome_has_the_number_of_applied_pending_events(harness: BatchHarness) -> None:
     await harness.together(*harness.contents([0, 1]))
     await harness.together(harness.failure(7))
 

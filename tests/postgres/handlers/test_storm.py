@@ -53,7 +53,7 @@ async def deliver(harness: BatchHarness, records: Sequence[RawRecord]) -> list[s
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_a_storm_of_connections_leaves_every_count_right(harness: BatchHarness, seed: int) -> None:
+async def test_many_connections_at_once_leave_every_count_right(harness: BatchHarness, seed: int) -> None:
     records = shuffled(term(harness), seed)
     labels: Counter[str] = Counter()
 
