@@ -1,4 +1,4 @@
-"""A school that sends events and reads what became of them: no Kafka, every call of `together` one transaction."""
+"""Applies records to a database without Kafka, and reads the results; each call of `together` is one transaction."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def handlers_by_topic(
 
 @dataclass
 class RecordFactory:
-    """Records as Kafka would number them, keyed by batch; the same record handed in again is a redelivery."""
+    """Makes records with ascending offsets, keyed by batch; the same record applied again is a redelivery."""
 
     offsets: Iterator[int] = field(default_factory=count)
 
@@ -82,7 +82,7 @@ class RecordFactory:
 
 @dataclass(frozen=True)
 class OutboxEvent:
-    """An outbox row, read."""
+    """An outbox row with decoded headers."""
 
     order_key: str
     event_id: str
@@ -111,17 +111,18 @@ class BatchHarness(RecordFactory):
     handlers: Mapping[str, DomainHandler] = field(default_factory=handlers_by_topic)
 
     async def apply(self, conn: AsyncConnection, records: Sequence[RawRecord]) -> list[Outcome]:
-        """Records of one topic, in the caller's transaction."""
+        """Apply records of one topic in the caller's transaction."""
         (topic,) = {record.topic for record in records}
         handler = self.handlers[topic]
         return list(await process(handler, conn, records))
 
     async def together(self, *records: RawRecord) -> list[str]:
-        """One micro-batch in one transaction; the labels of what became of each."""
+        """Apply a micro-batch in one transaction; return the label of each outcome."""
         async with self.engine.begin() as conn:
             return [outcome.label for outcome in await self.apply(conn, records)]
 
     async def one_by_one(self, *records: RawRecord) -> list[str]:
+        """Apply each record in a transaction of its own; return the labels of the outcomes."""
         return [label for record in records for label in await self.together(record)]
 
     async def rows(self, sql: str, **parameters: object) -> Sequence[Row[Any]]:
@@ -134,7 +135,7 @@ class BatchHarness(RecordFactory):
 
     @asynccontextmanager
     async def all_sent(self) -> AsyncIterator[None]:
-        """Inside, the relay has emptied the outbox; afterwards the rows are back, for the checks that count them."""
+        """Empty the outbox within the block; restore its rows afterwards, for the checks that count them."""
         await self.execute("CREATE TABLE sent AS TABLE event_outbox")
         await self.execute("DELETE FROM event_outbox")
         yield
@@ -146,7 +147,7 @@ class BatchHarness(RecordFactory):
         return row
 
     async def counts(self, batch_id: str = make.BATCH) -> tuple[str, int, int, int, int]:
-        """State, then free, filled, failed and parked."""
+        """Return the state, and the free, filled, failed and pending counts."""
         row = await self.tracker(batch_id)
         return row.state, row.free_count, row.filled_count, row.failed_count, row.pending_count
 
@@ -155,7 +156,7 @@ class BatchHarness(RecordFactory):
             return (await conn.execute(_SLOTS, {"batch_id": batch_id})).all()
 
     async def outbox_events(self, order_key: str | None = None) -> list[OutboxEvent]:
-        """What waits in the outbox, in order."""
+        """Return the events in the outbox, in order."""
         async with self.engine.connect() as conn:
             rows = (await conn.execute(_OUTBOX, {"order_key": order_key})).all()
         return [
@@ -169,5 +170,5 @@ class BatchHarness(RecordFactory):
         return [event.kind for event in await self.outbox_events(order_key)]
 
     async def reasons(self) -> list[str]:
-        """Of the dead letters, in the order in which they were written."""
+        """Return the reasons of the dead letters, in the order in which they were written."""
         return [row.reason for row in await self.rows("SELECT reason FROM dead_letters ORDER BY id")]

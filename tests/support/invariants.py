@@ -1,4 +1,4 @@
-"""What must hold in every committed state while nothing has left the outbox: the service's own checks, and stricter."""
+"""Invariants of every committed state: those of `els verify`, and stricter ones while nothing has left the outbox."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from els_stream.events import topics
 from els_stream.verify.invariants import check_invariants
 
-# The outbox of a test is never emptied behind the checks' back, so what was told can be counted against the facts.
+# The outbox still has every event, so the events can be compared with the facts.
 _GAPS = text("""
-    SELECT format('batch %s drew %s numbers for %s events', t.batch_id, t.next_sequence - 1, count(o.event_id))
+    SELECT format('batch %s used %s numbers for %s events', t.batch_id, t.next_sequence - 1, count(o.event_id))
     FROM batch_essay_trackers t LEFT JOIN event_outbox o ON o.order_key = t.batch_id
     GROUP BY t.batch_id
     HAVING count(o.event_id) <> t.next_sequence - 1 OR coalesce(max(o.sequence), 0) <> t.next_sequence - 1
         OR count(DISTINCT o.sequence) <> t.next_sequence - 1
 """)
-_TOLD = text("""
-    SELECT format('batch %s: %s told of %s, %s true', t.batch_id, o.topic, coalesce(o.n, 0), t.n)
+_PUBLISHED = text("""
+    SELECT format('batch %s: %s published %s times, expected %s', t.batch_id, o.topic, coalesce(o.n, 0), t.n)
     FROM (
         SELECT batch_id, topic, n FROM batch_essay_trackers t
         CROSS JOIN LATERAL (VALUES
@@ -36,7 +36,7 @@ _TOLD = text("""
 """)
 # Assigned before validation errors before completed before ready; an excess only after the completion.
 _ORDER = text("""
-    SELECT format('batch %s tells %s after %s', order_key, topic, before)
+    SELECT format('batch %s publishes %s after %s', order_key, topic, before)
     FROM (
         SELECT order_key, topic, lag(topic) OVER w AS before, rank, lag(rank) OVER w AS rank_before
         FROM (SELECT *, CASE topic WHEN :assigned THEN 1 WHEN :errors THEN 2 WHEN :completed THEN 3 ELSE 4 END AS rank
@@ -45,16 +45,16 @@ _ORDER = text("""
     ) w
     WHERE rank < rank_before
 """)
-_BURIED = text("""
-    SELECT format('%s dead letters, %s told', d.n, o.n)
+_DEAD_LETTERS = text("""
+    SELECT format('%s dead letters, %s events of them', d.n, o.n)
     FROM (SELECT count(*) AS n FROM dead_letters WHERE replay_of IS NULL) d,
-         (SELECT count(*) AS n FROM event_outbox WHERE topic = :buried) o
+         (SELECT count(*) AS n FROM event_outbox WHERE topic = :dead_letter) o
     WHERE d.n <> o.n
 """)
 
 
-async def broken(conn: AsyncConnection) -> list[str]:
-    """Every broken invariant in words, by the service's own checks."""
+async def broken_invariants(conn: AsyncConnection) -> list[str]:
+    """Return a line for each violation that the checks of `els verify` find."""
     return [
         f"{finding.invariant}: {violation}"
         for finding in await check_invariants(conn, consumer_group="essay-lifecycle-service", prefix="")
@@ -63,8 +63,8 @@ async def broken(conn: AsyncConnection) -> list[str]:
 
 
 async def violations(conn: AsyncConnection) -> list[str]:
-    """The same and stricter, for databases whose outbox nothing has left; empty when all hold."""
-    found = await broken(conn)
+    """Return all violations of a database whose outbox has every event that was published."""
+    found = await broken_invariants(conn)
     names = {
         "assigned": topics.SLOT_ASSIGNED,
         "excess": topics.EXCESS_CONTENT,
@@ -72,9 +72,9 @@ async def violations(conn: AsyncConnection) -> list[str]:
         "errors": topics.VALIDATION_ERRORS,
         "ready": topics.ESSAYS_READY,
         "timeout": topics.READINESS_TIMEOUT,
-        "buried": topics.DEAD_LETTER,
+        "dead_letter": topics.DEAD_LETTER,
     }
-    for query in (_GAPS, _TOLD, _ORDER, _BURIED):
+    for query in (_GAPS, _PUBLISHED, _ORDER, _DEAD_LETTERS):
         rows = await conn.execute(query, {name: names[name] for name in query.compile().params})
         found += [str(row[0]) for row in rows]
     return found

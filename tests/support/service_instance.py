@@ -1,7 +1,7 @@
-"""An instance of the service's claims, in a process with a pool of its own: `python -m tests.support.service_instance`.
+"""A process that assigns contents with a connection pool of its own: `python -m tests.support.service_instance`.
 
-It takes a job a line, connects, says so, and at the next line hands each content to the handler as its agent does, all
-at once. Then it tells in one line what became of them.
+It reads a job as a line of JSON, connects and prints "ready". At the next line it processes all contents at once, each
+in its own transaction, and prints the outcomes as a line of JSON.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from tests.support import factories as make
 from tests.support.batch_harness import handlers_by_topic
 
 POOL = 4
-# A machine that is busy with other things must not look like a deadlock.
+# Long enough that a busy machine is not taken for a deadlock.
 PATIENT = Limits(connect=60, statement=60, lock=60, idle_in_transaction=60)
 
 
 @dataclass(frozen=True)
 class Job:
-    """Contents as they came from Kafka, and where and how they are to take slots."""
+    """The values of contents, the database, and the claim strategy."""
 
     database: str
     strategy: Strategy
@@ -41,23 +41,23 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What became of a content; `label` is the name of the error where there was one."""
+class SeenOutcome:
+    """The outcome of a content; `label` is the name of the error where there was one."""
 
     label: str
     essay_id: str | None = None
     created: bool | None = None
 
 
-async def provision(engine: AsyncEngine, handler: DomainHandler, record: RawRecord) -> Seen:
+async def provision(engine: AsyncEngine, handler: DomainHandler, record: RawRecord) -> SeenOutcome:
     try:
         async with engine.begin() as conn:
             (outcome,) = await process(handler, conn, [record])
     except SQLAlchemyError as error:
-        return Seen(type(error).__name__)
+        return SeenOutcome(type(error).__name__)
     if isinstance(outcome, HoldsSlot):
-        return Seen(outcome.label, outcome.slot.essay_id, outcome.created)
-    return Seen(outcome.label)
+        return SeenOutcome(outcome.label, outcome.slot.essay_id, outcome.created)
+    return SeenOutcome(outcome.label)
 
 
 async def connect(engine: AsyncEngine) -> None:
@@ -75,24 +75,24 @@ async def work(job: Job) -> None:
         for offset, value in enumerate(job.values)
     ]
     await asyncio.gather(*(connect(engine) for _ in range(POOL)))
-    say("ready")
-    await hear()
+    send_line("ready")
+    await receive_line()
     seen = await asyncio.gather(*(provision(engine, handler, record) for record in records))
     await engine.dispose()
-    say(json.dumps([asdict(one) for one in seen]))
+    send_line(json.dumps([asdict(one) for one in seen]))
 
 
-def say(line: str) -> None:
+def send_line(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
-async def hear() -> str:
+async def receive_line() -> str:
     return await asyncio.to_thread(sys.stdin.readline)
 
 
 async def main() -> None:
-    while line := await hear():
+    while line := await receive_line():
         await work(Job(**json.loads(line)))
 
 

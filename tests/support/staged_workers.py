@@ -1,4 +1,4 @@
-"""Races with the curtain up: workers that stop before their commit, and waits that end when the lock queue says so."""
+"""Workers whose transactions a test ends, so that races happen in a known order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from els_stream.events.records import RawRecord
 from tests.support.batch_harness import BatchHarness
 from tests.support.waiting import until
 
-PATIENCE = 10
+MAX_WAIT_SECONDS = 10
 WorkT = TypeVar("WorkT")
 _WAITS = text("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = :pid")
 _PID = text("SELECT pg_backend_pid()")
@@ -23,22 +23,22 @@ _PID = text("SELECT pg_backend_pid()")
 
 @dataclass
 class Worker:
-    """One connection in one transaction, which ends when the test says so."""
+    """A connection in a transaction that the test ends."""
 
     harness: BatchHarness
     conn: AsyncConnection
     pid: int
 
     async def apply(self, *records: RawRecord) -> list[str]:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(MAX_WAIT_SECONDS):
             return [outcome.label for outcome in await self.harness.apply(self.conn, records)]
 
     async def blocked(self, *records: RawRecord) -> asyncio.Task[list[str]]:
-        """Starts what must wait for another's lock, and returns once it does."""
+        """Start to apply records that must wait for a lock; return once they wait."""
         return await self.blocked_in(self.apply(*records))
 
     async def blocked_in(self, work: Coroutine[Any, Any, WorkT]) -> asyncio.Task[WorkT]:
-        """The same for any work on this worker's connection."""
+        """Start any work on this connection that must wait for a lock; return once it waits."""
         task = asyncio.create_task(work)
 
         async def waits() -> bool:
@@ -46,7 +46,7 @@ class Worker:
             async with self.harness.engine.connect() as observer:
                 return bool(await observer.scalar(_WAITS, {"pid": self.pid}))
 
-        await until(waits, seconds=PATIENCE)
+        await until(waits, seconds=MAX_WAIT_SECONDS)
         return task
 
     async def execute(self, sql: str, **parameters: object) -> None:
@@ -61,33 +61,33 @@ class Worker:
 
 @asynccontextmanager
 async def worker(harness: BatchHarness) -> AsyncIterator[Worker]:
-    """What it did not commit is rolled back at the end."""
+    """Yield a worker; roll back at the end what it has not committed."""
     async with harness.engine.connect() as conn:
         pid = await conn.scalar(_PID)
         assert isinstance(pid, int)
         yield Worker(harness, conn, pid)
 
 
-_UNHURRIED = text("""
+_NO_TIMEOUTS = text("""
     SELECT set_config('idle_in_transaction_session_timeout', '0', true), set_config('transaction_timeout', '0', true)
 """)
-_HOLD_ESSAYS = text("SELECT 1 FROM essay_states WHERE batch_id = :batch_id FOR UPDATE")
-_HOLD_BATCH = text("SELECT 1 FROM batch_essay_trackers WHERE batch_id = :batch_id FOR UPDATE")
+_LOCK_ESSAYS = text("SELECT 1 FROM essay_states WHERE batch_id = :batch_id FOR UPDATE")
+_LOCK_BATCH = text("SELECT 1 FROM batch_essay_trackers WHERE batch_id = :batch_id FOR UPDATE")
 
 
 @asynccontextmanager
 async def locked_essays(harness: BatchHarness, batch_id: str) -> AsyncIterator[None]:
-    """Somebody holds the essays of a batch, for as long as the block lasts."""
+    """Lock the essay rows of a batch within the block."""
     async with harness.engine.connect() as other:
-        await other.execute(_UNHURRIED)
-        await other.execute(_HOLD_ESSAYS, {"batch_id": batch_id})
+        await other.execute(_NO_TIMEOUTS)
+        await other.execute(_LOCK_ESSAYS, {"batch_id": batch_id})
         yield
 
 
 @asynccontextmanager
 async def locked_batch(harness: BatchHarness, batch_id: str) -> AsyncIterator[None]:
-    """The same with its tracker row."""
+    """Lock the tracker row of a batch within the block."""
     async with harness.engine.connect() as other:
-        await other.execute(_UNHURRIED)
-        await other.execute(_HOLD_BATCH, {"batch_id": batch_id})
+        await other.execute(_NO_TIMEOUTS)
+        await other.execute(_LOCK_BATCH, {"batch_id": batch_id})
         yield

@@ -110,8 +110,8 @@ async def test_a_header_that_no_client_can_write_holds_back_its_batch_only(
     engine: AsyncEngine, addresses: Addresses, topic_prefix: str, kafka_topics: Topics
 ) -> None:
     good = row("broken", 1).event
-    broken = OutboundEvent.with_headers(good.event_id, good.topic, good.key, good.value, (("\ud800", b""),))
-    await commit(engine, [*crowd(5), OutboxRow("broken", 1, broken), row("broken", 2), *story("after")])
+    broken_invariants = OutboundEvent.with_headers(good.event_id, good.topic, good.key, good.value, (("\ud800", b""),))
+    await commit(engine, [*crowd(5), OutboxRow("broken", 1, broken_invariants), row("broken", 2), *story("after")])
 
     async with relaying(engine, addresses.broker, topic_prefix):
         await until_left(engine, 2)

@@ -28,7 +28,7 @@ from els_stream.handlers.dead_letters import dead_letter_records
 from els_stream.kafka.offsets import Partition, StoredOffset
 from tests.support import factories as make
 from tests.support.batch_harness import BatchHarness, handlers_by_topic
-from tests.support.invariants import broken
+from tests.support.invariants import broken_invariants
 from tests.support.staged_workers import worker
 from tests.support.waiting import until
 
@@ -55,7 +55,7 @@ async def harness(engine: AsyncEngine, way_to_claim: tuple[Strategy, bool]) -> A
     strategy, advisory_locks = way_to_claim
     yield BatchHarness(engine=engine, handlers=handlers_by_topic(strategy=strategy, advisory_locks=advisory_locks))
     async with engine.connect() as conn:
-        assert await broken(conn) == []
+        assert await broken_invariants(conn) == []
 
 
 @dataclass

@@ -19,7 +19,7 @@ PROJECT = UUID("0b7f2f3e-6f0e-4c1e-9c39-1a2b3c4d5e6f")
 
 
 async def everything(harness: BatchHarness) -> list[OutboxEvent]:
-    """A batch with every event that the flow can tell."""
+    """Return the events of a batch that publishes all kinds except the timeout."""
     await harness.together(harness.registration(essays=2, class_id=CLASS))
     await harness.together(harness.associations(2))
     await harness.together(*harness.contents([0]))
@@ -31,9 +31,9 @@ async def everything(harness: BatchHarness) -> list[OutboxEvent]:
 async def test_events_of_a_batch_are_numbered_without_a_gap_in_the_order_of_their_facts(
     harness: BatchHarness,
 ) -> None:
-    told = await everything(harness)
+    published = await everything(harness)
 
-    assert [(event.sequence, event.kind) for event in told] == [
+    assert [(event.sequence, event.kind) for event in published] == [
         (1, "assigned"),
         (2, "errors"),
         (3, "completed"),
@@ -64,17 +64,17 @@ async def test_each_batch_has_its_own_numbers(harness: BatchHarness) -> None:
 
 
 async def test_event_ids_are_made_of_the_facts_alone(harness: BatchHarness) -> None:
-    told = {event.kind: event for event in await everything(harness)}
+    published = {event.kind: event for event in await everything(harness)}
     essay, text = make.essay_ids(1)[0], "text-batch-of-9b-00000"
 
-    assert told["assigned"].event_id == str(event_id(topics.SLOT_ASSIGNED, make.BATCH, f"{essay}/{text}"))
-    assert told["excess"].event_id == str(event_id(topics.EXCESS_CONTENT, make.BATCH, "text-batch-of-9b-00002"))
+    assert published["assigned"].event_id == str(event_id(topics.SLOT_ASSIGNED, make.BATCH, f"{essay}/{text}"))
+    assert published["excess"].event_id == str(event_id(topics.EXCESS_CONTENT, make.BATCH, "text-batch-of-9b-00002"))
     for kind, topic in (
         ("errors", topics.VALIDATION_ERRORS),
         ("completed", topics.PROVISIONING_COMPLETED),
         ("ready", topics.ESSAYS_READY),
     ):
-        assert told[kind].event_id == str(event_id(topic, make.BATCH, ""))
+        assert published[kind].event_id == str(event_id(topic, make.BATCH, ""))
 
 
 async def test_a_batch_publishes_the_event_ids_of_the_published_vectors(harness: BatchHarness) -> None:
@@ -191,10 +191,10 @@ async def test_events_carry_the_input_timestamp_of_their_record(
     await harness.together(content)
     await harness.together(harness.record(topics.CONTENT_PROVISIONED, b"Dear file service,"))
 
-    stamps = await harness.rows("SELECT topic, input_timestamp_low31 FROM event_outbox ORDER BY position")
+    timestamps = await harness.rows("SELECT topic, input_timestamp_low31 FROM event_outbox ORDER BY position")
 
     of_content = truncate_timestamp(content.timestamp)
-    assert [tuple(row) for row in stamps] == [
+    assert [tuple(row) for row in timestamps] == [
         (topics.SLOT_ASSIGNED, of_content),
         (topics.PROVISIONING_COMPLETED, of_content),
         (topics.DEAD_LETTER, truncate_timestamp(make.record("", b"").timestamp)),

@@ -1,4 +1,4 @@
-"""The same events mean the same, however they are ordered, repeated and put into micro-batches."""
+"""The result does not depend on the order of events, their repeats, or their division into micro-batches."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ on_postgres = settings(
 
 
 @dataclass(frozen=True)
-class Term:
-    """A batch that is not over-subscribed: numbers below `contents` come as content, the next ones as failures."""
+class BatchPlan:
+    """A batch with no more uploads than slots: numbers below `contents` are contents, the next ones failures."""
 
     essays: int
     contents: int
@@ -52,7 +52,7 @@ class Term:
         return ("completed" if done else "content_complete"), 0, self.contents, self.failures, 0
 
     @property
-    def told(self) -> Counter[str]:
+    def published(self) -> Counter[str]:
         complete, done = self.end[1] == 0, self.end[0] == "completed"
         once = {
             "errors": complete and self.failures > 0,
@@ -63,17 +63,17 @@ class Term:
 
 
 @st.composite
-def terms(draw: st.DrawFn) -> Term:
+def batch_plans(draw: st.DrawFn) -> BatchPlan:
     essays = draw(st.integers(1, 6))
     contents = draw(st.integers(0, essays))
     failures = draw(st.integers(0, essays - contents))
     regular = draw(st.booleans())
     confirmed = draw(st.integers(0, essays)) if regular else 0
-    return Term(essays, contents, failures, regular, confirmed)
+    return BatchPlan(essays, contents, failures, regular, confirmed)
 
 
 def micro_batches(records: Sequence[RawRecord], sizes: Sequence[int]) -> list[list[RawRecord]]:
-    """In this order, each of one topic, cut where the sizes say."""
+    """Divide the records, in their order, into micro-batches of one topic and these sizes."""
     cut: list[list[RawRecord]] = []
     sizes = [*sizes, 1]
     for _, group in groupby(records, key=lambda record: record.topic):
@@ -86,13 +86,13 @@ def micro_batches(records: Sequence[RawRecord], sizes: Sequence[int]) -> list[li
 
 
 @on_postgres
-@given(st.lists(terms(), min_size=1, max_size=3), st.data())
+@given(st.lists(batch_plans(), min_size=1, max_size=3), st.data())
 async def test_the_same_events_in_any_order_and_grouping_end_in_the_same_state(
-    harness: BatchHarness, all_terms: list[Term], data: st.DataObject
+    harness: BatchHarness, plans: list[BatchPlan], data: st.DataObject
 ) -> None:
     run = uuid4()
-    batches = {f"term-{run}-{number}": term for number, term in enumerate(all_terms)}
-    records = [record for batch_id, term in batches.items() for record in term.records(harness, batch_id)]
+    batches = {f"term-{run}-{number}": plan for number, plan in enumerate(plans)}
+    records = [record for batch_id, plan in batches.items() for record in plan.records(harness, batch_id)]
     repeated = data.draw(st.lists(st.sampled_from(records), max_size=8), label="delivered again")
     arriving = data.draw(st.permutations(records + repeated), label="order")
     sizes = data.draw(st.lists(st.integers(1, 7), max_size=10), label="sizes")
@@ -100,23 +100,23 @@ async def test_the_same_events_in_any_order_and_grouping_end_in_the_same_state(
     for micro_batch in micro_batches(arriving, sizes):
         await harness.together(*micro_batch)
 
-    for batch_id, term in batches.items():
-        assert await harness.counts(batch_id) == term.end
-        assert Counter(await harness.kinds(batch_id)) == term.told
+    for batch_id, plan in batches.items():
+        assert await harness.counts(batch_id) == plan.end
+        assert Counter(await harness.kinds(batch_id)) == plan.published
 
 
 @on_postgres
-@given(terms(), st.data())
+@given(batch_plans(), st.data())
 async def test_a_micro_batch_gives_the_same_result_as_its_events_one_at_a_time(
-    harness: BatchHarness, term: Term, data: st.DataObject
+    harness: BatchHarness, plan: BatchPlan, data: st.DataObject
 ) -> None:
-    """Over-subscribed batches, too, with uploads and texts that meet in every way."""
+    """Also with more uploads than slots, and with uploads and texts combined in every way."""
     numbers = st.integers(0, 7)
     drawn = data.draw(st.lists(st.tuples(st.sampled_from("ccf"), numbers, numbers), max_size=14), label="arriving")
     sizes = data.draw(st.lists(st.integers(2, 7), min_size=1, max_size=6), label="sizes")
     seen = []
     for batch_id, cuts in ((f"alone-{uuid4()}", [1]), (f"together-{uuid4()}", sizes)):
-        await harness.together(harness.registration(batch_id, term.essays, class_id=CLASS if term.regular else None))
+        await harness.together(harness.registration(batch_id, plan.essays, class_id=CLASS if plan.regular else None))
         records = [
             harness.failure(number, batch_id)
             if kind == "f"
@@ -125,7 +125,7 @@ async def test_a_micro_batch_gives_the_same_result_as_its_events_one_at_a_time(
         ]
         labels = [label for one in micro_batches(records, cuts) for label in await harness.together(*one)]
         slots = [(slot.text_storage_id, slot.current_status) for slot in await harness.slots(batch_id)]
-        told = [(event.sequence, event.kind) for event in await harness.outbox_events(batch_id)]
-        seen.append((labels, await harness.counts(batch_id), slots, told))
+        published = [(event.sequence, event.kind) for event in await harness.outbox_events(batch_id)]
+        seen.append((labels, await harness.counts(batch_id), slots, published))
 
     assert seen[0] == seen[1]

@@ -66,9 +66,11 @@ async def test_a_guest_batch_is_completed_without_associations_and_never_ready(h
 
 
 async def test_an_association_is_stored_with_method_confidence_validator_and_time(regular: BatchHarness) -> None:
-    told = make.association(FIRST, "student-pippi", confidence_score=0.25, validation_method="auto", validated_by=None)
+    published = make.association(
+        FIRST, "student-pippi", confidence_score=0.25, validation_method="auto", validated_by=None
+    )
 
-    await regular.together(regular.associations(associations=[told]))
+    await regular.together(regular.associations(associations=[published]))
 
     slot = (await regular.slots())[0]
     assert (slot.student_id, slot.association_method, slot.association_confidence) == ("student-pippi", "auto", 0.25)
@@ -84,9 +86,9 @@ async def test_an_essay_without_a_match_is_associated_without_a_student(regular:
 
 
 async def test_associations_in_several_events_add_up_and_confirm_once(regular: BatchHarness) -> None:
-    parts = [regular.associations([essay_id]) for essay_id in (FIRST, SECOND)]
+    several = [regular.associations([essay_id]) for essay_id in (FIRST, SECOND)]
 
-    assert await regular.together(*parts) == ["associations_confirmed", "associations_updated"]
+    assert await regular.together(*several) == ["associations_confirmed", "associations_updated"]
     assert await students(regular) == ["student-pippi", "student-pippi", None]
 
 
@@ -97,17 +99,17 @@ async def test_an_event_without_associations_confirms_the_batch(regular: BatchHa
 async def test_a_human_beats_auto_and_the_later_counts_across_deliveries(regular: BatchHarness) -> None:
     def says(student: str, method: str, at: str) -> RawRecord:
         time = f"2026-01-31T{at}:00Z"
-        told = make.association(FIRST, student, validation_method=method, validated_at=time)
-        return regular.associations(associations=[told])
+        published = make.association(FIRST, student, validation_method=method, validated_at=time)
+        return regular.associations(associations=[published])
 
-    words = [
+    deliveries = [
         says("student-auto", "auto", "12:00"),
         says("student-human", "human", "11:00"),
         says("student-late-auto", "timeout", "13:00"),
         says("student-early-human", "human", "10:00"),
     ]
-    for told in (words, words[::-1]):
-        await regular.one_by_one(*told)
+    for published in (deliveries, deliveries[::-1]):
+        await regular.one_by_one(*published)
         assert (await students(regular))[0] == "student-human"
 
     await regular.together(says("student-last-word", "human", "11:01"))
@@ -132,8 +134,8 @@ async def test_one_wrong_association_and_none_of_the_event_is_applied(
 async def test_an_unknown_essay_is_named_in_the_dead_letter(regular: BatchHarness) -> None:
     await regular.together(regular.associations([FIRST, "an-essay-of-9a"]))
 
-    (letter,) = await regular.rows("SELECT message FROM dead_letters")
-    assert letter.message == "not essays of this batch: an-essay-of-9a"
+    (row,) = await regular.rows("SELECT message FROM dead_letters")
+    assert row.message == "not essays of this batch: an-essay-of-9a"
 
 
 async def test_a_student_of_a_failed_slot_is_stored_without_effect(regular: BatchHarness) -> None:

@@ -16,12 +16,11 @@ from tests.support.invalid_records import CASES
 
 HEADERS = (("trace", b"\x00\xff"), ("trace", b"again"), ("smörgås", b""))
 
-
-LETTER = RawRecord(topics.CONTENT_PROVISIONED, 3, 14, 1769860800000, b"\xff\x00", b"Dear Sir or Madam,", HEADERS)
+RECORD = RawRecord(topics.CONTENT_PROVISIONED, 3, 14, 1769860800000, b"\xff\x00", b"Dear Sir or Madam,", HEADERS)
 
 
 async def test_a_dead_letter_keeps_the_original_bytes_key_headers_and_position(harness: BatchHarness) -> None:
-    record = LETTER
+    record = RECORD
 
     assert await harness.together(record) == ["dead_letter"]
 
@@ -37,7 +36,7 @@ async def test_a_dead_letter_keeps_the_original_bytes_key_headers_and_position(h
 
 
 async def test_its_event_carries_the_same_bytes_the_reason_and_the_position(harness: BatchHarness) -> None:
-    record = LETTER
+    record = RECORD
     await harness.together(record)
 
     (event,) = await harness.outbox_events()
@@ -52,12 +51,12 @@ async def test_its_event_carries_the_same_bytes_the_reason_and_the_position(harn
 
 
 async def test_a_dead_letter_creates_no_batch_and_is_its_own_order_key(harness: BatchHarness) -> None:
-    await harness.together(LETTER, replace(LETTER, offset=15))
+    await harness.together(RECORD, replace(RECORD, offset=15))
 
     assert await harness.rows("SELECT batch_id FROM batch_essay_trackers") == []
-    told = await harness.outbox_events()
-    assert len({event.order_key for event in told}) == 2
-    assert {event.sequence for event in told} == {1}
+    published = await harness.outbox_events()
+    assert len({event.order_key for event in published}) == 2
+    assert {event.sequence for event in published} == {1}
 
 
 async def test_a_refused_event_of_a_batch_names_the_batch(harness: BatchHarness) -> None:
@@ -72,37 +71,37 @@ async def test_a_refused_event_of_a_batch_names_the_batch(harness: BatchHarness)
 
 
 async def test_a_missing_value_and_a_missing_key_stay_missing(harness: BatchHarness) -> None:
-    await harness.together(replace(LETTER, value=None, key=None))
+    await harness.together(replace(RECORD, value=None, key=None))
 
     (row,) = await harness.rows("SELECT * FROM dead_letters")
     assert (row.reason, row.key, row.value, row.value_size) == ("value_missing", None, None, 0)
 
 
 async def test_a_redelivered_invalid_record_is_one_dead_letter_and_one_event(harness: BatchHarness) -> None:
-    assert await harness.one_by_one(LETTER, LETTER) == ["dead_letter", "dead_letter"]
+    assert await harness.one_by_one(RECORD, RECORD) == ["dead_letter", "dead_letter"]
     assert len(await harness.reasons()) == len(await harness.outbox_events()) == 1
 
 
 async def test_one_record_twice_in_a_micro_batch_is_one_dead_letter(harness: BatchHarness) -> None:
-    assert await harness.together(LETTER, LETTER) == ["dead_letter", "dead_letter"]
+    assert await harness.together(RECORD, RECORD) == ["dead_letter", "dead_letter"]
     assert len(await harness.reasons()) == len(await harness.outbox_events()) == 1
 
 
 async def test_the_same_offset_of_a_recreated_topic_is_another_dead_letter(harness: BatchHarness) -> None:
-    await harness.one_by_one(LETTER, replace(LETTER, timestamp=1769860800001))
+    await harness.one_by_one(RECORD, replace(RECORD, timestamp=1769860800001))
 
     assert len(await harness.reasons()) == len(await harness.outbox_events()) == 2
 
 
 async def test_dead_letters_of_the_consumer_have_the_reason_that_it_found(harness: BatchHarness) -> None:
-    suspects = harness.contents([0, 1])
+    records = harness.contents([0, 1])
 
     async with harness.engine.begin() as conn:
-        await dead_letter_records(conn, suspects, DeadLetterReason.UNPROCESSABLE, "it made a worker stumble\n" * 100)
+        await dead_letter_records(conn, records, DeadLetterReason.UNPROCESSABLE, "it made a worker stumble\n" * 100)
 
-    rows = await harness.rows("SELECT reason, value, length(message) AS said FROM dead_letters ORDER BY id")
-    assert [(row.reason, row.value, row.said) for row in rows] == [
-        ("unprocessable", suspect.value, 1000) for suspect in suspects
+    rows = await harness.rows("SELECT reason, value, length(message) AS length FROM dead_letters ORDER BY id")
+    assert [(row.reason, row.value, row.length) for row in rows] == [
+        ("unprocessable", record.value, 1000) for record in records
     ]
 
 
@@ -117,8 +116,8 @@ async def test_every_valid_event_among_all_invalid_records_is_applied(harness: B
     }
     labels: Counter[str] = Counter()
     for topic, well_formed in good.items():
-        hostile = [harness.record(topic, case.value, case.key) for case in CASES if case.topic == topic]
-        labels.update(await harness.together(*between(hostile, well_formed)))
+        invalid = [harness.record(topic, case.value, case.key) for case in CASES if case.topic == topic]
+        labels.update(await harness.together(*between(invalid, well_formed)))
 
     assert labels == {
         "registered": 50,
@@ -137,10 +136,10 @@ async def test_every_valid_event_among_all_invalid_records_is_applied(harness: B
     ]
 
 
-def between(hostile: list[RawRecord], good: list[RawRecord]) -> list[RawRecord]:
-    """Each good event stands among bad ones; the rest of the bad comes last."""
-    share = max(1, len(hostile) // len(good))
+def between(invalid: list[RawRecord], good: list[RawRecord]) -> list[RawRecord]:
+    """Put invalid records between the good ones, and the rest of them at the end."""
+    share = max(1, len(invalid) // len(good))
     mixed: list[RawRecord] = []
     for number, event in enumerate(good):
-        mixed += [*hostile[number * share : (number + 1) * share], event]
-    return mixed + hostile[len(good) * share :]
+        mixed += [*invalid[number * share : (number + 1) * share], event]
+    return mixed + invalid[len(good) * share :]

@@ -1,4 +1,4 @@
-"""One batch of ten thousand: as much work for its last thousand contents as for its first, whatever the strategy."""
+"""A batch of ten thousand slots: its last thousand contents cost as much as its first, under each strategy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.batch_harness import BatchHarness
 HOT_BATCH = 10_000
 MICRO_BATCH = 1_000
 
-# Of this session, exact and at once; what it did before is not all told away yet.
+# Exact counts of this session; those of its earlier transactions may still be included, so differences are taken.
 _ROWS = text("""
     SELECT CAST(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) AS bigint) AS read,
            CAST(sum(n_tup_ins + n_tup_upd + n_tup_del) AS bigint) AS written
@@ -25,7 +25,7 @@ _ROWS = text("""
 
 @dataclass
 class Cost:
-    """What a micro-batch asked of the database."""
+    """Statements and rows of one micro-batch."""
 
     labels: list[str]
     statements: int
@@ -34,23 +34,23 @@ class Cost:
 
 
 @contextmanager
-def noted(conn: AsyncConnection) -> Iterator[list[str]]:
+def recorded(conn: AsyncConnection) -> Iterator[list[str]]:
     seen: list[str] = []
 
-    def note(_conn: object, _cursor: object, statement: str, *_: object) -> None:
+    def record(_conn: object, _cursor: object, statement: str, *_: object) -> None:
         seen.append(statement)
 
-    event.listen(conn.sync_connection, "before_cursor_execute", note)
+    event.listen(conn.sync_connection, "before_cursor_execute", record)
     try:
         yield seen
     finally:
-        event.remove(conn.sync_connection, "before_cursor_execute", note)
+        event.remove(conn.sync_connection, "before_cursor_execute", record)
 
 
 async def cost_of(harness: BatchHarness, records: list[RawRecord]) -> Cost:
     async with harness.engine.begin() as conn:
         before = (await conn.execute(_ROWS)).one()
-        with noted(conn) as statements:
+        with recorded(conn) as statements:
             labels = [outcome.label for outcome in await harness.apply(conn, records)]
         after = (await conn.execute(_ROWS)).one()
     return Cost(labels, len(statements), after.read - before.read, after.written - before.written)
@@ -74,5 +74,5 @@ async def test_a_hot_batch_costs_the_same_from_its_first_to_its_last_slot(harnes
         assert cost.read <= 1.1 * usual.read <= 4.4 * MICRO_BATCH
         assert cost.written <= 1.1 * usual.written <= 4.4 * MICRO_BATCH
     assert (last.statements, last.written) <= (usual.statements + 1, usual.written + 10)
-    assert last.read <= usual.read + HOT_BATCH + 10  # the list that the completion tells
+    assert last.read <= usual.read + HOT_BATCH + 10  # the list of the completion event
     assert max(beyond.read, beyond.written) <= usual.read

@@ -1,4 +1,4 @@
-"""Several processes, each with a pool of its own, at one batch at once: outcomes only, whatever the strategy."""
+"""Several processes with a connection pool each fill one batch at the same time, under each strategy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from els_stream.config.setting_types import CHECKOUT
 from els_stream.domain.claim_strategy import Strategy
 from tests.support import factories as make
 from tests.support.batch_harness import BatchHarness
-from tests.support.service_instance import Job, Seen
+from tests.support.service_instance import Job, SeenOutcome
 
 INSTANCES = 3
 ESSAYS = 20
@@ -23,29 +23,31 @@ ESSAYS = 20
 
 @dataclass(frozen=True)
 class Instances:
-    """The instances; they serve all tests here, one after the other."""
+    """The processes of all tests here."""
 
     instances: Sequence[subprocess.Popen[str]]
 
-    def provision(self, database: str, way_to_claim: tuple[Strategy, bool], contents: Sequence[bytes]) -> list[Seen]:
-        """All at once, dealt out among the instances. They begin when all are connected."""
+    def provision(
+        self, database: str, way_to_claim: tuple[Strategy, bool], contents: Sequence[bytes]
+    ) -> list[SeenOutcome]:
+        """Divide the contents among the instances, which process them all at once; return the outcomes."""
         strategy, advisory_locks = way_to_claim
         for number, instance in enumerate(self.instances):
             values = [content.decode() for content in contents[number::INSTANCES]]
-            tell(instance, json.dumps(asdict(Job(database, strategy, advisory_locks, values))))
-        assert [hear(instance) for instance in self.instances] == ["ready"] * INSTANCES
+            send_line(instance, json.dumps(asdict(Job(database, strategy, advisory_locks, values))))
+        assert [receive_line(instance) for instance in self.instances] == ["ready"] * INSTANCES
         for instance in self.instances:
-            tell(instance, "go")
-        return [Seen(**seen) for instance in self.instances for seen in json.loads(hear(instance))]
+            send_line(instance, "go")
+        return [SeenOutcome(**seen) for instance in self.instances for seen in json.loads(receive_line(instance))]
 
 
-def tell(instance: subprocess.Popen[str], line: str) -> None:
+def send_line(instance: subprocess.Popen[str], line: str) -> None:
     assert instance.stdin is not None
     instance.stdin.write(line + "\n")
     instance.stdin.flush()
 
 
-def hear(instance: subprocess.Popen[str]) -> str:
+def receive_line(instance: subprocess.Popen[str]) -> str:
     assert instance.stdout is not None
     line = instance.stdout.readline()
     assert line, f"an instance ended with {instance.wait()}"
@@ -53,7 +55,7 @@ def hear(instance: subprocess.Popen[str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def crew() -> Iterator[Instances]:
+def instances() -> Iterator[Instances]:
     with ExitStack() as stack:
         command = [sys.executable, "-m", "tests.support.service_instance"]
         started = [
@@ -61,19 +63,19 @@ def crew() -> Iterator[Instances]:
             for _ in range(INSTANCES)
         ]
         for instance in started:
-            stack.enter_context(instance)  # closes its pipes, at which it ends, and waits for it
+            stack.enter_context(instance)  # closes its pipes, which ends it, and waits for it
         yield Instances(started)
 
 
 async def test_cross_instance_slot_assignment(
-    harness: BatchHarness, crew: Instances, database: str, way_to_claim: tuple[Strategy, bool]
+    harness: BatchHarness, instances: Instances, database: str, way_to_claim: tuple[Strategy, bool]
 ) -> None:
     await harness.together(
         harness.registration("storm-of-one", essays=6), harness.registration("a-class-set", essays=6)
     )
 
-    same = crew.provision(database, way_to_claim, [make.content("storm-of-one", number=0)] * 20)
-    different = crew.provision(
+    same = instances.provision(database, way_to_claim, [make.content("storm-of-one", number=0)] * 20)
+    different = instances.provision(
         database, way_to_claim, [make.content("a-class-set", number=number) for number in range(6)]
     )
 
@@ -87,12 +89,12 @@ async def test_cross_instance_slot_assignment(
 
 
 async def test_high_concurrency_slot_assignment_performance(
-    harness: BatchHarness, crew: Instances, database: str, way_to_claim: tuple[Strategy, bool]
+    harness: BatchHarness, instances: Instances, database: str, way_to_claim: tuple[Strategy, bool]
 ) -> None:
-    """How fast is the benchmark's to say."""
+    """Speed is measured by the benchmark; here only the result counts."""
     await harness.together(harness.registration(essays=ESSAYS))
 
-    seen = crew.provision(database, way_to_claim, [make.content(number=number) for number in range(2 * ESSAYS)])
+    seen = instances.provision(database, way_to_claim, [make.content(number=number) for number in range(2 * ESSAYS)])
 
     assert sorted(one.label for one in seen) == ["assigned"] * ESSAYS + ["excess"] * ESSAYS
     assert {one.essay_id for one in seen if one.created} == set(make.essay_ids(ESSAYS))

@@ -1,4 +1,4 @@
-"""What an earlier service did to its users, and what they see now. Each name is what such a user would write to us."""
+"""Defects of an earlier service, each named by what a user of it would report, and the behaviour now."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IN_FLIGHT = 200
 
 
 async def test_my_essay_has_a_slot_but_its_event_was_never_sent(harness: BatchHarness) -> None:
-    """The claim was committed and its events were written afterwards: a crash in between lost them."""
+    """Events were written in a transaction after that of the claim: a crash between the two lost them."""
     await harness.together(harness.registration(essays=1))
     content = harness.content(0)
     async with worker(harness) as crashing:
@@ -51,12 +51,12 @@ async def test_my_class_is_announced_again_and_again_after_every_restart(harness
     """A redelivery after the completion sent its events again."""
     records = [harness.registration(essays=2, class_id=CLASS), *harness.contents([0, 1]), harness.associations(2)]
     await harness.one_by_one(*records)
-    told = await ids(harness)
+    published = await ids(harness)
 
     for _ in range(3):
         await harness.one_by_one(*records)
 
-    assert await ids(harness) == told
+    assert await ids(harness) == published
 
 
 async def test_one_student_handed_in_an_empty_file_and_the_class_waits_for_ever(harness: BatchHarness) -> None:
@@ -68,7 +68,7 @@ async def test_one_student_handed_in_an_empty_file_and_the_class_waits_for_ever(
 
 
 async def test_i_uploaded_while_the_batch_was_being_registered_and_my_essay_vanished(harness: BatchHarness) -> None:
-    """It was parked just after the registration had looked for what was parked."""
+    """The content was stored as pending just after the registration had read the pending contents."""
     for number in range(20):
         batch_id = f"in-a-hurry-{number}"
         registration, content = harness.registration(batch_id, essays=1), harness.content(0, batch_id)
@@ -98,7 +98,7 @@ async def test_there_was_room_in_the_class_and_my_essay_was_still_turned_away(ha
 
 
 async def test_the_database_hiccuped_and_my_batch_was_called_unknown(harness: BatchHarness) -> None:
-    """An error while the tracker was read became `not registered`, and the content was parked for ever."""
+    """An error while the tracker was read became `not registered`, and the content was pending for ever."""
     await harness.together(harness.registration(essays=1))
     async with worker(harness) as us:
         await us.execute("SET LOCAL lock_timeout = '20ms'")
@@ -113,7 +113,7 @@ async def test_the_database_hiccuped_and_my_batch_was_called_unknown(harness: Ba
 
 
 async def test_on_the_day_before_the_deadline_everything_stood_still(harness: BatchHarness, database: str) -> None:
-    """Each unit of work opened a second connection while it held one: 200 at once used up the pool and waited."""
+    """Each unit of work opened a second connection beside its first: 200 at once used up the pool and waited."""
     url = make_url(database).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
     small_pool = create_engine(url, Limits(connect=30), pool_size=4)
     busy = BatchHarness(engine=small_pool)
@@ -140,7 +140,7 @@ async def test_every_essay_costs_a_walk_to_the_database_and_back_fifty_times(har
 
 
 async def test_years_after_the_course_my_essays_were_still_in_the_database(harness: BatchHarness) -> None:
-    """Batches were purged, and every essay row stayed behind without one."""
+    """Batches were purged, and all their essay rows remained."""
     await harness.together(harness.registration(essays=2))
     await harness.together(*harness.contents([0, 1]))
     async with harness.all_sent():
@@ -155,31 +155,31 @@ async def test_years_after_the_course_my_essays_were_still_in_the_database(harne
 
 
 async def test_the_same_news_came_under_three_different_ids(harness: BatchHarness) -> None:
-    """Event ids were made anew at each attempt to publish; now they are made of the facts, and the bytes are kept."""
+    """Each attempt to publish made a new event id; now ids are derived from the facts, and the bytes are stored."""
     await harness.one_by_one(harness.registration(essays=1), harness.content(0))
-    told = await harness.outbox_events()
+    published = await harness.outbox_events()
 
     async with harness.engine.begin() as conn:
         await conn.exec_driver_sql("TRUNCATE batch_essay_trackers, event_outbox CASCADE")
     harness.handlers = handlers_by_topic()
     await harness.one_by_one(harness.registration(essays=1), harness.content(0))
 
-    assert await ids(harness) == [one.event_id for one in told]
-    assert [one.key for one in told] == [make.BATCH.encode()] * 2
+    assert await ids(harness) == [one.event_id for one in published]
+    assert [one.key for one in published] == [make.BATCH.encode()] * 2
 
 
 async def statements_of(harness: BatchHarness, records: list[RawRecord]) -> int:
-    """How many statements the micro-batch takes."""
+    """Return the number of statements of the micro-batch."""
     seen: list[str] = []
 
-    def note(_conn: object, _cursor: object, statement: str, *_: object) -> None:
+    def record(_conn: object, _cursor: object, statement: str, *_: object) -> None:
         seen.append(statement)
 
-    event.listen(harness.engine.sync_engine, "before_cursor_execute", note)
+    event.listen(harness.engine.sync_engine, "before_cursor_execute", record)
     try:
         await harness.together(*records)
     finally:
-        event.remove(harness.engine.sync_engine, "before_cursor_execute", note)
+        event.remove(harness.engine.sync_engine, "before_cursor_execute", record)
     return len(seen)
 
 

@@ -1,6 +1,6 @@
-"""A batch's tracker row first, whatever is wanted of it: then nobody waits in a circle, and nothing slips past a purge.
+"""Every transaction locks the tracker row of a batch first, so none deadlock, and none adds data that a purge misses.
 
-The relay of this school has sent everything, so the checks are the service's own, which know that it does.
+The outbox is emptied in these tests, so only the checks of `els verify` are used, which allow that.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from els_stream.maintenance.erasure import erase_batch, erase_student
 from els_stream.maintenance.replay import NotReplayable, fail_replay, replay
 from tests.support import factories as make
 from tests.support.batch_harness import BatchHarness
-from tests.support.invariants import broken
+from tests.support.invariants import broken_invariants
 from tests.support.staged_workers import Worker, worker
 
 CLASS = "class-9b"
-HOLD = "SELECT FROM batch_essay_trackers WHERE batch_id = :batch FOR UPDATE"
+LOCK = "SELECT FROM batch_essay_trackers WHERE batch_id = :batch FOR UPDATE"
 PAYLOADS = "SELECT id FROM dead_letters WHERE num_nonnulls(value, key) > 0"
 
 
@@ -29,7 +29,7 @@ PAYLOADS = "SELECT id FROM dead_letters WHERE num_nonnulls(value, key) > 0"
 async def harness(engine: AsyncEngine) -> AsyncIterator[BatchHarness]:
     yield BatchHarness(engine=engine)
     async with engine.connect() as conn:
-        assert await broken(conn) == []
+        assert await broken_invariants(conn) == []
 
 
 @pytest.fixture
@@ -45,23 +45,23 @@ async def eraser(harness: BatchHarness) -> AsyncIterator[Worker]:
 
 
 @pytest.fixture
-async def letter(harness: BatchHarness) -> int:
-    """Of a batch that is complete and told of: students for a GUEST."""
+async def dead_letter_id(harness: BatchHarness) -> int:
+    """Return a dead letter of a complete GUEST batch without outbox rows."""
     await harness.one_by_one(harness.registration(essays=1), harness.content(0), harness.associations(1))
     await harness.execute("DELETE FROM event_outbox")
     (row,) = await harness.rows("SELECT id FROM dead_letters")
     return int(row.id)
 
 
-@pytest.mark.parametrize("given_up", [False, True])
+@pytest.mark.parametrize("failed", [False, True])
 async def test_a_replay_that_meets_an_erasure_waits_and_restores_nothing(
-    harness: BatchHarness, operator: Worker, eraser: Worker, letter: int, *, given_up: bool
+    harness: BatchHarness, operator: Worker, eraser: Worker, dead_letter_id: int, *, failed: bool
 ) -> None:
-    await eraser.execute(HOLD, batch=make.BATCH)
+    await eraser.execute(LOCK, batch=make.BATCH)
     again = (
-        fail_replay(operator.conn, letter, DeadLetterReason.UNPROCESSABLE, "ZeroDivisionError")
-        if given_up
-        else replay(operator.conn, harness.handlers, letter)
+        fail_replay(operator.conn, dead_letter_id, DeadLetterReason.UNPROCESSABLE, "ZeroDivisionError")
+        if failed
+        else replay(operator.conn, harness.handlers, dead_letter_id)
     )
     waiting = await operator.blocked_in(again)
 
@@ -74,9 +74,9 @@ async def test_a_replay_that_meets_an_erasure_waits_and_restores_nothing(
 
 
 async def test_an_erasure_that_meets_a_replay_erases_its_second_dead_letter_too(
-    harness: BatchHarness, operator: Worker, eraser: Worker, letter: int
+    harness: BatchHarness, operator: Worker, eraser: Worker, dead_letter_id: int
 ) -> None:
-    await replay(operator.conn, harness.handlers, letter)
+    await replay(operator.conn, harness.handlers, dead_letter_id)
     erasing = await eraser.blocked_in(erase_batch(eraser.conn, make.BATCH, dry_run=False))
 
     await operator.commit()
@@ -88,11 +88,11 @@ async def test_an_erasure_that_meets_a_replay_erases_its_second_dead_letter_too(
     assert await harness.rows(PAYLOADS) == []
 
 
-@pytest.mark.usefixtures("letter")
+@pytest.mark.usefixtures("dead_letter_id")
 async def test_an_event_during_the_erasure_of_its_batch_is_a_dead_letter(
     harness: BatchHarness, operator: Worker, eraser: Worker
 ) -> None:
-    await eraser.execute(HOLD, batch=make.BATCH)
+    await eraser.execute(LOCK, batch=make.BATCH)
     waiting = await operator.blocked(harness.content(1))
 
     await erase_batch(eraser.conn, make.BATCH, dry_run=False)
@@ -106,17 +106,17 @@ async def test_an_event_during_the_erasure_of_its_batch_is_a_dead_letter(
 async def test_the_erasure_of_a_student_and_a_claim_do_not_deadlock(
     harness: BatchHarness, operator: Worker, eraser: Worker
 ) -> None:
-    """The claim has the second slot and wants the first; who goes by the rows has the first and wants the second."""
+    """The claim has the second slot and wants the first; an erasure without the tracker lock would have the first."""
     await harness.one_by_one(harness.registration(essays=2, class_id=CLASS), harness.associations(2))
     async with worker(harness) as other:
         await other.execute("SELECT FROM essay_states WHERE essay_id = :first FOR UPDATE", first=make.essay_ids(1)[0])
         assert await operator.apply(harness.content(0)) == ["assigned"]
-    forgetting = await eraser.blocked_in(erase_student(eraser.conn, "student-pippi", [make.BATCH]))
+    erasing = await eraser.blocked_in(erase_student(eraser.conn, "student-pippi", [make.BATCH]))
 
     assert await operator.apply(harness.content(1)) == ["assigned"]
     await operator.commit()
 
-    assert await forgetting == 2
+    assert await erasing == 2
     await eraser.commit()
     assert await harness.counts() == ("completed", 0, 2, 0, 0)
 
@@ -124,14 +124,14 @@ async def test_the_erasure_of_a_student_and_a_claim_do_not_deadlock(
 async def test_equal_dead_letters_in_opposite_order_at_two_workers_do_not_deadlock(
     harness: BatchHarness, operator: Worker, eraser: Worker
 ) -> None:
-    letters = [harness.record(topics.CONTENT_PROVISIONED, b"Dear %d," % number) for number in range(3)]
+    invalid = [harness.record(topics.CONTENT_PROVISIONED, b"Dear %d," % number) for number in range(3)]
     async with worker(harness) as other:
-        await other.apply(letters[1])
-        forth = await operator.blocked(*letters)
-        back = await eraser.blocked(*letters[::-1])
+        await other.apply(invalid[1])
+        forward = await operator.blocked(*invalid)
+        backward = await eraser.blocked(*invalid[::-1])
 
-    assert await forth == ["dead_letter"] * 3
+    assert await forward == ["dead_letter"] * 3
     await operator.commit()
-    assert await back == ["dead_letter"] * 3
+    assert await backward == ["dead_letter"] * 3
     await eraser.commit()
     assert await harness.reasons() == ["not_json"] * 3

@@ -31,7 +31,7 @@ from els_stream.maintenance.purge import PurgePlan, purge_guests
 from tests.support import model_records as create
 from tests.support.batch_findings import expected_findings, read_findings
 from tests.support.batch_harness import BatchHarness, handlers_by_topic
-from tests.support.invariants import broken
+from tests.support.invariants import broken_invariants
 from tests.support.model import MAX_PENDING, Kind, Model, ModelRecord
 from tests.support.staged_workers import Worker, worker
 
@@ -209,7 +209,7 @@ class Domain(RuleBasedStateMachine):
 
     async def compare(self) -> None:
         async with self.harness.engine.connect() as conn:
-            assert await broken(conn) == []
+            assert await broken_invariants(conn) == []
             assert await read_findings(conn) == expected_findings(self.model)
 
 

@@ -87,9 +87,9 @@ async def test_of_more_pending_contents_than_slots_the_last_are_excess(harness: 
     await harness.together(harness.registration(essays=2))
 
     assert [slot.original_file_name for slot in await harness.slots()] == [make.file_name(4), make.file_name(1)]
-    told = await harness.outbox_events()
-    assert [event.kind for event in told] == ["assigned", "assigned", "completed", "excess", "excess"]
-    assert [event.data["original_file_name"] for event in told[3:]] == [make.file_name(3), make.file_name(0)]
+    published = await harness.outbox_events()
+    assert [event.kind for event in published] == ["assigned", "assigned", "completed", "excess", "excess"]
+    assert [event.data["original_file_name"] for event in published[3:]] == [make.file_name(3), make.file_name(0)]
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
@@ -132,9 +132,9 @@ async def test_refused_pending_associations_are_dead_letters_of_their_own_record
     await harness.together(harness.registration(essays=1, class_id=CLASS))
 
     assert await harness.reasons() == ["unknown_essay", "class_mismatch"]
-    letter = (await harness.rows("SELECT * FROM dead_letters ORDER BY id"))[0]
-    assert (letter.source_topic, letter.source_offset, letter.value) == (record.topic, record.offset, record.value)
-    assert letter.batch_id == make.BATCH
+    row = (await harness.rows("SELECT * FROM dead_letters ORDER BY id"))[0]
+    assert (row.source_topic, row.source_offset, row.value) == (record.topic, record.offset, record.value)
+    assert row.batch_id == make.BATCH
     assert (await harness.tracker()).associations_confirmed_at is None
 
 

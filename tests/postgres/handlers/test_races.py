@@ -1,4 +1,4 @@
-"""Two workers at one batch, staged: the first holds what the second wants until the test lets go."""
+"""Two workers at one batch: the first has the lock that the second waits for, until the test ends its transaction."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.batch_harness import BatchHarness
 from tests.support.staged_workers import Worker, worker
 
 CLASS = "class-9b"
-HOLD_SLOT = "SELECT essay_id FROM essay_states WHERE batch_id = :batch AND essay_id = :essay FOR UPDATE"
+LOCK_SLOT = "SELECT essay_id FROM essay_states WHERE batch_id = :batch AND essay_id = :essay FOR UPDATE"
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ async def test_a_registration_waits_for_a_content_that_is_stored_and_applies_it(
 async def test_a_registration_finds_a_content_stored_before_it_got_the_lock(
     harness: BatchHarness, worker_a: Worker, worker_b: Worker
 ) -> None:
-    """The row exists, so the registration waits in the locking statement, whose snapshot is older than the content."""
+    """The registration waits in the locking statement, whose snapshot is older than the second content."""
     await harness.together(harness.content(0))
     assert await worker_a.apply(harness.content(1)) == ["pending"]
     waiting = await worker_b.blocked(harness.registration(essays=2))
@@ -236,9 +236,9 @@ async def test_a_registration_after_one_that_was_rolled_back_opens_the_batch(
 async def test_the_same_invalid_record_at_two_workers_is_one_dead_letter(
     harness: BatchHarness, worker_a: Worker, worker_b: Worker
 ) -> None:
-    letter = harness.record("huleedu.file.essay.content.provisioned.v1", b"Dear Sir or Madam,")
-    await worker_a.apply(letter)
-    waiting = await worker_b.blocked(letter)
+    invalid = harness.record("huleedu.file.essay.content.provisioned.v1", b"Dear Sir or Madam,")
+    await worker_a.apply(invalid)
+    waiting = await worker_b.blocked(invalid)
 
     await worker_a.commit()
 
@@ -254,13 +254,13 @@ async def test_micro_batches_over_the_same_batches_in_opposite_order_do_not_dead
     batches = [f"class-set-{number}" for number in range(12)]
     if kind == "contents":
         await harness.together(*(harness.registration(batch_id, essays=2) for batch_id in batches))
-        forth, back = [harness.content(0, b) for b in batches], [harness.content(1, b) for b in batches[::-1]]
+        forward, backward = [harness.content(0, b) for b in batches], [harness.content(1, b) for b in batches[::-1]]
     else:
-        forth, back = [harness.registration(b) for b in batches], [harness.registration(b) for b in batches[::-1]]
+        forward, backward = [harness.registration(b) for b in batches], [harness.registration(b) for b in batches[::-1]]
 
     async def run(one: Worker, both: list[list[str]], *, turns: int = 10) -> None:
         for _ in range(turns):
-            both.append(await one.apply(*(forth if one is worker_a else back)))
+            both.append(await one.apply(*(forward if one is worker_a else backward)))
             await one.commit()
 
     seen: list[list[str]] = []
@@ -298,7 +298,7 @@ async def test_workers_at_different_batches_do_not_wait(
 
 async def test_a_locked_slot_is_skipped_while_another_is_free(harness: BatchHarness, worker_a: Worker) -> None:
     await harness.together(harness.registration(essays=2))
-    await worker_a.execute(HOLD_SLOT, batch=make.BATCH, essay=make.essay_ids(2)[0])
+    await worker_a.execute(LOCK_SLOT, batch=make.BATCH, essay=make.essay_ids(2)[0])
 
     assert await harness.together(harness.content(0)) == ["assigned"]
     assert [slot.text_storage_id is None for slot in await harness.slots()] == [True, False]

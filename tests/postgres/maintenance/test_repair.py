@@ -14,7 +14,7 @@ from els_stream.handlers.recount import RepairCounts, RepairKind
 from els_stream.maintenance.repair import RepairScan, repair
 from tests.support import factories as make
 from tests.support.batch_harness import BatchHarness, handlers_by_topic
-from tests.support.invariants import broken
+from tests.support.invariants import broken_invariants
 from tests.support.staged_workers import worker
 
 CLASS = "class-9b"
@@ -28,7 +28,7 @@ async def clinic(engine: AsyncEngine, request: pytest.FixtureRequest) -> AsyncIt
     harness = BatchHarness(engine=engine, handlers=handlers_by_topic(strategy=request.param))
     yield harness
     async with engine.connect() as conn:
-        assert await broken(conn) == []
+        assert await broken_invariants(conn) == []
 
 
 async def scan(harness: BatchHarness, chunk_size: int = 1000) -> Mapping[RepairKind, int]:

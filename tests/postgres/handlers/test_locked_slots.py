@@ -1,4 +1,4 @@
-"""Locked is not full: a slot that other code holds is waited for, and what can't be had in time is tried again."""
+"""A locked slot is waited for, and after the timeout tried again: locked does not mean full."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tests.support import factories as make
 from tests.support.batch_harness import BatchHarness
 from tests.support.staged_workers import Worker, worker
 
-HOLD_ALL = "SELECT essay_id FROM essay_states WHERE batch_id = :batch FOR UPDATE"
+LOCK_ALL_SLOTS = "SELECT essay_id FROM essay_states WHERE batch_id = :batch FOR UPDATE"
 
 
 @pytest.fixture
 async def spellchecker(harness: BatchHarness) -> AsyncIterator[Worker]:
-    """Other code, which holds every slot of the batch for reasons of its own."""
+    """Return other code that has locked every slot of the batch."""
     await harness.together(harness.registration(essays=1))
     async with worker(harness) as other:
-        await other.execute(HOLD_ALL, batch=make.BATCH)
+        await other.execute(LOCK_ALL_SLOTS, batch=make.BATCH)
         yield other
 
 
-async def test_a_full_micro_batch_waits_for_a_slot_that_other_code_holds(
+async def test_a_full_micro_batch_waits_for_a_slot_that_other_code_locked(
     harness: BatchHarness, spellchecker: Worker
 ) -> None:
     async with worker(harness) as us:
@@ -86,7 +86,7 @@ async def test_a_slot_that_other_code_took_meanwhile_is_an_error_and_never_exces
     await harness.execute("INSERT INTO essay_states (batch_id, essay_id) VALUES (:batch, 'e')", batch=make.BATCH)
 
 
-async def test_a_worker_that_holds_a_batch_for_too_long_lets_the_others_time_out(harness: BatchHarness) -> None:
+async def test_a_worker_that_locks_a_batch_for_too_long_lets_the_others_time_out(harness: BatchHarness) -> None:
     await harness.together(harness.registration(essays=2))
     async with worker(harness) as stuck, worker(harness) as us:
         await stuck.apply(harness.content(0))
@@ -128,7 +128,7 @@ async def test_a_connection_killed_midway_leaves_nothing_and_redelivery_applies_
                 await dying.commit()
         else:
             async with worker(harness) as other:
-                await other.execute(HOLD_ALL, batch=make.BATCH)
+                await other.execute(LOCK_ALL_SLOTS, batch=make.BATCH)
                 waiting = await dying.blocked(*contents)
                 await kill(harness, dying)
                 with pytest.raises(DBAPIError) as caught:
@@ -146,10 +146,10 @@ async def test_the_time_under_a_lock_is_read_after_the_wait_for_it(harness: Batc
     async with worker(harness) as first, worker(harness) as second:
         await trackers.lock(first.conn, [make.BATCH])
         waiting = await second.blocked_in(trackers.lock(second.conn, [make.BATCH]))
-        let_go_at = await first.conn.scalar(text("SELECT clock_timestamp()"))
+        released_at = await first.conn.scalar(text("SELECT clock_timestamp()"))
         await first.rollback()
 
-        assert (await waiting).now > let_go_at
+        assert (await waiting).now > released_at
 
 
 async def test_a_claim_rolled_back_frees_its_slots_and_its_numbers(harness: BatchHarness) -> None:
@@ -164,7 +164,7 @@ async def test_a_claim_rolled_back_frees_its_slots_and_its_numbers(harness: Batc
 
 
 async def kill(harness: BatchHarness, victim: Worker) -> None:
-    """Returns when the backend is gone, its locks with it."""
+    """Terminate the backend of a worker; return when it and its locks are gone."""
     await harness.execute("SELECT pg_terminate_backend(:pid, 5000)", pid=victim.pid)
 
 

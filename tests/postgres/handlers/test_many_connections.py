@@ -1,4 +1,4 @@
-"""Many connections at once, everything twice and in no order: only the totals are looked at."""
+"""Many connections process everything twice in random order; the totals are checked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.batch_harness import BatchHarness
 CLASS = "class-9b"
 CONNECTIONS = 24
 BATCHES = [f"class-set-{number}" for number in range(16)]
-SLOTS, CONTENTS, FAILURES = 12, 12, 2  # so two contents a batch, or failures in their place, find no slot
+SLOTS, CONTENTS, FAILURES = 12, 12, 2  # two more than the slots, so that two per batch find none
 
 
 def term(harness: BatchHarness) -> list[RawRecord]:
@@ -34,7 +34,7 @@ def term(harness: BatchHarness) -> list[RawRecord]:
 
 
 def drawn(seed: int, number: int) -> int:
-    """Chance that is the same in every run."""
+    """Return a random number that is the same in every run."""
     return crc32(f"{seed}/{number}".encode())
 
 
@@ -43,7 +43,7 @@ def shuffled(records: list[RawRecord], seed: int) -> list[RawRecord]:
 
 
 async def deliver(harness: BatchHarness, records: Sequence[RawRecord]) -> list[str]:
-    """As the intake would: what might work later is tried again."""
+    """Apply the records as the consumer does, again after a transient error."""
     while True:
         try:
             return await harness.together(*records)
