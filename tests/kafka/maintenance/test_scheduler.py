@@ -29,7 +29,7 @@ from els_stream.maintenance.scheduler import TimerName, TimerPolicy, Timers
 from els_stream.queries import consumed_offsets
 from tests.support import factories as make
 from tests.support.batch_harness import BatchHarness
-from tests.support.finished_batches import old_batches
+from tests.support.finished_batches import add_old_batches
 from tests.support.staged_workers import locked_essays
 from tests.support.waiting import until
 
@@ -177,7 +177,7 @@ async def test_sigterm_ends_a_worker_whose_purge_waits_and_rolls_the_chunk_back(
 ) -> None:
     assert kafka_topics
     harness = BatchHarness(engine=engine)
-    (batch_id,) = await old_batches(harness, 1)
+    (batch_id,) = await add_old_batches(harness, 1)
     (port,) = new_ports(1)
     patient = {"ELS_LOCK_TIMEOUT_SECONDS": "25", "ELS_STATEMENT_TIMEOUT_SECONDS": "28"}
 

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from els_stream.maintenance import purge
 from tests.support.batch_harness import BatchHarness
 from tests.support.cli import els, els_process
-from tests.support.finished_batches import age, complete, everything, found_wrong, old_batches
+from tests.support.finished_batches import add_completed_batch, add_old_batches, all_rows, find_violations, make_older
 from tests.support.staged_workers import locked_essays
 from tests.support.waiting import until
 
@@ -33,7 +33,7 @@ IS_THERE = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'els command
 @pytest.fixture
 async def harness(engine: AsyncEngine) -> AsyncIterator[BatchHarness]:
     yield BatchHarness(engine=engine)
-    assert await found_wrong(engine) == []
+    assert await find_violations(engine) == []
 
 
 @pytest.fixture
@@ -52,14 +52,14 @@ async def test_a_dry_run_prints_the_table_of_the_run_and_changes_no_row_of_any_t
     harness: BatchHarness, environment: Mapping[str, str]
 ) -> None:
     for batch_id in ("first", "second"):
-        await complete(harness, batch_id)
-        await age(harness, batch_id, 15)
-    await complete(harness, "young")
-    before = await everything(harness)
+        await add_completed_batch(harness, batch_id)
+        await make_older(harness, batch_id, 15)
+    await add_completed_batch(harness, "young")
+    before = await all_rows(harness)
 
     dry = await els(environment, *OLD, "--dry-run")
     as_json = await els(environment, *OLD, "--dry-run", "--json")
-    assert await everything(harness) == before
+    assert await all_rows(harness) == before
     ended, removed, complaint = await els_process(environment, *OLD)
 
     assert (dry.exit_code, ended, dry.stderr, complaint) == (0, 0, "", "")
@@ -73,7 +73,7 @@ async def test_a_dry_run_prints_the_table_of_the_run_and_changes_no_row_of_any_t
 
 
 async def test_the_name_that_operators_know_is_installed(harness: BatchHarness, environment: Mapping[str, str]) -> None:
-    await old_batches(harness, 1)
+    await add_old_batches(harness, 1)
     script = Path(sys.executable).with_name("db-purge-guest")
     process = await asyncio.create_subprocess_exec(
         script, "--older-than-days", "14", "--json", env=os.environ | environment, stdout=PIPE
@@ -85,7 +85,7 @@ async def test_the_name_that_operators_know_is_installed(harness: BatchHarness, 
 
 
 async def test_the_second_of_two_says_so_and_ends_well(harness: BatchHarness, environment: Mapping[str, str]) -> None:
-    await old_batches(harness, 1)
+    await add_old_batches(harness, 1)
     async with purge.purge_lock(harness.engine) as alone:
         assert alone
         second = await els_process(environment, *OLD)
@@ -107,7 +107,7 @@ async def test_a_database_that_is_away_is_one_line_and_3(environment: Mapping[st
 async def test_a_kill_in_the_middle_of_a_chunk_leaves_each_batch_whole_or_gone(
     harness: BatchHarness, environment: Mapping[str, str]
 ) -> None:
-    batches = await old_batches(harness, 6)
+    batches = await add_old_batches(harness, 6)
     async with in_the_middle(harness, environment, batches[3]) as process:
         process.kill()
         await process.wait()
@@ -126,7 +126,7 @@ async def test_a_kill_in_the_middle_of_a_chunk_leaves_each_batch_whole_or_gone(
 async def test_sigterm_ends_it_though_a_chunk_waits_for_a_lock_and_the_next_run_goes_on(
     harness: BatchHarness, environment: Mapping[str, str]
 ) -> None:
-    batches = await old_batches(harness, 6)
+    batches = await add_old_batches(harness, 6)
     async with in_the_middle(harness, environment, batches[3]) as process:
         process.send_signal(signal.SIGTERM)
         said, complaint = await asyncio.wait_for(process.communicate(), ENDS_WITHIN)

@@ -13,7 +13,7 @@ from els_stream.domain.purge_results import Erased, NothingToErase, Removed, Sti
 from els_stream.maintenance.erasure import erase_batch
 from tests.support.batch_harness import BatchHarness
 from tests.support.cli import els
-from tests.support.finished_batches import complete, everything, found_wrong
+from tests.support.finished_batches import add_completed_batch, all_rows, find_violations
 
 CLASS = "a-class-of-9b"
 WHOLE = Removed(batches=1, essay_states=2, validation_failures=1, excess_content=1, dead_letters=1)
@@ -22,7 +22,7 @@ WHOLE = Removed(batches=1, essay_states=2, validation_failures=1, excess_content
 @pytest.fixture
 async def harness(engine: AsyncEngine) -> AsyncIterator[BatchHarness]:
     yield BatchHarness(engine=engine)
-    assert await found_wrong(engine) == []
+    assert await find_violations(engine) == []
 
 
 @pytest.fixture
@@ -36,11 +36,11 @@ async def erase(harness: BatchHarness, batch_id: str, *, dry_run: bool = False) 
 
 
 async def test_a_batch_of_any_class_and_age_goes_and_its_dry_run_changes_nothing(harness: BatchHarness) -> None:
-    await complete(harness, CLASS, class_id="9b")
-    before = await everything(harness)
+    await add_completed_batch(harness, CLASS, class_id="9b")
+    before = await all_rows(harness)
 
     assert await erase(harness, CLASS, dry_run=True) == Erased(WHOLE, "REGULAR")
-    assert await everything(harness) == before
+    assert await all_rows(harness) == before
     assert await erase(harness, CLASS) == Erased(WHOLE, "REGULAR")
 
     tombstone = await harness.tracker(CLASS)
@@ -68,7 +68,7 @@ async def test_what_is_parked_for_a_batch_that_never_registered_goes_with_its_tr
 
 
 async def test_what_came_late_for_a_tombstone_loses_its_payload(harness: BatchHarness) -> None:
-    await complete(harness, CLASS)
+    await add_completed_batch(harness, CLASS)
     await erase(harness, CLASS)
     assert await erase(harness, CLASS) == NothingToErase()
     await harness.together(harness.content(5, CLASS))
@@ -83,7 +83,7 @@ async def test_what_came_late_for_a_tombstone_loses_its_payload(harness: BatchHa
 async def test_the_command_prints_one_table_for_what_would_go_and_what_went(
     harness: BatchHarness, environment: Mapping[str, str]
 ) -> None:
-    await complete(harness, CLASS, class_id="9b")
+    await add_completed_batch(harness, CLASS, class_id="9b")
 
     would = await els(environment, "erase", CLASS, "--dry-run", "--json")
     dry = await els(environment, "erase", CLASS, "--dry-run")
@@ -103,15 +103,15 @@ async def test_the_command_prints_one_table_for_what_would_go_and_what_went(
 async def test_a_student_is_forgotten_everywhere_and_the_record_names_nobody(
     harness: BatchHarness, environment: Mapping[str, str]
 ) -> None:
-    await complete(harness, CLASS, class_id="9b")
+    await add_completed_batch(harness, CLASS, class_id="9b")
     first, second = await harness.slots(CLASS)
     student = first.student_id
     await harness.execute("UPDATE essay_states SET student_id = 'annika' WHERE essay_id = :id", id=second.essay_id)
-    before = await everything(harness)
+    before = await all_rows(harness)
 
     dry = await els(environment, "erase", "--student", student, "--dry-run")
     assert dry.stdout == "would clear 1 associations\n"
-    assert await everything(harness) == before
+    assert await all_rows(harness) == before
     wet = await els(environment, "erase", "--student", student, "--json")
 
     assert json.loads(wet.stdout) == {"outcome": "cleared", "associations": 1}

@@ -17,7 +17,7 @@ from els_stream.maintenance import purge
 from els_stream.maintenance.purge import PurgePlan, Retention, apply_retention
 from els_stream.queries.purge import BEFORE_ALL, lock_oldest
 from tests.support.batch_harness import BatchHarness
-from tests.support.finished_batches import age, complete, everything, found_wrong, old_batches
+from tests.support.finished_batches import add_completed_batch, add_old_batches, all_rows, find_violations, make_older
 
 GUESTS = "a-guest-batch"
 CLASS = "a-class-of-9b"
@@ -31,7 +31,7 @@ TOUCHED = """
 @pytest.fixture
 async def harness(engine: AsyncEngine) -> AsyncIterator[BatchHarness]:
     yield BatchHarness(engine=engine)
-    assert await found_wrong(engine) == []
+    assert await find_violations(engine) == []
 
 
 async def run_purge(harness: BatchHarness, plan: PurgePlan) -> PurgeResult:
@@ -39,8 +39,8 @@ async def run_purge(harness: BatchHarness, plan: PurgePlan) -> PurgeResult:
 
 
 async def test_an_old_guest_batch_leaves_its_tombstone_and_nothing_of_a_person(harness: BatchHarness) -> None:
-    await complete(harness, GUESTS)
-    await age(harness, GUESTS, 15)
+    await add_completed_batch(harness, GUESTS)
+    await make_older(harness, GUESTS, 15)
 
     result = await run_purge(harness, PurgePlan(14))
 
@@ -65,10 +65,10 @@ async def test_an_old_guest_batch_leaves_its_tombstone_and_nothing_of_a_person(h
 
 
 async def test_what_is_young_of_a_class_or_unfinished_stays(harness: BatchHarness) -> None:
-    await complete(harness, GUESTS)
-    await age(harness, GUESTS, 13)
-    await complete(harness, CLASS, class_id="9b")
-    await age(harness, CLASS, 400)
+    await add_completed_batch(harness, GUESTS)
+    await make_older(harness, GUESTS, 13)
+    await add_completed_batch(harness, CLASS, class_id="9b")
+    await make_older(harness, CLASS, 400)
     await harness.together(harness.registration("a-lazy-batch", essays=1))
 
     assert await run_purge(harness, PurgePlan(14)) == Purged(Removed())
@@ -78,7 +78,7 @@ async def test_what_is_young_of_a_class_or_unfinished_stays(harness: BatchHarnes
 async def test_a_batch_with_unsent_events_stays_until_they_are_sent(harness: BatchHarness) -> None:
     await harness.together(harness.registration(GUESTS, essays=1))
     await harness.together(harness.content(0, GUESTS))
-    await age(harness, GUESTS, 15)
+    await make_older(harness, GUESTS, 15)
     assert await run_purge(harness, PurgePlan(14, chunk=1)) == Purged(Removed())
 
     await harness.execute("DELETE FROM event_outbox")
@@ -87,8 +87,8 @@ async def test_a_batch_with_unsent_events_stays_until_they_are_sent(harness: Bat
 
 
 async def test_a_batch_that_is_at_work_is_left_for_the_next_time(harness: BatchHarness) -> None:
-    await complete(harness, GUESTS)
-    await age(harness, GUESTS, 15)
+    await add_completed_batch(harness, GUESTS)
+    await make_older(harness, GUESTS, 15)
     async with harness.engine.begin() as other:
         await harness.apply(other, [harness.content(0, GUESTS)])
 
@@ -100,19 +100,19 @@ async def test_a_batch_that_is_at_work_is_left_for_the_next_time(harness: BatchH
 
 
 async def test_a_dry_run_says_the_same_and_changes_nothing(harness: BatchHarness) -> None:
-    await complete(harness, GUESTS)
-    await age(harness, GUESTS, 15)
-    before = await everything(harness)
+    await add_completed_batch(harness, GUESTS)
+    await make_older(harness, GUESTS, 15)
+    before = await all_rows(harness)
 
     async with harness.engine.connect() as conn:
         counted = await purge.count_guests(conn, 14)
 
-    assert await everything(harness) == before
+    assert await all_rows(harness) == before
     assert await run_purge(harness, PurgePlan(14)) == Purged(counted)
 
 
 async def test_many_batches_go_in_chunks_and_a_stop_leaves_the_rest_for_the_next_run(harness: BatchHarness) -> None:
-    await old_batches(harness, 7, GUESTS)
+    await add_old_batches(harness, 7, GUESTS)
     stop = asyncio.Event()
     chunks: list[int] = []
 
@@ -136,7 +136,7 @@ async def test_many_batches_go_in_chunks_and_a_stop_leaves_the_rest_for_the_next
 async def test_a_chunk_that_waits_for_a_lock_shrinks_to_nothing_but_that_batch_and_grows_again(
     harness: BatchHarness, database: str
 ) -> None:
-    await old_batches(harness, 12, GUESTS)
+    await add_old_batches(harness, 12, GUESTS)
     engine = create_engine(
         make_url(database).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False), Limits(lock=0.05)
     )
@@ -169,7 +169,7 @@ async def test_the_oldest_are_found_without_a_look_at_batches_that_stay(harness:
              LATERAL (SELECT CASE n % 2 WHEN 0 THEN 'GUEST' ELSE 'REGULAR' END) AS k (kind)
         """
     )
-    await old_batches(harness, 3, GUESTS)
+    await add_old_batches(harness, 3, GUESTS)
 
     async with harness.engine.connect() as conn:
         found = await lock_oldest(conn, timedelta(days=14), after=BEFORE_ALL, limit=100, abandoned=False)
@@ -183,8 +183,8 @@ async def test_the_oldest_are_found_without_a_look_at_batches_that_stay(harness:
 
 
 async def test_a_batch_stays_while_the_event_of_one_of_its_dead_letters_waits(harness: BatchHarness) -> None:
-    await complete(harness, GUESTS)
-    await age(harness, GUESTS, 15)
+    await add_completed_batch(harness, GUESTS)
+    await make_older(harness, GUESTS, 15)
     await harness.together(harness.content(4, GUESTS, file_upload_id=f"upload-{GUESTS}-00000"))
     assert await run_purge(harness, PurgePlan(14)) == Purged(Removed())
 
@@ -203,8 +203,8 @@ async def test_a_second_purge_says_that_another_runs(harness: BatchHarness) -> N
 
 
 async def test_what_comes_for_a_purged_batch_is_refused_by_name(harness: BatchHarness) -> None:
-    await complete(harness, GUESTS)
-    await age(harness, GUESTS, 15)
+    await add_completed_batch(harness, GUESTS)
+    await make_older(harness, GUESTS, 15)
     await run_purge(harness, PurgePlan(14))
 
     for record in (
@@ -234,19 +234,19 @@ def retention(**settings: object) -> Retention:
 
 
 async def test_the_timer_purges_what_is_due_once_in_its_interval_whoever_looks(harness: BatchHarness) -> None:
-    await complete(harness, GUESTS)
-    await age(harness, GUESTS, 15)
+    await add_completed_batch(harness, GUESTS)
+    await make_older(harness, GUESTS, 15)
 
     assert await apply_retention(harness.engine, retention()) == 1
-    await complete(harness, f"{GUESTS}-2")
-    await age(harness, f"{GUESTS}-2", 15)
+    await add_completed_batch(harness, f"{GUESTS}-2")
+    await make_older(harness, f"{GUESTS}-2", 15)
     assert await apply_retention(harness.engine, retention()) == 0
     await harness.execute("UPDATE purge_log SET started_at = started_at - interval '25 hours'")
     assert await apply_retention(harness.engine, retention()) == 1
 
 
 async def test_the_timer_goes_on_with_a_run_that_was_stopped(harness: BatchHarness) -> None:
-    await old_batches(harness, 3, GUESTS)
+    await add_old_batches(harness, 3, GUESTS)
     stop = asyncio.Event()
     plan = next(retention(purge_chunk_batches=1).plans())
     await purge.purge_guests(harness.engine, plan, stop=stop, progress=lambda _: stop.set())
@@ -255,8 +255,8 @@ async def test_the_timer_goes_on_with_a_run_that_was_stopped(harness: BatchHarne
 
 
 async def test_a_command_that_asked_for_older_batches_only_is_not_the_timers_run(harness: BatchHarness) -> None:
-    await complete(harness, GUESTS)
-    await age(harness, GUESTS, 15)
+    await add_completed_batch(harness, GUESTS)
+    await make_older(harness, GUESTS, 15)
     assert await run_purge(harness, PurgePlan(365)) == Purged(Removed())
 
     assert await apply_retention(harness.engine, retention()) == 1
@@ -273,8 +273,8 @@ async def test_the_timer_can_be_off_and_takes_abandoned_batches_only_when_told(h
 
 async def test_tombstones_go_after_their_own_time(harness: BatchHarness) -> None:
     for number in range(3):
-        await complete(harness, f"{GUESTS}-{number}")
-        await age(harness, f"{GUESTS}-{number}", 15)
+        await add_completed_batch(harness, f"{GUESTS}-{number}")
+        await make_older(harness, f"{GUESTS}-{number}", 15)
     await run_purge(harness, PurgePlan(14))
     await harness.execute(
         "UPDATE batch_essay_trackers SET purged_at = purged_at - interval '366 days' WHERE batch_id <> :young",
