@@ -42,10 +42,11 @@ class EventProcessor(Protocol[Event_contra]):
 
 
 @dataclass(frozen=True, slots=True)
-class LockedRecords:
-    """Decoded records, and the locked batches of those that are valid."""
+class LockedRecords(Generic[EventT]):
+    """Decoded records, the valid events among them, and the locked batches of these."""
 
     decoded: Sequence[DecodedRecord]
+    events: Sequence[DecodedEvent[EventT]]
     batches: LockedBatches
 
 
@@ -61,13 +62,14 @@ class EventHandler(Generic[EventT]):
     def decode(self, records: Sequence[RawRecord]) -> Sequence[DecodedRecord]:
         return [decode_record(self.read, record) for record in records]
 
-    async def lock(self, conn: AsyncConnection, decoded: Sequence[DecodedRecord]) -> LockedRecords:
-        events = self._events(decoded)
-        return LockedRecords(decoded, await self.processor.lock(conn, events) if events else LockedBatches())
+    async def lock(self, conn: AsyncConnection, decoded: Sequence[DecodedRecord]) -> LockedRecords[EventT]:
+        valid = [record for record in decoded if isinstance(record, DecodedEvent)]
+        events = cast("list[DecodedEvent[EventT]]", valid)  # `decode` of this handler returns no other type of event
+        batches = await self.processor.lock(conn, events) if events else LockedBatches()
+        return LockedRecords(decoded, events, batches)
 
-    async def apply(self, conn: AsyncConnection, locked: LockedRecords) -> Sequence[Outcome]:
-        events = self._events(locked.decoded)
-        applied = iter(await self.processor.apply(conn, locked.batches, events) if events else ())
+    async def apply(self, conn: AsyncConnection, locked: LockedRecords[EventT]) -> Sequence[Outcome]:
+        applied = iter(await self.processor.apply(conn, locked.batches, locked.events) if locked.events else ())
         outcomes = [record.refusal if isinstance(record, InvalidRecord) else next(applied) for record in locked.decoded]
         await write_dead_letters(
             conn,
@@ -78,7 +80,3 @@ class EventHandler(Generic[EventT]):
             ],
         )
         return outcomes
-
-    def _events(self, decoded: Sequence[DecodedRecord]) -> list[DecodedEvent[EventT]]:
-        """Return the valid events. They come from `decode` of this handler, so they are of its type."""
-        return cast("list[DecodedEvent[EventT]]", [record for record in decoded if isinstance(record, DecodedEvent)])
