@@ -55,8 +55,8 @@ class Allocation:
     now: datetime
     max_pending: int = 0  # how many events may be pending at once; read only where the batch is unregistered
 
-    by_text: dict[str, Slot] = field(default_factory=dict)
-    by_upload: dict[str, Slot] = field(default_factory=dict)
+    holder_by_text: dict[str, Slot] = field(default_factory=dict)
+    holder_by_upload: dict[str, Slot] = field(default_factory=dict)
     excess_by_text: set[str] = field(default_factory=set)
     excess_by_upload: set[str] = field(default_factory=set)
     failed_uploads: set[str] = field(default_factory=set)
@@ -87,9 +87,9 @@ class Allocation:
 
     def add_holder(self, slot: Slot) -> None:
         """Add a slot that an upload holds."""
-        self.by_upload[slot.file_upload_id] = slot
+        self.holder_by_upload[slot.file_upload_id] = slot
         if slot.text_storage_id is not None:
-            self.by_text[slot.text_storage_id] = slot
+            self.holder_by_text[slot.text_storage_id] = slot
 
     def add_excess(self, text_storage_id: str, file_upload_id: str) -> None:
         """Add a content that found the batch full."""
@@ -132,12 +132,12 @@ class Allocation:
     def _apply_content(self, content: Content) -> Outcome:
         """Give the content exactly one outcome. A repeat is known by its text: the platform dedupes equal texts."""
         text, upload = content.event.text_storage_id, content.event.file_upload_id
-        if (holder := self.by_text.get(text)) is not None:
+        if (holder := self.holder_by_text.get(text)) is not None:
             same_upload = holder.file_upload_id == upload
             return (AlreadyAssigned if same_upload else AlreadyAssignedByOtherUpload)(holder)
         if text in self.excess_by_text:
             return PlainOutcome.ALREADY_EXCESS
-        slot = self.by_upload.get(upload)
+        slot = self.holder_by_upload.get(upload)
         if upload in self.excess_by_upload or (slot is not None and slot.text_storage_id is not None):
             return another_text()
         if self.batch.free == 0:  # full, or complete with this upload's failure in a slot: too late to take it over
@@ -151,7 +151,7 @@ class Allocation:
             return PlainOutcome.ALREADY_FAILED
         self.failed_uploads.add(upload)
         self.failures.append(failure)
-        if upload in self.by_upload or upload in self.excess_by_upload or self.batch.free == 0:
+        if upload in self.holder_by_upload or upload in self.excess_by_upload or self.batch.free == 0:
             return PlainOutcome.FAILURE_RECORDED
         slot = Slot(upload, new_holder=failure)
         self.claims.append(slot)

@@ -33,10 +33,10 @@ class PlainOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """The batch is open, and its `drained` pending events are applied."""
+    """The batch is open, and its pending events, `applied_pending` of them, are applied."""
 
     label: ClassVar[str] = "registered"
-    drained: int
+    applied_pending: int
 
 
 @fast_dataclass

@@ -30,7 +30,7 @@ def register(batch: Batch, event: BatchEssaysRegistered, correlation_id: UUID, s
     digest = registration_digest(event)
     match batch.state:
         case BatchState.UNREGISTERED:
-            outcome = Registered(drained=batch.pending)
+            outcome = Registered(applied_pending=batch.pending)
             _open(batch, event, correlation_id, slot_table, digest)
             return outcome
         case BatchState.PURGED:

@@ -9,9 +9,9 @@ from els_stream.domain.published_events import published_events
 from els_stream.events import topics
 from els_stream.events.event_ids import event_id
 from els_stream.events.input_timestamp import truncate_timestamp
-from els_stream.queries.batch_detail import read_batch_detail
 from tests.support import factories as make
-from tests.support.batch_harness import BatchHarness, OutboxEvent
+from tests.support.batch_harness import DEADLINE, BatchHarness, OutboxEvent
+from tests.support.clock_shift import HOUR, ClockShift
 
 CLASS = "class-9b"
 HAND_IN = make.told_id("the chain of causes of one upload")
@@ -44,12 +44,22 @@ async def test_events_of_a_batch_are_numbered_without_a_gap_in_the_order_of_thei
 
 
 async def test_the_facts_in_the_tables_give_the_events_that_were_published(harness: BatchHarness) -> None:
-    published = await everything(harness)
+    """The rule of `domain.published_events` and the payloads of the handlers name the same events."""
+    clock = ClockShift(harness)
+    await harness.together(harness.registration(essays=2, class_id=CLASS))
+    await harness.together(harness.content(0))
+    await clock.pass_(DEADLINE + HOUR)
+    await clock.processed()
+    assert await clock.time_out() == 1
+    for late in (harness.failure(1), harness.content(2), harness.associations(2)):
+        await harness.together(late)
+    published = await harness.outbox_events()
 
     async with harness.engine.connect() as conn:
-        batch = await read_batch_detail(conn, make.BATCH)
+        batch = await read_story(conn, make.BATCH)
 
     assert batch is not None
+    assert {event.topic for event in published} == set(topics.OUTPUT_TOPICS) - {topics.DEAD_LETTER}
     assert [(event.topic, str(event.event_id)) for event in published_events(batch)] == [
         (event.topic, event.event_id) for event in published
     ]

@@ -132,7 +132,7 @@ async def test_the_outcome_has_the_number_of_applied_pending_events(harness: Bat
     await harness.together(harness.failure(7))
 
     async with harness.engine.begin() as conn:
-        assert await harness.apply(conn, [harness.registration(essays=5)]) == [Registered(drained=3)]
+        assert await harness.apply(conn, [harness.registration(essays=5)]) == [Registered(applied_pending=3)]
 
 
 async def purged(harness: BatchHarness) -> None:

@@ -82,7 +82,7 @@ def test_a_registration_opens_its_batch_with_all_slots_free(class_id: str | None
     batch = unregistered_batch()
     batch.pending = 4
 
-    assert registered(batch, essays=3, class_id=class_id) == Registered(drained=4)
+    assert registered(batch, essays=3, class_id=class_id) == Registered(applied_pending=4)
     assert (batch.state, batch.class_type, batch.slot_table) == (BatchState.OPEN, class_type, SlotTable.ESSAY_STATES)
     assert (batch.expected, batch.free, batch.filled, batch.failed, batch.pending) == (3, 3, 0, 0, 0)
     assert batch.correlation_id == UUID(int=7)
