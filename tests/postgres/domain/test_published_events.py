@@ -56,7 +56,7 @@ async def test_the_facts_in_the_tables_give_the_events_that_were_published(harne
     published = await harness.outbox_events()
 
     async with harness.engine.connect() as conn:
-        batch = await read_story(conn, make.BATCH)
+        batch = await (conn, make.BATCH)
 
     assert batch is not None
     assert {event.topic for event in published} == set(topics.OUTPUT_TOPICS) - {topics.DEAD_LETTER}
