@@ -9,6 +9,7 @@ from els_stream.domain.published_events import published_events
 from els_stream.events import topics
 from els_stream.events.event_ids import event_id
 from els_stream.events.input_timestamp import truncate_timestamp
+from els_stream.queries.batch_detail import read_batch_detail
 from tests.support import factories as make
 from tests.support.batch_harness import DEADLINE, BatchHarness, OutboxEvent
 from tests.support.clock_shift import HOUR, ClockShift
@@ -56,7 +57,7 @@ async def test_the_facts_in_the_tables_give_the_events_that_were_published(harne
     published = await harness.outbox_events()
 
     async with harness.engine.connect() as conn:
-        batch = await (conn, make.BATCH)
+        batch = await read_batch_detail(conn, make.BATCH)
 
     assert batch is not None
     assert {event.topic for event in published} == set(topics.OUTPUT_TOPICS) - {topics.DEAD_LETTER}
