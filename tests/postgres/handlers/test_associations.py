@@ -66,11 +66,11 @@ async def test_a_guest_batch_is_completed_without_associations_and_never_ready(h
 
 
 async def test_an_association_is_stored_with_method_confidence_validator_and_time(regular: BatchHarness) -> None:
-    published = make.association(
+    association = make.association(
         FIRST, "student-pippi", confidence_score=0.25, validation_method="auto", validated_by=None
     )
 
-    await regular.together(regular.associations(associations=[published]))
+    await regular.together(regular.associations(associations=[association]))
 
     slot = (await regular.slots())[0]
     assert (slot.student_id, slot.association_method, slot.association_confidence) == ("student-pippi", "auto", 0.25)
@@ -99,8 +99,8 @@ async def test_an_event_without_associations_confirms_the_batch(regular: BatchHa
 async def test_a_human_beats_auto_and_the_later_counts_across_deliveries(regular: BatchHarness) -> None:
     def says(student: str, method: str, at: str) -> RawRecord:
         time = f"2026-01-31T{at}:00Z"
-        published = make.association(FIRST, student, validation_method=method, validated_at=time)
-        return regular.associations(associations=[published])
+        association = make.association(FIRST, student, validation_method=method, validated_at=time)
+        return regular.associations(associations=[association])
 
     deliveries = [
         says("student-auto", "auto", "12:00"),
@@ -108,8 +108,8 @@ async def test_a_human_beats_auto_and_the_later_counts_across_deliveries(regular
         says("student-late-auto", "timeout", "13:00"),
         says("student-early-human", "human", "10:00"),
     ]
-    for published in (deliveries, deliveries[::-1]):
-        await regular.one_by_one(*published)
+    for ordered in (deliveries, deliveries[::-1]):
+        await regular.one_by_one(*ordered)
         assert (await students(regular))[0] == "student-human"
 
     await regular.together(says("student-last-word", "human", "11:01"))

@@ -63,7 +63,7 @@ async def test_the_errors_event_repeats_the_details_of_the_validation(harness: B
 
 
 async def test_numbers_of_the_validation_are_published_within_64_bits(harness: BatchHarness) -> None:
-    """The database keeps 1e300 as an integer of 301 digits, which our own readers would call poison."""
+    """PostgreSQL stores 1e300 as an integer of 301 digits, which our own decoder would reject."""
     details = {"words": 1e300, "pages": 2**63 - 1, "debt": -(2**63), "ink": 1e-7}
     await harness.together(harness.registration(essays=1))
 

@@ -54,7 +54,7 @@ async def test_of_two_uploads_with_one_text_the_first_takes_the_slot(harness: Ba
 async def test_a_refused_second_text_of_an_upload_can_come_by_another_upload(
     harness: BatchHarness, *, at_once: bool
 ) -> None:
-    """The last upload is its text's only way to a slot: it is no repeat of what is refused."""
+    """The refused record is not stored, so the other upload of its text is no repeat."""
     second_draft = harness.content(0, text_storage_id="second-draft")
     handed_in_by_another = harness.content(1, text_storage_id="second-draft")
     deliver = harness.together if at_once else harness.one_by_one
@@ -169,11 +169,11 @@ async def test_one_micro_batch_of_registrations_applies_the_events_of_each_in_or
         assert await harness.kinds(batch_id) == ["assigned", "assigned", "completed", "excess"]
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 7, 1000])
+@pytest.mark.parametrize("size", [1, 2, 7, 1000])
 async def test_the_chunk_size_of_pending_events_does_not_change_the_result(
-    harness: BatchHarness, monkeypatch: pytest.MonkeyPatch, at_once: int
+    harness: BatchHarness, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(registration, "_AT_ONCE", at_once)
+    monkeypatch.setattr(registration, "CHUNK_SIZE", size)
     for batch_id in ("9a", "9b"):
         await harness.one_by_one(
             *harness.contents([0, 1], batch_id),
