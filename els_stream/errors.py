@@ -1,18 +1,18 @@
-"""Every error that may cross the command line, the web or a dead letter.
+"""The errors that commands, web API and dead letters may show.
 
     ElsError
     ├── ConfigurationError         exit 2   a setting is wrong
-    │   ├── ServersMissing         exit 2   neither settings nor running servers name a broker and a database
+    │   ├── ServersMissing         exit 2   no address of broker and database, and no running servers
     │   └── SchemaOutdated         exit 2   the database is older than the code
     ├── ServersUnavailable         exit 3   a server did not start, answer or stop
-    ├── OutboxConflict             one event id, two contents
-    ├── InventoryMismatch          counters and rows of a batch disagree: recount them
+    ├── OutboxConflict             an event id is in the outbox already
+    ├── InventoryMismatch          counters and rows of a batch disagree
     └── DemoFailed                 exit 1   the demo found a difference
 
-`events.violation.ContractViolation`, an ElsError too, is raised for a record that breaks its contract.
+`events.violation.ContractViolation` is an ElsError too: a record breaks its contract.
 
-What a caller can expect to happen is an outcome, not an error. `code` is stable: logs, metrics and readers of
-dead letters may rely on it, whatever the message says.
+Expected results of processing are outcomes, not errors. `code` is stable, unlike the message: logs, metrics and
+consumers of dead letters may rely on it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 class ElsError(Exception):
-    """The message is one line and holds no secret and nothing of a student: it is shown as it is."""
+    """Base of all errors. The message is one line without secrets and student data, fit to be shown."""
 
     code: ClassVar[str] = "els_error"
     exit_code: ClassVar[int] = 1
 
 
 class ConfigurationError(ElsError):
-    """The process must not start: trying again without a change can't help."""
+    """The process can't start; a retry without a change can't help."""
 
     code = "configuration"
     exit_code = 2
@@ -51,13 +51,13 @@ class ServersUnavailable(ElsError):
 
 
 class OutboxConflict(ElsError):
-    """An event id that is in the outbox was written again with other bytes: a bug, never an update."""
+    """An event id was written to the outbox a second time, with any bytes: a bug."""
 
     code = "outbox_conflict"
 
 
 class InventoryMismatch(ElsError):
-    """`batch_ids` are those whose rows should be counted again."""
+    """The counters of a batch promised slots that its rows do not have; `batch_ids` are to be recounted."""
 
     code = "inventory_mismatch"
 

@@ -1,1 +1,1 @@
-"""Settings: their names, types, defaults and meanings, and the addresses in them."""
+"""The settings: names, types, defaults, help texts, and checks of addresses."""

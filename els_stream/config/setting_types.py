@@ -1,4 +1,4 @@
-"""What a setting can be: its unit and its check, said once for all fields of that kind."""
+"""Types of settings: unit and check, shared by all fields of the type."""
 
 import re
 from pathlib import Path
@@ -14,19 +14,22 @@ CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
 
 def database_url(url: SecretStr) -> SecretStr:
-    """With the driver named; raises ValueError for what is no address of a PostgreSQL database."""
+    """Return the URL with the driver's name in its scheme; raises ValueError if it is no PostgreSQL URL."""
     return SecretStr(urls.check_database_url(url.get_secret_value()))
 
 
 def token(secret: SecretStr) -> SecretStr:
-    """Fit for a header, and too long to be tried out; raises ValueError, without the value."""
+    """Return the token if it fits into a header and is too long to guess; raises ValueError without the value."""
     if re.fullmatch(r"[!-~]{16,255}", secret.get_secret_value()) is None:
         raise ValueError(f"must be {LONG_AND_PRINTABLE}")
     return secret
 
 
 def in_checkout(path: Path) -> Path:
-    """Workers started from any folder find the same servers; an installed package has only the current folder."""
+    """Resolve a path against the checkout, so that commands from any folder find the same servers.
+
+    An installed package has no checkout: the path is then relative to the current folder.
+    """
     root = CHECKOUT if (CHECKOUT / "pyproject.toml").is_file() else Path.cwd()
     return root / path
 

@@ -1,6 +1,6 @@
-"""What can be said about a settings class from its fields alone: names, units, bounds, and one-line complaints.
+"""Names, units, bounds and error messages of settings, derived from the fields of their class.
 
-Messages and tables are made from the same data that pydantic validates with, so they can't drift from it.
+Messages and tables use the data that pydantic validates with, so they always agree with it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from els_stream.config.renamed_settings import RENAMED
-from els_stream.config.urls import hide
+from els_stream.config.urls import mask_unknown
 
-_LONGEST_SHOWN = 80
-_FAUSTS_OWN = "ELS_FAUST_"
+_MAX_SHOWN_CHARACTERS = 80
+_FAUST_PREFIX = "ELS_FAUST_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,14 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """What a field takes, in words, where its type and bounds don't say it."""
+    """The allowed values of a field in words, if type and bounds do not say them."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class SettingRow:
-    """One line of the README's table."""
+    """One line of the documentation's table of settings."""
 
     variable: str
     meaning: str
@@ -58,7 +58,7 @@ def rows(model: type[BaseSettings]) -> Iterator[SettingRow]:
 
 
 def variable(model: type[BaseSettings], name: str) -> str:
-    """The environment variable of a field."""
+    """Return the environment variable of a field."""
     alias = model.model_fields[name].validation_alias
     return alias if isinstance(alias, str) else f"{model.model_config['env_prefix']}{name}".upper()
 
@@ -82,7 +82,7 @@ def allowed(field: FieldInfo) -> str:
 
 
 def explain(model: type[BaseSettings], error: ValidationError) -> str:
-    """One line: the variable, its value and what is allowed; further mistakes are only counted."""
+    """Return one line with the first wrong variable, its value and what is allowed, and the number of other errors."""
     first, *others = error.errors(include_url=False)
     further = f" (and {len(others)} more)" if others else ""
     if not first["loc"]:
@@ -95,14 +95,16 @@ def explain(model: type[BaseSettings], error: ValidationError) -> str:
 
 
 def unknown_variables(model: type[BaseSettings], environ: Iterable[str]) -> list[str]:
-    """A warning line for each variable with our prefix that no field reads: most often a misspelling."""
+    """Return a warning for each variable with the prefix of the settings that is not one, most often misspelt."""
     prefix = model.model_config["env_prefix"]
     known = [variable(model, name) for name in model.model_fields]
-    readable = {*known, *RENAMED, *(f"{prefix}{name}".upper() for name in model.model_fields)}
+    accepted = {*known, *RENAMED, *(f"{prefix}{name}".upper() for name in model.model_fields)}
     unknown = sorted(
         name
         for name in environ
-        if name.upper().startswith(prefix) and not name.upper().startswith(_FAUSTS_OWN) and name.upper() not in readable
+        if name.upper().startswith(prefix)
+        and not name.upper().startswith(_FAUST_PREFIX)
+        and name.upper() not in accepted
     )
     return [f"{name} is not a setting and is ignored{_hint(name, known)}" for name in unknown]
 
@@ -121,8 +123,8 @@ def _field_at(model: type[BaseSettings], location: str) -> str | None:
 
 def _inner_types(annotation: object) -> Iterator[object]:
     if get_origin(annotation) in {Union, types.UnionType}:
-        for part in get_args(annotation):
-            yield from _inner_types(part)
+        for member in get_args(annotation):
+            yield from _inner_types(member)
     elif get_origin(annotation) is Annotated:
         yield from _inner_types(get_args(annotation)[0])
     else:
@@ -146,6 +148,6 @@ def _plain(value: object) -> str:
 
 def _shown(field: FieldInfo, value: object) -> str:
     if is_secret(field):
-        return hide(str(value))
+        return mask_unknown(str(value))
     text = repr(value)
-    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
+    return text if len(text) <= _MAX_SHOWN_CHARACTERS else text[:_MAX_SHOWN_CHARACTERS] + "…"

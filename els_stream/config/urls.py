@@ -1,4 +1,4 @@
-"""Addresses as people write them: checked, brought into one form, and shown without their password."""
+"""Checks of addresses in settings, and addresses without their password for output."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HIGHEST_PORT = 65_535
 
 
 def check_bootstrap(value: str) -> str:
-    """Without spaces; raises ValueError unless every entry is host:port."""
+    """Return `host:port[,host:port]` without spaces; raises ValueError for any other form."""
     servers = [server.strip() for server in value.split(",")]
     if not all(_is_server(server) for server in servers):
         raise ValueError(f"must be {BOOTSTRAP}")
@@ -29,35 +29,35 @@ def _is_server(server: str) -> bool:
 
 
 def check_database_url(value: str) -> str:
-    """The same address, naming the driver we use; raises ValueError, without the value, if it is no such address."""
+    """Return the URL with the scheme `postgresql+asyncpg`; raises ValueError without the value if it is not valid."""
     try:
-        parts = urlsplit(value)
-        if _is_database(parts):
-            return urlunsplit(parts._replace(scheme="postgresql+asyncpg"))
-    except ValueError:  # also what a port that is no number raises: a bare slash in a password looks like one
+        url = urlsplit(value)
+        if _is_database(url):
+            return urlunsplit(url._replace(scheme="postgresql+asyncpg"))
+    except ValueError:  # also raised for a port that is not a number, such as after a bare slash in a password
         pass
     raise ValueError(f"must be {DATABASE}")
 
 
-def _is_database(parts: SplitResult) -> bool:
-    named = parts.scheme in _SCHEMES and bool(parts.hostname) and parts.port != 0 and len(parts.path) > 1
-    return named and "@" not in parts.path + parts.query and not parts.fragment
+def _is_database(url: SplitResult) -> bool:
+    complete = url.scheme in _SCHEMES and bool(url.hostname) and url.port != 0 and len(url.path) > 1
+    return complete and "@" not in url.path + url.query and not url.fragment
 
 
-def mask_password(url: str) -> str:
-    """For people's eyes only: user, host and name stay."""
-    parts = urlsplit(url)
-    account, at, server = parts.netloc.rpartition("@")
+def mask_password(address: str) -> str:
+    """Return the URL with its password replaced, such as `postgresql://ada:***@db:5432/essays`, for output only."""
+    url = urlsplit(address)
+    account, at, server = url.netloc.rpartition("@")
     user, colon, _ = account.partition(":")
     parameters = [
         (name, MASK if name in _SECRET_PARAMETERS else text)
-        for name, text in parse_qsl(parts.query, keep_blank_values=True)
+        for name, text in parse_qsl(url.query, keep_blank_values=True)
     ]
     netloc = f"{user}{colon}{MASK if colon else ''}{at}{server}"
-    return urlunsplit(parts._replace(netloc=netloc, query=urlencode(parameters, safe="*/")))
+    return urlunsplit(url._replace(netloc=netloc, query=urlencode(parameters, safe="*/")))
 
 
-def hide(value: str) -> str:
-    """For a value that is not known to be an address: nothing of it but the scheme, which is often what is wrong."""
+def mask_unknown(value: str) -> str:
+    """Mask a value that may not be a URL: keep only its scheme, which is often the mistake."""
     scheme, separator, _ = value.partition("://")
     return f"{scheme}://{MASK}" if separator and re.fullmatch(r"[a-z0-9+]{1,24}", scheme) else MASK
