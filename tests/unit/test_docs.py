@@ -36,7 +36,7 @@ RUNBOOK = DOCS / "runbook.md"
 PAGES = [README, CONTRIBUTING, CHANGELOG, *sorted(DOCS.glob("*.md"))]
 INVARIANTS = [f"I{number}" for number in range(1, 9)]
 README_BYTES = 8192
-# Marks in an example that fields were left out; what it stands for is taken from the golden file.
+# Stands in an example for the fields that it leaves out; they are taken from the golden file.
 ELLIPSIS = "…"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"\bels ([a-z][^`;&|#>\n]*)")
