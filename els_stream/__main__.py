@@ -1,4 +1,4 @@
-"""`python -m els_stream` is `els`: workers start here, so the app module is imported once and under one name."""
+"""`python -m els_stream` runs `els`. Workers start here, so the app module is imported once, under one name."""
 
 from els_stream.cli import main
 

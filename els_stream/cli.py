@@ -1,4 +1,4 @@
-"""The command `els`. Only the command that runs is imported, so `els --help` answers at once."""
+"""The command `els`. It imports only the command that runs, so that `els --help` is fast."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from els_stream.version import VERSION
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where a command is, as module:function, and its line in the help."""
+    """A command's target, as module:function, and its line in the help."""
 
     target: str
     help: str
@@ -25,33 +25,35 @@ HELP = """\
 Usage: els COMMAND [OPTIONS]     `els COMMAND --help` has more, with an example.
 
 Gives every uploaded essay one slot. Settings: `els settings --explain`.
-Exit codes: 0 done; 1 not all is well; 2 wrong setting or option; 3 no server.
+Exit codes: 0 done; 1 a check failed; 2 wrong setting or option; 3 no server.
 """
 
 ENTRIES = {
-    "up": Entry("els_stream.commands.servers:up", "Start PostgreSQL and Kafka here, and leave them running."),
-    "down": Entry("els_stream.commands.servers:down", "Stop what `els up` started."),
+    "up": Entry("els_stream.commands.servers:up", "Start PostgreSQL and Kafka on this machine, in the background."),
+    "down": Entry("els_stream.commands.servers:down", "Stop the servers that `els up` started."),
     "servers": Entry("els_stream.commands.servers:servers", "Print the addresses of the running servers."),
-    "migrate": Entry("els_stream.commands.migrate:migrate", "Bring the database to the newest schema."),
+    "migrate": Entry("els_stream.commands.migrate:migrate", "Apply database migrations."),
     "topics": Entry("els_stream.commands.topics:topics", "Create the topics that are missing."),
-    "worker": Entry("els_stream.commands.worker:worker", "Run one worker until it is told to stop."),
-    "relay": Entry("els_stream.commands.relay:relay", "Run only a relay, until it is told to stop."),
-    "run": Entry("els_stream.commands.run:run", "Servers, schema, topics and one worker, until Ctrl-C."),
+    "worker": Entry("els_stream.commands.worker:worker", "Run one worker until SIGTERM or Ctrl-C."),
+    "relay": Entry("els_stream.commands.relay:relay", "Run only a relay, until SIGTERM or Ctrl-C."),
+    "run": Entry("els_stream.commands.run:run", "Start servers, migrate, create topics and run one worker."),
     "demo": Entry("els_stream.commands.demo:demo", "Send class sets through two workers and check the result."),
-    "batch": Entry("els_stream.commands.batch:batch", "Tell where a batch is, and what it waits for."),
-    "status": Entry("els_stream.commands.status:status", "Count everything, and how far the input was handled."),
-    "watch": Entry("els_stream.commands.watch:watch", "The page's main figures, live in this terminal."),
-    "dlq": Entry("els_stream.commands.dlq:dlq", "List, show, replay and drop dead letters."),
-    "purge": Entry("els_stream.commands.purge:purge", "Remove finished GUEST batches that are old enough."),
+    "batch": Entry("els_stream.commands.batch:batch", "Show the state of a batch, what it waits for and its events."),
+    "status": Entry("els_stream.commands.status:status", "Show counts and consumer lag."),
+    "watch": Entry("els_stream.commands.watch:watch", "Show the page's main numbers live in this terminal."),
+    "dlq": Entry("els_stream.commands.dlq:dlq", "List, show, replay and discard dead letters."),
+    "purge": Entry("els_stream.commands.purge:purge", "Remove completed GUEST batches of a minimum age."),
     "erase": Entry("els_stream.commands.erase:erase", "Remove one batch, or one student's associations, on request."),
     "verify": Entry("els_stream.commands.verify:verify", "Check every invariant on the live database."),
-    "settings": Entry("els_stream.commands.settings:settings", "Print the effective settings, secrets masked."),
-    "completion": Entry("els_stream.commands.completion:completion", "Print what completes commands in bash or zsh."),
+    "settings": Entry("els_stream.commands.settings:settings", "Print the effective settings, with secrets masked."),
+    "completion": Entry(
+        "els_stream.commands.completion:completion", "Print the shell code for completion in bash or zsh."
+    ),
 }
 
 
 class Commands(click.Group):
-    """Commands by name, imported when they run; an error of ours ends as one line and its exit code."""
+    """Imports a command when it runs, and prints an ElsError as one line before exiting with its code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -69,13 +71,13 @@ class Commands(click.Group):
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """From the list above: nothing is imported to complete a name."""
+        """Complete names from ENTRIES, without importing a command."""
         if incomplete.startswith("-"):
             return super().shell_complete(ctx, incomplete)
         return [CompletionItem(name, help=ENTRIES[name].help) for name in ENTRIES if name.startswith(incomplete)]
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Short: with all commands it has to fit a screen of 24 lines."""
+        """Write a short help: with all commands it must fit a screen of 24 lines."""
         del ctx
         formatter.write(HELP)
         with formatter.section("Commands"):
@@ -96,5 +98,5 @@ def main() -> None:
 
 
 def db_purge_guest() -> None:
-    """`els purge` under the name that operators know."""
+    """Run `els purge` under the name that operators know from the old service."""
     main(args=["purge", *sys.argv[1:]], prog_name="els")

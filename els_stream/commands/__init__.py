@@ -1,1 +1,1 @@
-"""One thin file per kind of command: it reads settings, calls one function that tests call too, and prints."""
+"""The commands of `els`. Each reads the settings, calls one function of the service and prints the result."""

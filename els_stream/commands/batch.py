@@ -24,44 +24,44 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-NOT_ASKED: Final = 1
+NO_ANSWER: Final = 1
 NOT_FOUND: Final = 3
 STUCK: Final = 4
-# A pipe tells no width; a narrower one would fold ids.
-PLAIN_WIDTH: Final = 200
+# For a pipe, which has no width. In a narrower table long ids would be wrapped.
+PIPE_WIDTH: Final = 200
 
 
 @click.command(
     epilog=exit_codes(
         {
-            0: "found, and fine",
-            NOT_ASKED: "the database could not be asked",
-            NOT_FOUND: "nothing ever came for it",
-            STUCK: "found, and stuck",
+            0: "found, not stuck",
+            NO_ANSWER: "the database does not answer",
+            NOT_FOUND: "no event of this batch was ever received",
+            STUCK: "found, stuck",
         }
     )
 )
 @click.argument("batch_id")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
 def batch(*, batch_id: str, as_json: bool) -> None:
-    """Tell where a batch is, and what it waits for.
+    """Show the state of a batch, what it waits for and its events.
 
     Example: els batch 7d3c --json
     """
     context = click.get_current_context()
     try:
-        story = asyncio.run(_read(resolve(load_settings()), batch_id))
-    except ServersUnavailable as away:  # its own code means "not found" here
-        click.echo(f"els: {away}", err=True)
-        context.exit(NOT_ASKED)
-    if story is None:
-        click.echo(f"els: nothing ever came for batch {plain(batch_id)!r}", err=True)
+        detail = asyncio.run(_read(resolve(load_settings()), batch_id))
+    except ServersUnavailable as error:  # its usual exit code means "not found" here
+        click.echo(f"els: {error}", err=True)
+        context.exit(NO_ANSWER)
+    if detail is None:
+        click.echo(f"els: no event of batch {plain(batch_id)!r} was ever received", err=True)
         context.exit(NOT_FOUND)
     if as_json:
-        click.echo(json.dumps(_as_json(story), default=str, indent=2))
+        click.echo(json.dumps(_as_json(detail), default=str, indent=2))
     else:
-        _print(story)
-    if is_stuck(story):
+        _print(detail)
+    if is_stuck(detail):
         context.exit(STUCK)
 
 
@@ -70,28 +70,32 @@ async def _read(settings: Settings, batch_id: str) -> BatchDetail | None:
         return await read_batch_detail(conn, batch_id)
 
 
-def _as_json(story: BatchDetail) -> dict[str, object]:
+def _as_json(detail: BatchDetail) -> dict[str, object]:
     return {
-        "waits_for": waits_for(story),
-        "stuck": is_stuck(story),
-        **asdict(story),
-        "events": [asdict(event) for event in published_events(story)],
+        "waits_for": waits_for(detail),
+        "stuck": is_stuck(detail),
+        **asdict(detail),
+        "events": [asdict(event) for event in published_events(detail)],
     }
 
 
-def _print(story: BatchDetail) -> None:
+def _print(detail: BatchDetail) -> None:
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=PLAIN_WIDTH)
-    stuck = " (stuck)" if is_stuck(story) else ""
-    expected = "?" if story.expected is None else story.expected
-    console.print(f"batch {plain(story.batch_id)}: {story.state}, waits for {waits_for(story)}{stuck}")
+        console = Console(highlight=False, markup=False, width=PIPE_WIDTH)
+    stuck = " (stuck)" if is_stuck(detail) else ""
+    expected = "?" if detail.expected is None else detail.expected
+    console.print(f"batch {plain(detail.batch_id)}: {detail.state}, waits for {waits_for(detail)}{stuck}")
     console.print(
-        f"{story.class_type or 'class unknown'}: {expected} expected, {story.filled} filled,"
-        f" {story.failed} failed, {story.free} free, {sum(kind.events for kind in story.pending)} parked,"
-        f" {len(story.excess)} excess, {story.conflicts} refused registrations"
+        f"{detail.class_type or 'class unknown'}: {expected} expected, {detail.filled} filled,"
+        f" {detail.failed} failed, {detail.free} free, {sum(kind.events for kind in detail.pending)} pending,"
+        f" {len(detail.excess)} excess, {detail.conflicts} rejected registrations"
     )
-    for title, lines in (("history", _history(story)), ("events", _events(story)), ("dead letters", _letters(story))):
+    for title, lines in (
+        ("history", _history(detail)),
+        ("events", _events(detail)),
+        ("dead letters", _dead_letters(detail)),
+    ):
         table = Table(title, "", "", box=None, pad_edge=False)
         for line in lines:
             table.add_row(*line)
@@ -99,39 +103,40 @@ def _print(story: BatchDetail) -> None:
             console.print(table)
 
 
-def _history(story: BatchDetail) -> Iterator[tuple[str, str]]:
-    """All moments of the batch but the dead letters, which have a table of their own."""
-    for moment in timeline(story).moments:
+def _history(detail: BatchDetail) -> Iterator[tuple[str, str]]:
+    """Yield all moments of the batch but the dead letters, which have a table of their own."""
+    for moment in timeline(detail).moments:
         if moment.kind is not MomentKind.DEAD_LETTER:
-            yield _time(moment.at), plain(_words(moment))
+            yield _time(moment.at), plain(_describe(moment))
 
 
-def _words(moment: Moment) -> str:
+def _describe(moment: Moment) -> str:
     match moment.kind:
         case MomentKind.PENDING:
-            return f"{moment.detail} {moment.subject} pending since"
+            return f"first of {moment.detail} pending {moment.subject}"
         case MomentKind.FILLED:
-            return f"{moment.subject} holds {moment.detail}"
+            return f"{moment.subject} filled with {moment.detail}"
         case MomentKind.FAILED:
-            return f"{moment.subject} consumed by a validation failure"
+            return f"{moment.subject} used by a file that failed validation"
         case MomentKind.EXCESS:
-            return f"{moment.subject} was excess"
+            return f"no free slot for {moment.subject}"
         case MomentKind.TIMED_OUT:
             return "deadline passed"
         case _:
             return moment.kind.value.replace("_", " ")
 
 
-def _events(story: BatchDetail) -> Iterator[tuple[str, str, str]]:
-    errors = {event.event_id: f": {event.attempts} tries, {event.last_error}" for event in story.waiting}
-    for event in published_events(story):
-        why = errors[event.event_id] if event.delivery is DeliveryState.DEFERRED else ""
-        yield _time(event.at), plain(f"{event.topic} {event.subject}".rstrip()), plain(f"{event.delivery}{why}")
+def _events(detail: BatchDetail) -> Iterator[tuple[str, str, str]]:
+    errors = {event.event_id: f": {event.attempts} attempts, {event.last_error}" for event in detail.waiting}
+    for event in published_events(detail):
+        error = errors[event.event_id] if event.delivery is DeliveryState.DEFERRED else ""
+        yield _time(event.at), plain(f"{event.topic} {event.subject}".rstrip()), plain(f"{event.delivery}{error}")
 
 
-def _letters(story: BatchDetail) -> Iterator[tuple[str, str, str]]:
-    for letter in story.dead_letters:
-        yield f"{letter.id}, {letter.state}", letter.place, plain(f"{letter.reason}: {letter.message}")
+def _dead_letters(detail: BatchDetail) -> Iterator[tuple[str, str, str]]:
+    for dead_letter in detail.dead_letters:
+        message = plain(f"{dead_letter.reason}: {dead_letter.message}")
+        yield f"{dead_letter.id}, {dead_letter.state}", dead_letter.place, message
 
 
 def _time(at: datetime) -> str:

@@ -11,12 +11,14 @@ SHELLS = ("bash", "zsh")
 @click.command(epilog=exit_codes())
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(*, shell: str) -> None:
-    """Print what makes bash or zsh complete commands and options; for the shell's own start file.
+    """Print the shell code that completes commands and options in bash or zsh.
+
+    Evaluate it in the start file of the shell.
 
     Example: eval "$(els completion bash)"
     """
     root = click.get_current_context().find_root()
     found = get_completion_class(shell)
     if found is None:
-        raise click.UsageError(f"nothing is known of {shell}")
+        raise click.UsageError(f"there is no completion for {shell}")
     click.echo(found(root.command, {}, "els", "_ELS_COMPLETE").source())

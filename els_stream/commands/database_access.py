@@ -1,4 +1,4 @@
-"""How commands ask the database: one snapshot, and one line instead of a traceback when it does not answer."""
+"""Database access of the commands: a snapshot or an engine, and ServersUnavailable if the database does not answer."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def snapshot(settings: Settings) -> AsyncIterator[AsyncConnection]:
-    """Everything read on it is of one moment. Its statements may read whole tables, unlike a worker's."""
+    """Open a connection on which all reads see one moment. It has no statement limits: it may read whole tables."""
     engine = create_async_engine(settings.database, isolation_level="REPEATABLE READ", pool_size=1)
-    async with _answering(settings, engine), engine.connect() as conn:
+    async with _reporting_outages(settings, engine), engine.connect() as conn:
         await schema.require(conn)
         yield conn
 
 
 @asynccontextmanager
 async def writing(settings: Settings, connections: int = 1) -> AsyncIterator[AsyncEngine]:
-    """An engine with a worker's limits."""
+    """Open an engine with the time limits of a worker."""
     engine = create_engine(settings.database, limits_of(settings), pool_size=connections, name="els command")
-    async with _answering(settings, engine):
+    async with _reporting_outages(settings, engine):
         async with engine.connect() as conn:
             await schema.require(conn)
         yield engine
 
 
 @asynccontextmanager
-async def _answering(settings: Settings, engine: AsyncEngine) -> AsyncIterator[None]:
+async def _reporting_outages(settings: Settings, engine: AsyncEngine) -> AsyncIterator[None]:
     try:
         yield
     except DATABASE_ERRORS as error:
-        shown = mask_password(settings.database)
-        raise ServersUnavailable(f"the database {shown} does not answer: {classify(error).cause}") from error
+        url = mask_password(settings.database)
+        raise ServersUnavailable(f"the database {url} does not answer: {classify(error).cause}") from error
     finally:
         await engine.dispose()

@@ -13,9 +13,11 @@ from els_stream.demo.traffic import LARGEST, Mix, make_traffic, with_a_lie
 BATCHES = 48
 
 
-@click.command(epilog=exit_codes({1: "something came out otherwise than it must"}))
-@click.option("--seed", default=1, show_default=True, help="Another seed, another demo; the same one, the same demo.")
-@click.option("--batches", type=click.IntRange(1, 10_000), default=BATCHES, show_default=True, help="How many.")
+@click.command(epilog=exit_codes({1: "the check found a difference"}))
+@click.option("--seed", default=1, show_default=True, help="The same seed makes the same demo.")
+@click.option(
+    "--batches", type=click.IntRange(1, 10_000), default=BATCHES, show_default=True, help="Number of class sets."
+)
 @click.option(
     "--largest",
     type=click.IntRange(1, LARGEST),
@@ -23,13 +25,13 @@ BATCHES = 48
     show_default=True,
     help="Essays in the largest batch.",
 )
-@click.option("--lie", is_flag=True, help="Expect one essay that nobody sends, to see the check fail.")
-def demo(*, seed: int, batches: int, largest: int, lie: bool) -> None:
+@click.option("--inject-error", is_flag=True, help="Expect one essay that is never sent, so that the check fails.")
+def demo(*, seed: int, batches: int, largest: int, inject_error: bool) -> None:
     """Send class sets through two workers and check the result.
 
-    On servers of its own, or on those of `els up`; a database, topics and a consumer group are made for it and removed.
+    It starts servers, or uses those of `els up`. It creates a database, topics and a consumer group, and removes them.
 
     Example: els demo --batches 400 --seed 7
     """
     traffic = make_traffic(seed, batches, largest, Mix(overdue=True))
-    asyncio.run(perform(load_settings(), with_a_lie(traffic) if lie else traffic, DemoConsole()))
+    asyncio.run(perform(load_settings(), with_a_lie(traffic) if inject_error else traffic, DemoConsole()))

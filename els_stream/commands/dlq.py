@@ -11,10 +11,9 @@ import click
 from rich.console import Console
 from rich.progress import Progress
 
+from els_stream.commands import dlq_output
 from els_stream.commands.database_access import snapshot, writing
-from els_stream.commands.dlq_filters import filters
-from els_stream.commands.dlq_output import as_json as shown_as_json
-from els_stream.commands.dlq_output import print_whole, table
+from els_stream.commands.dlq_filters import filter_options
 from els_stream.commands.exit_codes import exit_codes
 from els_stream.config.settings import Settings, load_settings
 from els_stream.embedded.discovery import resolve
@@ -36,156 +35,159 @@ if TYPE_CHECKING:
 
 NOT_FOUND: Final = 3
 FAILED: Final = 1
-PAGE: Final = 500
+PAGE_SIZE: Final = 500
+MAX_NOTE_LENGTH: Final = 500
 STATES: Final = (*DEAD_LETTER_STATES, "all")
 
 
 @click.group(epilog=exit_codes({FAILED: "not all was done"}))
 def dlq() -> None:
-    """List, show, replay and drop dead letters: events that could not be applied.
+    """List, show, replay and discard dead letters: records that could not be processed.
 
     Example: els dlq list --younger-than 1d
     """
 
 
 @dlq.command("list", epilog=exit_codes())
-@filters
-@click.option("--state", type=click.Choice(STATES), default="open", show_default=True)
-@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True)
-@click.option("--before", type=int, help="The next page: the last id of this one.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for scripts.")
-def list_letters(*, state: str, limit: int, before: int | None, as_json: bool, chosen: DeadLetterFilter) -> None:
-    """The newest first.
+@filter_options
+@click.option("--state", type=click.Choice(STATES), default="open", show_default=True, help="In this state.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Print at most this many.")
+@click.option("--before", type=int, metavar="ID", help="Print the next page: the last id of this one.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per dead letter, for scripts.")
+def list_dead_letters(*, state: str, limit: int, before: int | None, as_json: bool, filters: DeadLetterFilter) -> None:
+    """List dead letters, the newest first.
 
     Example: els dlq list --reason unknown_essay --younger-than 7d
     """
-    wanted = replace(chosen, state=None if state == "all" else state)
-    found = asyncio.run(_newest(resolve(load_settings()), wanted, limit, before))
+    filters = replace(filters, state=None if state == "all" else state)
+    found = asyncio.run(_newest(resolve(load_settings()), filters, limit, before))
     if as_json:
-        for letter in found:
-            click.echo(json.dumps(asdict(letter), default=str))
+        for dead_letter in found:
+            click.echo(json.dumps(asdict(dead_letter), default=str))
         return
-    Console(highlight=False, markup=False).print(table(found))
+    Console(highlight=False, markup=False).print(dlq_output.table(found))
     if len(found) == limit:
         click.echo(f"There may be more: --before {found[-1].id}", err=True)
 
 
-@dlq.command(epilog=exit_codes({NOT_FOUND: "a server does not answer, or there is none of this id"}))
-@click.argument("letter_id", type=int)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object; bytes are base64.")
-def show(*, letter_id: int, as_json: bool) -> None:
-    """One dead letter with its record.
+@dlq.command(epilog=exit_codes({NOT_FOUND: "a server does not answer, or there is no dead letter of this id"}))
+@click.argument("dead_letter_id", type=int, metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object; bytes are base64.")
+def show(*, dead_letter_id: int, as_json: bool) -> None:
+    """Show one dead letter with its record.
 
     Example: els dlq show 42
     """
-    whole = asyncio.run(_read(resolve(load_settings()), letter_id))
-    if whole is None:
-        click.echo(f"els: there is no dead letter {letter_id}", err=True)
+    dead_letter = asyncio.run(_read(resolve(load_settings()), dead_letter_id))
+    if dead_letter is None:
+        click.echo(f"els: there is no dead letter {dead_letter_id}", err=True)
         click.get_current_context().exit(NOT_FOUND)
     elif as_json:
-        click.echo(json.dumps(shown_as_json(whole), default=str, indent=2))
+        click.echo(json.dumps(dlq_output.as_json(dead_letter), default=str, indent=2))
     else:
-        print_whole(whole)
+        dlq_output.print_dead_letter(dead_letter)
 
 
-@dlq.command("replay", epilog=exit_codes({FAILED: "some failed again, or can not be replayed"}))
-@click.argument("letter_ids", type=int, nargs=-1)
-@filters
-@click.option("--all", "everything", is_flag=True, help="All that are open.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for scripts.")
-def replay_letters(*, letter_ids: tuple[int, ...], everything: bool, as_json: bool, chosen: DeadLetterFilter) -> None:
-    """Hand records to their handlers again, in the order of their burial.
+@dlq.command("replay", epilog=exit_codes({FAILED: "some failed again, or can't be replayed"}))
+@click.argument("dead_letter_ids", type=int, nargs=-1, metavar="[ID]...")
+@filter_options
+@click.option("--all", "select_all", is_flag=True, help="All that are open.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per dead letter, for scripts.")
+def replay_dead_letters(
+    *, dead_letter_ids: tuple[int, ...], select_all: bool, as_json: bool, filters: DeadLetterFilter
+) -> None:
+    """Process the records of open dead letters again, the oldest first.
 
-    Nothing is sent to the input topics. A record that fails again has another dead letter, linked to its first.
+    Nothing is written to the input topics. A record that fails again gets another dead letter, linked to its first.
 
     Example: els dlq replay --reason never_registered
     """
-    _need_a_choice(letter_ids, chosen, everything=everything)
-    outcomes = asyncio.run(
-        _replay(resolve(load_settings()), letter_ids, replace(chosen, state="open"), as_json=as_json)
-    )
+    _require_selection(dead_letter_ids, filters, select_all=select_all)
+    filters = replace(filters, state="open")
+    outcomes = asyncio.run(_replay(resolve(load_settings()), dead_letter_ids, filters, as_json=as_json))
     if not as_json:
-        told = ", ".join(f"{label} {count}" for label, count in sorted(outcomes.items()))
-        click.echo(f"{outcomes.total()} dead letters: {told or 'none is open'}")
+        counts = ", ".join(f"{label} {count}" for label, count in sorted(outcomes.items()))
+        click.echo(f"{outcomes.total()} dead letters: {counts or 'none is open'}")
     if outcomes["failed again"] or outcomes["not replayable"]:
         click.get_current_context().exit(FAILED)
 
 
-@dlq.command(epilog=exit_codes({FAILED: "nothing was done without --yes"}))
-@click.argument("letter_ids", type=int, nargs=-1)
-@filters
-@click.option("--all", "everything", is_flag=True, help="All that are open.")
-@click.option("--because", default="", help="Kept with the row.")
-@click.option("--yes", is_flag=True, help="Really: their payload is removed for good.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
-def drop(  # one value per option
+@dlq.command(epilog=exit_codes({FAILED: "nothing was discarded, because --yes was not given"}))
+@click.argument("dead_letter_ids", type=int, nargs=-1, metavar="[ID]...")
+@filter_options
+@click.option("--all", "select_all", is_flag=True, help="All that are open.")
+@click.option("--note", default="", help="Why; it is kept in the row.")
+@click.option("--yes", is_flag=True, help="Confirm: the payload is deleted for good.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+def discard(  # one value per option
     *,
-    letter_ids: tuple[int, ...],
-    everything: bool,
-    because: str,
+    dead_letter_ids: tuple[int, ...],
+    select_all: bool,
+    note: str,
     yes: bool,
     as_json: bool,
-    chosen: DeadLetterFilter,
+    filters: DeadLetterFilter,
 ) -> None:
-    """Give dead letters up: the payload goes, a row with its size, hash and who dropped it stays.
+    """Discard open dead letters: delete the payload, and keep the row with its size, hash and who discarded it.
 
-    Without --yes it says how many there are.
+    Without --yes it only prints how many there are.
 
-    Example: els dlq drop 42 --because spam --yes
+    Example: els dlq discard 42 --note spam --yes
     """
-    _need_a_choice(letter_ids, chosen, everything=everything)
-    note = plain(f"dropped by {getpass.getuser()}" + (f": {because}" if because else ""))[:500]
-    count = asyncio.run(
-        _drop(resolve(load_settings()), letter_ids, replace(chosen, state="open"), note=note, really=yes)
-    )
+    _require_selection(dead_letter_ids, filters, select_all=select_all)
+    filters = replace(filters, state="open")
+    full_note = plain(f"discarded by {getpass.getuser()}" + (f": {note}" if note else ""))[:MAX_NOTE_LENGTH]
+    settings = resolve(load_settings())
+    count = asyncio.run(_discard(settings, dead_letter_ids, filters, note=full_note, dry_run=not yes))
     if as_json:
-        click.echo(json.dumps({"outcome": "dropped" if yes else "would drop", "dead_letters": count}))
+        click.echo(json.dumps({"outcome": "discarded" if yes else "would discard", "dead_letters": count}))
     if not yes:
-        click.echo(f"els: {count} dead letters would lose their payload for good: say --yes", err=True)
+        click.echo(f"els: this would delete the payload of {count} dead letters for good: confirm with --yes", err=True)
         click.get_current_context().exit(FAILED)
     elif not as_json:
-        click.echo(f"{count} dead letters dropped")
+        click.echo(f"{count} dead letters discarded")
 
 
-def _need_a_choice(letter_ids: Sequence[int], chosen: DeadLetterFilter, *, everything: bool) -> None:
-    named = [bool(letter_ids), chosen != DeadLetterFilter(), everything]
-    if sum(named) != 1:
-        raise click.UsageError("which ones? Name ids, or filters, or --all")
+def _require_selection(ids: Sequence[int], filters: DeadLetterFilter, *, select_all: bool) -> None:
+    if [bool(ids), filters != DeadLetterFilter(), select_all].count(True) != 1:
+        raise click.UsageError("give either ids, or filters, or --all")
 
 
 async def _newest(
-    settings: Settings, wanted: DeadLetterFilter, limit: int, before: int | None
+    settings: Settings, filters: DeadLetterFilter, limit: int, before: int | None
 ) -> list[DeadLetterSummary]:
     async with snapshot(settings) as conn:
-        return await dead_letter_admin.newest(conn, wanted, limit, before)
+        return await dead_letter_admin.newest(conn, filters, limit, before)
 
 
-async def _read(settings: Settings, letter_id: int) -> DeadLetterRecord | None:
+async def _read(settings: Settings, dead_letter_id: int) -> DeadLetterRecord | None:
     async with snapshot(settings) as conn:
-        return await dead_letter_admin.read(conn, letter_id)
+        return await dead_letter_admin.read(conn, dead_letter_id)
 
 
-async def _replay(settings: Settings, named: Sequence[int], wanted: DeadLetterFilter, *, as_json: bool) -> Counter[str]:
+async def _replay(settings: Settings, ids: Sequence[int], filters: DeadLetterFilter, *, as_json: bool) -> Counter[str]:
+    """Replay the dead letters with these ids, or those that match the filters; return how many had which outcome."""
     handlers = make_handlers(HandlerPolicy.from_settings(settings))
     outcomes: Counter[str] = Counter()
     async with writing(settings) as engine:
         replays = Replays.from_settings(settings, handlers.values(), engine)
-        total, last = await _extent(engine, named, wanted)
+        total, last_id = await _count_and_last_id(engine, ids, filters)
         with Progress(console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task("replaying", total=total)
-            async for page in _pages(engine, named, wanted, last):
-                for letter_id in page:
-                    label, told = _told(await replays.replay_one(letter_id))
-                    outcomes[label] += 1
+            async for page in _pages(engine, ids, filters, last_id):
+                for dead_letter_id in page:
+                    outcome, message = _outcome(await replays.replay_one(dead_letter_id))
+                    outcomes[outcome] += 1
                     progress.advance(task)
                     if as_json:
-                        click.echo(json.dumps({"id": letter_id, "outcome": label, "message": told}))
-                    elif label in {"failed again", "not replayable"}:
-                        click.echo(f"{letter_id}: {label}: {plain(told)}")
+                        click.echo(json.dumps({"id": dead_letter_id, "outcome": outcome, "message": message}))
+                    elif outcome in {"failed again", "not replayable"}:
+                        click.echo(f"{dead_letter_id}: {outcome}: {plain(message)}")
     return outcomes
 
 
-def _told(result: Replayed) -> tuple[str, str]:
+def _outcome(result: Replayed) -> tuple[str, str]:
+    """Return the outcome and a message."""
     match result:
         case Accepted(label):
             return label, ""
@@ -197,36 +199,39 @@ def _told(result: Replayed) -> tuple[str, str]:
             assert_never(result)
 
 
-async def _drop(settings: Settings, named: Sequence[int], wanted: DeadLetterFilter, *, note: str, really: bool) -> int:
+async def _discard(
+    settings: Settings, ids: Sequence[int], filters: DeadLetterFilter, *, note: str, dry_run: bool
+) -> int:
+    """Return how many were discarded, or with `dry_run` how many were selected."""
     async with writing(settings) as engine:
-        total, last = await _extent(engine, named, wanted)
-        if not really:
+        total, last_id = await _count_and_last_id(engine, ids, filters)
+        if dry_run:
             return total
-        dropped = 0
-        async for page in _pages(engine, named, wanted, last):
+        discarded = 0
+        async for page in _pages(engine, ids, filters, last_id):
             async with engine.begin() as conn:
-                dropped += len(await dead_letter_admin.discard(conn, page, note))
-        return dropped
+                discarded += len(await dead_letter_admin.discard(conn, page, note))
+        return discarded
 
 
-async def _extent(engine: AsyncEngine, named: Sequence[int], wanted: DeadLetterFilter) -> tuple[int, int]:
-    if named:
-        return len(named), 0
+async def _count_and_last_id(engine: AsyncEngine, ids: Sequence[int], filters: DeadLetterFilter) -> tuple[int, int]:
+    if ids:
+        return len(ids), 0
     async with engine.connect() as conn:
-        return await dead_letter_admin.count_and_last_id(conn, wanted)
+        return await dead_letter_admin.count_and_last_id(conn, filters)
 
 
 async def _pages(
-    engine: AsyncEngine, named: Sequence[int], wanted: DeadLetterFilter, last: int
+    engine: AsyncEngine, ids: Sequence[int], filters: DeadLetterFilter, last_id: int
 ) -> AsyncIterator[Sequence[int]]:
-    """Up to `last`, so that what fails again is not met a second time."""
-    if named:
-        yield sorted(set(named))
+    """Yield `ids`, or pages of matching ids up to `last_id`, which leaves out the dead letters of failed replays."""
+    if ids:
+        yield sorted(set(ids))
         return
     after = 0
     while True:
         async with engine.connect() as conn:
-            page = await dead_letter_admin.list_ids(conn, wanted, after=after, last=last, limit=PAGE)
+            page = await dead_letter_admin.list_ids(conn, filters, after=after, last=last_id, limit=PAGE_SIZE)
         if not page:
             return
         after = page[-1]

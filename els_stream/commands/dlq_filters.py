@@ -1,23 +1,20 @@
-"""The options that choose dead letters, the same for every command on them."""
+"""The options that select dead letters, the same for all `els dlq` commands."""
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from functools import wraps
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
+from els_stream.age import parse_age
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.topics import INPUT_TOPICS
 from els_stream.queries.dead_letter_admin import DeadLetterFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_LONGEST_DIGITS: Final = 6
 
 
 class Age(click.ParamType):
@@ -26,17 +23,17 @@ class Age(click.ParamType):
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
         if isinstance(value, timedelta):
             return value
-        match = re.fullmatch(rf"(\d{{1,{_LONGEST_DIGITS}}})([smhd])", str(value))
-        if match is None:
-            self.fail(f"{value!r}: a number and s, m, h or d, such as 90m or 7d", param, ctx)
-        return timedelta(**{_UNITS[match[2]]: int(match[1])})
+        try:
+            return parse_age(str(value))
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
 
 
-def filters(command: Callable[..., None]) -> Callable[..., None]:
-    """Options of which the command gets `chosen`."""
+def filter_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options to `command`, which gets their values as the argument `filters`."""
 
     @wraps(command)
-    def choosing(  # one value per option
+    def with_filters(  # one value per option
         *,
         reason: str | None,
         topic: str | None,
@@ -45,17 +42,24 @@ def filters(command: Callable[..., None]) -> Callable[..., None]:
         younger_than: timedelta | None,
         **others: object,
     ) -> None:
-        chosen = DeadLetterFilter(
+        filters = DeadLetterFilter(
             reason=reason, topic=topic, batch_id=batch_id, older_than=older_than, younger_than=younger_than
         )
-        command(chosen=chosen, **others)
+        command(filters=filters, **others)
 
     for option in (
-        click.option("--younger-than", type=Age(), help="Buried since then: 90m, 12h, 7d."),
-        click.option("--older-than", type=Age(), help="Buried before then: 90m, 12h, 7d."),
-        click.option("--batch", "batch_id", help="Of this batch."),
-        click.option("--topic", type=click.Choice(INPUT_TOPICS), metavar="TOPIC", help="From this topic, whole name."),
-        click.option("--reason", type=click.Choice([str(r) for r in DeadLetterReason]), metavar="REASON"),
+        click.option("--younger-than", type=Age(), help="At most this old: 90m, 12h, 7d."),
+        click.option("--older-than", type=Age(), help="At least this old: 90m, 12h, 7d."),
+        click.option("--batch", "batch_id", metavar="ID", help="Of this batch."),
+        click.option(
+            "--topic", type=click.Choice(INPUT_TOPICS), metavar="TOPIC", help="From this topic, without its prefix."
+        ),
+        click.option(
+            "--reason",
+            type=click.Choice([str(r) for r in DeadLetterReason]),
+            metavar="REASON",
+            help="With this reason, such as unknown_essay.",
+        ),
     ):
-        choosing = option(choosing)
-    return choosing
+        with_filters = option(with_filters)
+    return with_filters

@@ -1,4 +1,4 @@
-"""Dead letters on a terminal, and as JSON with their bytes in base64."""
+"""Dead letters as text for a terminal, and as JSON with their bytes in base64."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ if TYPE_CHECKING:
     from els_stream.queries.dead_letter_admin import DeadLetterRecord, DeadLetterSummary
 
 
-def table(found: Sequence[DeadLetterSummary]) -> Table:
-    table = Table("id", "buried at", "state", "reason", "batch", "place", "bytes", box=None, pad_edge=False)
-    for letter in found:
+def table(dead_letters: Sequence[DeadLetterSummary]) -> Table:
+    table = Table("id", "created at", "state", "reason", "batch", "record", "bytes", box=None, pad_edge=False)
+    for dead_letter in dead_letters:
         table.add_row(
-            str(letter.id),
-            letter.created_at.isoformat(timespec="seconds"),
-            letter.state,
-            letter.reason,
-            plain(letter.batch_id or "-"),
-            letter.place,
-            str(letter.value_size),
+            str(dead_letter.id),
+            dead_letter.created_at.isoformat(timespec="seconds"),
+            dead_letter.state,
+            dead_letter.reason,
+            plain(dead_letter.batch_id or "-"),
+            dead_letter.place,
+            str(dead_letter.value_size),
         )
     return table
 
 
-def print_whole(whole: DeadLetterRecord) -> None:
-    letter = whole.summary
-    facts = {**asdict(letter), "place": letter.place, "value_sha256": whole.value_sha256.hex()}
-    for name, fact in facts.items():
-        if fact is not None:
-            click.echo(f"{name:<13} {plain(str(fact))}")
-    record = whole.record
+def print_dead_letter(dead_letter: DeadLetterRecord) -> None:
+    """Print all fields and the record; characters that are not printable are escaped."""
+    summary = dead_letter.summary
+    fields = {**asdict(summary), "place": summary.place, "value_sha256": dead_letter.value_sha256.hex()}
+    for name, field in fields.items():
+        if field is not None:
+            click.echo(f"{name:<13} {plain(str(field))}")
+    record = dead_letter.record
     click.echo(f"{'key':<13} {'-' if record.key is None else decoded(record.key)}")
     for name, value in record.headers:
         click.echo(f"{'header':<13} {plain(name)}: {plain(decoded(value))}")
@@ -46,16 +47,16 @@ def print_whole(whole: DeadLetterRecord) -> None:
     click.echo("(no value)" if record.value is None else decoded(record.value))
 
 
-def as_json(whole: DeadLetterRecord) -> dict[str, Any]:
-    record = whole.record
+def as_json(dead_letter: DeadLetterRecord) -> dict[str, Any]:
+    record = dead_letter.record
     return {
-        **asdict(whole.summary),
-        "value_sha256": whole.value_sha256.hex(),
-        "key": _encoded(record.key),
-        "headers": [[name, _encoded(value)] for name, value in record.headers],
-        "value": _encoded(record.value),
+        **asdict(dead_letter.summary),
+        "value_sha256": dead_letter.value_sha256.hex(),
+        "key": _base64(record.key),
+        "headers": [[name, _base64(value)] for name, value in record.headers],
+        "value": _base64(record.value),
     }
 
 
-def _encoded(raw: bytes | None) -> str | None:
+def _base64(raw: bytes | None) -> str | None:
     return None if raw is None else base64.b64encode(raw).decode()

@@ -8,7 +8,7 @@ import click
 
 from els_stream.commands.database_access import snapshot, writing
 from els_stream.commands.exit_codes import exit_codes
-from els_stream.commands.purge_output import by_class, print_removal
+from els_stream.commands.purge_output import by_class, print_removed
 from els_stream.config.settings import load_settings
 from els_stream.domain.purge_results import Erased, ErasureResult, NothingToErase, StillPublishing
 from els_stream.embedded.discovery import resolve
@@ -25,31 +25,31 @@ _NOT_FOUND: Final = 3
 @click.command(
     epilog=exit_codes(
         {
-            _REFUSED: "it still has events to send: try again",
+            _REFUSED: "it still has events to publish: try again",
             _NOT_FOUND: "a server does not answer, or there is nothing to erase",
         }
     )
 )
 @click.argument("batch_id", required=False)
-@click.option("--student", "student_id", metavar="ID", help="Clear this student's associations instead.")
-@click.option("--dry-run", is_flag=True, help="Print what would go, and change nothing.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+@click.option("--student", "student_id", metavar="ID", help="Clear the associations of this student instead.")
+@click.option("--dry-run", is_flag=True, help="Print what would be removed, and change nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
 def erase(*, batch_id: str | None, student_id: str | None, dry_run: bool, as_json: bool) -> None:
-    """Remove one batch of any class and age, or one student's associations, on request.
+    """Remove one batch, or one student's associations, on request.
 
-    An audit row without personal data stays, as does the batch's tombstone.
+    The batch may have any class and age. An audit row without personal data stays, and the batch's tombstone.
 
     Example: els erase 7d3c --dry-run
     """
     match (batch_id, student_id):
         case (str(batch), None):
             result = asyncio.run(_erase(resolve(load_settings()), batch, dry_run=dry_run))
-            click.get_current_context().exit(_told(result, dry_run=dry_run, as_json=as_json))
+            click.get_current_context().exit(_report_batch(result, dry_run=dry_run, as_json=as_json))
         case (None, str(student)):
             essays = asyncio.run(_forget(resolve(load_settings()), student, dry_run=dry_run))
-            _told_of_student(essays, dry_run=dry_run, as_json=as_json)
+            _report_student(essays, dry_run=dry_run, as_json=as_json)
         case _:
-            raise click.UsageError("name a batch, or a student with --student")
+            raise click.UsageError("give a batch id, or a student with --student")
 
 
 async def _erase(settings: Settings, batch_id: str, *, dry_run: bool) -> ErasureResult:
@@ -66,25 +66,27 @@ async def _forget(settings: Settings, student_id: str, *, dry_run: bool) -> int:
         return await erase_student(conn, student_id, found)
 
 
-def _told_of_student(essays: int, *, dry_run: bool, as_json: bool) -> None:
+def _report_student(essays: int, *, dry_run: bool, as_json: bool) -> None:
     verb = "would clear" if dry_run else "cleared"
     click.echo(json.dumps({"outcome": verb, "associations": essays}) if as_json else f"{verb} {essays} associations")
 
 
-def _told(result: ErasureResult, *, dry_run: bool, as_json: bool) -> int:
+def _report_batch(result: ErasureResult, *, dry_run: bool, as_json: bool) -> int:
     match result:
         case Erased(removed, class_type):
             verb = "would remove" if dry_run else "removed"
             if as_json:
                 click.echo(json.dumps({"outcome": verb, "rows": by_class(removed, class_type)}))
             else:
-                print_removal(verb, removed, class_type)
+                print_removed(verb, removed, class_type)
             return 0
         case StillPublishing():
-            click.echo("els: the batch still has events to send: try again when the relay has sent them", err=True)
+            click.echo(
+                "els: the batch still has events to publish: try again when the relay has published them", err=True
+            )
             return _REFUSED
         case NothingToErase():
-            click.echo("els: there is no such batch, or nothing of it is left", err=True)
+            click.echo("els: there is no such batch, or nothing is left to erase", err=True)
             return _NOT_FOUND
         case _:
             assert_never(result)

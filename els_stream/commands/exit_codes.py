@@ -1,4 +1,4 @@
-"""What the exit codes of a command mean, for its help."""
+"""The line about exit codes in the help of a command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-USUAL: Final = {
+COMMON: Final = {
     0: "done",
     2: "a setting, an option or the schema is wrong",
     3: "a server does not answer",
@@ -15,6 +15,6 @@ USUAL: Final = {
 
 
 def exit_codes(own: Mapping[int, str] | None = None) -> str:
-    """One line; `own` are those that this command has besides, or means otherwise."""
-    meanings = {**USUAL, **(own or {})}
+    """Return the line; `own` are the codes that only this command has, or that mean something else here."""
+    meanings = {**COMMON, **(own or {})}
     return "Exit codes: " + "; ".join(f"{code} {meanings[code]}" for code in sorted(meanings)) + "."

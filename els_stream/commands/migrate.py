@@ -13,11 +13,11 @@ from els_stream.observability.logging import configure_logging
 
 
 @click.command(epilog=exit_codes())
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
 def migrate(*, as_json: bool) -> None:
-    """Bring the database to the newest schema.
+    """Apply database migrations.
 
-    Safe while workers run, and from several places at once: one migrates, the others wait.
+    Safe while workers run, and in several processes at once: one migrates, the others wait.
 
     Example: els migrate
     """

@@ -1,4 +1,4 @@
-"""A line that moves while something takes long: on a terminal only, and on stderr, so that a pipe stays clean."""
+"""A progress line on stderr, shown only in a terminal."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ class Progress:
     def shown(self) -> bool:
         return self._status is not None
 
-    def __call__(self, what: str) -> None:
+    def __call__(self, text: str) -> None:
+        """Replace the text of the line."""
         if self._status is not None:
-            self._status.update(what)
+            self._status.update(text)
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
-        """Inside, the line is away, and lines can be printed."""
+    def hidden(self) -> Iterator[None]:
+        """Hide the line in the block, so that other lines can be printed."""
         if self._status is None:
             yield
             return
@@ -37,11 +38,11 @@ class Progress:
 
 
 @contextmanager
-def progress(what: str, console: Console | None = None) -> Iterator[Progress]:
-    """Tell it what goes on; `console` is where, in a test."""
+def progress(text: str, console: Console | None = None) -> Iterator[Progress]:
+    """Show a progress line in the block. By default `console` is the terminal's stderr."""
     console = console or Console(stderr=True, highlight=False)
     if not console.is_terminal:
         yield Progress(None)
         return
-    with console.status(what) as status:
+    with console.status(text) as status:
         yield Progress(status)

@@ -1,4 +1,4 @@
-"""What was removed, or would be: the same table and the same JSON for purge and erasure, by table and class type."""
+"""The removed rows by table and class type, the same for purge and erasure, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ UNKNOWN: Final = "unknown"
 
 
 def by_class(removed: Removed, class_type: str | None) -> dict[str, dict[str, int]]:
-    """Zeros for the classes of which nothing goes; a batch that never registered has none."""
-    nothing = dict.fromkeys(removed.rows, 0)
-    return dict.fromkeys(CLASS_TYPES, nothing) | {class_type or UNKNOWN: removed.rows}
+    """Return the rows by class type, with zeros for the other types; the type of an unregistered batch is `unknown`."""
+    zeros = dict.fromkeys(removed.rows, 0)
+    return dict.fromkeys(CLASS_TYPES, zeros) | {class_type or UNKNOWN: removed.rows}
 
 
-def print_removal(verb: str, removed: Removed, class_type: str | None) -> None:
+def print_removed(verb: str, removed: Removed, class_type: str | None) -> None:
     click.echo(f"{verb}:")
     classes = by_class(removed, class_type)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("table", no_wrap=True)
-    for name in classes:
-        table.add_column(name, justify="right")
-    for what in removed.rows:
-        table.add_row(what, *(str(rows[what]) for rows in classes.values()))
+    for class_name in classes:
+        table.add_column(class_name, justify="right")
+    for name in removed.rows:
+        table.add_row(name, *(str(rows[name]) for rows in classes.values()))
     Console(highlight=False).print(table)

@@ -15,11 +15,11 @@ from els_stream.errors import ServersUnavailable
 
 
 @click.command(epilog=exit_codes())
-@click.option("--web-port", type=click.IntRange(1, 65_535), help="Instead of ELS_WEB_PORT.")
+@click.option("--web-port", type=click.IntRange(1, 65_535), help="Overrides ELS_WEB_PORT.")
 def run(*, web_port: int | None) -> None:
-    """Servers, schema, topics and one worker, until Ctrl-C.
+    """Start servers, migrate, create topics and run one worker, until Ctrl-C.
 
-    Servers that this command started end with it; what they hold stays for the next time.
+    Servers that this command started stop with it; their data stays for the next run.
 
     Example: els run --web-port 6070
     """
@@ -31,12 +31,12 @@ async def _run(settings: Settings) -> None:
         here = settings.with_servers(broker_url=found.broker, database_url=found.database_url)
         await schema.upgrade(here.database)
         await ensure(here)
-        click.echo(f"els: broker {found.broker}, web http://{settings.web_host}:{settings.web_port}; Ctrl-C ends all")
-        await _worker(settings.web_port)
+        click.echo(f"els: broker {found.broker}, web http://{settings.web_host}:{settings.web_port}; Ctrl-C stops all")
+        await _run_worker(settings.web_port)
 
 
-async def _worker(web_port: int) -> None:
-    """In a session of its own: Ctrl-C reaches this process only, which tells the worker once and waits for it."""
+async def _run_worker(web_port: int) -> None:
+    """Run a worker in a session of its own, so that Ctrl-C reaches only this process, which then stops the worker."""
     command = [sys.executable, "-m", "els_stream", "worker", "--web-port", str(web_port)]
     process = await asyncio.create_subprocess_exec(*command, start_new_session=True)
     try:
@@ -44,9 +44,9 @@ async def _worker(web_port: int) -> None:
     finally:
         if process.returncode is None:
             process.terminate()
-            await undisturbed(_ended(process))
-    raise ServersUnavailable(f"the worker ended by itself with {status}")
+            await undisturbed(_exited(process))
+    raise ServersUnavailable(f"the worker exited with code {status}")
 
 
-async def _ended(process: asyncio.subprocess.Process) -> None:
+async def _exited(process: asyncio.subprocess.Process) -> None:
     await process.wait()

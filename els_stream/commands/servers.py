@@ -8,50 +8,50 @@ import click
 
 from els_stream.commands.exit_codes import exit_codes
 from els_stream.config.settings import load_settings
-from els_stream.embedded import servers as dev
+from els_stream.embedded import servers as embedded
 from els_stream.errors import ServersMissing
 
 SERVERS = click.Choice(["embedded", "containers"])
 
 
 @click.command(epilog=exit_codes())
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
-@click.option("--servers", "kind", type=SERVERS, help="What starts them: binaries in the venv, or Docker.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+@click.option("--servers", "kind", type=SERVERS, help="Run them as binaries of the venv, or in Docker.")
 def up(*, kind: str | None, as_json: bool) -> None:
-    """Start PostgreSQL and Kafka here, and leave them running.
+    """Start PostgreSQL and Kafka on this machine, in the background.
 
     Example: els up --servers containers
     """
     settings = load_settings(**({} if kind is None else {"servers": kind}))
-    _print(asyncio.run(dev.up(settings)), as_json=as_json)
+    _print(asyncio.run(embedded.up(settings)), as_json=as_json)
 
 
 @click.command(epilog=exit_codes())
-@click.option("--remove-data", is_flag=True, help="Also forget everything they hold.")
+@click.option("--remove-data", is_flag=True, help="Also delete their data.")
 def down(*, remove_data: bool) -> None:
-    """Stop what `els up` started.
+    """Stop the servers that `els up` started.
 
     Example: els down --remove-data
     """
-    asyncio.run(dev.down(load_settings(), remove_data=remove_data))
+    asyncio.run(embedded.down(load_settings(), remove_data=remove_data))
 
 
 @click.command(epilog=exit_codes())
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
 def servers(*, as_json: bool) -> None:
     """Print the addresses of the running servers.
 
-    The password of the database is part of its address: this output is for programs that connect.
+    The address of the database contains its password: the output is for programs that connect.
 
     Example: els servers --json
     """
-    found = dev.addresses(load_settings())
+    found = embedded.addresses(load_settings())
     if found is None:
-        raise ServersMissing("no servers are running here: start them with `els up`")
+        raise ServersMissing("no servers are running on this machine: start them with `els up`")
     _print(found, as_json=as_json)
 
 
-def _print(found: dev.Addresses, *, as_json: bool) -> None:
+def _print(found: embedded.Addresses, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(asdict(found), indent=2))
         return

@@ -10,10 +10,10 @@ from els_stream.config.settings_reference import rows
 
 
 @click.command(epilog=exit_codes())
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
-@click.option("--explain", is_flag=True, help="Also what each one means and what it takes.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
+@click.option("--explain", is_flag=True, help="Also print the meaning and the allowed values of each.")
 def settings(*, as_json: bool, explain: bool) -> None:
-    """Print the effective settings, secrets masked.
+    """Print the effective settings, with secrets masked.
 
     Example: els settings --explain
     """

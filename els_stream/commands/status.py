@@ -25,60 +25,62 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog=exit_codes())
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
 def status(*, as_json: bool) -> None:
-    """Count everything: batches, slots, what is parked, unsent or refused, and how far the input was handled.
+    """Show counts and consumer lag.
 
-    The lag needs the broker; without it the rest is told.
+    Counts batches, slots, pending events, outbox rows and open dead letters. The lag needs the broker; if it does not
+    answer, the rest is shown.
 
     Example: els status --json
     """
     settings = resolve(load_settings())
-    overview, trouble = asyncio.run(_ask(settings))
+    report, broker_error = asyncio.run(_read(settings))
     if as_json:
-        click.echo(json.dumps({**asdict(overview), "broker": trouble or "answers"}, default=str, indent=2))
+        click.echo(json.dumps({**asdict(report), "broker_error": broker_error}, default=str, indent=2))
         return
     console = Console(highlight=False, markup=False)
-    outbox = overview.outbox
-    for part in (
-        _batches(overview),
-        _aged("parked", overview.pending),
-        _aged("open dead letters", overview.dead_letters),
-        f"outbox: {outbox.rows} waiting, {outbox.held} held, the oldest {_age(outbox.oldest_seconds)}",
-        _ledger(overview, settings.topic_prefix),
+    outbox = report.outbox
+    for section in (
+        _batches(report),
+        _counts("pending events", report.pending),
+        _counts("open dead letters", report.dead_letters),
+        f"outbox: {outbox.rows} waiting, {outbox.held} deferred, the oldest {_age(outbox.oldest_seconds)}",
+        _offsets(report, settings.topic_prefix),
     ):
-        console.print(part, end="\n\n" if isinstance(part, str) else "\n")
-    if trouble:
-        click.echo(f"els: no lag is known: {trouble}", err=True)
+        console.print(section, end="\n\n" if isinstance(section, str) else "\n")
+    if broker_error:
+        click.echo(f"els: the lag is unknown: {broker_error}", err=True)
 
 
-async def _ask(settings: Settings) -> tuple[StatusReport, str | None]:
+async def _read(settings: Settings) -> tuple[StatusReport, str | None]:
+    """Return the report, and the error if the broker did not answer; the lags are None then."""
     async with snapshot(settings) as conn:
-        overview = await read_status_report(conn, settings.consumer_group)
-    positions = {Partition(place.topic, place.partition): place.next_offset for place in overview.offsets}
+        report = await read_status_report(conn, settings.consumer_group)
+    next_offsets = {Partition(stored.topic, stored.partition): stored.next_offset for stored in report.offsets}
     try:
-        lag = await _lag(settings, positions)
-    except ServersUnavailable as away:
-        return overview, str(away)
-    placed = [replace(place, lag=lag.get(Partition(place.topic, place.partition))) for place in overview.offsets]
-    return replace(overview, offsets=placed), None
+        lags = await _lags(settings, next_offsets)
+    except ServersUnavailable as error:
+        return report, str(error)
+    offsets = [replace(stored, lag=lags.get(Partition(stored.topic, stored.partition))) for stored in report.offsets]
+    return replace(report, offsets=offsets), None
 
 
-async def _lag(settings: Settings, positions: Mapping[Partition, int]) -> dict[Partition, int]:
+async def _lags(settings: Settings, next_offsets: Mapping[Partition, int]) -> dict[Partition, int]:
     logs = await read_logs(settings.broker, [settings.topic_prefix + topic for topic in INPUT_TOPICS])
-    return await lag(settings.broker, logs, positions)
+    return await lag(settings.broker, logs, next_offsets)
 
 
-def _batches(overview: StatusReport) -> Table:
+def _batches(report: StatusReport) -> Table:
     table = _table("batches", "state", "batches", "slots", "filled", "failed", "free", "timed out", "conflicting")
-    for row in overview.batches:
+    for row in report.batches:
         counts = (row.batches, row.slots, row.filled, row.failed, row.free, row.timed_out, row.conflicting)
         table.add_row(row.class_type or "-", row.state, *map(str, counts))
     return table
 
 
-def _aged(what: str, rows: Sequence[CountWithAge]) -> Table:
-    table = _table(what, "count", "oldest")
+def _counts(title: str, rows: Sequence[CountWithAge]) -> Table:
+    table = _table(title, "count", "oldest")
     for row in rows:
         table.add_row(row.name, str(row.count), _age(row.oldest_seconds))
     if not rows:
@@ -86,11 +88,11 @@ def _aged(what: str, rows: Sequence[CountWithAge]) -> Table:
     return table
 
 
-def _ledger(overview: StatusReport, prefix: str) -> Table:
-    table = _table("handled", "partition", "next offset", "lag")
-    for place in overview.offsets:
-        lag = "?" if place.lag is None else str(place.lag)
-        table.add_row(place.topic.removeprefix(prefix), str(place.partition), str(place.next_offset), lag)
+def _offsets(report: StatusReport, prefix: str) -> Table:
+    table = _table("input topic", "partition", "next offset", "lag")
+    for stored in report.offsets:
+        records = "?" if stored.lag is None else str(stored.lag)
+        table.add_row(stored.topic.removeprefix(prefix), str(stored.partition), str(stored.next_offset), records)
     return table
 
 

@@ -14,21 +14,21 @@ from els_stream.kafka.topics import Created, Different, Present, TopicState, ens
 
 
 @click.command(epilog=exit_codes())
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for scripts.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per topic, for scripts.")
 def topics(*, as_json: bool) -> None:
     """Create the topics that are missing.
 
-    One that exists is left as it is: what differs from our table is printed.
+    An existing topic is not changed; differences from the intended configuration are printed.
 
     Example: els topics
     """
     for state in asyncio.run(ensure(resolve(load_settings()))):
-        told = {"state": type(state).__name__.lower(), **asdict(state)}
-        click.echo(json.dumps(told) if as_json else _line(state))
+        body = {"state": type(state).__name__.lower(), **asdict(state)}
+        click.echo(json.dumps(body) if as_json else _line(state))
 
 
 async def ensure(settings: Settings) -> list[TopicState]:
-    """All topics of these settings, created where missing."""
+    """Create the missing topics of these settings; return the state of all."""
     return await ensure_topics(
         settings.broker, settings.topic_prefix, settings.topic_partitions, settings.topic_replication_factor
     )

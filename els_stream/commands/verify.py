@@ -10,18 +10,20 @@ from els_stream.commands.exit_codes import exit_codes
 from els_stream.commands.progress import progress
 from els_stream.config.settings import Settings, load_settings
 from els_stream.embedded.discovery import resolve
-from els_stream.verify.runner import verify as prove
+from els_stream.verify.runner import verify as run_checks
 
 _VIOLATED = 1
 
 
-@click.command(epilog=exit_codes({_VIOLATED: "something is violated"}))
+@click.command(epilog=exit_codes({_VIOLATED: "an invariant is violated"}))
 @click.option(
-    "--kafka", is_flag=True, help="Also compare the tables with the output topics, and the ledger with the input."
+    "--kafka",
+    is_flag=True,
+    help="Also compare the tables with the output topics, and the stored offsets with the input topics.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, for scripts.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per check, for scripts.")
 def verify(*, kafka: bool, as_json: bool) -> None:
-    """Check every invariant on the live database; on request also the topics against it.
+    """Check every invariant on the live database.
 
     Example: els verify --kafka
     """
@@ -32,10 +34,10 @@ def verify(*, kafka: bool, as_json: bool) -> None:
 
 async def _verify(settings: Settings, *, kafka: bool, as_json: bool) -> int:
     violated = 0
-    with progress("checking") as told:
-        async for finding in prove(settings, kafka=kafka):
+    with progress("checking") as line:
+        async for finding in run_checks(settings, kafka=kafka):
             violated += finding.violated
-            with told.aside():
+            with line.hidden():
                 click.echo(json.dumps(asdict(finding)) if as_json else str(finding))
-            told(f"checking, the last was {finding.invariant}")
+            line(f"checking, the last was {finding.invariant}")
     return violated

@@ -7,9 +7,9 @@ from els_stream.commands.exit_codes import exit_codes
 
 
 @click.command(epilog=exit_codes())
-@click.option("--web-port", type=click.IntRange(0, 65_535), help="Instead of ELS_WEB_PORT; 0: any free one.")
+@click.option("--web-port", type=click.IntRange(0, 65_535), help="Overrides ELS_WEB_PORT; 0 takes any free port.")
 def worker(*, web_port: int | None) -> None:
-    """Run one worker until it is told to stop.
+    """Run one worker until SIGTERM or Ctrl-C.
 
     Example: els worker --web-port 0
     """

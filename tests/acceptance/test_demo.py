@@ -99,7 +99,7 @@ async def test_demo_shows_what_came_out_and_ends_well(environment: dict[str, str
 
 
 async def test_demo_ends_badly_when_something_is_expected_that_never_comes(environment: dict[str, str]) -> None:
-    code, said = await demo(environment, *SMALL, "--seed", "5", "--lie")
+    code, said = await demo(environment, *SMALL, "--seed", "5", "--inject-error")
 
     assert code == 1, said
     assert "difference: batch-001" in said

@@ -1,6 +1,6 @@
-"""A Chromium for the tests of the page: one that is here, else Playwright's, else Debian's where apt may.
+"""Find a Chromium for the browser tests, or install Playwright's, or Debian's if apt is available.
 
-`make browser` runs this; it says what it found, or ends with one line that helps.
+`make browser` runs this module; it prints the path, or exits with one line of advice.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 from playwright.sync_api import sync_playwright
 
 NAMES: Final = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "microsoft-edge-stable")
-# It talks to nobody but the page, and works as root and in containers without a large /dev/shm.
+# No background traffic, and it works as root and in containers with a small /dev/shm.
 ARGUMENTS: Final = (
     "--disable-background-networking",
     "--disable-component-update",
@@ -25,13 +25,13 @@ ARGUMENTS: Final = (
     "--disable-sync",
     "--no-first-run",
 )
-HELP: Final = "els: no Chromium for the tests of the page: install one (`apt-get install chromium`), then `make test`"
-DOWNLOAD_SECONDS: Final = 180
-APT_SECONDS: Final = 600
+HELP: Final = "els: no Chromium for the browser tests: install one (`apt-get install chromium`), then `make test`"
+DOWNLOAD_TIMEOUT_SECONDS: Final = 180
+APT_TIMEOUT_SECONDS: Final = 600
 
 
 def find() -> str | None:
-    """The path of a browser that is here."""
+    """Return the path of an installed browser."""
     installed = next(filter(None, map(shutil.which, NAMES)), None)
     if installed is not None:
         return installed
@@ -40,16 +40,16 @@ def find() -> str | None:
     return str(own) if own.is_file() else None
 
 
-def fetch() -> str | None:
-    """Brings one here, and gives its path."""
-    _try([sys.executable, "-m", "playwright", "install", "chromium"], DOWNLOAD_SECONDS)
+def install() -> str | None:
+    """Install a browser and return its path, or None."""
+    _try([sys.executable, "-m", "playwright", "install", "chromium"], DOWNLOAD_TIMEOUT_SECONDS)
     found = find()
     apt = shutil.which("apt-get")
     if found is None and apt is not None and os.geteuid() == 0:
-        install = [apt, "install", "--yes", "--no-install-recommends", "chromium"]
-        if not _try(install, APT_SECONDS):
-            _try([apt, "update"], APT_SECONDS)
-            _try(install, APT_SECONDS)
+        command = [apt, "install", "--yes", "--no-install-recommends", "chromium"]
+        if not _try(command, APT_TIMEOUT_SECONDS):
+            _try([apt, "update"], APT_TIMEOUT_SECONDS)
+            _try(command, APT_TIMEOUT_SECONDS)
         found = find()
     return found
 
@@ -63,7 +63,7 @@ def _try(command: list[str], seconds: float) -> bool:
 
 
 if __name__ == "__main__":
-    browser = find() or fetch()
+    browser = find() or install()
     if browser is None:
         sys.exit(HELP)
     sys.stdout.write(f"{browser}\n")

@@ -1,4 +1,4 @@
-"""The command line as a test uses it: against the servers of the test, in a thread of its own."""
+"""Run `els` commands in tests, in a thread or as a process."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from els_stream.cli import main
 
 
 async def els(environment: Mapping[str, str], *arguments: str) -> Result:
+    """Run a command in a thread; its errors other than an exit code are raised."""
     result = await asyncio.to_thread(
         CliRunner().invoke, main, list(arguments), env=dict(environment), prog_name="els", terminal_width=200
     )
@@ -23,9 +24,9 @@ async def els(environment: Mapping[str, str], *arguments: str) -> Result:
 
 
 async def els_process(environment: Mapping[str, str], *arguments: str) -> tuple[int | None, str, str]:
-    """The same as a process of its own, for what has to do with signals; exit code, stdout and stderr."""
+    """Run a command as a process, for tests of signals; return exit code, stdout and stderr."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "els_stream", *arguments), env=os.environ | environment, stdout=PIPE, stderr=PIPE
     )
-    said, complaint = await process.communicate()
-    return process.returncode, said.decode(), complaint.decode()
+    stdout, stderr = await process.communicate()
+    return process.returncode, stdout.decode(), stderr.decode()

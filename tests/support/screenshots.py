@@ -1,4 +1,4 @@
-"""Pictures of the page for docs/, of a worker with servers of its own: empty, busy, one batch's story, no database."""
+"""Take the pictures of the page for docs/: an empty and a busy service, one batch, and a database outage."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from tests.support.worker_process import Worker, running_worker
 
 DOCS: Final = CHECKOUT / "docs"
 HEIGHTS: Final = {1280: 1040, 390: 844}
-Screenshot: TypeAlias = tuple[int, Literal["light", "dark"]]
-EVERY: Final[tuple[Screenshot, ...]] = ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark"))
-STORY: Final = "9c-hamlet-or-not"
+Screen: TypeAlias = tuple[int, Literal["light", "dark"]]
+SCREENS: Final[tuple[Screen, ...]] = ((1280, "light"), (1280, "dark"), (390, "light"), (390, "dark"))
+BATCH: Final = "9c-hamlet-or-not"
 SIZES: Final = {
     "7a-svenska-noveller": (30, 21),
-    STORY: (12, 14),
+    BATCH: (12, 14),
     "sv2-min-mormor-mot-maskinen": (25, 25),
     "en6-the-romantics": (28, 9),
     "guest-4f1c": (31, 31),
@@ -41,23 +41,23 @@ SIZES: Final = {
     "eng5-frankenstein": (30, 2),
     "guest-77ab": (18, 18),
 }
-ARRIVALS_PER_SECOND: Final = 12
+CONTENTS_PER_SECOND: Final = 12
 
 
 async def photograph(
-    browser: Browser, url: str, name: str, looks: Sequence[Screenshot], route: str = "#/", *, mood: str = "fine"
+    browser: Browser, url: str, name: str, screens: Sequence[Screen], route: str = "#/", *, health: str = "ok"
 ) -> None:
-    for width, scheme in looks:
+    for width, scheme in screens:
         page = await browser.new_page(viewport={"width": width, "height": HEIGHTS[width]}, color_scheme=scheme)
         await BrowserPage(page, url).open(route)
-        await page.locator(f"body[data-mood={mood}]").wait_for(timeout=20_000)
+        await page.locator(f"body[data-health={health}]").wait_for(timeout=20_000)
         await page.wait_for_timeout(1500)
         await page.screenshot(path=DOCS / f"page-{name}-{width}-{scheme}.png")
         await page.close()
 
 
 async def fill(broker: str, prefix: str) -> None:
-    """Contents in turns over the batches, slowly enough for the charts."""
+    """Send contents to all batches in turn, slowly enough for the charts."""
     async with AIOKafkaProducer(bootstrap_servers=broker) as producer:
 
         async def send(topic: str, value: bytes, batch_id: str) -> None:
@@ -66,43 +66,43 @@ async def fill(broker: str, prefix: str) -> None:
         for number, (batch_id, (slots, _)) in enumerate(SIZES.items()):
             fields = {"class_id": "class-9b"} if number % 3 == 2 else {}
             await send(BATCH_REGISTERED, factories.registration(batch_id, essays=slots, **fields), batch_id)
-        await send(BATCH_REGISTERED, factories.registration(STORY, essays=7), STORY)
+        await send(BATCH_REGISTERED, factories.registration(BATCH, essays=7), BATCH)
         await send(CONTENT_PROVISIONED, factories.content("8c-not-registered-yet"), "8c")
         await send(CONTENT_PROVISIONED, b"Dear batch orchestrator,\nplease find attached \xff\xfe", "-")
-        for number in range(max(arrivals for _, arrivals in SIZES.values())):
-            for batch_id, (_, arrivals) in SIZES.items():
-                if number < arrivals:
+        for number in range(max(contents for _, contents in SIZES.values())):
+            for batch_id, (_, contents) in SIZES.items():
+                if number < contents:
                     failed = number % 11 == 4
                     make = factories.failure if failed else factories.content
                     topic = VALIDATION_FAILED if failed else CONTENT_PROVISIONED
                     await send(topic, make(batch_id, number=number), batch_id)
-                    await asyncio.sleep(1 / ARRIVALS_PER_SECOND)
+                    await asyncio.sleep(1 / CONTENTS_PER_SECOND)
 
 
-async def read_again(worker: Worker) -> None:
-    """The totals, and what the charts are made of: a step that began after all was there has ended."""
+async def wait_for_samples(worker: Worker) -> None:
+    """Wait for two more samples of the charts, so that the last covers the newest data."""
 
-    async def steps() -> int:
-        _, _, told = await worker.get("/api/history")
-        return len(json.loads(told)["intake_per_second"])
+    async def samples() -> int:
+        _, _, body = await worker.get("/api/history")
+        return len(json.loads(body)["records_per_second"])
 
-    seen = await steps()
+    before = await samples()
 
     async def two_more() -> bool:
-        return await steps() >= seen + 2
+        return await samples() >= before + 2
 
     await until(two_more)
 
 
-async def take(worker: Worker, browser: Browser, servers: EmbeddedServers, filling: tuple[str, str]) -> None:
-    await photograph(browser, worker.url, "empty", EVERY[1:2])
-    await fill(*filling)
-    await read_again(worker)
-    await photograph(browser, worker.url, "busy", EVERY)
-    await photograph(browser, worker.url, "story", EVERY[::3], f"#/batch/{STORY}")
+async def take(worker: Worker, browser: Browser, servers: EmbeddedServers, topics: tuple[str, str]) -> None:
+    await photograph(browser, worker.url, "empty", SCREENS[1:2])
+    await fill(*topics)
+    await wait_for_samples(worker)
+    await photograph(browser, worker.url, "busy", SCREENS)
+    await photograph(browser, worker.url, "batch", SCREENS[::3], f"#/batch/{BATCH}")
     servers.postgres.pause()
     try:
-        await photograph(browser, worker.url, "down", EVERY[:1], mood="down")
+        await photograph(browser, worker.url, "down", SCREENS[:1], health="down")
     finally:
         servers.postgres.resume()
 

@@ -1,4 +1,4 @@
-"""A real worker process, asked over HTTP."""
+"""A real worker process, and requests to its web server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from els_stream.embedded.ports import new_ports
 from els_stream.embedded.servers import Addresses
 from tests.support import factories, waiting
 
-STOPS_WITHIN = 10
+EXIT_TIMEOUT_SECONDS = 10
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Worker:
 async def running_worker(
     addresses: Addresses, database: str, topic_prefix: str, log: Path, **settings: str
 ) -> AsyncIterator[Worker]:
-    """Ready when given out; what it logged is printed in the end. `settings` by their variables."""
+    """Start a worker and wait until it is ready; print its log in the end. `settings` are environment variables."""
     (port,) = new_ports(1)
     environment = {
         "ELS_BROKER_URL": addresses.broker,
@@ -78,22 +78,22 @@ async def running_worker(
         finally:
             if process.returncode is None:
                 process.terminate()
-            await asyncio.wait_for(process.wait(), STOPS_WITHIN)
-            show(log)
+            await asyncio.wait_for(process.wait(), EXIT_TIMEOUT_SECONDS)
+            print_log(log)
 
 
-def show(log: Path) -> None:
+def print_log(log: Path) -> None:
     sys.stdout.write(log.read_text())
 
 
 async def until(
     condition: Callable[[], Awaitable[bool]], *, seconds: float = 30, alive: Callable[[], bool] = lambda: True
 ) -> None:
-    async def holds() -> bool:
-        assert alive(), "the worker ended"
+    async def checked() -> bool:
+        assert alive(), "the worker exited"
         return await condition()
 
-    await waiting.until(holds, seconds=seconds)
+    await waiting.until(checked, seconds=seconds)
 
 
 async def send(addresses: Addresses, topic_prefix: str, *events: tuple[str, bytes]) -> None:

@@ -1,4 +1,4 @@
-"""`els batch`: the answer to "why is batch X waiting?", for people and for scripts."""
+"""`els batch` on a real database: text for people, JSON for scripts."""
 
 from __future__ import annotations
 
@@ -22,49 +22,49 @@ def environment(database: str, tmp_path: Path) -> Mapping[str, str]:
     return {"ELS_BROKER_URL": "127.0.0.1:1", "ELS_DATABASE_URL": database, "ELS_STATE_DIR": str(tmp_path)}
 
 
-async def told(environment: Mapping[str, str], batch_id: str = make.BATCH) -> tuple[int, dict[str, Any]]:
-    ended = await els(environment, "batch", batch_id, "--json")
-    return ended.exit_code, json.loads(ended.stdout)
+async def read_batch(environment: Mapping[str, str], batch_id: str = make.BATCH) -> tuple[int, dict[str, Any]]:
+    result = await els(environment, "batch", batch_id, "--json")
+    return result.exit_code, json.loads(result.stdout)
 
 
-async def test_a_batch_of_which_nothing_came_ends_with_3(environment: Mapping[str, str]) -> None:
-    ended = await els(environment, "batch", "nobody-knows\x1b[2J")
+async def test_an_unknown_batch_exits_with_3(environment: Mapping[str, str]) -> None:
+    result = await els(environment, "batch", "unknown\x1b[2J")
 
-    assert (ended.exit_code, ended.stdout) == (3, "")
-    assert "\x1b" not in ended.stderr
-
-
-async def test_a_database_that_is_away_is_not_a_batch_that_is_not_there(environment: Mapping[str, str]) -> None:
-    ended = await els({**environment, "ELS_DATABASE_URL": "postgresql://ada:s3cr3t@127.0.0.1:1/e"}, "batch", "x")
-
-    assert ended.exit_code == 1
-    assert "s3cr3t" not in ended.output
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert "\x1b" not in result.stderr
 
 
-async def test_it_says_what_a_batch_waits_for_from_its_first_content_to_its_end(
+async def test_an_unreachable_database_exits_with_1_not_3(environment: Mapping[str, str]) -> None:
+    result = await els({**environment, "ELS_DATABASE_URL": "postgresql://ada:s3cr3t@127.0.0.1:1/e"}, "batch", "x")
+
+    assert result.exit_code == 1
+    assert "s3cr3t" not in result.output
+
+
+async def test_a_batch_waits_for_one_thing_after_the_other(
     environment: Mapping[str, str], harness: BatchHarness
 ) -> None:
     waits = []
 
-    async def look() -> None:
-        code, story = await told(environment)
-        waits.append((code, story["waits_for"]))
+    async def read() -> None:
+        code, detail = await read_batch(environment)
+        waits.append((code, detail["waits_for"]))
 
     await harness.together(harness.content(0))
-    await look()
+    await read()
     await harness.together(harness.registration(essays=2, class_id=CLASS))
-    await look()
+    await read()
     await harness.together(harness.failure(1))
-    await look()
+    await read()
     await harness.together(harness.associations(2))
-    await look()
+    await read()
     async with harness.all_sent():
-        await look()
+        await read()
 
     assert waits == [(0, "registration"), (0, "content"), (0, "associations"), (0, "relay"), (0, "nothing")]
 
 
-async def test_it_counts_slots_and_tells_events_in_order_with_their_state(
+async def test_it_shows_slots_and_events_with_their_delivery(
     environment: Mapping[str, str], harness: BatchHarness
 ) -> None:
     await harness.together(harness.registration(essays=2, class_id=CLASS))
@@ -84,65 +84,63 @@ async def test_it_counts_slots_and_tells_events_in_order_with_their_state(
         await harness.execute(
             "UPDATE event_outbox SET next_attempt_at = now(), attempts = 3, last_error = 'too large' WHERE sequence = 4"
         )
-        code, story = await told(environment)
+        code, detail = await read_batch(environment)
         shown = await els(environment, "batch", make.BATCH)
         await harness.execute("DELETE FROM event_outbox")
 
-    assert [story[name] for name in ("expected", "filled", "failed", "free", "class_type")] == [2, 1, 1, 0, "REGULAR"]
-    events = [(event["topic"], event["delivery"]) for event in story["events"]]
+    assert [detail[name] for name in ("expected", "filled", "failed", "free", "class_type")] == [2, 1, 1, 0, "REGULAR"]
+    events = [(event["topic"], event["delivery"]) for event in detail["events"]]
     assert events == [
         (topics.SLOT_ASSIGNED, "published"),
         (topics.VALIDATION_ERRORS, "waiting"),
         (topics.PROVISIONING_COMPLETED, "waiting"),
         (topics.EXCESS_CONTENT, "deferred"),
     ]
-    assert [event["event_id"] for event in story["events"]] == [row.event_id for row in rows]
-    assert story["events"][0]["event_id"] == assigned.event_id
-    assert [letter["reason"] for letter in story["dead_letters"]] == ["unknown_essay"]
-    assert (code, story["stuck"], shown.exit_code) == (4, True, 4)
-    assert "deferred: 3 tries, too large" in shown.stdout
+    assert [event["event_id"] for event in detail["events"]] == [row.event_id for row in rows]
+    assert detail["events"][0]["event_id"] == assigned.event_id
+    assert [dead_letter["reason"] for dead_letter in detail["dead_letters"]] == ["unknown_essay"]
+    assert (code, detail["stuck"], shown.exit_code) == (4, True, 4)
+    assert "deferred: 3 attempts, too large" in shown.stdout
     assert "unknown_essay" in shown.stdout
 
 
-async def test_parked_events_are_told_by_kind(environment: Mapping[str, str], harness: BatchHarness) -> None:
+async def test_pending_events_are_counted_by_kind(environment: Mapping[str, str], harness: BatchHarness) -> None:
     await harness.one_by_one(harness.content(0), harness.content(1), harness.failure(2), harness.associations(3))
 
-    code, story = await told(environment)
+    code, detail = await read_batch(environment)
 
-    assert {kind["kind"]: kind["events"] for kind in story["pending"]} == {
+    assert {kind["kind"]: kind["events"] for kind in detail["pending"]} == {
         "content_provisioned": 2,
         "validation_failed": 1,
         "associations_confirmed": 1,
     }
     assert code == 0
-    assert "4 parked" in (await els(environment, "batch", make.BATCH)).stdout
+    assert "4 pending" in (await els(environment, "batch", make.BATCH)).stdout
 
 
 @pytest.mark.parametrize(
-    "trouble",
+    "damage",
     [
         "UPDATE batch_essay_trackers SET deadline_at = now() - interval '1 hour'",
         "UPDATE event_outbox SET created_at = now() - interval '2 minutes'",
         "UPDATE event_outbox SET next_attempt_at = now() + interval '1 minute'",
     ],
 )
-async def test_a_batch_that_someone_should_look_at_ends_with_4(
-    environment: Mapping[str, str], harness: BatchHarness, trouble: str
-) -> None:
+async def test_a_stuck_batch_exits_with_4(environment: Mapping[str, str], harness: BatchHarness, damage: str) -> None:
     await harness.together(harness.registration(essays=2))
     await harness.together(harness.content(0))
-    assert (await told(environment))[0] == 0
+    assert (await read_batch(environment))[0] == 0
 
-    await harness.execute(trouble)
+    await harness.execute(damage)
 
-    code, story = await told(environment)
-    assert (code, story["stuck"]) == (4, True)
-    ended = await els(environment, "batch", make.BATCH)
-    assert ended.exit_code == 4
-    assert "(stuck)" in ended.stdout
+    code, detail = await read_batch(environment)
+    assert (code, detail["stuck"]) == (4, True)
+    result = await els(environment, "batch", make.BATCH)
+    assert result.exit_code == 4
+    assert "(stuck)" in result.stdout
 
 
-async def test_nothing_that_others_named_reaches_the_terminal_raw(
+async def test_names_of_others_are_escaped_on_the_terminal(
     environment: Mapping[str, str], harness: BatchHarness
 ) -> None:
     batch = "batch\x1b]0;owned\x07"
@@ -152,4 +150,4 @@ async def test_nothing_that_others_named_reaches_the_terminal_raw(
     shown = (await els(environment, "batch", batch)).stdout
 
     assert {c for c in shown if not c.isprintable()} == {"\n"}
-    assert r"\x1b[2Jessay holds \u202etext" in shown
+    assert r"\x1b[2Jessay filled with \u202etext" in shown

@@ -1,4 +1,4 @@
-"""`els watch` on a real database, in a real terminal."""
+"""`els watch` on a real database, in a pipe and in a pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pytest
 from tests.support.batch_harness import BatchHarness
 from tests.support.cli import els
 
-ENDS_WITHIN = 10
-APPEARS_WITHIN = 30
+EXIT_TIMEOUT_SECONDS = 10
+OUTPUT_TIMEOUT_SECONDS = 30
 
 
 @pytest.fixture
@@ -30,9 +30,7 @@ def environment(database: str, tmp_path: Path) -> Mapping[str, str]:
     }
 
 
-async def test_one_frame_is_printed_where_there_is_no_terminal(
-    harness: BatchHarness, environment: Mapping[str, str]
-) -> None:
+async def test_in_a_pipe_it_prints_once(harness: BatchHarness, environment: Mapping[str, str]) -> None:
     await harness.together(harness.registration("the-class-of-9b", essays=3))
     await harness.together(harness.content(0, "the-class-of-9b"))
 
@@ -45,34 +43,36 @@ async def test_one_frame_is_printed_where_there_is_no_terminal(
     assert "\x1b" not in shown.stdout
 
 
-async def test_a_database_that_is_away_ends_the_one_frame_with_3(environment: Mapping[str, str]) -> None:
-    ended = await els({**environment, "ELS_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}, "watch", "--once")
+async def test_an_unreachable_database_exits_with_3(environment: Mapping[str, str]) -> None:
+    result = await els({**environment, "ELS_DATABASE_URL": "postgresql://someone@127.0.0.1:1/none"}, "watch", "--once")
 
-    assert (ended.exit_code, ended.stdout, ended.stderr.count("\n")) == (3, "", 1)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (3, "", 1)
 
 
-async def test_a_terminal_sees_a_batch_fill_until_ctrl_c(harness: BatchHarness, environment: Mapping[str, str]) -> None:
+async def test_in_a_terminal_it_is_refreshed_until_ctrl_c(
+    harness: BatchHarness, environment: Mapping[str, str]
+) -> None:
     await harness.together(harness.registration("the-class-of-9b", essays=3))
-    ours, theirs = pty.openpty()
+    terminal, program_side = pty.openpty()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "els_stream", "watch", "--every", "0.2"),
         env=os.environ | environment,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
+        stdin=program_side,
+        stdout=program_side,
+        stderr=program_side,
     )
-    os.close(theirs)
+    os.close(program_side)
     screen = asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(screen), os.fdopen(ours, "rb", buffering=0)
+        lambda: asyncio.StreamReaderProtocol(screen), os.fdopen(terminal, "rb", buffering=0)
     )
     try:
-        await asyncio.wait_for(screen.readuntil(b"0 of 3"), APPEARS_WITHIN)
+        await asyncio.wait_for(screen.readuntil(b"0 of 3"), OUTPUT_TIMEOUT_SECONDS)
         await harness.together(*harness.contents([0, 1], "the-class-of-9b"))
-        await asyncio.wait_for(screen.readuntil(b"2 of 3"), APPEARS_WITHIN)
+        await asyncio.wait_for(screen.readuntil(b"2 of 3"), OUTPUT_TIMEOUT_SECONDS)
         process.send_signal(signal.SIGINT)
 
-        assert await asyncio.wait_for(process.wait(), ENDS_WITHIN) == 0
+        assert await asyncio.wait_for(process.wait(), EXIT_TIMEOUT_SECONDS) == 0
     finally:
         if process.returncode is None:
             process.kill()

@@ -1,4 +1,4 @@
-"""A worker on a database that is older than its code ends at once, with the command that helps."""
+"""A worker exits at once if the database has no schema or an old one, and names the command that helps."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ import pytest
 
 from els_stream.embedded.servers import Addresses
 
-WAYS = (("els_stream", "worker", "--web-port", "0"), ("faust", "-A", "els_stream.app", "worker"))
+COMMANDS = (("els_stream", "worker", "--web-port", "0"), ("faust", "-A", "els_stream.app", "worker"))
 
 
-@pytest.mark.parametrize("way", WAYS, ids=["els worker", "faust worker"])
-async def test_a_worker_refuses_a_database_that_is_older_than_its_code(
-    addresses: Addresses, empty_database: str, way: tuple[str, ...]
+@pytest.mark.parametrize("command", COMMANDS, ids=["els worker", "faust worker"])
+async def test_a_worker_exits_with_2_if_the_database_has_no_schema(
+    addresses: Addresses, empty_database: str, command: tuple[str, ...]
 ) -> None:
     environment = os.environ | {
         "ELS_BROKER_URL": addresses.broker,
         "ELS_DATABASE_URL": empty_database,
         "ELS_WEB_PORT": "0",
     }
-    worker = await asyncio.create_subprocess_exec(sys.executable, "-m", *way, env=environment, stdout=PIPE, stderr=PIPE)
-    _, complaint = await worker.communicate()
+    worker = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", *command, env=environment, stdout=PIPE, stderr=PIPE
+    )
+    _, stderr = await worker.communicate()
 
     assert worker.returncode == 2
-    assert complaint.decode().splitlines()[-1].startswith("els: the database has no schema")
-    assert b"els migrate" in complaint
+    assert stderr.decode().splitlines()[-1].startswith("els: the database has no schema")
+    assert b"els migrate" in stderr

@@ -1,4 +1,4 @@
-"""What a person at the command line meets: short help, one line for each error, exit codes that scripts can use."""
+"""The command line: a short help, one line for each error, and exit codes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from els_stream.config.settings_reference import rows
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _no_settings_of_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for row in rows(Settings):
         monkeypatch.delenv(row.variable, raising=False)
     monkeypatch.setenv("ELS_STATE_DIR", str(tmp_path / "state"))
@@ -47,7 +47,7 @@ def test_help_fits_a_screen_and_names_every_command() -> None:
 
 
 @pytest.mark.parametrize("command", list(every_command()), ids=" ".join)
-def test_each_command_has_an_example_and_says_its_exit_codes(command: tuple[str, ...]) -> None:
+def test_the_help_of_each_command_has_an_example_and_exit_codes(command: tuple[str, ...]) -> None:
     shown = els(*command, "--help")
 
     assert shown.exit_code == 0
@@ -56,13 +56,13 @@ def test_each_command_has_an_example_and_says_its_exit_codes(command: tuple[str,
 
 
 def completed_by(shell: str, words: str) -> list[str]:
-    """As a shell asks, after a Tab at the end of these words."""
-    asked = {"_ELS_COMPLETE": f"{shell}_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    """Return the completions that a shell gets for Tab at the end of `words`."""
+    environment = {"_ELS_COMPLETE": f"{shell}_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
     script = Path(sys.executable).with_name("els")
-    return subprocess.run([script], check=True, capture_output=True, env=asked, text=True).stdout.split("\n")
+    return subprocess.run([script], check=True, capture_output=True, env=environment, text=True).stdout.split("\n")
 
 
-def test_bash_completes_with_what_els_prints_for_it() -> None:
+def test_bash_completes_commands_and_options() -> None:
     script = Path(sys.executable).with_name("els")
     ask = """
         eval "$("$0" completion bash)"
@@ -71,13 +71,13 @@ def test_bash_completes_with_what_els_prints_for_it() -> None:
         COMP_WORDS=("$0" purge --dry) COMP_CWORD=2 COMPREPLY=(); _els_completion "$0"; printf '%s\n' "${COMPREPLY[@]}"
     """
     shell = subprocess.run(["/bin/bash", "-c", ask, script], check=True, capture_output=True, text=True)
-    said = shell.stdout.splitlines()
+    lines = shell.stdout.splitlines()
 
-    assert "-F _els_completion els" in said[0]
-    assert said[1:] == ["purge", "--dry-run"]
+    assert "-F _els_completion els" in lines[0]
+    assert lines[1:] == ["purge", "--dry-run"]
 
 
-def test_zsh_completes_with_what_each_command_is_for() -> None:
+def test_zsh_completes_commands_with_their_help() -> None:
     assert els("completion", "zsh").stdout.lstrip().startswith("#compdef els")
     assert completed_by("zsh", "els pu")[:3] == ["plain", "purge", ENTRIES["purge"].help]
     assert els("completion", "fish").exit_code == 2
@@ -90,7 +90,7 @@ def test_help_imports_no_command() -> None:
     subprocess.run([sys.executable, "-c", loaded + heavy], check=True, capture_output=True)
 
 
-def test_command_works_from_any_folder_as_a_module(tmp_path: Path) -> None:
+def test_the_command_works_from_any_folder_as_a_module(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "els_stream", "settings", "--json"]
 
     printed = subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, text=True).stdout
@@ -98,7 +98,7 @@ def test_command_works_from_any_folder_as_a_module(tmp_path: Path) -> None:
     assert json.loads(printed)["ELS_WEB_PORT"] == 6066
 
 
-def test_settings_print_every_variable_once_and_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_prints_every_variable_once_and_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ELS_DATABASE_URL", "postgresql://ada:s3cr3t@db/essays")
 
     printed = els("settings")
@@ -109,7 +109,7 @@ def test_settings_print_every_variable_once_and_no_password(monkeypatch: pytest.
     assert "s3cr3t" not in printed.output
 
 
-def test_settings_as_json_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_prints_the_same_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ELS_DATABASE_URL", "postgresql://ada:s3cr3t@db/essays")
 
     printed = json.loads(els("settings", "--json").stdout)
@@ -119,45 +119,45 @@ def test_settings_as_json_say_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert printed["ELS_DATABASE_URL"] == "postgresql+asyncpg://ada:***@db/essays"
 
 
-def test_settings_explained_tell_meaning_and_range() -> None:
+def test_settings_explains_the_allowed_values() -> None:
     assert "Takes a whole number from 0 to 65535." in els("settings", "--explain").stdout
 
 
 @pytest.mark.parametrize("command", ["settings", "up", "down", "servers", "migrate", "topics"])
-def test_wrong_setting_ends_with_2_and_one_line(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_setting_exits_with_2_and_one_line(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ELS_WEB_PORT", "6O66")
 
-    ended = els(command)
+    result = els(command)
 
-    assert ended.exit_code == 2
-    assert ended.stdout == ""
-    assert ended.stderr == "els: ELS_WEB_PORT='6O66': must be a whole number from 0 to 65535\n"
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert result.stderr == "els: ELS_WEB_PORT='6O66': must be a whole number from 0 to 65535\n"
 
 
 @pytest.mark.parametrize("command", ["worker", "migrate", "settings"])
-def test_two_strategies_at_once_end_with_2_and_what_to_do(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_contradicting_strategies_exit_with_2_and_advice(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ELS_USE_CTE_UPSERT_ASSIGNMENT", "true")
     monkeypatch.setenv("ELS_USE_ESSAY_STATES_AS_INVENTORY", "true")
 
-    ended = els(command)
+    result = els(command)
 
-    assert (ended.exit_code, ended.stdout) == (2, "")
-    assert ended.stderr == (
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr == (
         "els: ELS_USE_CTE_UPSERT_ASSIGNMENT=true and ELS_USE_ESSAY_STATES_AS_INVENTORY=true contradict each other: "
         "leave one unset, or set it to false\n"
     )
 
 
 @pytest.mark.parametrize("command", ["servers", "migrate", "topics"])
-def test_no_servers_end_with_2_and_the_command_that_helps(command: str) -> None:
-    ended = els(command)
+def test_without_servers_it_exits_with_2_and_names_els_up(command: str) -> None:
+    result = els(command)
 
-    assert ended.exit_code == 2
-    assert "`els up`" in ended.stderr
-    assert ended.stderr.count("\n") == 1
+    assert result.exit_code == 2
+    assert "`els up`" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
-def test_named_servers_are_printed_as_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_servers_prints_the_addresses_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ELS_BROKER_URL", "kafka.school:9092")
     monkeypatch.setenv("ELS_DATABASE_URL", "postgresql://db/essays")
 
@@ -170,22 +170,22 @@ def test_named_servers_are_printed_as_named(monkeypatch: pytest.MonkeyPatch) -> 
     }
 
 
-def test_unreachable_database_ends_with_3_and_one_line_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_database_exits_with_3_and_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ELS_BROKER_URL", "127.0.0.1:1")
     monkeypatch.setenv("ELS_DATABASE_URL", "postgresql://ada:s3cr3t@127.0.0.1:1/essays")
 
-    ended = els("migrate")
+    result = els("migrate")
 
-    assert ended.exit_code == 3
-    assert ended.stderr.count("\n") == 1
-    assert "s3cr3t" not in ended.output
+    assert result.exit_code == 3
+    assert result.stderr.count("\n") == 1
+    assert "s3cr3t" not in result.output
 
 
-def test_command_that_does_not_exist_ends_with_2() -> None:
+def test_an_unknown_command_exits_with_2() -> None:
     assert els("fly").exit_code == 2
 
 
-def test_script_is_installed_beside_the_interpreter() -> None:
+def test_the_script_is_installed_beside_the_interpreter() -> None:
     script = Path(sys.executable).with_name("els")
 
     assert subprocess.run([script, "--version"], check=True, capture_output=True, cwd="/", text=True).stdout

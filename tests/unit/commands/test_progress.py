@@ -1,4 +1,4 @@
-"""What moves on a terminal while something takes long, and is not there in a pipe."""
+"""The progress line is shown in a terminal, and not in a pipe."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from rich.console import Console
 from els_stream.commands.progress import progress
 
 
-def test_a_terminal_sees_how_far_it_is() -> None:
-    seen = io.StringIO()
-    with progress("looking", Console(file=seen, force_terminal=True)) as told:
-        told("3 of 7 batches removed")
-        with told.aside():
-            seen.write("a finding\n")
+def test_a_terminal_shows_the_line_and_what_is_printed_meanwhile() -> None:
+    screen = io.StringIO()
+    with progress("counting", Console(file=screen, force_terminal=True)) as line:
+        line("3 of 7 batches removed")
+        with line.hidden():
+            screen.write("a finding\n")
 
-    assert told.shown
-    assert "3 of 7 batches removed" in seen.getvalue()
-    assert "a finding\n" in seen.getvalue()
+    assert line.shown
+    assert "3 of 7 batches removed" in screen.getvalue()
+    assert "a finding\n" in screen.getvalue()
 
 
-def test_a_pipe_sees_nothing() -> None:
-    seen = io.StringIO()
-    with progress("looking", Console(file=seen)) as told, told.aside():
-        told("3 of 7 batches removed")
+def test_a_pipe_gets_no_progress_line() -> None:
+    pipe = io.StringIO()
+    with progress("counting", Console(file=pipe)) as line, line.hidden():
+        line("3 of 7 batches removed")
 
-    assert (told.shown, seen.getvalue()) == (False, "")
+    assert (line.shown, pipe.getvalue()) == (False, "")
