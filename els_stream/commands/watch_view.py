@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from els_stream.printable import plain
-from els_stream.queries.outbox import SHARES
+from els_stream.queries.outbox_rows import SHARD_COUNT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -127,7 +127,7 @@ def _components(data: WatchData, snapshot: DashboardSnapshot, now: datetime) -> 
     relay = None if data.status is None else data.status["relay"]
     if relay is not None:
         yield _fact(
-            "relay", f"{relay['shards']} of {SHARES} shards, {relay['acked']} published, {relay['refused']} rejected"
+            "relay", f"{relay['shards']} of {SHARD_COUNT} shards, {relay['acked']} published, {relay['refused']} rejected"
         )
     if snapshot.offsets:
         records = sum(stored.next_offset for stored in snapshot.offsets)

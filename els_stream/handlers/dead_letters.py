@@ -11,7 +11,7 @@ from els_stream.events.input_timestamp import truncate_timestamp
 from els_stream.failpoints import Failpoint, failpoint
 from els_stream.queries import dead_letters, outbox
 from els_stream.queries.dead_letters import DeadLetter, RecordPosition
-from els_stream.queries.outbox import OutboxRow
+from els_stream.queries.outbox_rows import OutboxRow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,7 @@ from els_stream.events.builders import FailedSlot
 from els_stream.events.fields import ERROR_DETAIL, LARGEST_INTEGER, STORAGE_REFERENCES, StorageReferenceMetadata
 from els_stream.events.input_timestamp import truncate_timestamp
 from els_stream.events.outbound_event import EventContext, OutboundEvent
-from els_stream.queries.outbox import OutboxRow
+from els_stream.queries.outbox_rows import OutboxRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -21,7 +21,7 @@ from els_stream.events.outbound_event import EventContext
 from els_stream.handlers.dead_letters import DeadLetterRequest, write_dead_letters
 from els_stream.kafka.topics import list_partitions
 from els_stream.queries import expiry, outbox, slots, trackers
-from els_stream.queries.outbox import OutboxRow
+from els_stream.queries.outbox_rows import OutboxRow
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence

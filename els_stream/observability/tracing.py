@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from els_stream.config.settings import Settings
     from els_stream.handlers.event_handler import DomainHandler
-    from els_stream.queries.outbox import WaitingRow
+    from els_stream.queries.outbox_rows import WaitingRow
     from els_stream.relay.options import OnAck
 
 

@@ -1,6 +1,7 @@
-"""Rows that the process which writes them sends itself once they are committed, so that nobody reads them back.
+"""Direct publish: a process publishes the rows of its own transaction after the commit, without reading them back.
 
-The connection of such a transaction says so; `outbox.put` looks there, and no handler needs to know.
+The connection of such a transaction carries a `DirectPublish` as an execution option; `outbox.put` fills it, and no
+handler needs to know.
 """
 
 from __future__ import annotations
@@ -11,31 +12,34 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from els_stream.queries.outbox import OutboxRow
+    from els_stream.queries.outbox_rows import OutboxRow
 
-_OPTION: Final = "els_handover"
+_OPTION: Final = "els_direct_publish"
 
 
 @dataclass(slots=True)
 class DirectPublish:
-    """`shard` is this process's alone while the transaction lasts; `rows` may be sent as soon as it has committed.
+    """Only this process writes to and fetches from `shard` while the transaction lasts.
 
-    Nothing else of their keys waits in the outbox.
+    `rows` may be published as soon as the transaction has committed: no earlier rows of their keys wait in the outbox.
     """
 
     shard: int
     rows: list[OutboxRow] = field(default_factory=list)
 
 
-async def begin_handover(conn: AsyncConnection, shard: int) -> DirectPublish:
-    """What this connection object puts into the outbox from now on goes into that shard."""
-    handover = DirectPublish(shard)
-    await conn.execution_options(**{_OPTION: handover})
-    return handover
+async def enable_direct_publish(conn: AsyncConnection, shard: int) -> DirectPublish:
+    """Make `outbox.put` on this connection object write to that shard and collect the rows."""
+    direct = DirectPublish(shard)
+    await conn.execution_options(**{_OPTION: direct})
+    return direct
 
 
-def handover_of(conn: AsyncConnection) -> DirectPublish | None:
-    """None where rows have to be read back: also within a savepoint, which may be rolled back alone."""
+def direct_publish_of(conn: AsyncConnection) -> DirectPublish | None:
+    """Return the connection's direct publish, or None if its rows have to wait for a poll.
+
+    None as well within a savepoint, which may be rolled back alone.
+    """
     if conn.sync_connection is None or conn.in_nested_transaction():
         return None
     found = conn.sync_connection.get_execution_options().get(_OPTION)

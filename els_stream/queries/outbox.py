@@ -1,44 +1,38 @@
-"""The outbox: rows go in with the facts they tell, and leave after the broker's ack.
+"""The outbox: a transaction writes rows with its facts; the relay deletes a row after the broker's ack.
 
-Per order key, positions ascend with sequences and commit in that order, since a writer holds the key's tracker row from
-the first position it takes until its commit; and a key's rows wait in one shard, since a writer puts new ones to those
-that wait. So whatever a snapshot sees of one key in its shard has no gap before its last row, and order rests on that
-alone; positions of different keys commit in any order and mean nothing.
+Per order key, positions ascend with sequences and commit in that order: a writer holds the lock on the key's tracker
+row from its first position until its commit. All waiting rows of a key are in one shard: a writer adds new rows to the
+shard of those that wait. So what a snapshot sees of one key in its shard has no gap before its last row, and the order
+of publishing rests on that alone. Positions of different keys commit in any order and mean nothing.
 
-A key of which nothing waits has nothing unsent either: a row is deleted after the broker's ack only. That is how a
-writer knows that it may send its own rows first (see `handover`).
+If no row of a key waits, all its rows were published, since a row is deleted only after the broker's ack. Then a writer
+may publish its own rows (see `direct_publish`).
 """
 
 from __future__ import annotations
 
-import zlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from els_stream.errors import OutboxConflict
-from els_stream.fast_dataclass import fast_dataclass
-from els_stream.queries.direct_publish import handover_of
+from els_stream.queries.direct_publish import direct_publish_of
+from els_stream.queries.outbox_rows import WaitingRow, shard_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import timedelta
-    from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from els_stream.events.outbound_event import OutboundEvent
+    from els_stream.queries.outbox_rows import FailedRow, OutboxRow
 
-# Where rows wait to be fetched: those of a key by its hash; and those that their writer sends, in a shard of its own.
-HASHED: Final = 64
-SHARES: Final = HASHED + 32
 CHANNEL: Final = "els_outbox"
 
-# Positions are drawn after the sort: of one key they ascend with the sequence, however the caller ordered the rows. The
-# shards of the keys stand in an array without nulls, so that to pick one is to index it. One NOTIFY per statement;
-# PostgreSQL folds equal ones of a transaction and sends them after the commit only.
+# Positions are assigned after the sort: within a key they ascend with the sequence, whatever the order of the rows in
+# the call. The shards of the keys are in an array without nulls, so that a row finds its shard by an index into it. One
+# NOTIFY per statement; PostgreSQL merges equal ones of a transaction and sends them only after the commit.
 _PUT = text("""
     WITH keys AS MATERIALIZED (
         SELECT array_agg(coalesce(waiting.shard, k.shard) ORDER BY k.number) AS shards,
@@ -53,11 +47,11 @@ _PUT = text("""
                i.headers, i.input_timestamp_low31
         FROM unnest(CAST(:order_keys AS text[]), CAST(:event_ids AS uuid[]), CAST(:key_numbers AS int[]),
                     CAST(:sequences AS bigint[]), CAST(:topics AS text[]), CAST(:record_keys AS bytea[]),
-                    CAST(:values AS bytea[]), CAST(:headers AS bytea[]), CAST(:input_timestamp_low31 AS int[]))
+                    CAST(:values AS bytea[]), CAST(:headers AS bytea[]), CAST(:input_timestamps AS int[]))
              AS i (order_key, event_id, key_number, sequence, topic, key, value, headers, input_timestamp_low31)
         ORDER BY i.sequence
     )
-    SELECT free, CASE WHEN waiting > 0 OR NOT CAST(:handed_over AS bool) THEN pg_notify(:channel, '') END FROM keys
+    SELECT free, CASE WHEN waiting > 0 OR NOT CAST(:direct AS bool) THEN pg_notify(:channel, '') END FROM keys
 """)
 
 _FETCH = text("""
@@ -69,14 +63,14 @@ _FETCH = text("""
             SELECT waiting.*, coalesce(octet_length(waiting.value), 0) + octet_length(waiting.headers) AS size
             FROM unnest(CAST(:shards AS smallint[])) AS s (shard)
             CROSS JOIN LATERAL (
-                -- It begins at the first row each time: one that commits late must not be passed by. The engine of the
-                -- relay reads without bitmaps: from one, all of the shard would be read and sorted where statistics
-                -- are of a time when it was empty, 50 000 rows for a thousand.
+                -- Each fetch starts at the first row, so that it finds rows that committed late. The relay's engine
+                -- disables bitmap scans: if the statistics were gathered while the shard was empty, such a scan would
+                -- read and sort the whole shard, 50 000 rows for a thousand.
                 SELECT e.* FROM event_outbox e
                 WHERE e.shard = s.shard
-                -- A held row holds back its key; while none is held, which is asked once, no key is probed. As a scalar
-                -- sub-select it stays one probe of the partial index per row; an anti-join, planned while no row was
-                -- held, would scan all held rows for each.
+                -- A deferred row blocks its key. One sub-select asks whether any row is deferred; if none is, no key
+                -- is probed. Else a scalar sub-select probes the partial index once per row; an anti-join that was
+                -- planned while no row was deferred would scan all deferred rows for each row.
                 AND ((SELECT true FROM event_outbox WHERE next_attempt_at IS NOT NULL LIMIT 1) IS NULL
                      OR (SELECT true FROM event_outbox h
                          WHERE h.order_key = e.order_key AND h.next_attempt_at > now() LIMIT 1) IS NULL)
@@ -89,9 +83,9 @@ _FETCH = text("""
     WHERE bytes_before < :bytes
 """)
 
-# By key: a range of positions would take rows that committed since, unsent. And by one probe per key, whatever the
-# statistics say: a vacuum that finds the outbox empty, as it mostly is, has the planner expect one row in it from then
-# on, and a join would read all of the outbox, and the whole arrays for each row of it: 9 s for 1000 of 20 000.
+# By key, since a range of positions would include rows that committed later and were not published. One index probe per
+# key: after a vacuum that found the outbox empty, as it mostly is, the planner expects one row in it, and a join would
+# read the whole outbox, and the whole arrays for each of its rows: 9 s for 1000 rows of 20 000.
 _DELETE = text("""
     DELETE FROM event_outbox
     WHERE ctid = ANY (ARRAY(
@@ -99,96 +93,39 @@ _DELETE = text("""
         FROM unnest(CAST(:order_keys AS text[]), CAST(:event_ids AS uuid[])) AS i (order_key, event_id)))
 """)
 
-_HOLD = text("""
+_DEFER = text("""
     UPDATE event_outbox
     SET attempts = attempts + 1,
         last_error = (CAST(:errors AS text[]))[array_position(CAST(:event_ids AS uuid[]), event_id)],
-        -- The exponent is capped: a row that is held for months must not overflow the interval.
+        -- The exponent is limited, so that a row that fails for months does not overflow the interval.
         next_attempt_at = now()
-            + least(CAST(:longest AS interval), CAST(:shortest AS interval) * 2 ^ least(attempts, 20))
+            + least(CAST(:max_delay AS interval), CAST(:min_delay AS interval) * 2 ^ least(attempts, 20))
     WHERE ctid = ANY (ARRAY(
         SELECT (SELECT e.ctid FROM event_outbox e WHERE e.order_key = i.order_key AND e.event_id = i.event_id)
         FROM unnest(CAST(:order_keys AS text[]), CAST(:event_ids AS uuid[])) AS i (order_key, event_id)))
 """)
 
-_ERROR_CHARACTERS: Final = 500
-
-
-@fast_dataclass
-class OutboxRow:
-    """`sequence` ascends per order key and is drawn under the lock that orders the key's facts.
-
-    `input_timestamp_low31` is the truncated timestamp of the record that caused the event, None for a timer's event.
-    """
-
-    order_key: str
-    sequence: int
-    event: OutboundEvent
-    input_timestamp_low31: int | None = None
-
-
-class WaitingRow(NamedTuple):
-    """A row as the relay sends it; `topic` is the logical name, `headers` are as stored.
-
-    A tuple, since one is made for every event that leaves.
-    """
-
-    shard: int
-    order_key: str
-    event_id: UUID
-    topic: str
-    key: bytes | None
-    value: bytes | None
-    headers: bytes
-    attempts: int
-    input_timestamp_low31: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FailedRow:
-    row: WaitingRow
-    error: str
-
-
-def share_of(order_key: str) -> int:
-    """The shard in which an order key's rows wait to be fetched, the same in every process and release."""
-    return zlib.crc32(order_key.encode()) % HASHED
-
-
-def as_fetched(row: OutboxRow, shard: int) -> WaitingRow:
-    """What a fetch of that shard would give for a row that was put just now."""
-    event = row.event
-    return WaitingRow(
-        shard,
-        row.order_key,
-        event.event_id,
-        event.topic,
-        event.key,
-        event.value,
-        event.stored_headers,
-        0,
-        row.input_timestamp_low31,
-    )
+_MAX_ERROR_CHARACTERS: Final = 500
 
 
 async def put(conn: AsyncConnection, rows: Sequence[OutboxRow]) -> None:
-    """One statement for any number of rows; who sends them hears of them when the caller commits.
+    """Write any number of rows in one statement; they are published after the caller's commit.
 
-    That is a relay, or this process where the connection hands over. An event id that the key's outbox already holds
-    raises OutboxConflict, with equal bytes too, and leaves the transaction aborted: callers recognise repeats by the
-    facts, before they come here.
+    This process publishes them if direct publish is enabled on the connection and no earlier rows of the key wait;
+    otherwise a relay fetches them. Raise OutboxConflict if the outbox already has one of the event ids under its key,
+    with equal bytes as well; the transaction is then aborted. Callers recognise repeats by the facts before this call.
     """
     if not rows:
         return
-    handover = handover_of(conn)
+    direct = direct_publish_of(conn)
     numbers: dict[str, int] = {}
     key_numbers = [numbers.setdefault(row.order_key, len(numbers) + 1) for row in rows]
     events = [row.event for row in rows]
     parameters = {
         "channel": CHANNEL,
-        "handed_over": handover is not None,
+        "direct": direct is not None,
         "keys": list(numbers),
-        "shards": [share_of(key) if handover is None else handover.shard for key in numbers],
+        "shards": [shard_of(key) if direct is None else direct.shard for key in numbers],
         "key_numbers": key_numbers,
         "order_keys": [row.order_key for row in rows],
         "event_ids": [event.event_id for event in events],
@@ -197,7 +134,7 @@ async def put(conn: AsyncConnection, rows: Sequence[OutboxRow]) -> None:
         "record_keys": [event.key for event in events],
         "values": [event.value for event in events],
         "headers": [event.stored_headers for event in events],
-        "input_timestamp_low31": [row.input_timestamp_low31 for row in rows],
+        "input_timestamps": [row.input_timestamp_low31 for row in rows],
     }
     try:
         free = (await conn.execute(_PUT, parameters)).one().free
@@ -206,33 +143,38 @@ async def put(conn: AsyncConnection, rows: Sequence[OutboxRow]) -> None:
         if getattr(cause, "constraint_name", None) == "pk_event_outbox":
             raise OutboxConflict("an event id was written to the outbox a second time") from error
         raise
-    if handover is not None:
-        handover.rows += [row for row, number in zip(rows, key_numbers, strict=True) if free[number - 1]]
+    if direct is not None:
+        direct.rows += [row for row, number in zip(rows, key_numbers, strict=True) if free[number - 1]]
 
 
 async def fetch(conn: AsyncConnection, shards: Sequence[int], *, rows: int, size: int) -> list[WaitingRow]:
-    """What may be sent now of these shards, each shard's rows in order, at most `rows` and about `size` bytes.
+    """Return rows of these shards that may be published now, those of each shard in order.
 
-    Shards named first are served first, so callers rotate them. Keys with a held row are left out until it is due;
-    then it is the first of its key again. One row comes whatever its size.
+    At most `rows` rows and about `size` bytes, but at least one row of any size. Shards that come first are served
+    first, so callers rotate them. Keys with a deferred row are left out until it is due; then that row comes first.
     """
     found = await conn.execute(_FETCH, {"shards": list(shards), "rows": rows, "bytes": size})
     return [WaitingRow._make(row) for row in found.all()]
 
 
 async def delete(conn: AsyncConnection, rows: Iterable[WaitingRow]) -> None:
-    """Only for rows that the broker has acked; a row that is gone already is no error."""
+    """Delete rows that the broker has acked; a row that is gone already is no error."""
     keys = [(row.order_key, row.event_id) for row in rows]
     await conn.execute(_DELETE, {"order_keys": [key for key, _ in keys], "event_ids": [id_ for _, id_ in keys]})
 
 
-async def hold(conn: AsyncConnection, held: Sequence[FailedRow], *, shortest: timedelta, longest: timedelta) -> None:
-    """Sets rows aside, twice as long at each attempt; the rows behind them of the same key wait too."""
+async def schedule_retry(
+    conn: AsyncConnection, failed: Sequence[FailedRow], *, min_delay: timedelta, max_delay: timedelta
+) -> None:
+    """Defer rows: the delay doubles with each attempt from `min_delay` up to `max_delay`.
+
+    Later rows of the same key wait as well.
+    """
     parameters = {
-        "order_keys": [one.row.order_key for one in held],
-        "event_ids": [one.row.event_id for one in held],
-        "errors": [one.error[:_ERROR_CHARACTERS] for one in held],
-        "shortest": shortest,
-        "longest": longest,
+        "order_keys": [one.row.order_key for one in failed],
+        "event_ids": [one.row.event_id for one in failed],
+        "errors": [one.error[:_MAX_ERROR_CHARACTERS] for one in failed],
+        "min_delay": min_delay,
+        "max_delay": max_delay,
     }
-    await conn.execute(_HOLD, parameters)
+    await conn.execute(_DEFER, parameters)

@@ -1,4 +1,4 @@
-"""How much waits in the outbox, and for how long."""
+"""How many rows wait in the outbox, and for how long."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from els_stream.queries.outbox import SHARES
+from els_stream.queries.outbox_rows import SHARD_COUNT
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-_COUNTED_AT_MOST: Final = 100_000
+_MAX_COUNTED: Final = 100_000
 
-_WAITING = text("""
+_READ_BACKLOG = text("""
     SELECT (SELECT count(*) FROM (SELECT FROM event_outbox LIMIT :limit) counted) AS rows,
            (SELECT count(*) FROM (SELECT FROM event_outbox WHERE next_attempt_at IS NOT NULL LIMIT :limit) counted)
-               AS held,
-           -- One probe per shard: the first position of a shard is its oldest row, give or take a transaction.
+               AS deferred,
+           -- One index probe per shard: its row with the lowest position is its oldest one, but for concurrent writers.
            coalesce(extract(epoch FROM now() - (
                SELECT min(o.created_at)
                FROM generate_series(0, :last_shard) AS s (shard)
@@ -29,14 +29,14 @@ _WAITING = text("""
 
 @dataclass(frozen=True, slots=True)
 class OutboxBacklog:
-    """`rows` and `held` are counted up to 100 000: the gauge must stay cheap when the outbox is not."""
+    """All rows that wait, and those of them that are deferred, each counted up to 100 000 to keep the query cheap."""
 
     rows: int
-    held: int
+    deferred: int
     oldest_seconds: float
 
 
-async def waiting(conn: AsyncConnection) -> OutboxBacklog:
-    found = await conn.execute(_WAITING, {"limit": _COUNTED_AT_MOST, "last_shard": SHARES - 1})
-    rows, held, oldest_seconds = found.one()
-    return OutboxBacklog(rows, held, float(oldest_seconds))
+async def read_backlog(conn: AsyncConnection) -> OutboxBacklog:
+    found = await conn.execute(_READ_BACKLOG, {"limit": _MAX_COUNTED, "last_shard": SHARD_COUNT - 1})
+    rows, deferred, oldest_seconds = found.one()
+    return OutboxBacklog(rows, deferred, float(oldest_seconds))

@@ -91,7 +91,7 @@ async def read_stats(conn: AsyncConnection) -> Stats:
     purged = await conn.execute(PURGED)
     pending = (await conn.execute(PENDING)).all()
     dead_letters = (await conn.execute(DEAD_LETTERS)).all()
-    waiting = await outbox_backlog.waiting(conn)
+    waiting = await outbox_backlog.read_backlog(conn)
     purge = (await conn.execute(PURGE, {"lock_key": LOCK_KEY})).one()
     return Stats(
         active=_by_class_type(active),

@@ -92,7 +92,7 @@ async def read_status_report(conn: AsyncConnection, consumer_group: str) -> Stat
     return StatusReport(
         batches=[BatchCounts(*row) for row in await conn.execute(_BATCHES)],
         pending=[CountWithAge(*row) for row in await conn.execute(_PENDING)],
-        outbox=await outbox_backlog.waiting(conn),
+        outbox=await outbox_backlog.read_backlog(conn),
         dead_letters=[CountWithAge(*row) for row in await conn.execute(_DEAD_LETTERS)],
         offsets=[OffsetStatus(*row) for row in await conn.execute(_OFFSETS, {"consumer_group": consumer_group})],
     )

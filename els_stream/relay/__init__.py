@@ -1,6 +1,7 @@
-"""Outbox rows to Kafka, in order per batch, by any number of relays."""
+"""The relay publishes outbox rows to Kafka, in order per batch; any number of relays may run."""
 
 from els_stream.relay.options import RelayOptions
-from els_stream.relay.service import Relay, RelayStatus
+from els_stream.relay.service import Relay
+from els_stream.relay.status import RelayStatus
 
 __all__ = ["Relay", "RelayOptions", "RelayStatus"]

@@ -1,4 +1,4 @@
-"""Database connections that a part of the relay keeps for itself, outside the pool."""
+"""Database connections that one component of the relay keeps for itself, outside the pool."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 @asynccontextmanager
-async def own_connection(
+async def dedicated_connection(
     engine: AsyncEngine, *, idle_seconds: float | None = None
 ) -> AsyncIterator[asyncpg.Connection]:
-    """Made as the engine makes its own, but taken out of its pool, and ended at once when left.
+    """Open a connection as the engine does, detach it from the pool, and terminate it at exit.
 
-    PostgreSQL ends the session itself when it hears nothing for `idle_seconds`, or when the network below it is dead.
+    PostgreSQL ends the session if the client is silent for `idle_seconds`, or if the network connection is dead.
     """
     async with engine.connect() as conn:
         fairy = await conn.get_raw_connection()
@@ -33,5 +33,5 @@ async def own_connection(
                 await driver.execute(f"SET idle_session_timeout = {int(idle_seconds * 1000)}")
             yield driver
         finally:
-            # A polite close waits for a server that may be gone.
+            # `close` would wait for a server that may be gone.
             driver.terminate()

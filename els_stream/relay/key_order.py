@@ -1,8 +1,8 @@
-"""Which rows may be in flight together: the order of one pass, without Kafka and without the clock.
+"""Which rows may be in flight together: the order within one batch, without Kafka and without a clock.
 
-Of a key only the first run may be sent: rows that follow one another on one topic with one record key, which is one
-partition. The next run comes only after the last row of this one is acked. What of a key fails ends that key's part in
-the pass. Keys don't wait for one another.
+Of a key only its first run may be sent: consecutive rows with the same topic and record key, thus one partition. The
+next run follows only when the last row of this one is acked. A row that fails ends its key's turn in this batch. Keys
+do not wait for one another.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
-from els_stream.queries.outbox import FailedRow
+from els_stream.queries.outbox_rows import FailedRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from els_stream.queries.outbox import WaitingRow
+    from els_stream.queries.outbox_rows import WaitingRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,61 +26,58 @@ class Acked:
 
 
 @dataclass(frozen=True, slots=True)
-class Unsent:
-    """Nothing is wrong with the row: its batch was full, or a row before it failed."""
-
-
-@dataclass(frozen=True, slots=True)
 class Rejected:
-    """It can't be sent as it is, or not to this topic; others may."""
+    """This row cannot be sent as it is, or not to its topic; other rows may be sent."""
 
     error: str
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryUnknown:
-    """The broker did not say; the row may have arrived."""
+    """The broker did not answer; the row may have arrived."""
 
     error: str
 
 
-DeliveryOutcome: TypeAlias = Acked | Unsent | Rejected | DeliveryUnknown
+DeliveryOutcome: TypeAlias = Acked | Rejected | DeliveryUnknown
 
 
 class KeyOrder:
-    """One pass over fetched rows, each key's in order. What `acked` and `refused` hold must be written back."""
+    """The progress of one batch in rounds.
+
+    The caller writes `acked` and `rejected` back to the outbox, and decides about `unknown`.
+    """
 
     def __init__(self, rows: Iterable[WaitingRow]) -> None:
+        """Take the rows of a batch; the rows of each key must be in order."""
         self.acked: list[WaitingRow] = []
-        self.refused: list[FailedRow] = []
-        self.unanswered: list[FailedRow] = []
+        self.rejected: list[FailedRow] = []
+        self.unknown: list[FailedRow] = []
         self._waiting: dict[str, deque[WaitingRow]] = {}
         for row in rows:
             self._waiting.setdefault(row.order_key, deque()).append(row)
 
-    def runs(self) -> list[Sequence[WaitingRow]]:
-        """The next wave; empty when the pass is over."""
+    def next_round(self) -> list[Sequence[WaitingRow]]:
+        """Return the first run of every key that has rows left; empty when the batch is done."""
         return [_first_run(rows) for rows in self._waiting.values()]
 
-    def settle(self, outcomes: Iterable[tuple[WaitingRow, DeliveryOutcome]]) -> None:
-        """What became of a wave, each key's rows in order. Rows that are not named stay for the next wave."""
-        for row, outcome in outcomes:
+    def apply_results(self, results: Iterable[tuple[WaitingRow, DeliveryOutcome]]) -> None:
+        """Apply the outcomes of a round, each key's rows in order. Rows without an outcome stay for the next round."""
+        for row, outcome in results:
             match outcome:
                 case Acked():
-                    self._leave(row)
+                    self._remove_first(row)
                     self.acked.append(row)
                 case Rejected(error):
-                    self._end(row)
-                    self.refused.append(FailedRow(row, error))
+                    self._end_turn(row)
+                    self.rejected.append(FailedRow(row, error))
                 case DeliveryUnknown(error):
-                    self._end(row)
-                    self.unanswered.append(FailedRow(row, error))
-                case Unsent():
-                    pass
+                    self._end_turn(row)
+                    self.unknown.append(FailedRow(row, error))
                 case _:
                     assert_never(outcome)
 
-    def _leave(self, row: WaitingRow) -> None:
+    def _remove_first(self, row: WaitingRow) -> None:
         rows = self._waiting[row.order_key]
         if rows[0] is not row:
             raise AssertionError("an ack overtook an earlier row of its key")
@@ -88,7 +85,7 @@ class KeyOrder:
         if not rows:
             del self._waiting[row.order_key]
 
-    def _end(self, row: WaitingRow) -> None:
+    def _end_turn(self, row: WaitingRow) -> None:
         self._waiting.pop(row.order_key, None)
 
 

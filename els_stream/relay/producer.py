@@ -1,8 +1,8 @@
-"""The one typed place around aiokafka's producer: whole batches, each answered or given up within a time.
+"""Wraps aiokafka's producer: it sends whole record batches, and each is answered or fails within a time limit.
 
 An idempotent aiokafka producer retries for ever, and it counts a batch's sequence numbers when it first sends it. After
-a batch that failed or was given up the broker would refuse the partition's next one as out of order, or take it for the
-one it already has and drop it. So after any failure the producer is abandoned and another made.
+a batch that failed or timed out, the broker would reject the partition's next batch as out of order, or treat it as a
+duplicate and ignore it. So after any failure the producer is abandoned, and the sender opens another.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from els_stream.errors import ServersUnavailable
 from els_stream.events.headers import decode_headers
 
 if TYPE_CHECKING:
-    from els_stream.queries.outbox import WaitingRow
+    from els_stream.queries.outbox_rows import WaitingRow
     from els_stream.relay.options import RelayOptions
 
-# The private names of aiokafka that we touch, here and in `abandon`: `stop` would wait for what can't be delivered.
-_routine = attrgetter("_sender.sender_task")
-_GOODBYE_SECONDS: Final = 0.3
-_NODES_TO_LEAVE: Final = 3
+# Private names of aiokafka, used here and in `abandon`, since `stop` would wait for what cannot be delivered.
+_sender_task = attrgetter("_sender.sender_task")
+CLOSE_TIMEOUT_SECONDS: Final = 0.3
+_MAX_CANCELS: Final = 3
 
 
 class ProducerBatch(Protocol):
-    """The part of aiokafka's BatchBuilder that we use. The first record always fits."""
+    """The methods of aiokafka's BatchBuilder that are used here. The first record always fits."""
 
     def append(
         self, *, timestamp: int | None, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]
@@ -48,7 +48,7 @@ class Destination:
 
 
 class Producer:
-    """Idempotent, acks=all. Not started until `open`; after any failed `deliver` only `abandon` is right."""
+    """An idempotent producer with acks=all. Call `open` first; after a failed `deliver` only `abandon` is allowed."""
 
     def __init__(self, broker: str, options: RelayOptions) -> None:
         self._options = options
@@ -59,28 +59,28 @@ class Producer:
             max_batch_size=options.batch_bytes,
             max_request_size=options.request_bytes,
             compression_type=options.compression,
-            request_timeout_ms=int(options.delivery_seconds * 1000),
+            request_timeout_ms=int(options.delivery_timeout_seconds * 1000),
             retry_backoff_ms=50,
             metadata_max_age_ms=30_000,
         )
         self._hashed = lru_cache(maxsize=65_536)(murmur2)
 
     async def open(self) -> None:
-        """Raises ServersUnavailable, and leaves nothing behind then."""
+        """Connect to the broker, or raise ServersUnavailable with everything closed."""
         try:
-            async with asyncio.timeout(self._options.delivery_seconds):
+            async with asyncio.timeout(self._options.delivery_timeout_seconds):
                 await self._producer.start()
         except (KafkaError, OSError, TimeoutError) as error:
             await self.abandon()
-            raise ServersUnavailable(f"the broker can't be reached: {error!r}") from error
+            raise ServersUnavailable(f"the broker cannot be reached: {error!r}") from error
         except asyncio.CancelledError:
             await self.abandon()
             raise
 
     async def partitions(self, topic: str) -> int | KafkaError:
-        """How many the topic has; an error where it is not known in time or not ours to see."""
+        """Return how many partitions the topic has, or an error if it is unknown or not authorized."""
         try:
-            async with asyncio.timeout(self._options.topic_seconds):
+            async with asyncio.timeout(self._options.topic_timeout_seconds):
                 return len(await self._producer.partitions_for(topic))
         except TimeoutError:
             return KafkaError("unknown topic")
@@ -88,7 +88,7 @@ class Producer:
             return error
 
     def partition(self, row: WaitingRow, partitions: int) -> int:
-        """As every Kafka client hashes keys; without a key, the event's id spreads the rows."""
+        """Return the partition by murmur2 over the key, as Kafka clients do; without a key, by the event's id."""
         if row.key is None:
             return row.event_id.int % partitions
         return int(self._hashed(row.key) & 0x7FFFFFFF) % partitions
@@ -98,9 +98,12 @@ class Producer:
         return empty
 
     async def deliver(self, batch: ProducerBatch, to: Destination) -> KafkaError | TimeoutError | None:
-        """None once all in-sync replicas have the whole batch; it arrives whole or not at all."""
+        """Send the batch and return None once all in-sync replicas have it, or the error.
+
+        A batch arrives whole or not at all.
+        """
         try:
-            async with asyncio.timeout(self._options.delivery_seconds):
+            async with asyncio.timeout(self._options.delivery_timeout_seconds):
                 delivered = await self._producer.send_batch(batch, to.topic, partition=to.partition)
                 await delivered
         except (KafkaError, TimeoutError) as error:
@@ -108,27 +111,31 @@ class Producer:
         return None
 
     async def abandon(self) -> None:
-        """Closes at once: what is in flight may still arrive, what is queued does not."""
+        """Close at once: batches in flight may still arrive, queued ones do not."""
         vars(self._producer)["_closed"] = True
-        routine: asyncio.Task[None] | None = _routine(self._producer)
-        if routine is not None:
-            routine.cancel()
+        task: asyncio.Task[None] | None = _sender_task(self._producer)
+        if task is not None:
+            task.cancel()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_GOODBYE_SECONDS):
+            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                 await self._producer.client.close()
-        # The routine waits for its requests, one per node; each further cancel lets go of one that hangs.
-        for _ in range(_NODES_TO_LEAVE):
-            if routine is None or routine.done():
+        # The task waits for its requests, one per node; each further cancel ends the wait for one that hangs.
+        for _ in range(_MAX_CANCELS):
+            if task is None or task.done():
                 return
-            await asyncio.wait({routine}, timeout=_GOODBYE_SECONDS)
-            routine.cancel()
+            await asyncio.wait({task}, timeout=CLOSE_TIMEOUT_SECONDS)
+            task.cancel()
 
 
 def append(batch: ProducerBatch, row: WaitingRow) -> bool:
-    """Whether the row fitted; a batch that refused one takes no other. ValueError: no client could write the row."""
+    """Append the row and return whether it fitted; after False the batch accepts no other row.
+
+    Raise ValueError if the row cannot be encoded as a record.
+    """
     headers = list(decode_headers(row.headers))
     if b"\\ud" in row.headers:
-        # A lone surrogate in a name, as a record of other teams may carry, would fail in the middle of the batch.
+        # A lone surrogate in a header name, which a record of another team may have, would fail in the middle of the
+        # batch.
         for name, _ in headers:
             name.encode()
     return batch.append(timestamp=None, key=row.key, value=row.value, headers=headers) is not None

@@ -1,4 +1,4 @@
-"""What a lane works on, and where it comes from: a look at the outbox, or a transaction of this process."""
+"""What a publisher works on: rows that a poll fetched, or rows that a transaction of this process committed."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from els_stream.queries.outbox import WaitingRow
+    from els_stream.queries.outbox_rows import WaitingRow
     from els_stream.relay.shard_leases import Lease
 
 
 @dataclass(frozen=True, slots=True)
 class ShardReservation:
-    """A shard into which a transaction writes the rows that it hands over.
+    """A shard reserved for the rows of one transaction of this process.
 
-    `looks` is how many looks at the outbox had been counted when it was lent.
+    `polls` is the dispatcher's poll counter at the time of the reservation.
     """
 
-    tenure: Lease
-    looks: int
+    lease: Lease
+    polls: int
 
     @property
     def shard(self) -> int:
-        (shard,) = self.tenure.shards
+        (shard,) = self.lease.shards
         return shard
 
 
 @dataclass(frozen=True, slots=True)
 class PublishBatch:
-    """Each key's rows in order; their shards are busy until the work is finished.
+    """Rows to publish, each key's in order; their shards are in use until the batch is completed.
 
-    `looks` is that of the loan; None for what was fetched.
+    `polls` is that of the reservation, None for rows that a poll fetched.
     """
 
-    tenure: Lease
+    lease: Lease
     rows: Sequence[WaitingRow]
-    looks: int | None = None
+    polls: int | None = None
 
     @property
     def shards(self) -> frozenset[int]:
@@ -46,26 +46,27 @@ class PublishBatch:
 
 
 class DirectQueue:
-    """Work that waits for a lane, first come, first served, and no more than so many bytes of it."""
+    """Committed rows that wait for a publisher, first in, first out, up to `max_bytes` in all."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
         self._waiting: deque[tuple[PublishBatch, int]] = deque()
         self._bytes = 0
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
-    def add(self, work: PublishBatch) -> bool:
-        """False: it has no room, and its rows wait in the outbox."""
-        size = sum(len(row.value or b"") + len(row.headers) for row in work.rows)
-        if self._bytes + size > self._most_bytes:
+    def add(self, batch: PublishBatch) -> bool:
+        """Add the batch, or return False if it has no room; its rows then wait in the outbox."""
+        size = sum(len(row.value or b"") + len(row.headers) for row in batch.rows)
+        if self._bytes + size > self._max_bytes:
             return False
-        self._waiting.append((work, size))
+        self._waiting.append((batch, size))
         self._bytes += size
         return True
 
     def take(self) -> PublishBatch:
-        work, size = self._waiting.popleft()
+        """Remove and return the oldest batch; IndexError if there is none."""
+        batch, size = self._waiting.popleft()
         self._bytes -= size
-        return work
+        return batch

@@ -1,4 +1,4 @@
-"""One lane: a producer of its own and one pass at a time. Another way to send replaces `Sender` and nothing else."""
+"""One publisher: it has a producer of its own and publishes one batch at a time."""
 
 from __future__ import annotations
 
@@ -14,66 +14,75 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from els_stream.relay.dispatcher import Dispatcher
-    from els_stream.relay.health_counts import RelayHealth
     from els_stream.relay.options import OnAck
     from els_stream.relay.publish_batch import PublishBatch
     from els_stream.relay.shard_leases import ShardLeases
+    from els_stream.relay.status import RelayHealth
 
 
-SENDING: Final = "sending"
+COMPONENT: Final = "publisher"
 
 
 class Publisher:
     def __init__(
-        self, *, desk: Dispatcher, shards: ShardLeases, health: RelayHealth, sender: Callable[[], Sender], on_ack: OnAck
+        self,
+        *,
+        dispatcher: Dispatcher,
+        leases: ShardLeases,
+        health: RelayHealth,
+        sender: Callable[[], Sender],
+        on_ack: OnAck,
     ) -> None:
-        self._desk = desk
-        self._shares = shards
+        self._dispatcher = dispatcher
+        self._leases = leases
         self._health = health
         self._sender = sender
         self._on_ack = on_ack
         self._stopping = False
 
-    def finish(self) -> None:
-        """No wave begins after this; `run` returns once the present one is written back, if it is in a pass."""
+    def stop(self) -> None:
+        """Start no further round; if a batch is being published, `run` returns once its results are written back."""
         self._stopping = True
 
     async def run(self) -> None:
-        """Ends with ServersUnavailable when the broker answers nothing; the rows wait in the outbox."""
+        """Publish batches until stopped; raise ServersUnavailable when the broker answers nothing.
+
+        The rows then wait in the outbox.
+        """
         async with self._sender() as sender:
             while not self._stopping:
-                work = await self._desk.next_work(on_idle=self._work_again)
-                waves = KeyOrder(work.rows)
+                batch = await self._dispatcher.next_batch(on_idle=self._clear_error)
+                order = KeyOrder(batch.rows)
                 try:
-                    await self._relay(sender, work, waves)
+                    await self._publish(sender, batch, order)
                 finally:
-                    self._desk.finish(work, whole=len(waves.acked) == len(work.rows))
-                self._work_again()
+                    self._dispatcher.complete(batch, all_acked=len(order.acked) == len(batch.rows))
+                self._clear_error()
 
-    def _work_again(self) -> None:
-        """A producer that opened says little: only a pass, or nothing to send, ends a trouble."""
-        self._health.fine(SENDING)
+    def _clear_error(self) -> None:
+        """Clear the error only after a batch or when there is nothing to send: opening a producer proves nothing."""
+        self._health.clear_error(COMPONENT)
 
-    async def _relay(self, sender: Sender, work: PublishBatch, waves: KeyOrder) -> None:
+    async def _publish(self, sender: Sender, batch: PublishBatch, order: KeyOrder) -> None:
         began = time.time()
         try:
-            while (runs := waves.runs()) and self._may_send(work) and not waves.unanswered:
-                waves.settle(await sender.send(runs))
+            while (runs := order.next_round()) and self._may_send(batch) and not order.unknown:
+                order.apply_results(await sender.send(runs))
         finally:
-            await self._write_back(waves, began)
-        if waves.unanswered and not waves.acked:
-            raise ServersUnavailable(f"the broker does not answer: {waves.unanswered[0].error}")
+            await self._write_back(order, began)
+        if order.unknown and not order.acked:
+            raise ServersUnavailable(f"the broker does not answer: {order.unknown[0].error}")
 
-    async def _write_back(self, waves: KeyOrder, began: float) -> None:
-        # While nothing at all is acked it is an outage, and no row's fault.
-        held = [*waves.refused, *(waves.unanswered if waves.acked else ())]
-        if waves.acked or held:
-            if waves.acked:
-                self._on_ack(waves.acked, began)
+    async def _write_back(self, order: KeyOrder, began: float) -> None:
+        # If nothing at all was acked it is an outage, so rows without an answer are not deferred.
+        failed = [*order.rejected, *(order.unknown if order.acked else ())]
+        if order.acked or failed:
+            if order.acked:
+                self._on_ack(order.acked, began)
                 failpoint(Failpoint.AFTER_SEND)
-            await self._desk.write_back(waves.acked, held)
-        self._health.acked += len(waves.acked)
-        self._health.refused += len(waves.refused)
+            await self._dispatcher.write_back(order.acked, failed)
+        self._health.acked += len(order.acked)
+        self._health.rejected += len(order.rejected)
 
-    def _may_send(self, work: PublishBatch) -> bool:
-        return not self._stopping and self._shares.holds(work.tenure)
+    def _may_send(self, batch: PublishBatch) -> bool:
+        return not self._stopping and self._leases.is_valid(batch.lease)

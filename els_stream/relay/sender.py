@@ -1,8 +1,8 @@
-"""Sends one wave: at most one batch per partition is in flight, and its rows share one outcome.
+"""Sends one round: at most one record batch per partition is in flight, and its rows share one outcome.
 
-So when a row is acked, every earlier row of its key is in the broker too. A batch that the broker refuses for what is
-in it is sent again in halves until the row at fault stands alone; rows that were refused before travel apart from the
-others, who need not pay for them again.
+So when a row is acked, every earlier row of its key is in the broker too. A batch that the broker rejects for its
+records is split in halves and sent again until the invalid row is alone. Rows that were rejected before are sent in
+batches of their own, so that they do not fail the others again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from aiokafka import errors
 
 from els_stream.errors import ServersUnavailable
-from els_stream.queries.outbox import WaitingRow
+from els_stream.queries.outbox_rows import WaitingRow
 from els_stream.relay.key_order import Acked, DeliveryOutcome, DeliveryUnknown, Rejected
 from els_stream.relay.producer import Destination, Producer, append
 
@@ -37,18 +37,20 @@ TOPIC_FAULTS: Final = (
     errors.TopicAuthorizationFailedError,
     errors.ClusterAuthorizationFailedError,
 )
-# Answers of the broker that are about the records themselves; whatever is not listed is trouble between us and it.
+# Errors of the broker that concern the records themselves; any other error is a failure of the broker or the network.
 ROW_FAULTS: Final = (
     errors.MessageSizeTooLargeError,
     errors.RecordListTooLargeError,
     errors.InvalidTimestampError,
     errors.InvalidMessageError,
     errors.PolicyViolationError,
-    errors.UnknownError,  # also what aiokafka makes of codes that it is too old to know, such as INVALID_RECORD
+    errors.UnknownError,  # aiokafka also raises it for codes that it does not know, such as INVALID_RECORD
 )
 
 
 class Fault(enum.Enum):
+    """What a failed batch says about its rows."""
+
     ROW = enum.auto()
     TOPIC = enum.auto()
     UNKNOWN = enum.auto()
@@ -56,20 +58,23 @@ class Fault(enum.Enum):
 
 @dataclass(slots=True)
 class RecordBatch:
-    """Rows of one batch, each key's in order; `full` once a row did not fit."""
+    """The rows of one record batch, each key's in order; `full` is set once a row did not fit."""
 
     to: Destination
-    batch: ProducerBatch
+    records: ProducerBatch
     rows: list[WaitingRow] = field(default_factory=list)
     full: bool = False
 
-    def load(self, run: Iterable[WaitingRow]) -> list[SendResult]:
-        """As many of the run as fit; a row that nobody could write is refused, and what follows it stays."""
+    def append(self, run: Iterable[WaitingRow]) -> list[SendResult]:
+        """Append as many rows of the run as fit; return a rejection of the first row that cannot be encoded.
+
+        The rows after that one are not appended.
+        """
         for row in run:
             try:
-                self.full = self.full or not append(self.batch, row)
+                self.full = self.full or not append(self.records, row)
             except ValueError as error:
-                return [(row, Rejected(f"{type(error).__name__}: it can't be written as a record"))]
+                return [(row, Rejected(f"{type(error).__name__}: it cannot be encoded as a record"))]
             if self.full:
                 break
             self.rows.append(row)
@@ -77,7 +82,7 @@ class RecordBatch:
 
 
 class Sender:
-    """Not for two waves at once. Leaving the context gives up what is in flight."""
+    """Sends one round at a time with a producer of its own; at exit it abandons what is in flight."""
 
     def __init__(self, broker: str, topic_prefix: str, options: RelayOptions) -> None:
         self._broker = broker
@@ -88,7 +93,7 @@ class Sender:
         self._unknown: dict[str, tuple[float, SendFailure]] = {}
 
     async def __aenter__(self) -> Self:
-        await self._ready()
+        await self._open_producer()
         return self
 
     async def __aexit__(
@@ -98,100 +103,100 @@ class Sender:
             await self._producer.abandon()
 
     async def send(self, runs: Sequence[Sequence[WaitingRow]]) -> list[SendResult]:
-        """What became of the rows that were sent, each key's in order; rows that did not fit are not named.
+        """Return the outcome of each row that was sent, each key's in order; rows that did not fit have none.
 
-        Raises ServersUnavailable when no producer can be opened and nothing was sent.
+        Raise ServersUnavailable if no producer can be opened and nothing was sent.
         """
-        settled: list[SendResult] = []
-        for refused_before in (False, True):
-            group = [run for run in runs if bool(run[0].attempts) is refused_before]
-            # After a failure the others wait for the next wave: the acks so far must not be lost to another error.
-            if group and not (settled and self._failed):
-                settled += await self._send(group)
-        return settled
+        results: list[SendResult] = []
+        for rejected_before in (False, True):
+            group = [run for run in runs if bool(run[0].attempts) is rejected_before]
+            # After a failure the others wait for the next round: another error must not lose the acks so far.
+            if group and not (results and self._failed):
+                results += await self._send(group)
+        return results
 
     async def _send(self, runs: Sequence[Sequence[WaitingRow]]) -> list[SendResult]:
-        producer = await self._ready()
+        producer = await self._open_producer()
         topics = {self._prefix + run[0].topic for run in runs}
         known = dict(zip(topics, await asyncio.gather(*map(self._partitions, topics)), strict=True))
-        parcels: dict[Destination, RecordBatch] = {}
-        unsendable: list[SendResult] = []
+        batches: dict[Destination, RecordBatch] = {}
+        rejected: list[SendResult] = []
         for run in runs:
             topic = self._prefix + run[0].topic
             match known[topic]:
                 case int(partitions):
                     to = Destination(topic, producer.partition(run[0], partitions))
-                    parcel = parcels.get(to) or parcels.setdefault(to, RecordBatch(to, producer.batch()))
-                    unsendable += parcel.load(run)
+                    batch = batches.get(to) or batches.setdefault(to, RecordBatch(to, producer.batch()))
+                    rejected += batch.append(run)
                 case error:
-                    unsendable.append((run[0], Rejected(_told(topic, error))))
-        return await self._post(producer, parcels.values()) + unsendable
+                    rejected.append((run[0], Rejected(_message(topic, error))))
+        return await self._send_batches(producer, batches.values()) + rejected
 
-    async def _post(self, producer: Producer, parcels: Iterable[RecordBatch]) -> list[SendResult]:
-        posted = [parcel for parcel in parcels if parcel.rows]
-        failures = await asyncio.gather(*(self._deliver(producer, parcel) for parcel in posted))
-        settled: list[SendResult] = []
-        doubted: list[tuple[RecordBatch, SendFailure]] = []
-        for parcel, failure in zip(posted, failures, strict=True):
+    async def _send_batches(self, producer: Producer, batches: Iterable[RecordBatch]) -> list[SendResult]:
+        sent = [batch for batch in batches if batch.rows]
+        failures = await asyncio.gather(*(self._deliver(producer, batch) for batch in sent))
+        results: list[SendResult] = []
+        failed: list[tuple[RecordBatch, SendFailure]] = []
+        for batch, failure in zip(sent, failures, strict=True):
             if failure is None:
-                settled += [(row, Acked()) for row in parcel.rows]
+                results += [(row, Acked()) for row in batch.rows]
             else:
-                doubted.append((parcel, failure))
-        # One after another, since each failure among them takes its producer away.
-        for parcel, failure in doubted:
-            settled += await self._blame(parcel, failure)
-        return settled
+                failed.append((batch, failure))
+        # One after another, since each further failure makes the producer unusable.
+        for batch, failure in failed:
+            results += await self._handle_failure(batch, failure)
+        return results
 
-    async def _deliver(self, producer: Producer, parcel: RecordBatch) -> SendFailure | None:
-        if len(parcel.rows) == 1 and parcel.batch.size() > self._options.request_bytes:
-            return errors.MessageSizeTooLargeError(f"{parcel.batch.size()} bytes, more than a request may have")
-        failure = await producer.deliver(parcel.batch, parcel.to)
+    async def _deliver(self, producer: Producer, batch: RecordBatch) -> SendFailure | None:
+        if len(batch.rows) == 1 and batch.records.size() > self._options.request_bytes:
+            return errors.MessageSizeTooLargeError(f"{batch.records.size()} bytes, more than a request may contain")
+        failure = await producer.deliver(batch.records, batch.to)
         self._failed = self._failed or failure is not None
         return failure
 
-    async def _blame(self, parcel: RecordBatch, failure: SendFailure) -> list[SendResult]:
-        told = _told(parcel.to.topic, failure)
+    async def _handle_failure(self, batch: RecordBatch, failure: SendFailure) -> list[SendResult]:
+        message = _message(batch.to.topic, failure)
         match _fault(failure):
             case Fault.UNKNOWN:
-                return [(row, DeliveryUnknown(told)) for row in _first_of_each_key(parcel.rows)]
+                return [(row, DeliveryUnknown(message)) for row in _first_of_each_key(batch.rows)]
             case Fault.TOPIC:
-                return [(row, Rejected(told)) for row in _first_of_each_key(parcel.rows)]
-            case Fault.ROW if len(parcel.rows) == 1:
-                return [(parcel.rows[0], Rejected(told))]
+                return [(row, Rejected(message)) for row in _first_of_each_key(batch.rows)]
+            case Fault.ROW if len(batch.rows) == 1:
+                return [(batch.rows[0], Rejected(message))]
             case Fault.ROW:
-                return await self._halve(parcel)
+                return await self._split(batch)
 
-    async def _halve(self, parcel: RecordBatch) -> list[SendResult]:
-        middle = len(parcel.rows) // 2
-        settled: list[SendResult] = []
-        for half in (parcel.rows[:middle], parcel.rows[middle:]):
-            # What comes after a row that stays must stay too.
-            ended = {row.order_key for row, outcome in settled if not isinstance(outcome, Acked)}
+    async def _split(self, batch: RecordBatch) -> list[SendResult]:
+        middle = len(batch.rows) // 2
+        results: list[SendResult] = []
+        for half in (batch.rows[:middle], batch.rows[middle:]):
+            # The rows of a key after one that was not acked must wait as well.
+            ended = {row.order_key for row, outcome in results if not isinstance(outcome, Acked)}
             rows = [row for row in half if row.order_key not in ended]
             try:
-                producer = await self._ready()
+                producer = await self._open_producer()
             except ServersUnavailable as error:
-                return settled + [(row, DeliveryUnknown(str(error))) for row in _first_of_each_key(rows)]
-            smaller = RecordBatch(parcel.to, producer.batch())
-            unsendable = smaller.load(rows)
-            settled += await self._post(producer, [smaller]) + unsendable
-        return settled
+                return results + [(row, DeliveryUnknown(str(error))) for row in _first_of_each_key(rows)]
+            smaller = RecordBatch(batch.to, producer.batch())
+            rejected = smaller.append(rows)
+            results += await self._send_batches(producer, [smaller]) + rejected
+        return results
 
     async def _partitions(self, topic: str) -> int | SendFailure:
-        """A topic that is missing is asked for once in a while, not once in a wave: asking takes time."""
+        """Return the number of partitions, or the error; an error is remembered, since asking takes time."""
         until, failure = self._unknown.get(topic, (0.0, None))
         if failure is not None and time.monotonic() < until:
             return failure
-        producer = await self._ready()
+        producer = await self._open_producer()
         found = await producer.partitions(topic)
         if isinstance(found, int):
             self._unknown.pop(topic, None)
         else:
-            self._unknown[topic] = (time.monotonic() + 2 * self._options.topic_seconds, found)
+            self._unknown[topic] = (time.monotonic() + 2 * self._options.topic_timeout_seconds, found)
         return found
 
-    async def _ready(self) -> Producer:
-        """The producer, or another after a failure. Only while nothing is in flight."""
+    async def _open_producer(self) -> Producer:
+        """Return the producer, or open a new one after a failure; call it only while nothing is in flight."""
         if self._producer is not None and not self._failed:
             return self._producer
         old, self._producer = self._producer, None
@@ -219,6 +224,6 @@ def _first_of_each_key(rows: Iterable[WaitingRow]) -> Iterator[WaitingRow]:
             yield row
 
 
-def _told(topic: str, failure: SendFailure) -> str:
-    """Errors of brokers and clients name sizes and topics, never a record's content."""
+def _message(topic: str, failure: SendFailure) -> str:
+    """Return the error as text: errors of brokers and clients have sizes and topics in them, no record content."""
     return f"{topic}: {type(failure).__name__}: {failure}"

@@ -1,18 +1,19 @@
-"""Which shards of the outbox this relay owns, and until when it may act on that.
+"""Which shards of the outbox this relay owns, and until when it may publish from them.
 
-A shard is owned through a session advisory lock, on a connection of its own that does nothing else: a session that also
-listens can hang in writing to a client that does not read, and keep its locks. So at any time at most one session holds
-a shard, and a session ends with its relay, with its network, or, when the relay is stopped or frozen, after
-`session_idle_seconds` without a word. The relay stops sending earlier, `lease_seconds` after it last heard from
-PostgreSQL, by its own clock.
+A relay owns a shard through a session advisory lock (PostgreSQL documentation, 13.3.5), on a dedicated connection that
+does nothing else: a session that also listens can hang while it writes to a client that does not read, and keep its
+locks. So at most one session owns a shard at any time. A session ends with its relay, with its network connection, or,
+when the relay is stopped or frozen, after `session_idle_timeout_seconds` of silence. The relay stops publishing
+earlier, `lease_seconds` after the last answer of PostgreSQL, by its own clock.
 
-What that does not give: a frozen process may wake between its last look at the clock and the write to a socket, and a
-request may lie in the network for a while. So two relays can send the same rows for a moment. Order does not rest on
-ownership (see `els_stream.relay.service`); ownership keeps copies rare, and there are none in an orderly hand-over:
-a shard is given back only when nothing of it is in flight.
+That does not exclude every copy: a frozen process may wake between its last check of the lease and the write to a
+socket, and a request may be delayed in the network. So two relays may publish the same rows for a moment. The order
+does not depend on ownership (see `els_stream.relay.service`). Ownership keeps copies rare, and an orderly rebalance
+makes none: a relay releases a shard only when nothing of it is in flight.
 
-Beside the shards that keys hash to there are some to lend: a transaction of this process writes into one, and its rows
-are sent without being fetched. What they leave behind, and what others put to it, is fetched like the rest.
+Besides the shards that keys hash to, there are direct shards: a transaction of this process reserves one, writes its
+rows there, and the relay publishes them without a fetch. Rows that remain there, and rows that others add, are fetched
+like the rest.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from dataclasses import dataclass
 from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 
-from els_stream.queries.outbox import HASHED, SHARES
-from els_stream.relay.dedicated_connection import own_connection
-from els_stream.relay.shard_rebalance import divide
+from els_stream.queries.outbox_rows import HASH_SHARDS, SHARD_COUNT
+from els_stream.relay.dedicated_connection import dedicated_connection
+from els_stream.relay.shard_rebalance import rebalance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,164 +36,178 @@ if TYPE_CHECKING:
     import asyncpg
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from els_stream.relay.health_counts import RelayHealth
     from els_stream.relay.options import RelayOptions
+    from els_stream.relay.status import RelayHealth
 
-# Advisory locks are pairs of int4: this class, and the shard. The one after the last shard every living relay shares.
+# Advisory locks are pairs of int4: this class and the shard. Every living relay has a shared lock on the number after
+# the last shard.
 LOCK_CLASS: Final = 0x656C_7378
-PRESENCE: Final = SHARES
-# Divided apart, so that every relay has some of each.
-LENDABLE: Final = range(HASHED, SHARES)
-KINDS: Final = (range(HASHED), LENDABLE)
+MEMBERSHIP_KEY: Final = SHARD_COUNT
+DIRECT_SHARDS: Final = range(HASH_SHARDS, SHARD_COUNT)
+# Divided separately, so that every relay has some of each.
+SHARD_GROUPS: Final = (range(HASH_SHARDS), DIRECT_SHARDS)
 
-_LOOK = """
-    SELECT objid::int AS shard, count(*)::int AS holders
+_READ_OWNERS = """
+    SELECT objid::int AS shard, count(*)::int AS owners
     FROM pg_locks
     WHERE locktype = 'advisory' AND granted AND objsubid = 2 AND classid = $1::int8::oid
       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
     GROUP BY objid
 """
-_TAKE = "SELECT s FROM unnest($2::int[]) AS s WHERE pg_try_advisory_lock($1, s)"
-_GIVE = "SELECT pg_advisory_unlock($1, s) FROM unnest($2::int[]) AS s"
-_BE_PRESENT = "SELECT pg_advisory_lock_shared($1, $2)"
+_LOCK = "SELECT s FROM unnest($2::int[]) AS s WHERE pg_try_advisory_lock($1, s)"
+_UNLOCK = "SELECT pg_advisory_unlock($1, s) FROM unnest($2::int[]) AS s"
+_JOIN = "SELECT pg_advisory_lock_shared($1, $2)"
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Shards that are busy with one pass. It ends for good when the connection is lost, even if they come back."""
+    """Shards that one batch uses. It ends for good when the connection is lost, even if the relay owns them again.
 
-    term: int
+    `epoch` counts the connections that were lost.
+    """
+
+    epoch: int
     shards: frozenset[int]
 
 
 class ShardLeases:
+    """The shards that this relay owns, and the batches that use them."""
+
     def __init__(
-        self, engine: AsyncEngine, options: RelayOptions, health: RelayHealth, *, changed: Callable[[], None]
+        self, engine: AsyncEngine, options: RelayOptions, health: RelayHealth, *, on_acquired: Callable[[], None]
     ) -> None:
         self._engine = engine
         self._options = options
         self._health = health
-        self._changed = changed
+        self._on_acquired = on_acquired
         self._owned: set[int] = set()
-        self._busy: dict[int, Lease] = {}
-        self._looking: Lease | None = None
-        self._lent = 0
-        self._leaving: set[int] = set()
-        self._term = 0
+        self._in_use: dict[int, Lease] = {}
+        self._polling: Lease | None = None
+        self._last_reserved = 0
+        self._releasing: set[int] = set()
+        self._epoch = 0
         self._lease_until = 0.0
-        self._look_again = asyncio.Event()
-        self.relays = 0
+        self._check_again = asyncio.Event()
+        self.members = 0
 
     @property
     def owned(self) -> int:
+        """The number of owned shards."""
         return len(self._owned)
 
-    def check_out(self) -> Lease:
-        """All that is idle becomes busy with a look; nothing while the lease is over."""
-        self._looking = self._busy_with(self._owned - self._busy.keys() - self._leaving)
-        return self._looking
+    def acquire(self) -> Lease:
+        """Lease all owned shards that are not in use, for a poll; none if the lease on PostgreSQL has run out."""
+        self._polling = self._use(self._owned - self._in_use.keys() - self._releasing)
+        return self._polling
 
-    def looked(self, tenure: Lease, found: AbstractSet[int]) -> frozenset[int]:
-        """The look is over: what it found nothing in is idle. Which of `found` it may go on with: some may be lent."""
-        self._looking = None
-        self.check_in(tenure, tenure.shards - found)
-        return frozenset(shard for shard in found if self._busy.get(shard) is tenure)
+    def poll_finished(self, lease: Lease, found: AbstractSet[int]) -> frozenset[int]:
+        """Release the shards in which the poll found nothing; return those of `found` that it may publish.
 
-    def lend(self) -> Lease | None:
-        """One shard for rows that are yet to be written; a look that is going on does without it. None: none is free.
+        A shard that was reserved during the poll is not among them.
+        """
+        self._polling = None
+        self.release(lease, lease.shards - found)
+        return frozenset(shard for shard in found if self._in_use.get(shard) is lease)
 
-        In turn, so that each has time to be looked at.
+    def reserve(self) -> Lease | None:
+        """Lease one direct shard for rows that are yet to be written, or return None if none is free.
+
+        It may take a shard away from the poll that is going on. Shards are reserved in turn, so that polls see each.
         """
         free = [
             shard
-            for shard in self._owned.intersection(LENDABLE) - self._leaving
-            if shard not in self._busy or self._busy[shard] is self._looking
+            for shard in self._owned.intersection(DIRECT_SHARDS) - self._releasing
+            if shard not in self._in_use or self._in_use[shard] is self._polling
         ]
-        if not free or not self._leased():
+        if not free or not self._is_current():
             return None
-        self._lent = min(free, key=lambda shard: (shard - self._lent - 1) % SHARES)
-        return self._busy_with({self._lent})
+        self._last_reserved = min(free, key=lambda shard: (shard - self._last_reserved - 1) % SHARD_COUNT)
+        return self._use({self._last_reserved})
 
-    def check_in(self, tenure: Lease, shards: Iterable[int]) -> None:
-        """These shards of the tenure have nothing in flight any more."""
-        for shard in tenure.shards.intersection(shards):
-            if self._busy.get(shard) is tenure:
-                del self._busy[shard]
-        if self._leaving - self._busy.keys():
-            self._look_again.set()
+    def release(self, lease: Lease, shards: Iterable[int]) -> None:
+        """Mark shards of the lease as unused: nothing of them is in flight any more."""
+        for shard in lease.shards.intersection(shards):
+            if self._in_use.get(shard) is lease:
+                del self._in_use[shard]
+        if self._releasing - self._in_use.keys():
+            self._check_again.set()
 
-    def holds(self, tenure: Lease) -> bool:
-        """Whether its shards are still ours: asked before each wave."""
-        return tenure.term == self._term and self._leased()
+    def is_valid(self, lease: Lease) -> bool:
+        """Return whether this relay still owns the shards of the lease; check it before each round."""
+        return lease.epoch == self._epoch and self._is_current()
 
-    async def keep(self) -> None:
-        """Owns a fair part for as long as the connection lasts, and ends with what ended it."""
+    async def run(self) -> None:
+        """Own a fair number of shards while the connection lasts; raise the error that ended it."""
         lost = asyncio.Event()
 
         def on_loss(_: object) -> None:
             self._lose()
             lost.set()
-            self._look_again.set()
+            self._check_again.set()
 
-        async with own_connection(self._engine, idle_seconds=self._options.session_idle_seconds) as conn:
+        idle_timeout = self._options.session_idle_timeout_seconds
+        async with dedicated_connection(self._engine, idle_seconds=idle_timeout) as conn:
             try:
                 conn.add_termination_listener(on_loss)
-                await conn.execute(_BE_PRESENT, LOCK_CLASS, PRESENCE, timeout=self._options.lease_seconds)
+                await conn.execute(_JOIN, LOCK_CLASS, MEMBERSHIP_KEY, timeout=self._options.lease_seconds)
                 while not lost.is_set():
                     async with asyncio.timeout(self._options.lease_seconds):
-                        await self._look(conn)
-                    self._health.fine("shards")
+                        await self._check(conn)
+                    self._health.clear_error("shards")
                     await self._pause()
             finally:
                 self._lose()
-        raise ConnectionError("the connection that holds the shards was lost")
+        raise ConnectionError("the connection that owns the shards was lost")
 
-    async def _look(self, conn: asyncpg.Connection) -> None:
-        """One round: see who is there, give back what is too much, take what is free, renew the lease."""
+    async def _check(self, conn: asyncpg.Connection) -> None:
+        """Read who owns what, release the surplus, acquire free shards and renew the lease."""
         asked = time.monotonic()
-        holders = {row["shard"]: row["holders"] for row in await conn.fetch(_LOOK, LOCK_CLASS)}
-        self.relays = holders.pop(PRESENCE, 1)
-        divisions = [
-            divide(kind, owned=self._owned, held=holders.keys(), relays=self.relays, chance=SystemRandom())
-            for kind in KINDS
+        owners = {row["shard"]: row["owners"] for row in await conn.fetch(_READ_OWNERS, LOCK_CLASS)}
+        self.members = owners.pop(MEMBERSHIP_KEY, 1)
+        changes = [
+            rebalance(group, owned=self._owned, taken=owners.keys(), members=self.members, rng=SystemRandom())
+            for group in SHARD_GROUPS
         ]
-        await self._give(conn, frozenset().union(*(division.give for division in divisions)))
-        free = sorted(shard for division in divisions for shard in division.take)
+        await self._release_surplus(conn, frozenset().union(*(change.release for change in changes)))
+        free = sorted(shard for change in changes for shard in change.acquire)
         if free:
-            self._owned |= {row["s"] for row in await conn.fetch(_TAKE, LOCK_CLASS, free)}
+            self._owned |= {row["s"] for row in await conn.fetch(_LOCK, LOCK_CLASS, free)}
         self._lease_until = asked + self._options.lease_seconds
         if free:
-            self._changed()
+            self._on_acquired()
 
-    async def _give(self, conn: asyncpg.Connection, surplus: frozenset[int]) -> None:
-        """Shards in flight leave when they are idle; until then nothing more of them is fetched."""
-        stay = len(surplus) - len(self._leaving)
-        self._leaving = set(sorted(self._leaving)[: len(surplus)]) | set(
-            sorted(surplus - self._leaving)[: max(stay, 0)]
+    async def _release_surplus(self, conn: asyncpg.Connection, surplus: frozenset[int]) -> None:
+        """Unlock surplus shards that are not in use; a shard in use follows once it is idle, and is not polled before.
+
+        Shards that are being released already count first.
+        """
+        more = len(surplus) - len(self._releasing)
+        self._releasing = set(sorted(self._releasing)[: len(surplus)]) | set(
+            sorted(surplus - self._releasing)[: max(more, 0)]
         )
-        idle = self._leaving - self._busy.keys()
+        idle = self._releasing - self._in_use.keys()
         if idle:
             self._owned -= idle
-            self._leaving -= idle
-            await conn.fetch(_GIVE, LOCK_CLASS, sorted(idle))
+            self._releasing -= idle
+            await conn.fetch(_UNLOCK, LOCK_CLASS, sorted(idle))
 
     async def _pause(self) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._options.share_check_seconds):
-                await self._look_again.wait()
-        self._look_again.clear()
+            async with asyncio.timeout(self._options.shard_check_interval_seconds):
+                await self._check_again.wait()
+        self._check_again.clear()
 
-    def _busy_with(self, shards: AbstractSet[int]) -> Lease:
-        tenure = Lease(self._term, frozenset(shards) if self._leased() else frozenset())
-        self._busy |= dict.fromkeys(tenure.shards, tenure)
-        return tenure
+    def _use(self, shards: AbstractSet[int]) -> Lease:
+        lease = Lease(self._epoch, frozenset(shards) if self._is_current() else frozenset())
+        self._in_use |= dict.fromkeys(lease.shards, lease)
+        return lease
 
-    def _leased(self) -> bool:
+    def _is_current(self) -> bool:
         return time.monotonic() < self._lease_until
 
     def _lose(self) -> None:
-        # Busy ones stay busy: what they have in flight ends whoever owns them.
-        self._owned, self._leaving = set(), set()
-        self._term += 1
+        # Shards in use stay in use: their batches end by themselves, whoever owns the shards.
+        self._owned, self._releasing = set(), set()
+        self._epoch += 1
         self._lease_until = 0.0
-        self.relays = 0
+        self.members = 0

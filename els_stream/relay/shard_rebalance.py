@@ -1,4 +1,4 @@
-"""How relays divide the shards: no talk between them, each looks at what is held and does its part."""
+"""How relays divide the shards: each one reads who owns what and changes its own shards; they do not communicate."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Rebalance:
-    """`take` may be lost to another relay that looked at the same time; `give` is surely ours."""
+    """Shards to acquire, which another relay may take first, and own shards to release."""
 
-    take: frozenset[int]
-    give: frozenset[int]
+    acquire: frozenset[int]
+    release: frozenset[int]
 
 
-def divide(
-    shards: Collection[int], *, owned: AbstractSet[int], held: AbstractSet[int], relays: int, chance: Random
+def rebalance(
+    shards: Collection[int], *, owned: AbstractSet[int], taken: AbstractSet[int], members: int, rng: Random
 ) -> Rebalance:
-    """What one relay does with `shards` when anyone holds those in `held`, and `relays` are alive, itself included.
+    """Return the changes of one relay to its shards among `shards`.
 
-    Each aims at a fair part, rounded up so that no shard is left over. Which ones is drawn by chance, or relays that
-    start together would reach for the same.
+    `owned` are its own shards, `taken` those that any relay owns, and `members` counts the living relays with itself.
+    Each relay aims at an equal number, rounded up so that every shard has an owner. It draws the shards at random,
+    otherwise relays that start together would try to acquire the same ones.
     """
     ours = owned & set(shards)
-    fair = -(-len(shards) // max(relays, 1))
-    free = sorted(set(shards) - held - owned)
-    room = max(fair - len(ours), 0)
-    surplus = max(len(ours) - fair, 0)
+    target = -(-len(shards) // max(members, 1))
+    free = sorted(set(shards) - taken - owned)
+    missing = max(target - len(ours), 0)
+    surplus = max(len(ours) - target, 0)
     return Rebalance(
-        take=frozenset(chance.sample(free, min(room, len(free)))),
-        give=frozenset(chance.sample(sorted(ours), surplus)),
+        acquire=frozenset(rng.sample(free, min(missing, len(free)))),
+        release=frozenset(rng.sample(sorted(ours), surplus)),
     )

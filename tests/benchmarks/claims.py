@@ -29,7 +29,7 @@ from els_stream.domain.claim_strategy import SlotTable, Strategy
 from els_stream.events.decoder import decode_content
 from els_stream.handlers.outbox_events import EssayLists, outbox_rows
 from els_stream.queries import claims, outbox, slots, trackers
-from els_stream.queries.outbox import OutboxRow
+from els_stream.queries.outbox_rows import OutboxRow
 from els_stream.queries.slots import Upload
 from tests.benchmarks.ground import Ground, for_sqlalchemy
 from tests.benchmarks.report import Figure, Scale, Section, percentile

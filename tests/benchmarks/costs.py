@@ -17,7 +17,7 @@ from els_stream.db.engine import Limits, create_engine
 from els_stream.events import topics
 from els_stream.events.records import RawRecord
 from els_stream.queries import outbox
-from els_stream.queries.outbox import SHARES
+from els_stream.queries.outbox_rows import SHARD_COUNT
 from tests.benchmarks.ground import Ground, for_sqlalchemy
 from tests.benchmarks.load import Load
 from tests.benchmarks.report import Figure, Scale, Section
@@ -103,7 +103,7 @@ async def _flow(flow: MicroBatchRunner, engine: AsyncEngine, micro_batches: Sequ
         waiting += len(micro_batch)
         if waiting >= FETCHED or micro_batch is micro_batches[-1]:
             async with plain.connect() as conn:
-                await outbox.delete(conn, await outbox.fetch(conn, range(SHARES), rows=2 * FETCHED, size=2**30))
+                await outbox.delete(conn, await outbox.fetch(conn, range(SHARD_COUNT), rows=2 * FETCHED, size=2**30))
             waiting = 0
 
 

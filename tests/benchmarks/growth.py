@@ -22,7 +22,7 @@ from els_stream.db.engine import Limits, create_engine
 from els_stream.events import topics
 from els_stream.events.records import RawRecord
 from els_stream.queries import outbox
-from els_stream.queries.outbox import SHARES
+from els_stream.queries.outbox_rows import SHARD_COUNT
 from tests.benchmarks.ground import Ground, for_sqlalchemy
 from tests.benchmarks.report import Figure, Scale, Section
 from tests.support import factories as make
@@ -117,7 +117,7 @@ class Growing:
     async def _micro_batch(self, records: Sequence[RawRecord]) -> float:
         started = time.perf_counter()
         await self.flow.micro_batch(records)
-        await outbox.delete(self.plain, await outbox.fetch(self.plain, range(SHARES), rows=2000, size=2**30))
+        await outbox.delete(self.plain, await outbox.fetch(self.plain, range(SHARD_COUNT), rows=2000, size=2**30))
         return time.perf_counter() - started
 
     async def _pages(self) -> float:

@@ -23,7 +23,7 @@ from els_stream.events.headers import decode_headers
 from els_stream.events.topics import CONTENT_PROVISIONED
 from els_stream.handlers.handler import process
 from els_stream.handlers.registry import HandlerPolicy, make_handlers
-from els_stream.queries.outbox import SHARES
+from els_stream.queries.outbox_rows import SHARD_COUNT
 from els_stream.relay.factory import create_relay_engine, make_relay, relay_options
 from tests.benchmarks import runs
 from tests.benchmarks.ground import Ground
@@ -113,7 +113,7 @@ async def _relay(engine: AsyncEngine, settings: Settings, count: int) -> float:
     relay = make_relay(settings, relay_engine)
     await relay.start()
     try:
-        await _until(lambda: relay.status().shards == SHARES)
+        await _until(lambda: relay.status().shards == SHARD_COUNT)
         async with engine.begin() as conn:
             await conn.execute(FILL)
         started = time.monotonic()

@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from els_stream.events import topics
 from els_stream.events.records import RawRecord
 from els_stream.queries import outbox
-from els_stream.queries.outbox import CHANNEL, SHARES
-from els_stream.relay.dedicated_connection import own_connection
+from els_stream.queries.outbox import CHANNEL
+from els_stream.queries.outbox_rows import SHARD_COUNT
+from els_stream.relay.dedicated_connection import dedicated_connection
 from tests.support import factories as make
 from tests.support.batch_harness import handlers_by_topic
 from tests.support.bulk_data import BulkData
@@ -61,12 +62,12 @@ class Steady:
 async def keep_empty(engine: AsyncEngine) -> None:
     """The outbox, as a relay would, whenever a commit says that it is not; until it is cancelled."""
     woken = asyncio.Event()
-    async with own_connection(engine) as listener:
+    async with dedicated_connection(engine) as listener:
         await listener.add_listener(CHANNEL, lambda *_: woken.set())
         while True:
             woken.clear()
             async with engine.connect() as conn:
-                rows = await outbox.fetch(conn, range(SHARES), rows=2000, size=2**30)
+                rows = await outbox.fetch(conn, range(SHARD_COUNT), rows=2000, size=2**30)
                 if rows:
                     await outbox.delete(conn, rows)
                     await conn.commit()

@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from els_stream.events import topics
 from els_stream.events.event_ids import event_id
 from els_stream.events.outbound_event import OutboundEvent
-from els_stream.queries.outbox import OutboxRow, put
+from els_stream.queries.outbox import put
+from els_stream.queries.outbox_rows import OutboxRow
 from tests.support.waiting import until
 
 # Events of one batch cross the topics in this order; some topics come again.

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from els_stream.db.engine import Limits, create_engine
 from els_stream.queries import outbox
-from els_stream.queries.outbox import WaitingRow
+from els_stream.queries.outbox_rows import WaitingRow
 from els_stream.relay import Relay, RelayOptions
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.events.topics import OUTPUT_TOPICS
 from els_stream.kafka.topics import MIB, TopicPlan, delete_topics, ensure_topics
-from els_stream.queries.outbox import OutboxRow
+from els_stream.queries.outbox_rows import OutboxRow
 from els_stream.relay import Relay, RelayOptions
 
 PARTITIONS = 4

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from els_stream.embedded.ports import new_ports
 from els_stream.embedded.servers import Addresses
 from els_stream.events.topics import ASSOCIATIONS_CONFIRMED, BATCH_REGISTERED, CONTENT_PROVISIONED, VALIDATION_FAILED
-from els_stream.queries.outbox import SHARES
+from els_stream.queries.outbox_rows import SHARD_COUNT
 from tests.support import factories as make
 from tests.support.worker_process import Worker, running_worker, send, until
 
@@ -192,7 +192,7 @@ async def a_purge_takes_the_finished_guest_batch(scene: Scene) -> None:
 
 async def the_machinery_is_measured(scene: Scene) -> None:
     """Events that left: 2 assigned, excess and completed of the first batch, 4 of the second, 2 dead letters."""
-    await scene.shows(els_outbox_rows=0, els_relay_shards=SHARES, els_lag_records=0, els_relay_acked_total=11)
+    await scene.shows(els_outbox_rows=0, els_relay_shards=SHARD_COUNT, els_lag_records=0, els_relay_acked_total=11)
     await scene.shows(els_end_to_end_seconds_count=10, els_pool_size__worker=10, els_purge_running=0)
     for stage in ("micro_batch", "handler", "commit"):
         assert (await scene.worker.metric(f"els_{stage}_seconds_count", topic=CONTENT_PROVISIONED) or 0) > 0

@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from els_stream.embedded.servers import Addresses
 from els_stream.queries import outbox
-from els_stream.queries.outbox import HASHED, SHARES, FailedRow, OutboxRow, WaitingRow, put
+from els_stream.queries.outbox import put
+from els_stream.queries.outbox_rows import HASH_SHARDS, SHARD_COUNT, FailedRow, OutboxRow, WaitingRow
 from els_stream.relay import Relay
 from tests.support.outbox_rows import commit, emptied, left, row, story
 from tests.support.relays import (
@@ -82,7 +83,7 @@ async def hand_over(relay: Relay, engine: AsyncEngine, rows: Sequence[OutboxRow]
 
 async def owning_all(*relays: Relay) -> None:
     """Each of them a fair part."""
-    await until(lambda: {relay.status().shards for relay in relays} == {SHARES // len(relays)}, seconds=10)
+    await until(lambda: {relay.status().shards for relay in relays} == {SHARD_COUNT // len(relays)}, seconds=10)
 
 
 async def warmed_up(engine: AsyncEngine, reads: Reads, *relays: Relay) -> None:
@@ -166,7 +167,7 @@ async def test_what_is_rolled_back_is_not_sent_and_the_next_is(
 ) -> None:
     async with relaying(engine, addresses.broker, topic_prefix, UNHURRIED) as relay:
         await warmed_up(engine, reads, relay)
-        for number in range(2 * (SHARES - HASHED)):  # none of the shards to lend is lost by it
+        for number in range(2 * (SHARD_COUNT - HASH_SHARDS)):  # none of the shards to lend is lost by it
             with suppress(Unwanted):
                 async with relay.begin(engine) as conn:
                     await put(conn, story(f"unwanted {number}"))
@@ -204,9 +205,9 @@ async def test_what_follows_a_held_row_waits_with_it_in_one_share(
     first, *others = story("held")
     await commit(engine, [first])
     async with engine.begin() as conn:
-        rows = await outbox.fetch(conn, range(SHARES), rows=10, size=2**20)
+        rows = await outbox.fetch(conn, range(SHARD_COUNT), rows=10, size=2**20)
         held = [FailedRow(one, "too large") for one in rows]
-        await outbox.hold(conn, held, shortest=timedelta(hours=1), longest=timedelta(hours=1))
+        await outbox.schedule_retry(conn, held, shortest=timedelta(hours=1), longest=timedelta(hours=1))
 
     async with relaying(engine, addresses.broker, topic_prefix, UNHURRIED) as relay:
         await owning_all(relay)

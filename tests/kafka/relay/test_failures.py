@@ -14,8 +14,8 @@ from els_stream.embedded.servers import Addresses, EmbeddedServers
 from els_stream.events import topics
 from els_stream.events.outbound_event import OutboundEvent
 from els_stream.kafka.topics import TOPICS, delete_topics, ensure_topics
-from els_stream.queries.outbox import SHARES, OutboxRow
-from els_stream.queries.outbox_backlog import OutboxBacklog, waiting
+from els_stream.queries.outbox_backlog import OutboxBacklog
+from els_stream.queries.outbox_rows import SHARD_COUNT, OutboxRow
 from els_stream.relay import Relay
 from tests.support import waiting as wait
 from tests.support.outbox_rows import commit, emptied, left, row, story
@@ -188,7 +188,7 @@ async def test_the_database_goes_and_comes_back(
         await servers.postgres.kill()
         await until(lambda: relay.status().shards == 0)
         await servers.postgres.start()
-        await until(lambda: relay.status().shards == SHARES)
+        await until(lambda: relay.status().shards == SHARD_COUNT)
         await engine.dispose()
         await commit(engine, crowd(20))
         await emptied(engine)

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from els_stream.embedded.servers import Addresses
 from els_stream.events import topics
 from els_stream.events.outbound_event import OutboundEvent
-from els_stream.queries.outbox import SHARES, OutboxRow
+from els_stream.queries.outbox_rows import SHARD_COUNT, OutboxRow
 from tests.support.outbox_rows import commit, commit_bit_by_bit, emptied, row, story
 from tests.support.relays import QUICK, assert_all_arrived_in_order, read_all, relay_process, relaying, stamped_topics
 from tests.support.waiting import until
@@ -41,7 +41,13 @@ async def test_stories_arrive_whole_in_order_and_once(
     seen = await read_all(addresses.broker, stamped.values())
     assert len(seen) == 300 * 7
     assert_all_arrived_in_order(seen, stories, topic_prefix)
-    assert (status.shards, status.relays, status.acked, status.refused, status.troubles) == (SHARES, 1, 2100, 0, {})
+    assert (status.shards, status.relays, status.acked, status.refused, status.troubles) == (
+        SHARD_COUNT,
+        1,
+        2100,
+        0,
+        {},
+    )
 
 
 async def test_relays_that_come_and_go_in_order_send_nothing_twice(
@@ -77,7 +83,7 @@ async def test_three_relays_divide_the_shares(engine: AsyncEngine, addresses: Ad
 
         def divided() -> bool:
             parts = sorted(relay.status().shards for relay in (one, two, three))
-            return sum(parts) == SHARES and parts[0] >= 20 + 10 and parts[-1] <= 22 + 11
+            return sum(parts) == SHARD_COUNT and parts[0] >= 20 + 10 and parts[-1] <= 22 + 11
 
         await until(divided, seconds=10)
 
@@ -131,6 +137,6 @@ async def test_stopping_leaves_no_task_behind(engine: AsyncEngine, addresses: Ad
     before = asyncio.all_tasks()
 
     async with relaying(engine, addresses.broker, topic_prefix) as relay:
-        await until(lambda: relay.status().shards == SHARES)
+        await until(lambda: relay.status().shards == SHARD_COUNT)
 
     assert asyncio.all_tasks() - before == set()

@@ -19,7 +19,7 @@ from els_stream.embedded.servers import Addresses
 from els_stream.events import topics
 from els_stream.events.headers import decode_headers, encode_headers
 from els_stream.queries import outbox
-from els_stream.queries.outbox import SHARES, WaitingRow
+from els_stream.queries.outbox_rows import SHARD_COUNT, WaitingRow
 from els_stream.verify import offset_progress
 from els_stream.verify.runner import verify
 from tests.support.batch_harness import BatchHarness
@@ -46,7 +46,7 @@ class Stage:
 
     async def rows(self) -> list[WaitingRow]:
         async with self.harness.engine.connect() as conn:
-            return await outbox.fetch(conn, range(SHARES), rows=1000, size=2**24)
+            return await outbox.fetch(conn, range(SHARD_COUNT), rows=1000, size=2**24)
 
     async def send(self, rows: Sequence[WaitingRow]) -> None:
         """In this order, each with a later time."""

@@ -14,7 +14,7 @@ from els_stream.domain.claim_strategy import Strategy
 from els_stream.events import topics
 from els_stream.events.records import RawRecord
 from els_stream.queries import outbox
-from els_stream.queries.outbox import SHARES
+from els_stream.queries.outbox_rows import SHARD_COUNT
 from tests.support.batch_harness import RecordFactory, handlers_by_topic
 from tests.support.micro_batches import MicroBatchRunner, chunks
 from tests.support.protocol_recorder import ProtocolRecorder, counting
@@ -89,7 +89,7 @@ async def test_a_micro_batch_says_as_much_to_the_database_however_many_contents_
 
 async def emptied(conn: AsyncConnection) -> None:
     """As the relay does it."""
-    await outbox.delete(conn, await outbox.fetch(conn, range(SHARES), rows=2000, size=2**30))
+    await outbox.delete(conn, await outbox.fetch(conn, range(SHARD_COUNT), rows=2000, size=2**30))
     await conn.commit()
 
 

@@ -19,7 +19,7 @@ from els_stream.embedded.databases import create_database, drop_database
 from els_stream.embedded.servers import Addresses
 from els_stream.events.decoder import decode_content
 from els_stream.queries import claims, outbox, slots, stats, trackers
-from els_stream.queries.outbox import SHARES
+from els_stream.queries.outbox_rows import SHARD_COUNT
 from els_stream.queries.slots import Upload
 from els_stream.relay.factory import create_relay_engine
 from tests.postgres.queries.test_outbox_plans import MANY as OUTBOX
@@ -156,19 +156,19 @@ async def test_the_relay_touches_the_rows_that_it_sends(addresses: Addresses, cr
     engine = create_relay_engine(load_settings(broker_url=addresses.broker, database_url=crowded))
 
     async def send(conn: AsyncConnection) -> None:
-        await outbox.delete(conn, await outbox.fetch(conn, range(SHARES), rows=CLAIMED, size=2**30))
+        await outbox.delete(conn, await outbox.fetch(conn, range(SHARD_COUNT), rows=CLAIMED, size=2**30))
 
     work = await work_of(engine, send)
     await engine.dispose()
 
     # Fetched, found again by its key, and deleted.
-    looks_good(work, 3 * CLAIMED + 2 * SHARES, "a good relay stops where its limit does, and deletes by key")
+    looks_good(work, 3 * CLAIMED + 2 * SHARD_COUNT, "a good relay stops where its limit does, and deletes by key")
 
 
 async def test_the_gauges_look_at_each_row_once_at_most(engine: AsyncEngine) -> None:
     work = await work_of(engine, stats.read_stats)
 
-    assert work.rows <= OUTBOX + TRACKERS + 2 * SHARES, (
+    assert work.rows <= OUTBOX + TRACKERS + 2 * SHARD_COUNT, (
         f"{work.rows} rows touched: good gauges count once\n{work.plans}"
     )
     assert "batch_essay_trackers" not in work.scanned, f"good gauges count batches in an index\n{work.plans}"

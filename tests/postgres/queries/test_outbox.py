@@ -11,11 +11,12 @@ from els_stream.errors import OutboxConflict
 from els_stream.events import topics
 from els_stream.events.headers import decode_headers
 from els_stream.queries import outbox
-from els_stream.queries.outbox import SHARES, FailedRow, OutboxRow, WaitingRow, put, share_of
-from els_stream.queries.outbox_backlog import OutboxBacklog, waiting
+from els_stream.queries.outbox import put
+from els_stream.queries.outbox_backlog import OutboxBacklog
+from els_stream.queries.outbox_rows import SHARD_COUNT, FailedRow, OutboxRow, WaitingRow, shard_of
 from tests.support.outbox_rows import commit, row, story
 
-ALL_SHARES = range(SHARES)
+ALL_SHARES = range(SHARD_COUNT)
 PLENTY = {"rows": 1000, "size": 2**23}
 LONG = timedelta(hours=1)
 
@@ -42,7 +43,7 @@ async def test_rows_come_back_byte_for_byte(conn: AsyncConnection) -> None:
 
     assert (back.event_id, back.topic, back.key) == (whole.event.event_id, whole.event.topic, whole.event.key)
     assert (back.value, decode_headers(back.headers)) == (whole.event.value, whole.event.headers)
-    assert (back.order_key, back.shard, back.attempts) == ("batch-of-9b", share_of("batch-of-9b"), 0)
+    assert (back.order_key, back.shard, back.attempts) == ("batch-of-9b", shard_of("batch-of-9b"), 0)
 
 
 async def test_put_is_one_statement_for_any_number_of_rows(conn: AsyncConnection) -> None:
@@ -86,7 +87,7 @@ async def test_only_shares_that_are_asked_for_come(conn: AsyncConnection) -> Non
 
     rows = await outbox.fetch(conn, [3, 5], **PLENTY)
 
-    assert {one.order_key for one in rows} == {batch for batch in batches if share_of(batch) in {3, 5}}
+    assert {one.order_key for one in rows} == {batch for batch in batches if shard_of(batch) in {3, 5}}
 
 
 async def test_shares_named_first_are_served_first(conn: AsyncConnection) -> None:
@@ -109,7 +110,7 @@ async def test_a_held_row_holds_back_its_key_only(conn: AsyncConnection) -> None
     await put(conn, story("poisoned") + story("healthy"))
     first = next(one for one in await outbox.fetch(conn, ALL_SHARES, **PLENTY) if one.order_key == "poisoned")
 
-    await outbox.hold(conn, [FailedRow(first, "too large")], shortest=LONG, longest=LONG)
+    await outbox.schedule_retry(conn, [FailedRow(first, "too large")], shortest=LONG, longest=LONG)
 
     assert told(await outbox.fetch(conn, ALL_SHARES, **PLENTY)) == written(story("healthy"))
 
@@ -120,7 +121,7 @@ async def test_a_due_row_is_the_first_of_its_key_again_and_says_how_often_it_was
     none = timedelta(0)
 
     for _ in range(3):
-        await outbox.hold(conn, [FailedRow(first, "too large")], shortest=none, longest=none)
+        await outbox.schedule_retry(conn, [FailedRow(first, "too large")], shortest=none, longest=none)
     rows = await outbox.fetch(conn, ALL_SHARES, **PLENTY)
 
     assert told(rows) == written(story("poisoned"))
@@ -134,7 +135,7 @@ async def test_each_hold_is_twice_as_long_up_to_the_longest(conn: AsyncConnectio
 
     seen = []
     for _ in range(4):
-        await outbox.hold(
+        await outbox.schedule_retry(
             conn, [FailedRow(first, "x" * 900)], shortest=timedelta(seconds=10), longest=timedelta(seconds=50)
         )
         seen.append(tuple((await conn.execute(held)).one()))
@@ -147,7 +148,7 @@ async def test_a_hold_of_months_does_not_overflow(conn: AsyncConnection) -> None
     [first] = await outbox.fetch(conn, ALL_SHARES, **PLENTY)
     await conn.execute(text("UPDATE event_outbox SET attempts = 100000"))
 
-    await outbox.hold(conn, [FailedRow(first, "still")], shortest=timedelta(seconds=1), longest=LONG)
+    await outbox.schedule_retry(conn, [FailedRow(first, "still")], shortest=timedelta(seconds=1), longest=LONG)
 
     assert (await waiting(conn)).held == 1
 
@@ -189,7 +190,7 @@ async def test_what_waits_is_counted_with_its_age(conn: AsyncConnection) -> None
     await put(conn, story("poisoned") + story("healthy"))
     await conn.execute(text("UPDATE event_outbox SET created_at = now() - interval '1 minute' WHERE sequence = 1"))
     [first, *_] = await outbox.fetch(conn, ALL_SHARES, **PLENTY)
-    await outbox.hold(conn, [FailedRow(first, "too large")], shortest=LONG, longest=LONG)
+    await outbox.schedule_retry(conn, [FailedRow(first, "too large")], shortest=LONG, longest=LONG)
 
     assert nothing == OutboxBacklog(0, 0, 0.0)
     assert await waiting(conn) == OutboxBacklog(14, 1, 60.0)

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from els_stream.config.settings import load_settings
 from els_stream.embedded.servers import Addresses
 from els_stream.queries import outbox
-from els_stream.queries.outbox import SHARES, FailedRow, WaitingRow
+from els_stream.queries.outbox_rows import SHARD_COUNT, FailedRow, WaitingRow
 from els_stream.relay.factory import create_relay_engine
 
 MANY = 50_000
@@ -72,7 +72,7 @@ async def most_touched(engine: AsyncEngine, run: Callable[[AsyncConnection], Awa
 
 async def some_rows(engine: AsyncEngine, count: int) -> list[WaitingRow]:
     async with engine.connect() as conn:
-        return await outbox.fetch(conn, range(SHARES), rows=count, size=2**30)
+        return await outbox.fetch(conn, range(SHARD_COUNT), rows=count, size=2**30)
 
 
 @pytest.mark.parametrize(("keys", "emptied"), OUTBOXES)
@@ -81,9 +81,11 @@ async def test_a_fetch_touches_the_rows_it_gives_and_hardly_more(
 ) -> None:
     await fill(engine, keys, emptied=emptied)
 
-    touched = await most_touched(engine, lambda conn: outbox.fetch(conn, range(SHARES), rows=ASKED, size=2**30))
+    touched = await most_touched(engine, lambda conn: outbox.fetch(conn, range(SHARD_COUNT), rows=ASKED, size=2**30))
 
-    assert ASKED <= touched <= ASKED + SHARES, f"{touched} rows for {ASKED}: a good plan stops where the limit does"
+    assert ASKED <= touched <= ASKED + SHARD_COUNT, (
+        f"{touched} rows for {ASKED}: a good plan stops where the limit does"
+    )
 
 
 async def test_held_rows_cost_a_fetch_only_what_they_hold_back(engine: AsyncEngine) -> None:
@@ -91,12 +93,12 @@ async def test_held_rows_cost_a_fetch_only_what_they_hold_back(engine: AsyncEngi
     first_of_each = {row.order_key: row for row in reversed(await some_rows(engine, ASKED))}
     async with engine.begin() as conn:
         held = [FailedRow(row, "too large") for row in first_of_each.values()]
-        await outbox.hold(conn, held, shortest=HOUR, longest=HOUR)
+        await outbox.schedule_retry(conn, held, shortest=HOUR, longest=HOUR)
 
-    touched = await most_touched(engine, lambda conn: outbox.fetch(conn, range(SHARES), rows=ASKED, size=2**30))
+    touched = await most_touched(engine, lambda conn: outbox.fetch(conn, range(SHARD_COUNT), rows=ASKED, size=2**30))
 
     # 25 rows of each held key, and for each of them the one row that holds it.
-    assert touched <= 2 * 25 * len(held) + ASKED + SHARES
+    assert touched <= 2 * 25 * len(held) + ASKED + SHARD_COUNT
 
 
 @pytest.mark.parametrize(("keys", "emptied"), OUTBOXES)
@@ -106,4 +108,6 @@ async def test_deletes_and_holds_touch_only_their_rows(engine: AsyncEngine, keys
     held = [FailedRow(row, "too large") for row in rows]
 
     assert await most_touched(engine, lambda conn: outbox.delete(conn, rows)) <= ASKED
-    assert await most_touched(engine, lambda conn: outbox.hold(conn, held, shortest=HOUR, longest=HOUR)) <= ASKED
+    assert (
+        await most_touched(engine, lambda conn: outbox.schedule_retry(conn, held, shortest=HOUR, longest=HOUR)) <= ASKED
+    )

@@ -97,7 +97,7 @@ async def test_the_outbox_is_as_old_as_its_oldest_row_in_any_shard(engine: Async
     async with engine.begin() as conn:
         await add_outbox_row(conn, 0, 10)
         await add_outbox_row(conn, 0, 5)
-        await add_outbox_row(conn, outbox.SHARES - 1, 90, held=True)
+        await add_outbox_row(conn, outbox_rows.SHARD_COUNT - 1, 90, held=True)
 
     figures = await read(engine)
 
@@ -245,9 +245,11 @@ async def test_the_age_of_the_outbox_costs_one_row_for_each_shard(engine: AsyncE
         )
     async with engine.connect() as conn:
         await (await conn.execution_options(isolation_level="AUTOCOMMIT")).execute(text("VACUUM ANALYZE event_outbox"))
-        asked = {"limit": 100, "last_shard": outbox.SHARES - 1}
+        asked = {"limit": 100, "last_shard": outbox_rows.SHARD_COUNT - 1}
         plan = "\n".join(
-            await conn.scalars(text(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {outbox_backlog._WAITING.text}"), asked)
+            await conn.scalars(
+                text(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {outbox_backlog._READ_BACKLOG.text}"), asked
+            )
         )
 
     assert "Index Scan using uq_event_outbox_position" in plan

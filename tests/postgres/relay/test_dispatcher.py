@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.queries import outbox
-from els_stream.queries.direct_publish import begin_handover
-from els_stream.queries.outbox import HASHED, SHARES, OutboxRow, as_fetched, put
+from els_stream.queries.direct_publish import enable_direct_publish
+from els_stream.queries.outbox import put
+from els_stream.queries.outbox_rows import HASH_SHARDS, SHARD_COUNT, OutboxRow, to_waiting_row
 from els_stream.relay.dispatcher import Dispatcher
 from els_stream.relay.health_counts import RelayHealth
 from els_stream.relay.options import RelayOptions
@@ -46,7 +47,7 @@ def loan_of(desk: Dispatcher) -> ShardReservation:
 
 async def write(engine: AsyncEngine, loan: ShardReservation, rows: list[OutboxRow]) -> None:
     async with engine.begin() as conn:
-        await begin_handover(conn, loan.shard)
+        await enable_direct_publish(conn, loan.shard)
         await put(conn, rows)
 
 
@@ -54,7 +55,7 @@ async def hand_over(desk: Dispatcher, engine: AsyncEngine, key: str) -> None:
     loan = loan_of(desk)
     rows = [row(key, 1)]
     await write(engine, loan, rows)
-    desk.hand_over(loan, [as_fetched(one, loan.shard) for one in rows])
+    desk.hand_over(loan, [to_waiting_row(one, loan.shard) for one in rows])
 
 
 async def next_keys(desk: Dispatcher) -> set[str]:
@@ -81,7 +82,7 @@ async def test_what_others_put_to_rows_in_flight_is_looked_at_when_these_are_gon
     await next_look_is_over(desk)
     loan = loan_of(desk)
     await write(engine, loan, [row("shared", 1)])
-    desk.hand_over(loan, [as_fetched(row("shared", 1), loan.shard)])
+    desk.hand_over(loan, [to_waiting_row(row("shared", 1), loan.shard)])
     work = await desk.next_work(on_idle=lambda: None)
     await commit(engine, [row("shared", 2)])
     desk.wake()
@@ -104,7 +105,7 @@ async def test_a_desk_that_closes_gives_back_what_it_lent_and_leaves_the_rows(
     await write(engine, late, [row("late", 1)])
 
     desk.close()
-    desk.hand_over(late, [as_fetched(row("late", 1), late.shard)])
+    desk.hand_over(late, [to_waiting_row(row("late", 1), late.shard)])
 
     await desk.all_finished(0)
     assert desk.lend() is None
@@ -121,11 +122,11 @@ async def test_a_key_whose_rows_wait_gets_the_next_ones_in_the_same_share(
     await commit(engine, [row("there", 2), row("hashed", 1)])
 
     async with engine.connect() as conn:
-        found = await outbox.fetch(conn, range(SHARES), rows=10, size=2**20)
+        found = await outbox.fetch(conn, range(SHARD_COUNT), rows=10, size=2**20)
 
     shards = {(one.order_key, one.shard) for one in found}
-    assert shards == {("here", one.shard), ("there", two.shard), ("hashed", outbox.share_of("hashed"))}
-    assert outbox.share_of("hashed") < HASHED <= min(one.shard, two.shard)
+    assert shards == {("here", one.shard), ("there", two.shard), ("hashed", outbox_rows.shard_of("hashed"))}
+    assert outbox_rows.shard_of("hashed") < HASH_SHARDS <= min(one.shard, two.shard)
 
 
 async def next_look_is_over(desk: Dispatcher) -> None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from els_stream.queries.outbox import HASHED, SHARES
+from els_stream.queries.outbox_rows import HASH_SHARDS, SHARD_COUNT
 from els_stream.relay.health_counts import RelayHealth
 from els_stream.relay.options import RelayOptions
 from els_stream.relay.shard_leases import LOCK_CLASS, ShardLeases
@@ -34,30 +34,32 @@ async def keeping(engine: AsyncEngine, options: RelayOptions = QUICK) -> AsyncIt
 
 async def test_one_relay_owns_all_and_gives_half_to_a_second(engine: AsyncEngine) -> None:
     async with keeping(engine) as one:
-        await until(lambda: one.owned == SHARES)
+        await until(lambda: one.owned == SHARD_COUNT)
         async with keeping(engine) as two:
-            await until(lambda: (one.owned, two.owned, one.relays, two.relays) == (SHARES // 2, SHARES // 2, 2, 2))
-        await until(lambda: one.owned == SHARES)
+            await until(
+                lambda: (one.owned, two.owned, one.relays, two.relays) == (SHARD_COUNT // 2, SHARD_COUNT // 2, 2, 2)
+            )
+        await until(lambda: one.owned == SHARD_COUNT)
 
 
 async def test_a_share_in_flight_is_given_back_only_afterwards(engine: AsyncEngine) -> None:
     async with keeping(engine) as one:
-        await until(lambda: one.owned == SHARES)
+        await until(lambda: one.owned == SHARD_COUNT)
         tenure = one.check_out()
         async with keeping(engine) as two:
             await until(lambda: (one.relays, two.relays) == (2, 2))
             theirs_while_busy = two.owned
             still_held = one.holds(tenure)
             one.check_in(tenure, tenure.shards)
-            await until(lambda: (one.owned, two.owned) == (SHARES // 2, SHARES // 2))
+            await until(lambda: (one.owned, two.owned) == (SHARD_COUNT // 2, SHARD_COUNT // 2))
 
-    assert len(tenure.shards) == SHARES
+    assert len(tenure.shards) == SHARD_COUNT
     assert (theirs_while_busy, still_held) == (0, True)
 
 
 async def test_what_is_in_flight_or_leaving_is_not_handed_out_again(engine: AsyncEngine) -> None:
     async with keeping(engine) as one:
-        await until(lambda: one.owned == SHARES)
+        await until(lambda: one.owned == SHARD_COUNT)
         tenure = one.check_out()
         again = one.check_out()
         one.check_in(tenure, {1, 2, 3})
@@ -68,12 +70,12 @@ async def test_what_is_in_flight_or_leaving_is_not_handed_out_again(engine: Asyn
 
 async def test_a_lost_connection_ends_every_tenure_at_once_and_for_good(engine: AsyncEngine) -> None:
     async with keeping(engine) as one:
-        await until(lambda: one.owned == SHARES)
+        await until(lambda: one.owned == SHARD_COUNT)
         tenure = one.check_out()
         async with engine.begin() as conn:
             await conn.execute(END, {"class": LOCK_CLASS})
         await until(lambda: not one.holds(tenure))
-        await until(lambda: one.owned == SHARES)
+        await until(lambda: one.owned == SHARD_COUNT)
 
         still_held = one.holds(tenure)
         in_flight_still = one.check_out().shards
@@ -81,7 +83,7 @@ async def test_a_lost_connection_ends_every_tenure_at_once_and_for_good(engine: 
 
         assert not still_held
         assert in_flight_still == set()
-        assert len(one.check_out().shards) == SHARES
+        assert len(one.check_out().shards) == SHARD_COUNT
 
 
 async def test_one_that_falls_silent_stops_by_its_own_clock_before_postgresql_gives_its_shares_away(
@@ -89,7 +91,7 @@ async def test_one_that_falls_silent_stops_by_its_own_clock_before_postgresql_gi
 ) -> None:
     silent = replace(QUICK, share_check_seconds=60, lease_seconds=0.3, session_idle_seconds=1.5)
     async with keeping(engine, silent) as one:
-        await until(lambda: one.owned == SHARES)
+        await until(lambda: one.owned == SHARD_COUNT)
         tenure = one.check_out()
         async with keeping(engine) as two:
             await until(lambda: not one.holds(tenure))
@@ -97,31 +99,31 @@ async def test_one_that_falls_silent_stops_by_its_own_clock_before_postgresql_gi
             nothing_more = one.check_out().shards
             await until(lambda: two.owned > 0)
 
-    assert (locks_then, theirs_then) == (SHARES, 0)
+    assert (locks_then, theirs_then) == (SHARD_COUNT, 0)
     assert nothing_more == set()
 
 
 async def test_a_share_to_lend_is_lent_in_turn_and_once_at_a_time(engine: AsyncEngine) -> None:
     async with keeping(engine) as one:
-        await until(lambda: one.owned == SHARES)
-        loans = [one.lend() for _ in range(SHARES - HASHED)]
+        await until(lambda: one.owned == SHARD_COUNT)
+        loans = [one.lend() for _ in range(SHARD_COUNT - HASH_SHARDS)]
         one_too_many = one.lend()
         looked_at = one.check_out().shards
 
     lent = [shard for loan in loans if loan for shard in loan.shards]
-    assert sorted(lent) == list(range(HASHED, SHARES))
+    assert sorted(lent) == list(range(HASH_SHARDS, SHARD_COUNT))
     assert one_too_many is None
-    assert looked_at == set(range(HASHED))
+    assert looked_at == set(range(HASH_SHARDS))
 
 
 async def test_a_share_that_was_given_back_comes_last(engine: AsyncEngine) -> None:
     """So that what others put there meanwhile is looked at before."""
     async with keeping(engine) as one:
-        await until(lambda: one.owned == SHARES)
+        await until(lambda: one.owned == SHARD_COUNT)
         first, second = one.lend(), one.lend()
         assert first is not None
         one.check_in(first, first.shards)
-        rest = [one.lend() for _ in range(SHARES - HASHED - 1)]
+        rest = [one.lend() for _ in range(SHARD_COUNT - HASH_SHARDS - 1)]
 
     assert second is not None
     assert rest[-1] is not None
@@ -130,7 +132,7 @@ async def test_a_share_that_was_given_back_comes_last(engine: AsyncEngine) -> No
 
 async def test_a_look_does_without_what_is_lent_while_it_lasts(engine: AsyncEngine) -> None:
     async with keeping(engine) as one:
-        await until(lambda: one.owned == SHARES)
+        await until(lambda: one.owned == SHARD_COUNT)
         look = one.check_out()
         loan = one.lend()
         assert loan is not None
@@ -145,5 +147,5 @@ async def test_a_look_does_without_what_is_lent_while_it_lasts(engine: AsyncEngi
 async def test_nothing_is_lent_without_a_lease(engine: AsyncEngine) -> None:
     async with keeping(engine) as one:
         before = one.lend()
-        await until(lambda: one.owned == SHARES)
+        await until(lambda: one.owned == SHARD_COUNT)
     assert (before, one.lend()) == (None, None)

@@ -15,7 +15,7 @@ from els_stream.events.input_timestamp import truncate_timestamp
 from els_stream.events.topics import BATCH_REGISTERED, CONTENT_PROVISIONED
 from els_stream.kafka.offsets import PartitionLag
 from els_stream.observability.metrics import Metrics
-from els_stream.queries.outbox import WaitingRow
+from els_stream.queries.outbox_rows import WaitingRow
 from els_stream.queries.stats import PurgeStats, Stats
 from els_stream.relay import RelayStatus
 

@@ -9,7 +9,7 @@ from opentelemetry.trace import SpanKind
 from els_stream.errors import ConfigurationError
 from els_stream.events.headers import encode_headers
 from els_stream.observability.spans import SendSpans, create_exporter, start_span, traceparent_from
-from els_stream.queries.outbox import WaitingRow
+from els_stream.queries.outbox_rows import WaitingRow
 from tests.support.span_exporter import RecordedSpans, parent, place
 
 TRACE = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from els_stream.queries.outbox import FailedRow, WaitingRow
+from els_stream.queries.outbox_rows import FailedRow, WaitingRow
 from els_stream.relay.key_order import Acked, DeliveryOutcome, DeliveryUnknown, KeyOrder, Rejected, Unsent
 
 OUTCOMES: tuple[DeliveryOutcome, ...] = (Acked(), Unsent(), Rejected("too large"), DeliveryUnknown("gone"))
