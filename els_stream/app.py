@@ -116,7 +116,7 @@ def build(settings: Settings, work: Workload, *, announce: Callable[[str], None]
     metrics.add_pool("worker", partial(use_of, engine))
     metrics.add_repairs(work.heals.counts)
     metrics.add_stats(watch.stats)
-    health = Health(intake.state, watch, lambda: relay.status().troubles, settings.liveness_stall_seconds)
+    health = Health(intake.state, watch, lambda: relay.status().errors, settings.liveness_stall_seconds)
     sources = web.DashboardSources(
         health, watch, intake.state, lambda: relay.status() if settings.relay_enabled else None
     )

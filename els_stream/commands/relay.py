@@ -17,7 +17,7 @@ from els_stream.embedded.discovery import resolve
 from els_stream.observability.logging import configure_logging
 from els_stream.observability.tracing import Tracing
 from els_stream.relay.factory import create_relay_engine, make_relay
-from els_stream.relay.options import nobody
+from els_stream.relay.options import noop
 from els_stream.tasks import run_until
 
 if sys.platform != "win32":
@@ -68,7 +68,7 @@ async def _run(settings: Settings) -> None:
 
 async def _relay(settings: Settings, engine: AsyncEngine, stop: asyncio.Event) -> None:
     tracing = Tracing.from_settings(settings)
-    relay = make_relay(settings, engine, tracing.wrap_on_ack(nobody))
+    relay = make_relay(settings, engine, tracing.wrap_on_ack(noop))
     await relay.start()
     gc.collect()
     gc.freeze()
@@ -79,4 +79,4 @@ async def _relay(settings: Settings, engine: AsyncEngine, stop: asyncio.Event) -
         await relay.stop()
         await tracing.stop()
     status = relay.status()
-    log.info("relay_stopped", acked=status.acked, rejected=status.refused)
+    log.info("relay_stopped", acked=status.acked, rejected=status.rejected)

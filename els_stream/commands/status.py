@@ -45,7 +45,7 @@ def status(*, as_json: bool) -> None:
         _batches(report),
         _counts("pending events", report.pending),
         _counts("open dead letters", report.dead_letters),
-        f"outbox: {outbox.rows} waiting, {outbox.held} deferred, the oldest {_age(outbox.oldest_seconds)}",
+        f"outbox: {outbox.rows} waiting, {outbox.deferred} deferred, the oldest {_age(outbox.oldest_seconds)}",
         _offsets(report, settings.topic_prefix),
     ):
         console.print(section, end="\n\n" if isinstance(section, str) else "\n")

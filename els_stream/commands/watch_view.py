@@ -127,7 +127,8 @@ def _components(data: WatchData, snapshot: DashboardSnapshot, now: datetime) -> 
     relay = None if data.status is None else data.status["relay"]
     if relay is not None:
         yield _fact(
-            "relay", f"{relay['shards']} of {SHARD_COUNT} shards, {relay['acked']} published, {relay['refused']} rejected"
+            "relay",
+            f"{relay['shards']} of {SHARD_COUNT} shards, {relay['acked']} published, {relay['rejected']} rejected",
         )
     if snapshot.offsets:
         records = sum(stored.next_offset for stored in snapshot.offsets)

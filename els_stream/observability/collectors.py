@@ -27,15 +27,15 @@ class RelayCounts(Protocol):
     @property
     def shards(self) -> int: ...
     @property
-    def relays(self) -> int: ...
+    def members(self) -> int: ...
     @property
     def in_flight(self) -> int: ...
     @property
     def acked(self) -> int: ...
     @property
-    def refused(self) -> int: ...
+    def rejected(self) -> int: ...
     @property
-    def troubles(self) -> Collection[str]: ...
+    def errors(self) -> Collection[str]: ...
 
 
 class LagCollector(Collector):
@@ -61,11 +61,11 @@ class RelayCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         relay = self._source()
         yield gauge(definitions.RELAY_SHARDS, {(): relay.shards})
-        yield gauge(definitions.RELAY_MEMBERS, {(): relay.relays})
+        yield gauge(definitions.RELAY_MEMBERS, {(): relay.members})
         yield gauge(definitions.RELAY_IN_FLIGHT, {(): relay.in_flight})
-        yield gauge(definitions.RELAY_FAILING, {(): len(relay.troubles)})
+        yield gauge(definitions.RELAY_FAILING, {(): len(relay.errors)})
         yield counter(definitions.RELAY_ACKED, {(): relay.acked})
-        yield counter(definitions.RELAY_REJECTED, {(): relay.refused})
+        yield counter(definitions.RELAY_REJECTED, {(): relay.rejected})
 
 
 class PoolCollector(Collector):

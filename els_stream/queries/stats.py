@@ -101,7 +101,7 @@ async def read_stats(conn: AsyncConnection) -> Stats:
         pending=dict.fromkeys(PENDING_KINDS, 0) | {row.kind: row.events for row in pending},
         pending_oldest_seconds=max((row.oldest_seconds for row in pending), default=0.0),
         outbox_rows=waiting.rows,
-        outbox_deferred=waiting.held,
+        outbox_deferred=waiting.deferred,
         outbox_oldest_seconds=max(0.0, waiting.oldest_seconds),
         purge=PurgeStats(*purge),
     )

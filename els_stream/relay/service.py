@@ -7,9 +7,9 @@ no lock:
 1. A snapshot of the outbox shows the waiting rows of a key without a gap before the last one (`queries.outbox` explains
    why).
 2. A row is deleted only after the broker acked it.
-3. A relay sends a row only if its snapshot showed that row, and only after the ack of the row before it, or in one batch
-   with it. A transaction that wrote rows of a key and saw none before them was such a snapshot too, so once it has
-   committed, its rows may be published without reading them back (`begin`).
+3. A relay sends a row only if its snapshot showed that row, and only after the ack of the row before it, or in one
+   batch with it. A transaction that wrote rows of a key and saw none before them was such a snapshot too, so once it
+   has committed, its rows may be published without reading them back (`begin`).
 
 So before any copy of a row is sent, a copy of the row before it is in Kafka: either this relay sent it, or the snapshot
 did not have it, which means that it was acked. A late copy from a relay that froze comes after first copies only.
@@ -89,7 +89,10 @@ class Relay:
         self._publishing = {self._keep_running(COMPONENT, publisher.run) for publisher in self._publishers}
 
     async def stop(self) -> None:
-        """Stop within 2 s: batches in flight may end and are written back; rows not acked by then stay in the outbox."""
+        """Stop within 2 s: batches in flight may end and are written back.
+
+        Rows that are not acked by then stay in the outbox.
+        """
         for publisher in self._publishers:
             publisher.stop()
         self._dispatcher.close()

@@ -15,7 +15,7 @@ from els_stream.db.engine import create_engine, limits_of
 from els_stream.maintenance.replay import Replayed
 from els_stream.observability.health import Health
 from els_stream.observability.health_poller import HealthPoller
-from els_stream.relay.service import RelayStatus
+from els_stream.relay.status import RelayStatus
 from els_stream.web.api import Api
 from els_stream.web.auth import Access
 from els_stream.web.history import StatsHistory

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from els_stream.kafka.offsets import PartitionLag
 from els_stream.observability.health import Health, Reason
 from els_stream.queries.stats import Stats
-from els_stream.relay.service import RelayStatus
+from els_stream.relay.status import RelayStatus
 from els_stream.version import VERSION
 from els_stream.web.history import StatsHistory
 

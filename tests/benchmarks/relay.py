@@ -24,7 +24,8 @@ from els_stream.events.topics import CONTENT_PROVISIONED
 from els_stream.handlers.handler import process
 from els_stream.handlers.registry import HandlerPolicy, make_handlers
 from els_stream.queries.outbox_rows import SHARD_COUNT
-from els_stream.relay.factory import create_relay_engine, make_relay, relay_options
+from els_stream.relay.factory import create_relay_engine, make_relay
+from els_stream.relay.options import RelayOptions
 from tests.benchmarks import runs
 from tests.benchmarks.ground import Ground
 from tests.benchmarks.load import Load
@@ -96,8 +97,8 @@ async def _producer_alone(settings: Settings, rows: Sequence[Sent]) -> float:
         bootstrap_servers=settings.broker,
         acks="all",
         enable_idempotence=True,
-        max_batch_size=relay_options(settings).batch_bytes,
-        max_request_size=relay_options(settings).request_bytes,
+        max_batch_size=RelayOptions.from_settings(settings).batch_bytes,
+        max_request_size=RelayOptions.from_settings(settings).request_bytes,
     )
     async with producer:
         await producer.partitions_for(rows[0][0])

@@ -146,7 +146,7 @@ def full_registry() -> CollectorRegistry:
     worker.record_batch("register_batch", {"registered": 1}, records=1, timings=BatchTimings(0.01, 0.01, 0.0))
     worker.add_pool("worker", lambda: PoolUsage(10, 1, 1, 0))
     worker.add_lag(lambda: [PartitionLag(BATCH_REGISTERED, 0, 0)])
-    worker.add_relay(lambda: RelayStatus(0, 1, 0, acked=0, refused=0, troubles={}))
+    worker.add_relay(lambda: RelayStatus(0, 1, 0, acked=0, rejected=0, errors={}))
     worker.add_repairs(lambda: dict.fromkeys(RepairKind, 0))
     worker.add_stats(
         lambda: (

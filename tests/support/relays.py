@@ -23,14 +23,14 @@ from els_stream.relay import Relay, RelayOptions
 PARTITIONS = 4
 ROOT = Path(__file__).parents[2]
 QUICK = RelayOptions(
-    poll_seconds=0.2,
-    share_check_seconds=0.1,
+    poll_interval_seconds=0.2,
+    shard_check_interval_seconds=0.1,
     lease_seconds=0.6,
-    session_idle_seconds=1.2,
-    topic_seconds=0.5,
-    delivery_seconds=3.0,
-    hold_initial_seconds=0.2,
-    hold_max_seconds=0.5,
+    session_idle_timeout_seconds=1.2,
+    topic_timeout_seconds=0.5,
+    delivery_timeout_seconds=3.0,
+    deferral_initial_seconds=0.2,
+    deferral_max_seconds=0.5,
     retry_max_seconds=0.5,
 )
 

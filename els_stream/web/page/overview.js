@@ -73,11 +73,11 @@ function components(status) {
 
 function relay(state) {
   if (state === null) return el("p", { class: "empty" }, "This worker publishes nothing: ELS_RELAY_ENABLED is false.");
-  const errors = Object.entries(state.troubles).map(([component, error]) => `${component}: ${error}`);
+  const errors = Object.entries(state.errors).map(([component, error]) => `${component}: ${error}`);
   return facts(
-    ["owns", `${plural(state.shards, "shard")} of the outbox; ${plural(Math.max(1, state.relays), "relay")} in all`],
+    ["owns", `${plural(state.shards, "shard")} of the outbox; ${plural(Math.max(1, state.members), "relay")} in all`],
     ["published", `${count(state.acked)} since its start, ${count(state.in_flight)} in flight`],
-    ["rejected", count(state.refused)],
+    ["rejected", count(state.rejected)],
     ["errors", errors.length ? errors.join("; ") : "none"],
   );
 }

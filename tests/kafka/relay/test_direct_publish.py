@@ -34,7 +34,7 @@ from tests.support.waiting import until
 Topics = dict[str, str]
 
 # So long that nothing but a hand-over or a wake can be why a row left; and on a busy machine no lease runs out.
-UNHURRIED = replace(QUICK, poll_seconds=3600, lease_seconds=10, session_idle_seconds=15)
+UNHURRIED = replace(QUICK, poll_interval_seconds=3600, lease_seconds=10, session_idle_timeout_seconds=15)
 AT_ONCE = 4
 # Their keys come to lie in every partition.
 WARM_UP = [f"warms up {number}" for number in range(4 * PARTITIONS)]
@@ -207,7 +207,7 @@ async def test_what_follows_a_held_row_waits_with_it_in_one_share(
     async with engine.begin() as conn:
         rows = await outbox.fetch(conn, range(SHARD_COUNT), rows=10, size=2**20)
         held = [FailedRow(one, "too large") for one in rows]
-        await outbox.schedule_retry(conn, held, shortest=timedelta(hours=1), longest=timedelta(hours=1))
+        await outbox.schedule_retry(conn, held, min_delay=timedelta(hours=1), max_delay=timedelta(hours=1))
 
     async with relaying(engine, addresses.broker, topic_prefix, UNHURRIED) as relay:
         await owning_all(relay)

@@ -14,7 +14,7 @@ from els_stream.embedded.servers import Addresses, EmbeddedServers
 from els_stream.events import topics
 from els_stream.events.outbound_event import OutboundEvent
 from els_stream.kafka.topics import TOPICS, delete_topics, ensure_topics
-from els_stream.queries.outbox_backlog import OutboxBacklog
+from els_stream.queries.outbox_backlog import OutboxBacklog, read_backlog
 from els_stream.queries.outbox_rows import SHARD_COUNT, OutboxRow
 from els_stream.relay import Relay
 from tests.support import waiting as wait
@@ -42,12 +42,12 @@ async def until_left(engine: AsyncEngine, rows: int, seconds: float = 20) -> Non
 
 async def counted(engine: AsyncEngine) -> OutboxBacklog:
     async with engine.connect() as conn:
-        return await waiting(conn)
+        return await read_backlog(conn)
 
 
 async def until_held(engine: AsyncEngine, rows: int) -> None:
     async def holds() -> bool:
-        return (await counted(engine)).held == rows
+        return (await counted(engine)).deferred == rows
 
     await until(holds)
 
@@ -75,7 +75,7 @@ async def test_a_row_too_large_for_its_topic_holds_back_its_batch_only_and_leave
             await until_left(engine, 2)
             await commit(engine, [row("newcomer", 1), row("large", 4)])
             await until_left(engine, 3)
-            held = await counted(engine)
+            backlog = await counted(engine)
             told = await errors(engine)
             before = await read_all(addresses.broker, [assigned])
             await configure(addresses.broker, assigned, max_message_bytes="50000")
@@ -84,9 +84,9 @@ async def test_a_row_too_large_for_its_topic_holds_back_its_batch_only_and_leave
 
     after = await read_all(addresses.broker, [assigned])
     assert logged == []
-    assert held.held == 1
-    assert status.refused >= 1
-    assert status.troubles == {}
+    assert backlog.deferred == 1
+    assert status.rejected >= 1
+    assert status.errors == {}
     assert "MessageSizeTooLargeError" in told[0]
     assert [one.value for one in before if one.key == b"large"] == [large[0].event.value]
     assert [one.value for one in after if one.key == b"large"] == [one.event.value for one in (*large, row("large", 4))]
@@ -102,7 +102,7 @@ async def test_a_row_larger_than_a_request_may_be_is_held_without_asking_the_bro
         await until_left(engine, 1)
         [told] = await errors(engine)
 
-    assert "more than a request may have" in told
+    assert "more than a request may contain" in told
     assert len(await read_all(addresses.broker, kafka_topics.values())) == 1
 
 
@@ -118,7 +118,7 @@ async def test_a_header_that_no_client_can_write_holds_back_its_batch_only(
         await until_held(engine, 1)
         [told] = await errors(engine)
 
-    assert "can't be written" in told
+    assert "cannot be encoded" in told
     assert len(await read_all(addresses.broker, kafka_topics.values())) == 6 * 7
 
 
@@ -154,14 +154,14 @@ async def test_the_broker_goes_and_comes_back(
         await emptied(engine)
         await servers.kafka.kill()
         await commit(engine, crowd(20))
-        await until(lambda: "sending" in relay.status().troubles)
+        await until(lambda: "publisher" in relay.status().errors)
         await servers.kafka.start()
         await emptied(engine, 60)
-        await until(lambda: not relay.status().troubles)
+        await until(lambda: not relay.status().errors)
 
     seen = await read_all(addresses.broker, kafka_topics.values())
     assert len({(one.topic, one.value) for one in seen}) == 21 * 7
-    assert (await counted(engine)).held == 0
+    assert (await counted(engine)).deferred == 0
 
 
 async def test_a_relay_that_starts_before_its_servers_waits_for_them(
@@ -171,10 +171,10 @@ async def test_a_relay_that_starts_before_its_servers_waits_for_them(
     await servers.stop()
 
     async with relaying(engine, addresses.broker, topic_prefix) as relay:
-        await until(lambda: relay.status().troubles.keys() >= {"sending", "shards", "listener"})
+        await until(lambda: relay.status().errors.keys() >= {"publisher", "shards", "listener"})
         await servers.start()
         await emptied(engine, 60)
-        await until(lambda: not relay.status().troubles)
+        await until(lambda: not relay.status().errors)
 
     assert len(await read_all(addresses.broker, kafka_topics.values())) == 5 * 7
 
@@ -192,7 +192,7 @@ async def test_the_database_goes_and_comes_back(
         await engine.dispose()
         await commit(engine, crowd(20))
         await emptied(engine)
-        await until(lambda: not relay.status().troubles)
+        await until(lambda: not relay.status().errors)
 
     assert len(await read_all(addresses.broker, kafka_topics.values())) == 21 * 7
 

@@ -19,7 +19,7 @@ from tests.support.waiting import until
 Topics = dict[str, str]
 
 # On a busy machine the short lease of the others may run out, and then a row may come twice.
-UNHURRIED = replace(QUICK, lease_seconds=10, session_idle_seconds=15)
+UNHURRIED = replace(QUICK, lease_seconds=10, session_idle_timeout_seconds=15)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ async def test_stories_arrive_whole_in_order_and_once(
     seen = await read_all(addresses.broker, stamped.values())
     assert len(seen) == 300 * 7
     assert_all_arrived_in_order(seen, stories, topic_prefix)
-    assert (status.shards, status.relays, status.acked, status.refused, status.troubles) == (
+    assert (status.shards, status.members, status.acked, status.rejected, status.errors) == (
         SHARD_COUNT,
         1,
         2100,
@@ -91,7 +91,7 @@ async def test_three_relays_divide_the_shares(engine: AsyncEngine, addresses: Ad
 async def test_a_commit_anywhere_wakes_the_relay_long_before_it_polls(
     engine: AsyncEngine, addresses: Addresses, topic_prefix: str, kafka_topics: Topics
 ) -> None:
-    async with relaying(engine, addresses.broker, topic_prefix, replace(QUICK, poll_seconds=3600)):
+    async with relaying(engine, addresses.broker, topic_prefix, replace(QUICK, poll_interval_seconds=3600)):
         await commit(engine, [row("warms up", 1)])
         await emptied(engine)
         began = time.monotonic()
@@ -127,7 +127,7 @@ async def test_a_row_of_16_mib_goes_through(
 
     async with relaying(engine, addresses.broker, topic_prefix) as relay:
         await emptied(engine)
-        refused = relay.status().refused
+        refused = relay.status().rejected
 
     seen = await read_all(addresses.broker, [kafka_topics[topics.PROVISIONING_COMPLETED]])
     assert ([one.value for one in seen], refused) == ([largest.event.value], 0)

@@ -12,7 +12,7 @@ from els_stream.events import topics
 from els_stream.events.headers import decode_headers
 from els_stream.queries import outbox
 from els_stream.queries.outbox import put
-from els_stream.queries.outbox_backlog import OutboxBacklog
+from els_stream.queries.outbox_backlog import OutboxBacklog, read_backlog
 from els_stream.queries.outbox_rows import SHARD_COUNT, FailedRow, OutboxRow, WaitingRow, shard_of
 from tests.support.outbox_rows import commit, row, story
 
@@ -110,7 +110,7 @@ async def test_a_held_row_holds_back_its_key_only(conn: AsyncConnection) -> None
     await put(conn, story("poisoned") + story("healthy"))
     first = next(one for one in await outbox.fetch(conn, ALL_SHARES, **PLENTY) if one.order_key == "poisoned")
 
-    await outbox.schedule_retry(conn, [FailedRow(first, "too large")], shortest=LONG, longest=LONG)
+    await outbox.schedule_retry(conn, [FailedRow(first, "too large")], min_delay=LONG, max_delay=LONG)
 
     assert told(await outbox.fetch(conn, ALL_SHARES, **PLENTY)) == written(story("healthy"))
 
@@ -121,7 +121,7 @@ async def test_a_due_row_is_the_first_of_its_key_again_and_says_how_often_it_was
     none = timedelta(0)
 
     for _ in range(3):
-        await outbox.schedule_retry(conn, [FailedRow(first, "too large")], shortest=none, longest=none)
+        await outbox.schedule_retry(conn, [FailedRow(first, "too large")], min_delay=none, max_delay=none)
     rows = await outbox.fetch(conn, ALL_SHARES, **PLENTY)
 
     assert told(rows) == written(story("poisoned"))
@@ -136,7 +136,7 @@ async def test_each_hold_is_twice_as_long_up_to_the_longest(conn: AsyncConnectio
     seen = []
     for _ in range(4):
         await outbox.schedule_retry(
-            conn, [FailedRow(first, "x" * 900)], shortest=timedelta(seconds=10), longest=timedelta(seconds=50)
+            conn, [FailedRow(first, "x" * 900)], min_delay=timedelta(seconds=10), max_delay=timedelta(seconds=50)
         )
         seen.append(tuple((await conn.execute(held)).one()))
 
@@ -148,9 +148,9 @@ async def test_a_hold_of_months_does_not_overflow(conn: AsyncConnection) -> None
     [first] = await outbox.fetch(conn, ALL_SHARES, **PLENTY)
     await conn.execute(text("UPDATE event_outbox SET attempts = 100000"))
 
-    await outbox.schedule_retry(conn, [FailedRow(first, "still")], shortest=timedelta(seconds=1), longest=LONG)
+    await outbox.schedule_retry(conn, [FailedRow(first, "still")], min_delay=timedelta(seconds=1), max_delay=LONG)
 
-    assert (await waiting(conn)).held == 1
+    assert (await read_backlog(conn)).deferred == 1
 
 
 async def test_a_position_that_commits_late_is_neither_passed_by_nor_deleted(engine: AsyncEngine) -> None:
@@ -186,11 +186,11 @@ async def test_relays_hear_of_rows_at_the_commit_and_not_before(engine: AsyncEng
 
 
 async def test_what_waits_is_counted_with_its_age(conn: AsyncConnection) -> None:
-    nothing = await waiting(conn)
+    nothing = await read_backlog(conn)
     await put(conn, story("poisoned") + story("healthy"))
     await conn.execute(text("UPDATE event_outbox SET created_at = now() - interval '1 minute' WHERE sequence = 1"))
     [first, *_] = await outbox.fetch(conn, ALL_SHARES, **PLENTY)
-    await outbox.schedule_retry(conn, [FailedRow(first, "too large")], shortest=LONG, longest=LONG)
+    await outbox.schedule_retry(conn, [FailedRow(first, "too large")], min_delay=LONG, max_delay=LONG)
 
     assert nothing == OutboxBacklog(0, 0, 0.0)
-    assert await waiting(conn) == OutboxBacklog(14, 1, 60.0)
+    assert await read_backlog(conn) == OutboxBacklog(14, 1, 60.0)

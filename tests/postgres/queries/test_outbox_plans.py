@@ -1,10 +1,10 @@
-"""The plans must hold where statistics mislead most: taken while the outbox was empty, before 50 000 rows came.
+"""Plans of the outbox's statements with the worst statistics: gathered while it was empty, before 50 000 rows came.
 
-PostgreSQL counts the rows that the transaction's scans read. Each statement runs more often than it takes PostgreSQL to
-turn to a plan that knows no parameters.
+PostgreSQL counts the rows that the transaction's scans read. Each statement runs often enough that PostgreSQL changes
+to a generic plan.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 
 import pytest
@@ -41,14 +41,14 @@ TOUCHED = """
 
 @pytest.fixture
 async def engine(addresses: Addresses, database: str) -> AsyncIterator[AsyncEngine]:
-    """That of the relay: what a fetch touches rests on how its sessions plan."""
+    """The relay's engine, whose sessions plan without bitmap scans."""
     engine = create_relay_engine(load_settings(broker_url=addresses.broker, database_url=database))
     yield engine
     await engine.dispose()
 
 
 async def fill(engine: AsyncEngine, keys: int, *, emptied: bool = False) -> None:
-    """An outbox that was `emptied` has pages without rows in its statistics: however it grows, one row is expected."""
+    """Fill the outbox. If it was `emptied`, its statistics show empty pages: the planner expects one row."""
     async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
         await conn.execute(text("ALTER TABLE event_outbox SET (autovacuum_enabled = false)"))
         if emptied:
@@ -59,7 +59,7 @@ async def fill(engine: AsyncEngine, keys: int, *, emptied: bool = False) -> None
 
 
 async def most_touched(engine: AsyncEngine, run: Callable[[AsyncConnection], Awaitable[object]]) -> int:
-    """By one run, of several on the same connection; nothing that they write stays."""
+    """Return the rows that the most expensive of several runs on one connection read; roll each run back."""
     touched = []
     async with engine.connect() as conn:
         for _ in range(RUNS):
@@ -75,8 +75,12 @@ async def some_rows(engine: AsyncEngine, count: int) -> list[WaitingRow]:
         return await outbox.fetch(conn, range(SHARD_COUNT), rows=count, size=2**30)
 
 
+async def defer(conn: AsyncConnection, failed: Sequence[FailedRow]) -> None:
+    await outbox.schedule_retry(conn, failed, min_delay=HOUR, max_delay=HOUR)
+
+
 @pytest.mark.parametrize(("keys", "emptied"), OUTBOXES)
-async def test_a_fetch_touches_the_rows_it_gives_and_hardly_more(
+async def test_a_fetch_touches_hardly_more_than_the_rows_it_returns(
     engine: AsyncEngine, keys: int, *, emptied: bool
 ) -> None:
     await fill(engine, keys, emptied=emptied)
@@ -88,26 +92,24 @@ async def test_a_fetch_touches_the_rows_it_gives_and_hardly_more(
     )
 
 
-async def test_held_rows_cost_a_fetch_only_what_they_hold_back(engine: AsyncEngine) -> None:
+async def test_deferred_rows_cost_a_fetch_only_the_rows_they_block(engine: AsyncEngine) -> None:
     await fill(engine, keys=2000)
     first_of_each = {row.order_key: row for row in reversed(await some_rows(engine, ASKED))}
     async with engine.begin() as conn:
-        held = [FailedRow(row, "too large") for row in first_of_each.values()]
-        await outbox.schedule_retry(conn, held, shortest=HOUR, longest=HOUR)
+        failed = [FailedRow(row, "too large") for row in first_of_each.values()]
+        await defer(conn, failed)
 
     touched = await most_touched(engine, lambda conn: outbox.fetch(conn, range(SHARD_COUNT), rows=ASKED, size=2**30))
 
-    # 25 rows of each held key, and for each of them the one row that holds it.
-    assert touched <= 2 * 25 * len(held) + ASKED + SHARD_COUNT
+    # 25 rows of each deferred key, and for each of them the one row that is deferred.
+    assert touched <= 2 * 25 * len(failed) + ASKED + SHARD_COUNT
 
 
 @pytest.mark.parametrize(("keys", "emptied"), OUTBOXES)
-async def test_deletes_and_holds_touch_only_their_rows(engine: AsyncEngine, keys: int, *, emptied: bool) -> None:
+async def test_deletes_and_deferrals_touch_only_their_rows(engine: AsyncEngine, keys: int, *, emptied: bool) -> None:
     await fill(engine, keys, emptied=emptied)
     rows = await some_rows(engine, ASKED)
-    held = [FailedRow(row, "too large") for row in rows]
+    failed = [FailedRow(row, "too large") for row in rows]
 
     assert await most_touched(engine, lambda conn: outbox.delete(conn, rows)) <= ASKED
-    assert (
-        await most_touched(engine, lambda conn: outbox.schedule_retry(conn, held, shortest=HOUR, longest=HOUR)) <= ASKED
-    )
+    assert await most_touched(engine, lambda conn: defer(conn, failed)) <= ASKED

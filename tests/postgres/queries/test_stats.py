@@ -7,8 +7,9 @@ import pytest
 from sqlalchemy import insert, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from els_stream.queries import outbox, outbox_backlog, purge
+from els_stream.queries import outbox_backlog, purge
 from els_stream.queries.batch_counts import compact
+from els_stream.queries.outbox_rows import SHARD_COUNT
 from els_stream.queries.stats import ACTIVE, CLASS_TYPES, PENDING_KINDS, PurgeStats, Stats, read_stats
 from tables import batch_essay_trackers, batch_pending_events, dead_letters, purge_log
 
@@ -97,7 +98,7 @@ async def test_the_outbox_is_as_old_as_its_oldest_row_in_any_shard(engine: Async
     async with engine.begin() as conn:
         await add_outbox_row(conn, 0, 10)
         await add_outbox_row(conn, 0, 5)
-        await add_outbox_row(conn, outbox_rows.SHARD_COUNT - 1, 90, held=True)
+        await add_outbox_row(conn, SHARD_COUNT - 1, 90, held=True)
 
     figures = await read(engine)
 
@@ -245,7 +246,7 @@ async def test_the_age_of_the_outbox_costs_one_row_for_each_shard(engine: AsyncE
         )
     async with engine.connect() as conn:
         await (await conn.execution_options(isolation_level="AUTOCOMMIT")).execute(text("VACUUM ANALYZE event_outbox"))
-        asked = {"limit": 100, "last_shard": outbox_rows.SHARD_COUNT - 1}
+        asked = {"limit": 100, "last_shard": SHARD_COUNT - 1}
         plan = "\n".join(
             await conn.scalars(
                 text(f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {outbox_backlog._READ_BACKLOG.text}"), asked

@@ -9,23 +9,25 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.queries.outbox_rows import HASH_SHARDS, SHARD_COUNT
-from els_stream.relay.health_counts import RelayHealth
 from els_stream.relay.options import RelayOptions
 from els_stream.relay.shard_leases import LOCK_CLASS, ShardLeases
+from els_stream.relay.status import RelayHealth
 from els_stream.relay.supervision import supervise
 from tests.support.waiting import until
 
-QUICK = RelayOptions(share_check_seconds=0.05, lease_seconds=2, session_idle_seconds=3, retry_max_seconds=0.1)
+QUICK = RelayOptions(
+    shard_check_interval_seconds=0.05, lease_seconds=2, session_idle_timeout_seconds=3, retry_max_seconds=0.1
+)
 END = text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = :class")
 
 
 @asynccontextmanager
-async def keeping(engine: AsyncEngine, options: RelayOptions = QUICK) -> AsyncIterator[ShardLeases]:
+async def running_leases(engine: AsyncEngine, options: RelayOptions = QUICK) -> AsyncIterator[ShardLeases]:
     health = RelayHealth()
-    shards = ShardLeases(engine, options, health, changed=lambda: None)
-    task = asyncio.create_task(supervise("shards", shards.keep, options, health.trouble))
+    leases = ShardLeases(engine, options, health, on_acquired=lambda: None)
+    task = asyncio.create_task(supervise("shards", leases.run, options, health.set_error))
     try:
-        yield shards
+        yield leases
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
@@ -33,70 +35,70 @@ async def keeping(engine: AsyncEngine, options: RelayOptions = QUICK) -> AsyncIt
 
 
 async def test_one_relay_owns_all_and_gives_half_to_a_second(engine: AsyncEngine) -> None:
-    async with keeping(engine) as one:
+    async with running_leases(engine) as one:
         await until(lambda: one.owned == SHARD_COUNT)
-        async with keeping(engine) as two:
+        async with running_leases(engine) as two:
             await until(
-                lambda: (one.owned, two.owned, one.relays, two.relays) == (SHARD_COUNT // 2, SHARD_COUNT // 2, 2, 2)
+                lambda: (one.owned, two.owned, one.members, two.members) == (SHARD_COUNT // 2, SHARD_COUNT // 2, 2, 2)
             )
         await until(lambda: one.owned == SHARD_COUNT)
 
 
 async def test_a_share_in_flight_is_given_back_only_afterwards(engine: AsyncEngine) -> None:
-    async with keeping(engine) as one:
+    async with running_leases(engine) as one:
         await until(lambda: one.owned == SHARD_COUNT)
-        tenure = one.check_out()
-        async with keeping(engine) as two:
-            await until(lambda: (one.relays, two.relays) == (2, 2))
+        lease = one.acquire()
+        async with running_leases(engine) as two:
+            await until(lambda: (one.members, two.members) == (2, 2))
             theirs_while_busy = two.owned
-            still_held = one.holds(tenure)
-            one.check_in(tenure, tenure.shards)
+            still_held = one.is_valid(lease)
+            one.release(lease, lease.shards)
             await until(lambda: (one.owned, two.owned) == (SHARD_COUNT // 2, SHARD_COUNT // 2))
 
-    assert len(tenure.shards) == SHARD_COUNT
+    assert len(lease.shards) == SHARD_COUNT
     assert (theirs_while_busy, still_held) == (0, True)
 
 
 async def test_what_is_in_flight_or_leaving_is_not_handed_out_again(engine: AsyncEngine) -> None:
-    async with keeping(engine) as one:
+    async with running_leases(engine) as one:
         await until(lambda: one.owned == SHARD_COUNT)
-        tenure = one.check_out()
-        again = one.check_out()
-        one.check_in(tenure, {1, 2, 3})
+        lease = one.acquire()
+        again = one.acquire()
+        one.release(lease, {1, 2, 3})
 
         assert again.shards == set()
-        assert one.check_out().shards == {1, 2, 3}
+        assert one.acquire().shards == {1, 2, 3}
 
 
 async def test_a_lost_connection_ends_every_tenure_at_once_and_for_good(engine: AsyncEngine) -> None:
-    async with keeping(engine) as one:
+    async with running_leases(engine) as one:
         await until(lambda: one.owned == SHARD_COUNT)
-        tenure = one.check_out()
+        lease = one.acquire()
         async with engine.begin() as conn:
             await conn.execute(END, {"class": LOCK_CLASS})
-        await until(lambda: not one.holds(tenure))
+        await until(lambda: not one.is_valid(lease))
         await until(lambda: one.owned == SHARD_COUNT)
 
-        still_held = one.holds(tenure)
-        in_flight_still = one.check_out().shards
-        one.check_in(tenure, tenure.shards)
+        still_held = one.is_valid(lease)
+        in_flight_still = one.acquire().shards
+        one.release(lease, lease.shards)
 
         assert not still_held
         assert in_flight_still == set()
-        assert len(one.check_out().shards) == SHARD_COUNT
+        assert len(one.acquire().shards) == SHARD_COUNT
 
 
 async def test_one_that_falls_silent_stops_by_its_own_clock_before_postgresql_gives_its_shares_away(
     engine: AsyncEngine,
 ) -> None:
-    silent = replace(QUICK, share_check_seconds=60, lease_seconds=0.3, session_idle_seconds=1.5)
-    async with keeping(engine, silent) as one:
+    silent = replace(QUICK, shard_check_interval_seconds=60, lease_seconds=0.3, session_idle_timeout_seconds=1.5)
+    async with running_leases(engine, silent) as one:
         await until(lambda: one.owned == SHARD_COUNT)
-        tenure = one.check_out()
-        async with keeping(engine) as two:
-            await until(lambda: not one.holds(tenure))
+        lease = one.acquire()
+        async with running_leases(engine) as two:
+            await until(lambda: not one.is_valid(lease))
             locks_then, theirs_then = one.owned, two.owned
-            nothing_more = one.check_out().shards
+            nothing_more = one.acquire().shards
             await until(lambda: two.owned > 0)
 
     assert (locks_then, theirs_then) == (SHARD_COUNT, 0)
@@ -104,11 +106,11 @@ async def test_one_that_falls_silent_stops_by_its_own_clock_before_postgresql_gi
 
 
 async def test_a_share_to_lend_is_lent_in_turn_and_once_at_a_time(engine: AsyncEngine) -> None:
-    async with keeping(engine) as one:
+    async with running_leases(engine) as one:
         await until(lambda: one.owned == SHARD_COUNT)
-        loans = [one.lend() for _ in range(SHARD_COUNT - HASH_SHARDS)]
-        one_too_many = one.lend()
-        looked_at = one.check_out().shards
+        loans = [one.reserve() for _ in range(SHARD_COUNT - HASH_SHARDS)]
+        one_too_many = one.reserve()
+        looked_at = one.acquire().shards
 
     lent = [shard for loan in loans if loan for shard in loan.shards]
     assert sorted(lent) == list(range(HASH_SHARDS, SHARD_COUNT))
@@ -118,12 +120,12 @@ async def test_a_share_to_lend_is_lent_in_turn_and_once_at_a_time(engine: AsyncE
 
 async def test_a_share_that_was_given_back_comes_last(engine: AsyncEngine) -> None:
     """So that what others put there meanwhile is looked at before."""
-    async with keeping(engine) as one:
+    async with running_leases(engine) as one:
         await until(lambda: one.owned == SHARD_COUNT)
-        first, second = one.lend(), one.lend()
+        first, second = one.reserve(), one.reserve()
         assert first is not None
-        one.check_in(first, first.shards)
-        rest = [one.lend() for _ in range(SHARD_COUNT - HASH_SHARDS - 1)]
+        one.release(first, first.shards)
+        rest = [one.reserve() for _ in range(SHARD_COUNT - HASH_SHARDS - 1)]
 
     assert second is not None
     assert rest[-1] is not None
@@ -131,21 +133,21 @@ async def test_a_share_that_was_given_back_comes_last(engine: AsyncEngine) -> No
 
 
 async def test_a_look_does_without_what_is_lent_while_it_lasts(engine: AsyncEngine) -> None:
-    async with keeping(engine) as one:
+    async with running_leases(engine) as one:
         await until(lambda: one.owned == SHARD_COUNT)
-        look = one.check_out()
-        loan = one.lend()
+        look = one.acquire()
+        loan = one.reserve()
         assert loan is not None
-        goes_on_with = one.looked(look, {1} | loan.shards)
-        one.check_in(look, loan.shards)
-        then = one.check_out().shards
+        goes_on_with = one.poll_finished(look, {1} | loan.shards)
+        one.release(look, loan.shards)
+        then = one.acquire().shards
 
     assert goes_on_with == {1}
     assert not then & ({1} | loan.shards), "what was lent is busy until the loan is over, whatever the look says"
 
 
 async def test_nothing_is_lent_without_a_lease(engine: AsyncEngine) -> None:
-    async with keeping(engine) as one:
-        before = one.lend()
+    async with running_leases(engine) as one:
+        before = one.reserve()
         await until(lambda: one.owned == SHARD_COUNT)
-    assert (before, one.lend()) == (None, None)
+    assert (before, one.reserve()) == (None, None)

@@ -63,7 +63,7 @@ def test_a_worker_that_declares_nothing_is_ready_and_alive(health: Health) -> No
         ({"paused": {"content/3": "42P01"}}, Code.PAUSED),
         ({"errors": {"fetching": "UnsupportedCodecError"}}, Code.CONSUMER),
         ({"outside": [Reason(Code.DATABASE, "away")]}, Code.DATABASE),
-        ({"relay": {"lane 0": "KafkaTimeoutError"}}, Code.RELAY),
+        ({"relay": {"publisher": "KafkaTimeoutError"}}, Code.RELAY),
     ],
 )
 def test_each_declared_trouble_turns_readiness_off(

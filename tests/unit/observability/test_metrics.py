@@ -58,7 +58,7 @@ def metrics() -> Metrics:
 
 def show_everything(metrics: Metrics) -> None:
     metrics.add_stats(lambda: (STATS, 0.0))
-    metrics.add_relay(lambda: RelayStatus(0, 1, 0, acked=0, refused=0, troubles={}))
+    metrics.add_relay(lambda: RelayStatus(0, 1, 0, acked=0, rejected=0, errors={}))
     metrics.add_lag(lambda: [PartitionLag(CONTENT_PROVISIONED, 0, 0)])
     metrics.add_pool("worker", lambda: PoolUsage(10, 4, 3, 2))
 
@@ -171,7 +171,7 @@ def test_lag_is_read_at_each_scrape(metrics: Metrics) -> None:
 def test_a_worker_without_a_relay_has_no_relay_metrics(metrics: Metrics) -> None:
     assert value(metrics, "els_relay_shards") is None
 
-    metrics.add_relay(lambda: RelayStatus(32, 2, 5, acked=100, refused=1, troubles={"lane 0": "KafkaTimeoutError"}))
+    metrics.add_relay(lambda: RelayStatus(32, 2, 5, acked=100, rejected=1, errors={"publisher": "KafkaTimeoutError"}))
 
     assert value(metrics, "els_relay_shards") == 32
     assert value(metrics, "els_relay_members") == 2

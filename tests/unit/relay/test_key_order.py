@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from els_stream.queries.outbox_rows import FailedRow, WaitingRow
-from els_stream.relay.key_order import Acked, DeliveryOutcome, DeliveryUnknown, KeyOrder, Rejected, Unsent
+from els_stream.relay.key_order import Acked, DeliveryOutcome, DeliveryUnknown, KeyOrder, Rejected
 
-OUTCOMES: tuple[DeliveryOutcome, ...] = (Acked(), Unsent(), Rejected("too large"), DeliveryUnknown("gone"))
+OUTCOMES: tuple[DeliveryOutcome, ...] = (Acked(), Rejected("too large"), DeliveryUnknown("gone"))
 
 
 def waiting(order_key: str, position: int, topic: str) -> WaitingRow:
@@ -21,49 +21,49 @@ def rows_of(*told: tuple[str, str]) -> list[WaitingRow]:
 def test_neighbours_on_one_topic_go_together() -> None:
     rows = rows_of(("9b", "assigned"), ("9b", "assigned"), ("9b", "completed"), ("9b", "assigned"))
 
-    assert KeyOrder(rows).runs() == [rows[:2]]
+    assert KeyOrder(rows).next_round() == [rows[:2]]
 
 
 def test_the_next_topic_comes_after_the_last_ack_of_the_one_before() -> None:
     rows = rows_of(("9b", "assigned"), ("9b", "assigned"), ("9b", "completed"))
-    waves = KeyOrder(rows)
+    order = KeyOrder(rows)
 
-    waves.settle([(rows[0], Acked())])
-    after_one = waves.runs()
-    waves.settle([(rows[1], Acked())])
+    order.apply_results([(rows[0], Acked())])
+    after_one = order.next_round()
+    order.apply_results([(rows[1], Acked())])
 
     assert after_one == [[rows[1]]]
-    assert waves.runs() == [[rows[2]]]
+    assert order.next_round() == [[rows[2]]]
 
 
 def test_keys_do_not_wait_for_one_another() -> None:
     rows = rows_of(("9b", "assigned"), ("8a", "completed"), ("9b", "completed"))
 
-    assert KeyOrder(rows).runs() == [[rows[0]], [rows[1]]]
+    assert KeyOrder(rows).next_round() == [[rows[0]], [rows[1]]]
 
 
 def test_two_record_keys_are_two_partitions_and_so_two_runs() -> None:
     one, other = rows_of(("9b", "assigned"), ("9b", "assigned"))
     moved = WaitingRow(0, "9b", other.event_id, "assigned", b"elsewhere", b"{}", b"[]", 0)
 
-    assert KeyOrder([one, moved]).runs() == [[one]]
+    assert KeyOrder([one, moved]).next_round() == [[one]]
 
 
 def test_a_refused_row_ends_its_key_and_no_other() -> None:
     rows = rows_of(("9b", "assigned"), ("8a", "assigned"), ("9b", "completed"), ("8a", "completed"))
-    waves = KeyOrder(rows)
+    order = KeyOrder(rows)
 
-    waves.settle([(rows[0], Rejected("too large")), (rows[1], Acked())])
+    order.apply_results([(rows[0], Rejected("too large")), (rows[1], Acked())])
 
-    assert waves.runs() == [[rows[3]]]
-    assert (waves.acked, waves.refused) == ([rows[1]], [FailedRow(rows[0], "too large")])
+    assert order.next_round() == [[rows[3]]]
+    assert (order.acked, order.rejected) == ([rows[1]], [FailedRow(rows[0], "too large")])
 
 
 def test_an_ack_that_overtakes_a_row_of_its_key_is_a_bug_that_is_raised() -> None:
     rows = rows_of(("9b", "assigned"), ("9b", "assigned"))
 
     with pytest.raises(AssertionError, match="overtook"):
-        KeyOrder(rows).settle([(rows[1], Acked())])
+        KeyOrder(rows).apply_results([(rows[1], Acked())])
 
 
 @given(
@@ -74,17 +74,17 @@ def test_however_a_pass_goes_rows_are_acked_in_order_and_each_once(
     told: list[tuple[str, str]], data: st.DataObject
 ) -> None:
     rows = rows_of(*told)
-    waves = KeyOrder(rows)
+    order = KeyOrder(rows)
     for _ in range(200):
-        runs = waves.runs()
+        runs = order.next_round()
         if not runs:
             break
         for run in runs:
             acked = data.draw(st.integers(0, len(run)))
-            waves.settle((row, Acked()) for row in run[:acked])
+            order.apply_results((row, Acked()) for row in run[:acked])
             if acked < len(run):
-                waves.settle([(run[acked], data.draw(st.sampled_from(OUTCOMES[1:])))])
+                order.apply_results([(run[acked], data.draw(st.sampled_from(OUTCOMES[1:])))])
 
     for key in "abcd":
-        ids = [row.event_id for row in waves.acked if row.order_key == key]
+        ids = [row.event_id for row in order.acked if row.order_key == key]
         assert ids == [row.event_id for row in rows if row.order_key == key][: len(ids)]

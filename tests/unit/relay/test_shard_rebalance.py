@@ -4,19 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from els_stream.relay.shard_rebalance import divide
+from els_stream.relay.shard_rebalance import rebalance
 
 SHARES = range(64)
 
 
-def rounds(relays: list[set[int]], chance: Random, count: int = 6) -> None:
+def rounds(relays: list[set[int]], rng: Random, count: int = 6) -> None:
     """Each relay looks and acts in turn, as they do in the end: the database lets only one take a shard."""
     for _ in range(count):
         for owned in relays:
-            held = set[int]().union(*relays)
-            division = divide(SHARES, owned=owned, held=held, relays=len(relays), chance=chance)
-            owned.difference_update(division.give)
-            owned.update(division.take)
+            taken = set[int]().union(*relays)
+            change = rebalance(SHARES, owned=owned, taken=taken, members=len(relays), rng=rng)
+            owned.difference_update(change.release)
+            owned.update(change.acquire)
 
 
 def assert_each_share_has_one_owner(relays: list[set[int]]) -> None:
@@ -42,21 +42,21 @@ def test_more_relays_than_shares_leave_some_without() -> None:
     assert max(map(len, owned)) == 1
 
 
-@given(chance=st.randoms(), joining=st.integers(1, 6), leaving=st.integers(0, 5))
+@given(rng=st.randoms(), joining=st.integers(1, 6), leaving=st.integers(0, 5))
 def test_after_joins_and_deaths_everything_is_owned_and_nobody_has_too_much(
-    chance: Random, joining: int, leaving: int
+    rng: Random, joining: int, leaving: int
 ) -> None:
     relays: list[set[int]] = [set(SHARES)]
     relays += [set() for _ in range(joining)]
-    rounds(relays, chance)
+    rounds(relays, rng)
     relays = relays[min(leaving, joining) :]
-    rounds(relays, chance)
+    rounds(relays, rng)
 
     assert_each_share_has_one_owner(relays)
     assert max(map(len, relays)) <= -(-len(SHARES) // len(relays))
 
 
 def test_one_who_has_a_fair_part_touches_nothing() -> None:
-    division = divide(SHARES, owned=set(range(32)), held=set(SHARES), relays=2, chance=SystemRandom())
+    change = rebalance(SHARES, owned=set(range(32)), taken=set(SHARES), members=2, rng=SystemRandom())
 
-    assert (division.take, division.give) == (frozenset(), frozenset())
+    assert (change.acquire, change.release) == (frozenset(), frozenset())
