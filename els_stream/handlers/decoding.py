@@ -56,11 +56,11 @@ class InvalidRecord:
 
 
 def decode_record(
-    read: Callable[[bytes | None], Envelope[Event_co]], record: RawRecord
+    decoder: Callable[[bytes | None], Envelope[Event_co]], record: RawRecord
 ) -> DecodedEvent[Event_co] | InvalidRecord:
-    """Decode the record with `read`; a contract violation is returned as an InvalidRecord."""
+    """Decode the record with `decoder`; a contract violation is returned as an InvalidRecord."""
     try:
-        envelope = read(record.value)
+        envelope = decoder(record.value)
     except ContractViolation as violation:
         return InvalidRecord(record, Refused(violation.reason, violation.message))
     headers, metadata = record.headers, envelope.metadata

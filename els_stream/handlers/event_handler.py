@@ -56,11 +56,11 @@ class EventHandler(Generic[EventT]):
 
     name: str
     topic: str
-    read: Callable[[bytes | None], Envelope[EventT]]
+    decoder: Callable[[bytes | None], Envelope[EventT]]
     processor: EventProcessor[EventT]
 
     def decode(self, records: Sequence[RawRecord]) -> Sequence[DecodedRecord]:
-        return [decode_record(self.read, record) for record in records]
+        return [decode_record(self.decoder, record) for record in records]
 
     async def lock(self, conn: AsyncConnection, decoded: Sequence[DecodedRecord]) -> LockedRecords[EventT]:
         valid = [record for record in decoded if isinstance(record, DecodedEvent)]

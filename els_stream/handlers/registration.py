@@ -108,12 +108,13 @@ async def apply_pending(
 
 
 def _decoder(
-    read: Callable[[bytes | None], Envelope[EventT]], as_batch_event: Callable[[DecodedEvent[EventT]], BatchEvent]
+    decode_value: Callable[[bytes | None], Envelope[EventT]],
+    as_batch_event: Callable[[DecodedEvent[EventT]], BatchEvent],
 ) -> Callable[[RawRecord], BatchEvent | InvalidRecord]:
     """Return a decoder of pending records. They were valid when stored; a newer release may find them invalid."""
 
     def decode(record: RawRecord) -> BatchEvent | InvalidRecord:
-        decoded = decode_record(read, record)
+        decoded = decode_record(decode_value, record)
         return decoded if isinstance(decoded, InvalidRecord) else as_batch_event(decoded)
 
     return decode
