@@ -23,7 +23,6 @@ from els_stream.events import decoder, topics
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.event_ids import event_id
 from els_stream.events.inbound import Envelope
-from els_stream.maintenance.scheduler import TimerName
 from els_stream.observability.health import Code
 from tests.support.generated_docs import BLOCKS, DOCS, GOLDEN, README, full_registry, rewritten, table
 
@@ -85,6 +84,10 @@ def anchors(page: Path) -> set[str]:
 def first_cells(page: Path) -> set[str]:
     """Return the codes that stand alone in the first cell of a row."""
     return set(re.findall(r"^\| `([a-z_]+)` \|", page.read_text(), re.MULTILINE))
+
+
+def first_column(page: Path) -> list[str]:
+    return re.findall(r"^\|([^|]*)\|", page.read_text(), re.MULTILINE)
 
 
 def targets() -> set[str]:
@@ -191,12 +194,27 @@ def test_every_command_is_described() -> None:
     assert ENTRIES.keys() - set(re.findall(r"### `els ([a-z]+)", (DOCS / "cli.md").read_text())) == set()
 
 
-def test_every_agent_timer_and_package_stands_in_the_architecture() -> None:
+def test_architecture_names_every_agent() -> None:
     text = ARCHITECTURE.read_text()
-    packages = {f"els_stream/{path.parent.name}/" for path in (CHECKOUT / "els_stream").glob("*/__init__.py")}
+    agents = {f"agents/{path.name}" for path in (CHECKOUT / "agents").glob("[a-z]*.py")}
 
-    assert [name for name in TimerName if f"`agents/{name}.py`" not in text] == []
-    assert [package for package in sorted(packages) if f"| `{package}` |" not in text] == []
+    assert [agent for agent in sorted(agents) if f"`{agent}`" not in text] == []
+
+
+def test_architecture_names_every_package_and_loose_module() -> None:
+    text = ARCHITECTURE.read_text()
+    service = CHECKOUT / "els_stream"
+    packages = {f"els_stream/{path.parent.name}/" for path in service.glob("*/__init__.py")}
+    modules = {f"els_stream/{path.name}" for path in service.glob("*.py")} - {"els_stream/__init__.py"}
+
+    assert [place for place in sorted(packages | modules) if f"`{place}`" not in text] == []
+
+
+def test_glossary_defines_each_word_once() -> None:
+    words = [word for row in first_column(DOCS / "glossary.md") for word in re.findall(r"\*\*([^*]+)\*\*", row)]
+
+    assert words
+    assert sorted(words) == sorted(set(words))
 
 
 @pytest.mark.parametrize("invariant", INVARIANTS)
