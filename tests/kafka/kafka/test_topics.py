@@ -34,7 +34,12 @@ async def test_a_broker_that_is_away_raises() -> None:
 
 async def test_a_broker_that_accepts_and_never_answers_raises_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topics, "DESCRIBE_TIMEOUT_SECONDS", 0.2)
-    silent = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
+
+    async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    silent = await asyncio.start_server(never_answer, "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
 
     async with silent, asyncio.timeout(5):

@@ -41,7 +41,11 @@ class Counts:
 def timers(engine: AsyncEngine, counts: Counts | None = None, clock: ClockShift | None = None) -> Timers:
     """With `clock`, its partitions are those of the broker; without, no step of these tests asks the broker."""
     settings = Settings(
-        consumer_group=GROUP, topic_prefix=PREFIX, expiry_interval_seconds=0.1, repair_interval_seconds=0.1
+        broker_url="127.0.0.1:1",
+        consumer_group=GROUP,
+        topic_prefix=PREFIX,
+        expiry_interval_seconds=0.1,
+        repair_interval_seconds=0.1,
     )
     policy = TimerPolicy.from_settings(settings, RepairCounts())
     if clock is not None:
