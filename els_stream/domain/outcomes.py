@@ -68,7 +68,7 @@ class AlreadyAssignedByOtherUpload:
 
 @dataclass(frozen=True, slots=True)
 class TookOverFailedSlot:
-    """The upload's validation failure held the slot; its content holds it now."""
+    """The upload's validation failure had the slot; its content has it now."""
 
     label: ClassVar[str] = "took_over_failed_slot"
     created: ClassVar[bool] = True

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
 from tests.support import factories as make
 from tests.support.batch_harness import BatchHarness
-from tests.support.staged_workers import Worker, worker
+from tests.support.staged_workers import Worker
 
 CLASS = "class-9b"
 LOCK_SLOT = "SELECT essay_id FROM essay_states WHERE batch_id = :batch AND essay_id = :essay FOR UPDATE"
-
-
-@pytest.fixture
-async def worker_a(harness: BatchHarness) -> AsyncIterator[Worker]:
-    async with worker(harness) as one:
-        yield one
-
-
-@pytest.fixture
-async def worker_b(harness: BatchHarness) -> AsyncIterator[Worker]:
-    async with worker(harness) as another:
-        yield another
 
 
 async def test_content_while_its_batch_registers_waits_and_takes_its_slot(

@@ -100,12 +100,12 @@ def test_an_association_without_precedence_confirms_and_writes_nothing() -> None
 def test_a_human_beats_a_machine_and_then_the_later_one_counts(
     newcomer: ValidationMethod, minutes: int, present: ValidationMethod, *, wins: bool
 ) -> None:
-    told = confirmation(associations=[says(EMIL, newcomer, minutes)]).event.associations[0]
+    association = confirmation(associations=[says(EMIL, newcomer, minutes)]).event.associations[0]
 
-    assert takes_precedence(told, CurrentAssociation(present, make.NOON)) is wins
+    assert takes_precedence(association, CurrentAssociation(present, make.NOON)) is wins
 
 
 def test_any_association_replaces_none() -> None:
-    told = confirmation(associations=[says(None, AUTO)]).event.associations[0]
+    association = confirmation(associations=[says(None, AUTO)]).event.associations[0]
 
-    assert takes_precedence(told, CurrentAssociation())
+    assert takes_precedence(association, CurrentAssociation())
