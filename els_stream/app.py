@@ -65,18 +65,18 @@ class Workload:
     handlers: Mapping[str, DomainHandler]
     agents: Mapping[str, Agent]
     timers: Sequence[Timer] = ()
-    heals: RepairCounts = field(default_factory=RepairCounts)
+    repairs: RepairCounts = field(default_factory=RepairCounts)
 
 
 def service_work(settings: Settings) -> Workload:
     """The agents by the list above: Faust's autodiscovery would only log one that can't be imported."""
-    heals = RepairCounts()
-    handlers = make_handlers(HandlerPolicy.from_settings(settings), heals)
+    repairs = RepairCounts()
+    handlers = make_handlers(HandlerPolicy.from_settings(settings), repairs)
     agents: dict[str, Agent] = {name: getattr(importlib.import_module(f"agents.{name}"), name) for name in AGENTS}
     if agents.keys() != handlers.keys():
         raise RuntimeError(f"agents {sorted(agents)} are not those of the handlers {sorted(handlers)}")
     timers: list[Timer] = [getattr(importlib.import_module(f"agents.{name}"), name) for name in TimerName]
-    return Workload(handlers, agents, timers, heals)
+    return Workload(handlers, agents, timers, repairs)
 
 
 def build(settings: Settings, work: Workload, *, announce: Callable[[str], None]) -> ElsApp:
@@ -93,7 +93,7 @@ def build(settings: Settings, work: Workload, *, announce: Callable[[str], None]
     names = [settings.topic_prefix + topic for topic in topics.values()]
     group = ConsumerGroup(settings.broker, settings.consumer_group, names)
     watch = HealthPoller(engine, group, stats_interval=settings.stats_interval_seconds)
-    timers = Timers(engine, TimerPolicy.from_settings(settings, work.heals), metrics)
+    timers = Timers(engine, TimerPolicy.from_settings(settings, work.repairs), metrics)
 
     app = ElsApp(**faust_options(settings))
     app.intake = intake
@@ -114,7 +114,7 @@ def build(settings: Settings, work: Workload, *, announce: Callable[[str], None]
 
     metrics.add_lag(intake.state.lag)
     metrics.add_pool("worker", partial(use_of, engine))
-    metrics.add_repairs(work.heals.counts)
+    metrics.add_repairs(work.repairs.counts)
     metrics.add_stats(watch.stats)
     health = Health(intake.state, watch, lambda: relay.status().errors, settings.liveness_stall_seconds)
     sources = web.DashboardSources(
