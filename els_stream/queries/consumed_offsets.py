@@ -23,6 +23,8 @@ _READ = text("""
     WHERE consumer_group = :consumer_group
 """)
 
+_READ_ALL = text("SELECT topic, partition, next_offset FROM consumed_offsets WHERE consumer_group = :consumer_group")
+
 _INITIALIZE = text("""
     INSERT INTO consumed_offsets (consumer_group, topic, partition, next_offset)
     SELECT :consumer_group, topic, partition, next_offset
@@ -87,6 +89,12 @@ async def read(
         )
         for topic, partition, next_offset, timestamp, crc in rows
     }
+
+
+async def read_all(conn: AsyncConnection, consumer_group: str) -> dict[Partition, int]:
+    """Return the next offsets of all partitions of the group."""
+    rows = await conn.execute(_READ_ALL, {"consumer_group": consumer_group})
+    return {Partition(topic, partition): next_offset for topic, partition, next_offset in rows}
 
 
 async def initialize(conn: AsyncConnection, consumer_group: str, offsets: Mapping[Partition, int]) -> None:

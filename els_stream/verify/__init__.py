@@ -1,1 +1,1 @@
-"""Proof on a live database, and on Kafka, that the invariants hold: one line per invariant, violations by name."""
+"""Check that the invariants hold on a live database, and that Kafka has the events that follow from its tables."""

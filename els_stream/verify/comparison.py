@@ -1,19 +1,18 @@
-"""The tables against Kafka: what was told and is not there, what is there and was never told, and the order of it."""
+"""Compare the expected events with those in Kafka: missing events, unexpected events, and their order."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from els_stream.events import topics
-from els_stream.verify.invariants import SHOWN_PER_CHECK, Finding
+from els_stream.verify.invariants import make_finding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from els_stream.verify.expected_events import ExpectedEvents
-    from els_stream.verify.kafka_events import FirstCopy, Published
+    from els_stream.verify.invariants import Finding
+    from els_stream.verify.kafka_events import PublishedEvents
 
-# Each of these may reach Kafka only after all events of the batch on the topics before it.
+# No event of a batch may reach Kafka before all events of that batch on the topics to its left.
 _ORDER: Final = (
     topics.SLOT_ASSIGNED,
     topics.VALIDATION_ERRORS,
@@ -22,45 +21,44 @@ _ORDER: Final = (
 )
 
 
-def compare(before: ExpectedEvents, published: Published, after: ExpectedEvents) -> list[Finding]:
-    """`before` was read before Kafka and `after` after it, so what the service does meanwhile is no difference."""
+def compare(before: ExpectedEvents, published: PublishedEvents, after: ExpectedEvents) -> list[Finding]:
+    """Compare Kafka with the tables, read `before` Kafka and `after` it, since the service may run meanwhile."""
     missing = [
-        f"{event} is in no outbox and not in Kafka"
+        f"{event} is neither in the outbox nor in Kafka"
         for identity, event in before.events.items()
         if identity not in published.events and identity not in before.waiting
     ]
-    unknown = [
-        f"{first.topic} {identity} of batch {first.batch_id!r} is in Kafka and in no table"
+    unexpected = [
+        f"{first.topic} {identity} of batch {first.batch_id!r} is in Kafka, but follows from no table"
         for identity, first in published.events.items()
         if identity not in after.events and first.batch_id not in after.purged and first.topic != topics.DEAD_LETTER
     ]
-    altered = [f"{place} repeats an event id with other bytes" for place in published.altered]
-    nameless = [f"{place} holds a record without an event id" for place in published.nameless]
+    altered = [f"{copy} repeats an event id with other bytes" for copy in published.altered]
+    without_id = [f"{record} has no event id" for record in published.without_id]
+    checked = len(before.events)
     return [
-        _finding("I4 kafka", "each event once, under one id, with one content", before, altered + nameless + unknown),
-        _finding("I5 kafka", "what the tables say was told is in Kafka or in the outbox", before, missing),
-        _finding("I8 kafka", "assigned, errors, completed, ready: in this order", before, out_of_order(published)),
+        make_finding(
+            "I4 kafka",
+            "each event is in Kafka under one id, with one content",
+            checked,
+            altered + without_id + unexpected,
+        ),
+        make_finding("I5 kafka", "each event that follows from the tables is in Kafka or the outbox", checked, missing),
+        make_finding("I8 kafka", "assigned, errors, completed, ready: in this order", checked, out_of_order(published)),
     ]
 
 
-def out_of_order(published: Published) -> list[str]:
-    """Batches of which an event's first copy lies, by its time, before one that became true before it."""
-    spans: dict[str, dict[str, tuple[int, int]]] = {}
-    for first in _ordered(published.events.values()):
-        earliest, latest = spans.setdefault(first.batch_id, {}).get(first.topic, (first.timestamp, first.timestamp))
-        spans[first.batch_id][first.topic] = min(earliest, first.timestamp), max(latest, first.timestamp)
+def out_of_order(published: PublishedEvents) -> list[str]:
+    """Return a text for each batch and pair of topics whose events are out of order, by the time of first copies."""
+    times: dict[str, dict[str, tuple[int, int]]] = {}
+    for first in published.events.values():
+        if first.topic in _ORDER:
+            earliest, latest = times.setdefault(first.batch_id, {}).get(first.topic, (first.timestamp, first.timestamp))
+            times[first.batch_id][first.topic] = min(earliest, first.timestamp), max(latest, first.timestamp)
     return [
-        f"batch {batch_id!r}: {later} was sent before the last of {sooner}"
-        for batch_id, times in spans.items()
+        f"batch {batch_id!r}: {later} was published before the last of {sooner}"
+        for batch_id, by_topic in times.items()
         for position, later in enumerate(_ORDER)
         for sooner in _ORDER[:position]
-        if later in times and sooner in times and times[later][0] < times[sooner][1]
+        if later in by_topic and sooner in by_topic and by_topic[later][0] < by_topic[sooner][1]
     ]
-
-
-def _ordered(events: Iterable[FirstCopy]) -> Iterable[FirstCopy]:
-    return (first for first in events if first.topic in _ORDER)
-
-
-def _finding(invariant: str, meaning: str, before: ExpectedEvents, violations: Sequence[str]) -> Finding:
-    return Finding(invariant, meaning, len(before.events), len(violations), violations[:SHOWN_PER_CHECK])

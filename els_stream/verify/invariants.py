@@ -1,239 +1,46 @@
-"""The invariants as SQL, set-based: how much each checked, and every violation with the ids that name it.
-
-I1 a slot holds at most one content; I2 a content, and an upload, takes at most one slot; I3 the counts add up and
-agree with the rows; I4 once-only events and fates; I5 nothing lies behind the ledger; I6 nothing parked is forgotten;
-I7 a purged batch left nothing of a person; I8 outbox rows lie in the order in which their facts became true.
-"""
+"""Check the invariants I1 to I8 on the live database."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import text
-
-from els_stream.events import topics
+from els_stream.queries.invariant_checks import CHECKS, run_check
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-SHOWN_PER_CHECK: Final = 20
-
-_ONCE_PER_BATCH: Final = (
-    topics.PROVISIONING_COMPLETED,
-    topics.ESSAYS_READY,
-    topics.VALIDATION_ERRORS,
-    topics.READINESS_TIMEOUT,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """`violations` selects one text per violation; `counted` how many things were looked at."""
-
-    invariant: str
-    meaning: str
-    counted: str
-    violations: str
+MAX_EXAMPLES: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one check found; at most SHOWN_PER_CHECK violations are spelled out of `violated` in all."""
+    """The result of one check: `violated` counts all violations, `examples` are at most MAX_EXAMPLES of them."""
 
     invariant: str
     meaning: str
     checked: int
     violated: int
-    shown: Sequence[str]
+    examples: Sequence[str]
 
     def __str__(self) -> str:
-        """A line, and one more per violation that is shown."""
-        verdict = f"{self.violated} VIOLATED" if self.violated else "holds"
-        more = [f"and {self.violated - len(self.shown)} more"] if self.violated > len(self.shown) else []
-        told = "".join(f"\n          - {violation}" for violation in [*self.shown, *more])
-        return f"{self.invariant:<9} {self.checked:>10} checked  {verdict:<12}  {self.meaning}{told}"
+        """Return one line, and one more for each example."""
+        result = f"{self.violated} VIOLATED" if self.violated else "ok"
+        more = [f"and {self.violated - len(self.examples)} more"] if self.violated > len(self.examples) else []
+        lines = "".join(f"\n          - {violation}" for violation in [*self.examples, *more])
+        return f"{self.invariant:<10} {self.checked:>10} checked  {result:<12}  {self.meaning}{lines}"
 
 
-CHECKS: Final = (
-    Check(
-        "I1",
-        "a slot holds at most one content, and its inventory says the same",
-        "SELECT count(*) FROM essay_states",
-        """
-        SELECT format('slot %s/%s is free and held at once', batch_id, essay_id) FROM essay_states
-        WHERE current_status = 'uploaded' AND (text_storage_id IS NOT NULL OR failed_at IS NOT NULL)
-        UNION ALL
-        SELECT format('slot %s/%s holds a content and a failure', batch_id, essay_id) FROM essay_states
-        WHERE text_storage_id IS NOT NULL AND failed_at IS NOT NULL
-        UNION ALL
-        SELECT format('slot %s/%s differs between its two tables', a.batch_id, a.essay_id)
-        FROM slot_assignments a LEFT JOIN essay_states e USING (batch_id, essay_id)
-        WHERE (a.text_storage_id, a.file_upload_id) IS DISTINCT FROM (e.text_storage_id, e.file_upload_id)
-        """,
-    ),
-    Check(
-        "I2",
-        "a content, and an upload, takes at most one slot of its batch",
-        "SELECT count(*) FROM essay_states WHERE file_upload_id IS NOT NULL",
-        """
-        SELECT format('content %s of batch %s holds %s slots', text_storage_id, batch_id, count(*))
-        FROM essay_states WHERE text_storage_id IS NOT NULL GROUP BY batch_id, text_storage_id HAVING count(*) > 1
-        UNION ALL
-        SELECT format('upload %s of batch %s holds %s slots', file_upload_id, batch_id, count(*))
-        FROM essay_states WHERE file_upload_id IS NOT NULL GROUP BY batch_id, file_upload_id HAVING count(*) > 1
-        """,
-    ),
-    Check(
-        "I3",
-        "with content + failed + free = registered, and the counters agree with the rows",
-        "SELECT count(*) FROM batch_essay_trackers WHERE state NOT IN ('unregistered', 'purged')",
-        """
-        SELECT format('batch %s: counters say %s free, %s filled, %s failed of %s; rows say %s, %s, %s of %s',
-                      t.batch_id, t.free_count, t.filled_count, t.failed_count, t.expected_count,
-                      coalesce(e.free, 0), coalesce(e.filled, 0), coalesce(e.failed, 0), coalesce(e.slots, 0))
-        FROM batch_essay_trackers t
-        LEFT JOIN (
-            SELECT batch_id, count(*) AS slots, count(text_storage_id) AS filled, count(failed_at) AS failed,
-                   count(*) FILTER (WHERE current_status = 'uploaded' AND text_storage_id IS NULL
-                                          AND failed_at IS NULL) AS free
-            FROM essay_states GROUP BY batch_id
-        ) e USING (batch_id)
-        WHERE t.state NOT IN ('unregistered', 'purged')
-          AND (t.expected_count, t.free_count, t.filled_count, t.failed_count)
-              IS DISTINCT FROM (coalesce(e.slots, 0), coalesce(e.free, 0), coalesce(e.filled, 0),
-                                coalesce(e.failed, 0))
-        UNION ALL
-        SELECT format('batch %s is %s with %s free slots', batch_id, state, free_count) FROM batch_essay_trackers
-        WHERE (state = 'open' AND free_count = 0) OR (state IN ('content_complete', 'completed') AND free_count > 0)
-        """,
-    ),
-    Check(
-        "I4",
-        "once-only events are in the outbox once, and each content has one fate",
-        """
-        SELECT (SELECT count(*) FROM event_outbox) + (SELECT count(*) FROM batch_excess_content)
-             + (SELECT count(*) FROM batch_pending_events) + (SELECT count(text_storage_id) FROM essay_states)
-        """,
-        """
-        SELECT format('batch %s has %s events of %s in the outbox', order_key, count(*), topic) FROM event_outbox
-        WHERE topic = ANY(:once_per_batch) GROUP BY order_key, topic HAVING count(*) > 1
-        UNION ALL
-        SELECT format('content %s of batch %s is assigned and excess', e.text_storage_id, e.batch_id)
-        FROM batch_excess_content x JOIN essay_states e USING (batch_id, text_storage_id)
-        UNION ALL
-        SELECT format('upload %s of batch %s holds a slot and is excess', e.file_upload_id, e.batch_id)
-        FROM batch_excess_content x JOIN essay_states e USING (batch_id, file_upload_id)
-        WHERE e.text_storage_id IS NOT NULL
-        UNION ALL
-        SELECT format('content %s of batch %s is parked and assigned', e.text_storage_id, p.batch_id)
-        FROM batch_pending_events p JOIN essay_states e
-             ON e.batch_id = p.batch_id AND e.file_upload_id = p.subject
-        WHERE p.kind = 'content_provisioned' AND e.text_storage_id IS NOT NULL
-        UNION ALL
-        SELECT format('batch %s has excess content and %s free slots', t.batch_id, t.free_count)
-        FROM batch_essay_trackers t
-        WHERE t.free_count > 0 AND EXISTS (SELECT FROM batch_excess_content x WHERE x.batch_id = t.batch_id)
-        UNION ALL
-        SELECT format('batch %s is complete, confirmed, and not ready', batch_id) FROM batch_essay_trackers
-        WHERE state = 'content_complete'
-          AND (associations_confirmed_at IS NOT NULL OR class_type = 'GUEST' OR filled_count = 0)
-        """,
-    ),
-    Check(
-        "I5",
-        "what was parked or buried lies behind the ledger",
-        "SELECT (SELECT count(*) FROM consumed_offsets) + (SELECT count(*) FROM dead_letters)",
-        """
-        SELECT format('dead letter %s, %s/%s at %s, is not behind the ledger', d.id, d.source_topic,
-                      d.source_partition, d.source_offset)
-        FROM dead_letters d
-        JOIN consumed_offsets c ON c.topic = :prefix || d.source_topic AND c.partition = d.source_partition
-             AND c.consumer_group = :consumer_group
-        WHERE d.source_offset >= c.next_offset AND d.created_at > c.updated_at
-        UNION ALL
-        SELECT format('parked %s of batch %s, %s/%s at %s, is not behind the ledger', p.subject, p.batch_id,
-                      p.source_topic, p.source_partition, p.source_offset)
-        FROM batch_pending_events p
-        JOIN consumed_offsets c ON c.topic = :prefix || p.source_topic AND c.partition = p.source_partition
-             AND c.consumer_group = :consumer_group
-        WHERE p.source_offset >= c.next_offset AND p.pending_since > c.updated_at
-        """,
-    ),
-    Check(
-        "I6",
-        "what is parked waits for its registration, and is counted",
-        "SELECT count(*) FROM batch_pending_events",
-        """
-        SELECT format('batch %s is %s and %s events are parked for it', t.batch_id, t.state, count(*))
-        FROM batch_pending_events p JOIN batch_essay_trackers t USING (batch_id)
-        WHERE t.state <> 'unregistered' GROUP BY t.batch_id, t.state
-        UNION ALL
-        SELECT format('batch %s counts %s parked events and has %s', t.batch_id, t.pending_count, coalesce(p.n, 0))
-        FROM batch_essay_trackers t
-        LEFT JOIN (SELECT batch_id, count(*) AS n FROM batch_pending_events GROUP BY batch_id) p USING (batch_id)
-        WHERE t.state = 'unregistered' AND (t.pending_count <> coalesce(p.n, 0) OR t.pending_count = 0)
-        """,
-    ),
-    Check(
-        "I7",
-        "a purged batch left its tombstone and nothing of a person",
-        "SELECT count(*) FROM batch_essay_trackers WHERE state = 'purged'",
-        """
-        SELECT format('purged batch %s still has rows', t.batch_id) FROM batch_essay_trackers t
-        WHERE t.state = 'purged'
-          AND (EXISTS (SELECT FROM essay_states e WHERE e.batch_id = t.batch_id)
-               OR EXISTS (SELECT FROM slot_assignments e WHERE e.batch_id = t.batch_id)
-               OR EXISTS (SELECT FROM batch_excess_content e WHERE e.batch_id = t.batch_id)
-               OR EXISTS (SELECT FROM batch_validation_failures e WHERE e.batch_id = t.batch_id)
-               OR EXISTS (SELECT FROM batch_pending_events e WHERE e.batch_id = t.batch_id)
-               OR EXISTS (SELECT FROM event_outbox e WHERE e.order_key = t.batch_id)
-               OR EXISTS (SELECT FROM dead_letters d WHERE d.batch_id = t.batch_id AND d.value IS NOT NULL
-                                                       AND d.created_at <= t.purged_at))
-        UNION ALL
-        SELECT format('purged batch %s still names its owner', batch_id) FROM batch_essay_trackers
-        WHERE state = 'purged' AND num_nonnulls(user_id, org_id, class_id, student_prompt_ref) > 0
-        """,
-    ),
-    Check(
-        "I8",
-        "the outbox rows of a batch lie in the order in which their facts became true",
-        "SELECT count(*) FROM event_outbox",
-        """
-        SELECT format('outbox of %s: sequence %s lies at or before %s', order_key, sequence, before)
-        FROM (
-            SELECT order_key, sequence, lag(sequence) OVER (PARTITION BY order_key ORDER BY position) AS before
-            FROM event_outbox
-        ) o
-        WHERE before >= sequence
-        UNION ALL
-        SELECT format('outbox of %s: sequence %s was never given out', o.order_key, o.sequence)
-        FROM event_outbox o JOIN batch_essay_trackers t ON t.batch_id = o.order_key
-        WHERE o.sequence >= t.next_sequence AND o.topic <> :dead_letter_topic
-        """,
-    ),
-)
+def make_finding(invariant: str, meaning: str, checked: int, violations: Sequence[str]) -> Finding:
+    return Finding(invariant, meaning, checked, len(violations), violations[:MAX_EXAMPLES])
 
 
 async def check_invariants(conn: AsyncConnection, *, consumer_group: str, prefix: str) -> list[Finding]:
-    """Run every check on the snapshot of the caller's transaction, which should be REPEATABLE READ.
-
-    Nothing is locked: the service goes on meanwhile.
-    """
-    known = {
-        "consumer_group": consumer_group,
-        "prefix": prefix,
-        "once_per_batch": list(_ONCE_PER_BATCH),
-        "dead_letter_topic": topics.DEAD_LETTER,
-    }
-    return [await _run(conn, check, known) for check in CHECKS]
-
-
-async def _run(conn: AsyncConnection, check: Check, known: Mapping[str, object]) -> Finding:
-    checked = (await conn.execute(text(check.counted))).scalar_one()
-    statement = text(check.violations)
-    taken = {name: known[name] for name in statement.compile().params}
-    violations = [str(row[0]) for row in await conn.execute(statement, taken)]
-    return Finding(check.invariant, check.meaning, checked, len(violations), violations[:SHOWN_PER_CHECK])
+    """Run every check in the caller's transaction, which should be REPEATABLE READ. Locks nothing."""
+    findings = []
+    for check in CHECKS:
+        checked, violations = await run_check(conn, check, consumer_group=consumer_group, prefix=prefix)
+        findings.append(make_finding(check.invariant, check.meaning, checked, violations))
+    return findings

@@ -1,4 +1,4 @@
-"""What Kafka holds on our output topics, read by an ordinary consumer from the beginning to the end of now."""
+"""Read the events of the output topics from Kafka, from the beginning to the present end."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from aiokafka import ConsumerRecord
 
-_PATIENCE_MS: Final = 5000
+_POLL_TIMEOUT_MS: Final = 5000
 
 
 @dataclass(slots=True)
 class FirstCopy:
-    """The first copy of an event in the log: by time, since topics and partitions share no offsets."""
+    """The oldest copy of an event, by its timestamp."""
 
     topic: str
     batch_id: str
@@ -31,21 +31,21 @@ class FirstCopy:
 
 
 @dataclass(slots=True)
-class Published:
-    """`altered` are ids that came again with other bytes; `nameless` places of records without an id of ours."""
+class PublishedEvents:
+    """`altered` are copies with other bytes than an earlier one; `without_id` are records that have no event id."""
 
     events: dict[UUID, FirstCopy] = field(default_factory=dict)
     copies: int = 0
     altered: list[str] = field(default_factory=list)
-    nameless: list[str] = field(default_factory=list)
+    without_id: list[str] = field(default_factory=list)
 
-    def see(self, record: ConsumerRecord, prefix: str) -> None:
-        headers = dict(record.headers)  # of a repeated name the last, which is ours
-        place = f"{record.topic}/{record.partition}/{record.offset}"
+    def add(self, record: ConsumerRecord, prefix: str) -> None:
+        headers = dict(record.headers)  # if a name is repeated, the last one is ours
+        position = f"{record.topic}/{record.partition}/{record.offset}"
         try:
             identity = UUID(headers["ce_id"].decode())
         except (KeyError, ValueError):
-            self.nameless.append(place)
+            self.without_id.append(position)
             return
         crc = zlib.crc32(record.value or b"", zlib.crc32(record.key or b""))
         known = self.events.get(identity)
@@ -56,22 +56,22 @@ class Published:
         self.copies += 1
         known.timestamp = min(known.timestamp, record.timestamp)
         if known.crc != crc:
-            self.altered.append(f"{identity} at {place}")
+            self.altered.append(f"{identity} at {position}")
 
 
-async def read_published(broker: str, prefix: str) -> Published:
-    """Everything that the output topics and the dead letter topic hold at the time of the call."""
-    published = Published()
+async def read_published_events(broker: str, prefix: str) -> PublishedEvents:
+    """Read all events that the output topics and the dead letter topic hold now."""
+    published = PublishedEvents()
     async for record in output_records(broker, prefix):
-        published.see(record, prefix)
+        published.add(record, prefix)
     return published
 
 
 async def output_records(broker: str, prefix: str) -> AsyncIterator[ConsumerRecord]:
-    """The records of those topics, from the beginning to what was the end when this began."""
+    """Yield the records of those topics, from the beginning to the end at the time of the call."""
     counts = await partition_counts(broker, [prefix + topic for topic in (*OUTPUT_TOPICS, DEAD_LETTER)])
     partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
-    # Not by a seek: the client's first look for the default place may be under way, and its answer would win.
+    # No seek to the beginning: a lookup of the default position that is under way would override it.
     consumer = AIOKafkaConsumer(
         bootstrap_servers=broker,
         auto_offset_reset="earliest",
@@ -83,8 +83,8 @@ async def output_records(broker: str, prefix: str) -> AsyncIterator[ConsumerReco
     try:
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
-        while behind := [p for p in partitions if await consumer.position(p) < ends[p]]:
-            for records in (await consumer.getmany(*behind, timeout_ms=_PATIENCE_MS)).values():
+        while unread := [p for p in partitions if await consumer.position(p) < ends[p]]:
+            for records in (await consumer.getmany(*unread, timeout_ms=_POLL_TIMEOUT_MS)).values():
                 for record in records:
                     yield record
     finally:

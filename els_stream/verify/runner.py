@@ -1,4 +1,4 @@
-"""One proof: the invariants on one snapshot of the database, and on request the tables against Kafka."""
+"""Run all checks of `els verify`: the invariants on a database snapshot, and optionally Kafka against the tables."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from els_stream.verify.comparison import compare
-from els_stream.verify.expected_events import read_snapshot
+from els_stream.verify.expected_events import read_expected_events
 from els_stream.verify.invariants import check_invariants
-from els_stream.verify.kafka_events import read_published
+from els_stream.verify.kafka_events import read_published_events
 from els_stream.verify.offset_progress import check_progress
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 async def verify(settings: Settings, *, kafka: bool) -> AsyncIterator[Finding]:
-    """Findings as they are made. Nothing is locked and nothing written: the service goes on meanwhile."""
-    # An engine of its own: the workers' sessions plan for index probes, these statements read whole tables.
+    """Yield the finding of each check. Nothing is locked or written, so the service may run meanwhile."""
+    # An engine without the limits of a worker: these statements read whole tables.
     engine = create_async_engine(settings.database, isolation_level="REPEATABLE READ", pool_size=1, max_overflow=0)
     try:
         async with engine.connect() as conn:
@@ -33,18 +33,18 @@ async def verify(settings: Settings, *, kafka: bool) -> AsyncIterator[Finding]:
         for finding in findings:
             yield finding
         if kafka:
-            async for finding in _against_kafka(engine, settings):
+            async for finding in _check_kafka(engine, settings):
                 yield finding
     finally:
         await engine.dispose()
 
 
-async def _against_kafka(engine: AsyncEngine, settings: Settings) -> AsyncIterator[Finding]:
+async def _check_kafka(engine: AsyncEngine, settings: Settings) -> AsyncIterator[Finding]:
     async with engine.connect() as conn:
-        before = await read_snapshot(conn)
-    published = await read_published(settings.broker, settings.topic_prefix)
+        before = await read_expected_events(conn)
+    published = await read_published_events(settings.broker, settings.topic_prefix)
     async with engine.connect() as conn:
-        after = await read_snapshot(conn)
+        after = await read_expected_events(conn)
     for finding in compare(before, published, after):
         yield finding
     yield await check_progress(engine, settings)

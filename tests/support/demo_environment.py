@@ -193,7 +193,7 @@ class DemoEnvironment:
     async def violations(self) -> list[str]:
         """What `els verify --kafka` would print."""
         found = [finding async for finding in verify(self.settings, kafka=True)]
-        return [f"{finding.invariant}: {violation}" for finding in found for violation in finding.shown]
+        return [f"{finding.invariant}: {violation}" for finding in found for violation in finding.examples]
 
     async def broken_promises(self, traffic: Traffic) -> list[str]:
         """What the output topics hold against what must come of the traffic."""

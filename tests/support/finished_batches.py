@@ -13,7 +13,7 @@ async def find_violations(engine: AsyncEngine) -> list[object]:
     """Return the violations that `els verify` finds; an empty outbox means that everything was sent."""
     async with engine.connect() as conn:
         findings = await check_invariants(conn, consumer_group="unused", prefix="")
-    return [finding.shown for finding in findings if finding.violated]
+    return [finding.examples for finding in findings if finding.violated]
 
 
 async def add_completed_batch(harness: BatchHarness, batch_id: str, *, class_id: str | None = None) -> None:

@@ -58,7 +58,7 @@ async def broken_invariants(conn: AsyncConnection) -> list[str]:
     return [
         f"{finding.invariant}: {violation}"
         for finding in await check_invariants(conn, consumer_group="essay-lifecycle-service", prefix="")
-        for violation in finding.shown
+        for violation in finding.examples
     ]
 
 

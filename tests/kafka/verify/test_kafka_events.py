@@ -1,4 +1,4 @@
-"""The tables against what Kafka holds, each difference made by hand and named; and the ledger against the input."""
+"""`els verify --kafka` names each difference between tables and Kafka that is made by hand."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def later_than(milliseconds: int) -> bool:
 
 
 @dataclass
-class Stage:
+class VerifyTestbed:
     harness: BatchHarness
     settings: Settings
     producer: AIOKafkaProducer
@@ -49,7 +49,7 @@ class Stage:
             return await outbox.fetch(conn, range(SHARD_COUNT), rows=1000, size=2**24)
 
     async def send(self, rows: Sequence[WaitingRow]) -> None:
-        """In this order, each with a later time."""
+        """Send in this order, each with a later timestamp."""
         for row in rows:
             await until(partial(later_than, time.time_ns() // 1_000_000), every=0)
             await self.producer.send_and_wait(
@@ -59,7 +59,7 @@ class Stage:
                 headers=list(decode_headers(row.headers)),
             )
 
-    async def relay(self, rows: Sequence[WaitingRow]) -> None:
+    async def publish(self, rows: Sequence[WaitingRow]) -> None:
         await self.send(rows)
         async with self.harness.engine.begin() as conn:
             await outbox.delete(conn, rows)
@@ -67,10 +67,10 @@ class Stage:
     async def violated(self) -> dict[str, Sequence[str]]:
         found = [finding async for finding in verify(self.settings, kafka=True)]
         assert len(found) == 12
-        return {finding.invariant: finding.shown for finding in found if finding.violated}
+        return {finding.invariant: finding.examples for finding in found if finding.violated}
 
     async def put(self, topic: str, records: int, *, transaction: bool = False) -> None:
-        """Input of our topics, in partition 0."""
+        """Send input records to partition 0."""
         producer = self.producer
         if transaction:
             producer = AIOKafkaProducer(bootstrap_servers=self.settings.broker, transactional_id=str(uuid4()))
@@ -82,22 +82,22 @@ class Stage:
             await producer.commit_transaction()
             await producer.stop()
 
-    async def stand(self, topic: str, offset: int) -> None:
+    async def store_offset(self, topic: str, offset: int) -> None:
         await self.harness.execute(_ADVANCE, topic=self.settings.topic_prefix + topic, partition=0, offset=offset)
 
 
 @pytest.fixture
-async def stage(
+async def testbed(
     engine: AsyncEngine,
     database: str,
     addresses: Addresses,
     topic_prefix: str,
     kafka_topics: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[Stage]:
-    """A REGULAR batch from its registration to its end, an excess content and a dead letter, all told."""
+) -> AsyncIterator[VerifyTestbed]:
+    """A completed REGULAR batch, an excess content and a dead letter, all events in the outbox."""
     assert kafka_topics
-    monkeypatch.setattr(offset_progress, "PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(offset_progress, "STALL_SECONDS", 0.3)
     harness = BatchHarness(engine=engine)
     await harness.together(harness.registration(essays=2, class_id=CLASS))
     await harness.together(harness.content(0))
@@ -107,103 +107,103 @@ async def stage(
     settings = load_settings(topic_prefix=topic_prefix, broker_url=addresses.broker, database_url=database)
     producer = AIOKafkaProducer(bootstrap_servers=addresses.broker)
     await producer.start()
-    yield Stage(harness, settings, producer)
+    yield VerifyTestbed(harness, settings, producer)
     await producer.stop()
 
 
-async def test_what_was_told_and_what_still_waits_violates_nothing(stage: Stage) -> None:
-    rows = await stage.rows()
-    await stage.relay(rows[:3])
-    assert await stage.violated() == {}
-    await stage.relay(rows[3:])
-    await stage.send(rows)  # copies, as after a crash between ack and delete
-    assert await stage.violated() == {}
+async def test_published_and_waiting_events_violate_nothing(testbed: VerifyTestbed) -> None:
+    rows = await testbed.rows()
+    await testbed.publish(rows[:3])
+    assert await testbed.violated() == {}
+    await testbed.publish(rows[3:])
+    await testbed.send(rows)  # copies, as after a crash between ack and delete
+    assert await testbed.violated() == {}
 
 
-async def test_a_missing_event_is_named(stage: Stage) -> None:
-    rows = await stage.rows()
+async def test_a_missing_event_is_named(testbed: VerifyTestbed) -> None:
+    rows = await testbed.rows()
     lost = next(row for row in rows if row.topic == topics.SLOT_ASSIGNED)
-    await stage.relay([row for row in rows if row is not lost])
-    async with stage.harness.engine.begin() as conn:
+    await testbed.publish([row for row in rows if row is not lost])
+    async with testbed.harness.engine.begin() as conn:
         await outbox.delete(conn, [lost])
 
-    told = f"{topics.SLOT_ASSIGNED} of batch 'batch-of-9b' batch-of-9b-essay-00000/text-batch-of-9b-00000"
-    assert await stage.violated() == {"I5 kafka": [f"{told} is in no outbox and not in Kafka"]}
+    event = f"{topics.SLOT_ASSIGNED} of batch 'batch-of-9b' batch-of-9b-essay-00000/text-batch-of-9b-00000"
+    assert await testbed.violated() == {"I5 kafka": [f"{event} is neither in the outbox nor in Kafka"]}
 
 
-async def test_an_event_that_no_table_knows_is_named(stage: Stage) -> None:
-    rows = await stage.rows()
-    await stage.relay(rows)
+async def test_an_event_that_follows_from_no_table_is_named(testbed: VerifyTestbed) -> None:
+    rows = await testbed.rows()
+    await testbed.publish(rows)
     identity = uuid4()
     strange = rows[0]._replace(headers=encode_headers((("ce_id", str(identity).encode()), ("ce_subject", b"batch-x"))))
-    await stage.send([strange])
+    await testbed.send([strange])
 
-    assert await stage.violated() == {
-        "I4 kafka": [f"{strange.topic} {identity} of batch 'batch-x' is in Kafka and in no table"]
+    assert await testbed.violated() == {
+        "I4 kafka": [f"{strange.topic} {identity} of batch 'batch-x' is in Kafka, but follows from no table"]
     }
 
 
-async def test_a_copy_with_other_bytes_and_a_record_without_an_id_are_named(stage: Stage) -> None:
-    rows = await stage.rows()
-    await stage.relay(rows)
-    await stage.send([rows[0]._replace(value=b"{}"), rows[0]._replace(headers=b"[]")])
+async def test_a_copy_with_other_bytes_and_a_record_without_an_id_are_named(testbed: VerifyTestbed) -> None:
+    rows = await testbed.rows()
+    await testbed.publish(rows)
+    await testbed.send([rows[0]._replace(value=b"{}"), rows[0]._replace(headers=b"[]")])
 
-    found = await stage.violated()
+    found = await testbed.violated()
 
     assert list(found) == ["I4 kafka"]
-    altered, nameless = found["I4 kafka"]
+    altered, without_id = found["I4 kafka"]
     assert altered.startswith(str(rows[0].event_id))
     assert altered.endswith("repeats an event id with other bytes")
-    assert nameless.endswith("holds a record without an event id")
+    assert without_id.endswith("has no event id")
 
 
-async def test_an_event_before_one_that_became_true_sooner_is_named(stage: Stage) -> None:
-    rows = await stage.rows()
+async def test_events_that_were_published_out_of_order_are_named(testbed: VerifyTestbed) -> None:
+    rows = await testbed.rows()
     assigned = [row for row in rows if row.topic == topics.SLOT_ASSIGNED]
-    await stage.relay([row for row in rows if row not in assigned] + assigned)
+    await testbed.publish([row for row in rows if row not in assigned] + assigned)
 
-    found = await stage.violated()
+    found = await testbed.violated()
 
     assert list(found) == ["I8 kafka"]
     assert (
-        f"batch 'batch-of-9b': {topics.PROVISIONING_COMPLETED} was sent before the last of {topics.SLOT_ASSIGNED}"
+        f"batch 'batch-of-9b': {topics.PROVISIONING_COMPLETED} was published before the last of {topics.SLOT_ASSIGNED}"
         in found["I8 kafka"]
     )
 
 
-async def test_a_ledger_beyond_the_end_of_the_log_is_named(stage: Stage) -> None:
-    await stage.put(AT, 3)
-    await stage.stand(AT, 4)
+async def test_a_stored_offset_beyond_the_end_of_the_log_is_named(testbed: VerifyTestbed) -> None:
+    await testbed.put(AT, 3)
+    await testbed.store_offset(AT, 4)
 
-    (violation,) = (await stage.violated())["I5 ledger"]
-    assert f"{AT}/0 stands at 4, beyond the log's end 3" in violation
-
-
-async def test_a_ledger_that_stands_still_before_the_end_is_named_and_one_that_was_never_begun(stage: Stage) -> None:
-    await stage.put(AT, 3)
-    await stage.stand(AT, 1)
-    await stage.put(topics.BATCH_REGISTERED, 2)
-
-    never, still = sorted((await stage.violated())["I5 ledger"])
-    assert f"{topics.BATCH_REGISTERED}/0 was never begun, 2 before the log's end" in never
-    assert f"{AT}/0 stands still at 1, 2 before the log's end" in still
+    (violation,) = (await testbed.violated())["I5 offsets"]
+    assert f"{AT}/0: the stored offset 4 is beyond the log's end 3" in violation
 
 
-async def test_a_ledger_at_the_end_or_moving_or_before_markers_only_is_no_violation(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
+async def test_a_stored_offset_that_does_not_move_or_is_missing_is_named(testbed: VerifyTestbed) -> None:
+    await testbed.put(AT, 3)
+    await testbed.store_offset(AT, 1)
+    await testbed.put(topics.BATCH_REGISTERED, 2)
+
+    missing, stalled = sorted((await testbed.violated())["I5 offsets"])
+    assert f"{topics.BATCH_REGISTERED}/0: no offset is stored, 2 before the log's end" in missing
+    assert f"{AT}/0: the stored offset 1 does not move, 2 before the log's end" in stalled
+
+
+async def test_offsets_at_the_end_or_moving_or_before_markers_are_no_violation(
+    testbed: VerifyTestbed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await stage.put(AT, 3)
-    await stage.stand(AT, 3)
-    await stage.put(topics.VALIDATION_FAILED, 2, transaction=True)  # and its marker
-    await stage.stand(topics.VALIDATION_FAILED, 2)
-    assert await stage.violated() == {}
+    await testbed.put(AT, 3)
+    await testbed.store_offset(AT, 3)
+    await testbed.put(topics.VALIDATION_FAILED, 2, transaction=True)  # and its marker
+    await testbed.store_offset(topics.VALIDATION_FAILED, 2)
+    assert await testbed.violated() == {}
 
-    monkeypatch.setattr(offset_progress, "PATIENCE_SECONDS", 10)
-    await stage.put(topics.BATCH_REGISTERED, 5)
-    await stage.stand(topics.BATCH_REGISTERED, 1)
-    looking = asyncio.create_task(stage.violated())
+    monkeypatch.setattr(offset_progress, "STALL_SECONDS", 10)
+    await testbed.put(topics.BATCH_REGISTERED, 5)
+    await testbed.store_offset(topics.BATCH_REGISTERED, 1)
+    verifying = asyncio.create_task(testbed.violated())
     for offset in count(2):
-        if looking.done():
+        if verifying.done():
             break
-        await stage.stand(topics.BATCH_REGISTERED, 1 + offset % 2)
-    assert await looking == {}
+        await testbed.store_offset(topics.BATCH_REGISTERED, 1 + offset % 2)
+    assert await verifying == {}

@@ -1,3 +1,5 @@
+"""Reading the published events."""
+
 from __future__ import annotations
 
 import asyncio
@@ -11,7 +13,7 @@ from els_stream.verify.kafka_events import output_records
 READERS = 30
 
 
-async def test_whoever_reads_what_was_published_reads_all_of_it(
+async def test_many_readers_at_once_each_read_all_records(
     addresses: Addresses, topic_prefix: str, kafka_topics: dict[str, str]
 ) -> None:
     async with AIOKafkaProducer(bootstrap_servers=addresses.broker) as producer:

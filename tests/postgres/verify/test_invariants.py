@@ -1,4 +1,4 @@
-"""Each invariant broken by hand, one at a time, where need be after its constraint is gone: verify names it."""
+"""`els verify` names each invariant that is broken by hand, if necessary after its constraint was removed."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ NO_CHECKS = """
 
 
 @pytest.fixture
-async def court(engine: AsyncEngine, database: str) -> BatchHarness:
-    """Batches in every state with everything there is, in a database that forbids nothing any more."""
+async def populated_database(engine: AsyncEngine, database: str) -> BatchHarness:
+    """Batches in every state, with rows in every table, in a database without its constraints."""
     assert database
     harness = BatchHarness(engine=engine)
     await harness.together(harness.registration("open", essays=3, class_id=CLASS))
@@ -61,11 +61,11 @@ async def findings(database: str) -> list[Finding]:
 
 
 async def violated(database: str) -> dict[str, Sequence[str]]:
-    return {finding.invariant: finding.shown for finding in await findings(database) if finding.violated}
+    return {finding.invariant: finding.examples for finding in await findings(database) if finding.violated}
 
 
-@pytest.mark.usefixtures("court")
-async def test_a_school_where_all_is_well_violates_nothing_and_everything_was_counted(database: str) -> None:
+@pytest.mark.usefixtures("populated_database")
+async def test_a_correct_database_has_no_violation_and_all_rows_are_checked(database: str) -> None:
     found = await findings(database)
 
     assert [finding.invariant for finding in found] == INVARIANTS
@@ -89,14 +89,14 @@ BROKEN = [
             "UPDATE essay_states SET failed_at = now() WHERE batch_id = 'guests'",
             "UPDATE batch_essay_trackers SET failed_count = 1 WHERE batch_id = 'guests'",
         ],
-        ["slot guests/guests-essay-00000 holds a content and a failure"],
-        id="two holders",
+        ["slot guests/guests-essay-00000 has a content and a failure"],
+        id="two contents of a slot",
     ),
     pytest.param(
         "I1",
         ["UPDATE essay_states SET current_status = 'uploaded' WHERE batch_id = 'guests'"],
-        ["slot guests/guests-essay-00000 is free and held at once"],
-        id="free and held",
+        ["slot guests/guests-essay-00000 is free and taken at once"],
+        id="free and taken",
     ),
     pytest.param(
         "I1",
@@ -115,19 +115,19 @@ BROKEN = [
             "UPDATE batch_essay_trackers SET free_count = 0, filled_count = 2 WHERE batch_id = 'open'",
             "UPDATE batch_essay_trackers SET state = 'content_complete' WHERE batch_id = 'open'",
         ],
-        ["content text-open-00000 of batch open holds 2 slots"],
+        ["content text-open-00000 of batch open has 2 slots"],
         id="a content twice",
     ),
     pytest.param(
         "I2",
         ["UPDATE essay_states SET file_upload_id = 'upload-open-00000' WHERE failed_at IS NOT NULL"],
-        ["upload upload-open-00000 of batch open holds 2 slots"],
+        ["upload upload-open-00000 of batch open has 2 slots"],
         id="an upload twice",
     ),
     pytest.param(
         "I3",
         ["UPDATE batch_essay_trackers SET free_count = 2, filled_count = 0 WHERE batch_id = 'open'"],
-        ["batch open: counters say 2 free, 0 filled, 1 failed of 3; rows say 1, 1, 1 of 3"],
+        ["batch open: counters show 2 free, 0 filled, 1 failed of 3; rows show 1, 1, 1 of 3"],
         id="counters",
     ),
     pytest.param(
@@ -153,19 +153,19 @@ BROKEN = [
             "UPDATE batch_essay_trackers SET next_sequence = 9 WHERE batch_id = 'waiting'",
         ],
         ["batch waiting has 2 events of huleedu.batch.content.provisioning.completed.v1 in the outbox"],
-        id="told twice",
+        id="published twice",
     ),
     pytest.param(
         "I4",
         ["UPDATE batch_excess_content SET text_storage_id = 'text-guests-00000'"],
         ["content text-guests-00000 of batch guests is assigned and excess"],
-        id="two fates of a content",
+        id="two outcomes of a content",
     ),
     pytest.param(
         "I4",
         ["UPDATE batch_excess_content SET file_upload_id = 'upload-guests-00000'"],
-        ["upload upload-guests-00000 of batch guests holds a slot and is excess"],
-        id="two fates of an upload",
+        ["upload upload-guests-00000 of batch guests has a slot and is excess"],
+        id="two outcomes of an upload",
     ),
     pytest.param(
         "I4",
@@ -176,20 +176,20 @@ BROKEN = [
     pytest.param(
         "I4",
         ["UPDATE batch_essay_trackers SET associations_confirmed_at = now() WHERE batch_id = 'waiting'"],
-        ["batch waiting is complete, confirmed, and not ready"],
+        ["batch waiting is complete and confirmed, but not ready"],
         id="never ready",
     ),
     pytest.param(
         "I5",
         ["UPDATE dead_letters SET source_offset = 1000"],
-        ["is not behind the ledger"],
+        ["is not before the stored offset"],
         id="a dead letter from the future",
     ),
     pytest.param(
         "I5",
         ["UPDATE batch_pending_events SET source_offset = 1000 WHERE subject = 'upload-early-00000'"],
-        ["parked upload-early-00000 of batch early, huleedu.file.essay.content.provisioned.v1/0 at 1000, is not"],
-        id="parked from the future",
+        ["pending upload-early-00000 of batch early, huleedu.file.essay.content.provisioned.v1/0 at 1000, is not"],
+        id="a pending event from the future",
     ),
     pytest.param(
         "I6",
@@ -197,20 +197,20 @@ BROKEN = [
             "UPDATE batch_pending_events SET batch_id = 'open'",
             "DELETE FROM batch_essay_trackers WHERE batch_id = 'early'",
         ],
-        ["batch open is open and 2 events are parked for it"],
-        id="forgotten",
+        ["batch open is open and has 2 pending events"],
+        id="pending after registration",
     ),
     pytest.param(
         "I6",
         ["UPDATE batch_essay_trackers SET pending_count = 1 WHERE batch_id = 'early'"],
-        ["batch early counts 1 parked events and has 2"],
-        id="parked and not counted",
+        ["batch early counts 1 pending events and has 2"],
+        id="pending and not counted",
     ),
     pytest.param(
         "I6",
         ["INSERT INTO batch_essay_trackers (batch_id) VALUES ('nothing')"],
-        ["batch nothing counts 0 parked events and has 0"],
-        id="nothing waits",
+        ["batch nothing counts 0 pending events and has 0"],
+        id="nothing pending",
     ),
     pytest.param(
         "I7",
@@ -232,37 +232,37 @@ BROKEN = [
             VALUES ('gone', 'purged', now(), 'ms-frizzle')
             """
         ],
-        ["purged batch gone still names its owner"],
+        ["purged batch gone still has its owner"],
         id="owner of a purged batch",
     ),
     pytest.param(
         "I8",
         ["UPDATE event_outbox SET sequence = 4 - sequence WHERE order_key = 'guests'"],
-        ["outbox of guests: sequence 2 lies at or before 3", "outbox of guests: sequence 1 lies at or before 2"],
+        ["outbox of guests: sequence 2 comes after 3", "outbox of guests: sequence 1 comes after 2"],
         id="out of order",
     ),
     pytest.param(
         "I8",
         ["UPDATE event_outbox SET sequence = 7 WHERE order_key = 'open'"],
-        ["outbox of open: sequence 7 was never given out"],
-        id="a number out of nowhere",
+        ["outbox of open: sequence 7 was never assigned"],
+        id="an unknown sequence",
     ),
 ]
 
 
-@pytest.mark.parametrize(("invariant", "deeds", "named"), BROKEN)
+@pytest.mark.parametrize(("invariant", "damages", "expected"), BROKEN)
 async def test_a_broken_invariant_is_named_with_its_ids(
-    court: BatchHarness, database: str, invariant: str, deeds: Sequence[str], named: Sequence[str]
+    populated_database: BatchHarness, database: str, invariant: str, damages: Sequence[str], expected: Sequence[str]
 ) -> None:
-    for deed in deeds:
-        await court.execute(deed)
+    for damage in damages:
+        await populated_database.execute(damage)
 
     found = await violated(database)
 
     assert list(found) == [invariant]
-    assert len(found[invariant]) == len(named)
-    for violation in named:
-        assert any(violation in shown for shown in found[invariant]), found
+    assert len(found[invariant]) == len(expected)
+    for violation in expected:
+        assert any(violation in example for example in found[invariant]), found
 
 
 @pytest.fixture
@@ -270,36 +270,36 @@ def environment(database: str, tmp_path: Path) -> Mapping[str, str]:
     return {"ELS_BROKER_URL": "127.0.0.1:1", "ELS_DATABASE_URL": database, "ELS_STATE_DIR": str(tmp_path)}
 
 
-@pytest.mark.usefixtures("court")
-async def test_the_command_prints_a_line_for_each_and_ends_with_0(environment: Mapping[str, str]) -> None:
-    ended = await els(environment, "verify")
+@pytest.mark.usefixtures("populated_database")
+async def test_the_command_prints_one_line_per_invariant_and_exits_with_0(environment: Mapping[str, str]) -> None:
+    result = await els(environment, "verify")
 
-    assert ended.exit_code == 0
-    assert [line.split()[0] for line in ended.stdout.splitlines()] == INVARIANTS
-    assert all(" holds " in line for line in ended.stdout.splitlines())
+    assert result.exit_code == 0
+    assert [line.split()[0] for line in result.stdout.splitlines()] == INVARIANTS
+    assert all(" ok " in line for line in result.stdout.splitlines())
 
 
-async def test_the_command_ends_with_1_on_any_violation_and_names_a_bounded_number(
-    court: BatchHarness, environment: Mapping[str, str]
+async def test_the_command_exits_with_1_and_names_a_limited_number_of_violations(
+    populated_database: BatchHarness, environment: Mapping[str, str]
 ) -> None:
-    await court.execute(
+    await populated_database.execute(
         "INSERT INTO batch_essay_trackers (batch_id) SELECT 'nothing-' || n FROM generate_series(1, 30) n"
     )
 
-    ended = await els(environment, "verify")
+    result = await els(environment, "verify")
     as_json = await els(environment, "verify", "--json")
 
-    assert ended.exit_code == as_json.exit_code == 1
-    assert "30 VIOLATED" in ended.stdout
-    assert ended.stdout.count("- batch nothing-") == 20
-    assert "- and 10 more" in ended.stdout
-    (parked,) = [f for line in as_json.stdout.splitlines() if (f := json.loads(line))["invariant"] == "I6"]
-    assert (parked["violated"], len(parked["shown"])) == (30, 20)
+    assert result.exit_code == as_json.exit_code == 1
+    assert "30 VIOLATED" in result.stdout
+    assert result.stdout.count("- batch nothing-") == 20
+    assert "- and 10 more" in result.stdout
+    (pending,) = [f for line in as_json.stdout.splitlines() if (f := json.loads(line))["invariant"] == "I6"]
+    assert (pending["violated"], len(pending["examples"])) == (30, 20)
 
 
-async def test_it_locks_nothing_and_waits_for_nobody(court: BatchHarness, database: str) -> None:
-    """In the middle of another's work, it sees the last committed state."""
-    async with court.engine.begin() as conn:
-        await court.apply(conn, [court.content(5, "open")])
+async def test_it_does_not_wait_for_an_open_transaction(populated_database: BatchHarness, database: str) -> None:
+    """It reads the last committed state."""
+    async with populated_database.engine.begin() as conn:
+        await populated_database.apply(conn, [populated_database.content(5, "open")])
 
         assert await violated(database) == {}
