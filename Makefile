@@ -42,14 +42,17 @@ browser: setup ## a Chromium for the tests of the page: the one that is here, or
 screenshots: browser ## pictures of the page for docs/, of a worker that is empty, busy and without its database
 	$(BIN)/python -m tests.support.screenshots
 
+# Several processes at once, each with servers of its own; `pytest FILE` runs in one. See tests/support/parallel.py.
+PYTEST = $(BIN)/pytest -n auto --timeout 300
+
 test: browser ## all tests
-	$(BIN)/pytest
+	$(PYTEST)
 
 unit: setup ## the tests that need no server
-	$(BIN)/pytest -m "not integration and not long and not nightly"
+	$(PYTEST) -m "not integration and not long and not nightly"
 
 integration: browser ## the tests that need PostgreSQL or Kafka, which they start themselves
-	$(BIN)/pytest -m "integration and not long and not nightly"
+	$(PYTEST) -m "integration and not long and not nightly"
 
 bench: setup ## what it does in how much time, as ratios of one run: less than 15 minutes
 	@exec $(BIN)/python -m tests.benchmarks

@@ -1,7 +1,10 @@
-"""What tests stand on: one PostgreSQL and one Kafka for the whole run, a database and topic names for each test.
+"""Fixtures of all tests: a PostgreSQL and a Kafka per process, a database and topic names per test.
 
-The servers are those of `els up`, in a folder of their own, unless the settings name others. One that does not start
-fails the run: nothing is skipped.
+The servers are those of `els up`, in a folder of their own, unless the settings name others. If one does not start,
+the tests fail: nothing is skipped.
+
+`make test` runs the tests in several processes (pytest-xdist). Each process starts its own servers when the first of
+its tests needs them, so tests that kill servers disturb no other process.
 """
 
 from __future__ import annotations
@@ -12,11 +15,13 @@ import signal
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
+from xdist.remote import Producer
 
 from els_stream.config.settings import Settings
 from els_stream.db import schema
@@ -25,24 +30,43 @@ from els_stream.embedded.databases import create_database, drop_database
 from els_stream.embedded.servers import Addresses, EmbeddedServers, down, up
 from els_stream.kafka.topics import TOPICS, delete_topics, ensure_topics
 from tables import Base
-from tests.support.paths import reachable_folder
+from tests.support import parallel
 
 TESTS = Path(__file__).parent
 NEED_SERVERS = {"acceptance", "benchmarks", "browser", "kafka", "postgres"}
-STORM = 32
+POOL_SIZE: Final = 32
+
+parallel.cache_bytecode()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(TESTS) and item.path.relative_to(TESTS).parts[0] in NEED_SERVERS:
             item.add_marker(pytest.mark.integration)
+    if parallel.is_worker(config):
+        parallel.sort_longest_first(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    return parallel.number_of_processes()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: parallel.Node) -> None:
+    parallel.assign_state_folder(node)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> parallel.Scheduling:
+    return parallel.Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")
-def server_settings() -> Iterator[Settings]:
-    """Those of the run's servers. SIGTERM ends the run as Ctrl-C does, so that neither leaves them behind."""
+def server_settings(request: pytest.FixtureRequest) -> Iterator[Settings]:
+    """Settings of the servers of this process. SIGTERM ends the run as Ctrl-C does, so that neither leaves servers."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with reachable_folder() as folder:
+    with parallel.state_folder(request.config) as folder:
         settings = Settings(state_dir=folder)
         asyncio.run(up(settings, fsync=False))
         try:
@@ -106,7 +130,7 @@ async def another_empty_database(addresses: Addresses) -> AsyncIterator[str]:
 async def engine(database: str) -> AsyncIterator[AsyncEngine]:
     """As a worker's, with room for a storm of connections."""
     url = make_url(database).set(drivername="postgresql+asyncpg")
-    engine = create_engine(url.render_as_string(hide_password=False), Limits(), pool_size=STORM, name="els test")
+    engine = create_engine(url.render_as_string(hide_password=False), Limits(), pool_size=POOL_SIZE, name="els test")
     yield engine
     await engine.dispose()
 
