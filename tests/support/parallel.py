@@ -31,6 +31,9 @@ MAX_PROCESSES: Final = 8
 # PostgreSQL, Kafka, and the workers that a test starts.
 MEMORY_PER_PROCESS: Final = 3 * 2**29
 STATE_FOLDER: Final = "state_folder"
+# xdist sets this variable for the processes of a run; those that tests start inherit it.
+RUN_ID_VARIABLE: Final = "PYTEST_XDIST_TESTRUNUID"
+RUN_ID: Final = "testrunuid"
 
 # Their tests take milliseconds, or share a fixture that takes seconds.
 WHOLE_FILES: Final = (
@@ -103,17 +106,17 @@ def assign_state_folder(node: Node) -> None:
     """In the controller: choose the folder for a process that is about to start."""
     config = node.config
     if RUN_FOLDER not in config.stash:
-        _prepare_controller(config)
+        _prepare_controller(config, node.workerinput[RUN_ID])
     folder = config.stash[RUN_FOLDER] / node.gateway.id
     folder.mkdir(mode=0o711, exist_ok=True)
     node.workerinput[STATE_FOLDER] = str(folder)
 
 
-def _prepare_controller(config: pytest.Config) -> None:
+def _prepare_controller(config: pytest.Config, run_id: str) -> None:
     """Make the folder, and pass SIGTERM on to the processes."""
     clean_up = contextlib.ExitStack()
     config.add_cleanup(clean_up.close)
-    config.stash[RUN_FOLDER] = clean_up.enter_context(_run_folder())
+    config.stash[RUN_FOLDER] = clean_up.enter_context(_run_folder(run_id))
 
     def end(number: int, frame: FrameType | None) -> None:
         for worker in psutil.Process().children():
@@ -124,10 +127,13 @@ def _prepare_controller(config: pytest.Config) -> None:
 
 
 @contextlib.contextmanager
-def _run_folder() -> Iterator[Path]:
-    """Yield the parent of the state folders; in the end stop the servers of processes that did not stop them."""
+def _run_folder(run_id: str) -> Iterator[Path]:
+    """Yield the parent of the state folders; in the end stop what an interrupted process left running."""
     with reachable_folder() as folder:
         yield folder
+        for process in psutil.process_iter(["environ"]):
+            if (process.info["environ"] or {}).get(RUN_ID_VARIABLE) == run_id:
+                process.kill()
         for state in folder.iterdir():
             asyncio.run(down(Settings(state_dir=state), remove_data=True))
 
