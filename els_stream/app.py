@@ -28,7 +28,7 @@ from els_stream.consumer.batch_loop import MicroBatchLimits
 from els_stream.consumer.faust_app import BackgroundService, ElsApp, ElsWorker
 from els_stream.consumer.partition_buffers import BufferLimits
 from els_stream.consumer.service import ConsumerOptions, ConsumerService
-from els_stream.db.engine import create_engine, limits_of, use_of
+from els_stream.db.engine import Limits, create_engine, pool_usage
 from els_stream.db.startup import wait_for_database
 from els_stream.embedded.discovery import resolve
 from els_stream.embedded.servers import register_web
@@ -81,7 +81,9 @@ def service_work(settings: Settings) -> Workload:
 
 def build(settings: Settings, work: Workload, *, announce: Callable[[str], None]) -> ElsApp:
     """`announce` is told the web server's address, once it listens. Opens no connection."""
-    engine = create_engine(settings.database, limits_of(settings), pool_size=settings.pool_size, name="els worker")
+    engine = create_engine(
+        settings.database, Limits.from_settings(settings), pool_size=settings.pool_size, name="els worker"
+    )
     topics = {handler.name: handler.topic for handler in work.handlers.values()}
     metrics = Metrics(CollectorRegistry(), topics)
     tracing = Tracing.from_settings(settings)
@@ -109,11 +111,11 @@ def build(settings: Settings, work: Workload, *, announce: Callable[[str], None]
     if settings.relay_enabled:
         app.beside = [*app.beside, BackgroundService(tasks=(relay.start,), stop=relay.stop)]
         metrics.add_relay(relay.status)
-        metrics.add_pool("relay", partial(use_of, relay_engine))
+        metrics.add_pool("relay", partial(pool_usage, relay_engine))
     subscribe(app, work, settings.topic_prefix)
 
     metrics.add_lag(intake.state.lag)
-    metrics.add_pool("worker", partial(use_of, engine))
+    metrics.add_pool("worker", partial(pool_usage, engine))
     metrics.add_repairs(work.repairs.counts)
     metrics.add_stats(watch.stats)
     health = Health(intake.state, watch, lambda: relay.status().errors, settings.liveness_stall_seconds)

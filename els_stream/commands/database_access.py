@@ -5,11 +5,10 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from sqlalchemy.ext.asyncio import create_async_engine
-
 from els_stream.config.urls import mask_password
 from els_stream.db import schema
-from els_stream.db.engine import create_engine, limits_of
+from els_stream.db import snapshot as database_snapshot
+from els_stream.db.engine import Limits, create_engine, create_report_engine
 from els_stream.db.errors import DATABASE_ERRORS, classify
 from els_stream.errors import ServersUnavailable
 
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def snapshot(settings: Settings) -> AsyncIterator[AsyncConnection]:
     """Open a connection on which all reads see one moment. It has no statement limits: it may read whole tables."""
-    engine = create_async_engine(settings.database, isolation_level="REPEATABLE READ", pool_size=1)
-    async with _reporting_outages(settings, engine), engine.connect() as conn:
+    engine = create_report_engine(settings.database)
+    async with _reporting_outages(settings, engine), database_snapshot.snapshot(engine) as conn:
         await schema.require(conn)
         yield conn
 
@@ -33,7 +32,7 @@ async def snapshot(settings: Settings) -> AsyncIterator[AsyncConnection]:
 @asynccontextmanager
 async def writing(settings: Settings, connections: int = 1) -> AsyncIterator[AsyncEngine]:
     """Open an engine with the time limits of a worker."""
-    engine = create_engine(settings.database, limits_of(settings), pool_size=connections, name="els command")
+    engine = create_engine(settings.database, Limits.from_settings(settings), pool_size=connections, name="els command")
     async with _reporting_outages(settings, engine):
         async with engine.connect() as conn:
             await schema.require(conn)

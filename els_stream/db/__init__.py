@@ -1,1 +1,1 @@
-"""PostgreSQL: the engine, the classes of its errors, the schema check and waiting for it at the start."""
+"""PostgreSQL: engines, snapshots, classes of errors, the schema check and the wait at the start."""

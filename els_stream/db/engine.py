@@ -1,4 +1,4 @@
-"""The engine of a worker: its limits stand on the server, so that a stopped process can't hold a batch hostage."""
+"""Database engines. Time limits are set on the server, so that a stopped process cannot keep a batch locked."""
 
 from __future__ import annotations
 
@@ -17,31 +17,43 @@ if TYPE_CHECKING:
     from els_stream.config.settings import Settings
 
 
-# Before 17 PostgreSQL has no such limit, and would refuse a connection that names it at its start.
-_LIMIT_TRANSACTIONS: Final = "SELECT set_config(name, '{}', false) FROM pg_settings WHERE name = 'transaction_timeout'"
+# PostgreSQL before 17 has no `transaction_timeout`, and rejects a connection that sets it at its start.
+_SET_TRANSACTION_TIMEOUT: Final = (
+    "SELECT set_config(name, '{}', false) FROM pg_settings WHERE name = 'transaction_timeout'"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """All in seconds."""
+    """Time limits in seconds."""
 
     connect: float = 5
     statement: float = 10
     lock: float = 2
     idle_in_transaction: float = 3
 
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Limits:
+        return cls(
+            settings.database_connect_timeout_seconds,
+            settings.statement_timeout_seconds,
+            settings.lock_timeout_seconds,
+            settings.idle_in_transaction_timeout_seconds,
+        )
+
     @property
     def transaction(self) -> float:
-        """For a process stopped between preparing a statement and executing it: neither idle nor running, it says.
+        """The limit of a whole transaction, well above what one takes; a slow statement has its own limit.
 
-        Far above what a transaction takes: one that is only slow is for the statements' limit.
+        It ends the session of a process that was stopped between preparing and executing a statement, which PostgreSQL
+        counts neither as idle nor as running.
         """
         return 2 * self.statement
 
 
 @dataclass(frozen=True, slots=True)
 class PoolUsage:
-    """`waiting` are those who asked for a connection and have none yet."""
+    """The connections of a pool; `waiting` counts the tasks that wait for one."""
 
     size: int
     open: int
@@ -50,7 +62,7 @@ class PoolUsage:
 
 
 class CountingPool(AsyncAdaptedQueuePool):
-    """SQLAlchemy's own, which also knows how many wait."""
+    """SQLAlchemy's pool, which also counts the waiting tasks."""
 
     waiting = 0
 
@@ -62,8 +74,8 @@ class CountingPool(AsyncAdaptedQueuePool):
             self.waiting -= 1
 
 
-def use_of(engine: AsyncEngine) -> PoolUsage:
-    """Of an engine that `create_engine` made."""
+def pool_usage(engine: AsyncEngine) -> PoolUsage:
+    """Return the usage of the pool of an engine that `create_engine` made."""
     pool = engine.pool
     if not isinstance(pool, CountingPool):
         raise TypeError("the engine's pool does not count")
@@ -71,23 +83,14 @@ def use_of(engine: AsyncEngine) -> PoolUsage:
     return PoolUsage(size=pool.size(), open=pool.checkedin() + out, checked_out=out, waiting=pool.waiting)
 
 
-def limits_of(settings: Settings) -> Limits:
-    return Limits(
-        settings.database_connect_timeout_seconds,
-        settings.statement_timeout_seconds,
-        settings.lock_timeout_seconds,
-        settings.idle_in_transaction_timeout_seconds,
-    )
-
-
 def create_engine(
     url: str, limits: Limits, *, pool_size: int = 10, name: str = "els", bitmaps: bool = True
 ) -> AsyncEngine:
-    """An engine for the hot path. A connection that the pool hands out may be dead: the failure policy tries again.
+    """Make an engine for the hot path. It does not test connections before use: the caller retries after an error.
 
-    Its sessions plan for index probes only, and anew each time. A generic plan does not know how many rows come in by
-    an array, and is kept: one that was made while a table was small may join the wrong way round when it is not.
-    Without `bitmaps` a statement that asks for an index's order is read in it, and no further than its limit.
+    Its sessions use index plans only, and plan every statement again. A generic plan does not know the lengths of its
+    arrays and is kept: one made while a table was small may have the wrong join order later. Without `bitmaps`, a
+    statement that orders by an index reads the index in that order, no further than its limit.
     """
     server_settings = {
         "application_name": name,
@@ -111,17 +114,22 @@ def create_engine(
         max_overflow=0,
         pool_timeout=limits.connect,
         pool_use_lifo=True,
-        hide_parameters=True,  # they are texts and names of students
+        hide_parameters=True,  # they contain texts and names of students
         connect_args={
             "timeout": limits.connect,
-            # Above the server's own limit: the client gives up only where the server can't answer at all.
+            # Above the limit of the server: the client gives up only if the server does not answer at all.
             "command_timeout": limits.statement + limits.lock,
             "server_settings": server_settings,
         },
     )
-    limit = _LIMIT_TRANSACTIONS.format(_milliseconds(limits.transaction))
+    limit = _SET_TRANSACTION_TIMEOUT.format(_milliseconds(limits.transaction))
     event.listen(engine.sync_engine, "connect", partial(_execute, limit))
     return engine
+
+
+def create_report_engine(url: str) -> AsyncEngine:
+    """Make an engine of one connection without time limits and with the planner's defaults, to read whole tables."""
+    return create_async_engine(url, pool_size=1, max_overflow=0)
 
 
 def _execute(statement: str, connection: AdaptedConnection, _: object) -> None:

@@ -1,7 +1,7 @@
-"""Is the database as new as the code, and the way to make it so: the revisions of `migrations/`, run under one lock.
+"""The schema of the database: comparison with this code, and migration under one lock.
 
-Rolling upgrades migrate first and replace the workers after, so a revision that this code does not know is a newer
-one, and such a schema still serves the code before it.
+A rolling upgrade migrates first and replaces the workers later. So a revision that this code does not know is a newer
+one, and a newer schema still works with older code.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from sqlalchemy.pool import NullPool
 
 from els_stream.errors import SchemaOutdated, ServersUnavailable
 
-# Beside this package, in a checkout and where it is installed: never looked for in the current folder.
+# Beside the package, in a checkout and in an installation; never in the current folder.
 FOLDER: Final = Path(__file__).resolve().parent.parent.parent / "migrations"
 LOCK_KEY: Final = 0x656C735F6D696772
-LOCK_PATIENCE_SECONDS: Final = 300.0
-LOCK_POLL_SECONDS: Final = 0.1
+LOCK_TIMEOUT_SECONDS: Final = 300.0
+LOCK_POLL_INTERVAL_SECONDS: Final = 0.1
 
 VERSION_TABLE_EXISTS: Final = text("SELECT to_regclass('alembic_version') IS NOT NULL")
 REVISION: Final = text("SELECT version_num FROM alembic_version")
@@ -41,17 +41,23 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Current:
+    """The schema is that of this code."""
+
     revision: str
 
 
 @dataclass(frozen=True, slots=True)
 class Outdated:
+    """The schema is older than this code; `have` is None for a database without a schema."""
+
     have: str | None
     need: str
 
 
 @dataclass(frozen=True, slots=True)
 class Newer:
+    """The schema is newer than this code."""
+
     have: str
     known: str
 
@@ -60,6 +66,7 @@ SchemaState: TypeAlias = Current | Outdated | Newer
 
 
 async def check(conn: AsyncConnection) -> SchemaState:
+    """Compare the revision of the database with the newest of this code."""
     have: str | None = None
     if await conn.scalar(VERSION_TABLE_EXISTS):
         have = await conn.scalar(REVISION)
@@ -72,7 +79,7 @@ async def check(conn: AsyncConnection) -> SchemaState:
 
 
 async def require(conn: AsyncConnection) -> None:
-    """Raises SchemaOutdated, which names the command that helps; a newer schema is accepted with a warning."""
+    """Raise SchemaOutdated for an older schema, with the command that helps; log a warning for a newer one."""
     match await check(conn):
         case Current():
             pass
@@ -86,13 +93,13 @@ async def require(conn: AsyncConnection) -> None:
 
 
 async def upgrade(database_url: str, revision: str = "head") -> None:
-    """Safe to call from many processes at once: one migrates, the others wait and then find nothing to do."""
+    """Migrate the database. Many processes may call this at once: one migrates, the others wait for it."""
     async with migrating(database_url) as conn:
         await conn.run_sync(_alembic, command.upgrade, revision)
 
 
 async def downgrade(database_url: str, revision: str) -> None:
-    """Destroys what later revisions hold; `base` leaves nothing of ours in the database."""
+    """Migrate back, which deletes the data of later revisions; `base` deletes everything."""
     async with migrating(database_url) as conn:
         await conn.run_sync(_alembic, command.downgrade, revision)
         if revision == "base":
@@ -102,11 +109,11 @@ async def downgrade(database_url: str, revision: str) -> None:
 
 @asynccontextmanager
 async def migrating(database_url: str) -> AsyncIterator[AsyncConnection]:
-    """A connection outside any transaction that holds the lock of all migrations until it closes."""
+    """Open a connection outside any transaction that has the lock of all migrations until it closes."""
     url = make_url(database_url).set(drivername="postgresql+asyncpg")
-    # A table that someone holds must not queue every worker behind the migration that waits for it.
-    patience = {"application_name": "els migrate", "lock_timeout": "10s"}
-    engine = create_async_engine(url, poolclass=NullPool, connect_args={"server_settings": patience})
+    # A migration that waits for a locked table makes every later statement on it wait too, so it must give up soon.
+    server_settings = {"application_name": "els migrate", "lock_timeout": "10s"}
+    engine = create_async_engine(url, poolclass=NullPool, connect_args={"server_settings": server_settings})
     try:
         conn = await _connect(engine)
         try:
@@ -128,15 +135,15 @@ async def _connect(engine: AsyncEngine) -> AsyncConnection:
 
 
 async def _lock(conn: AsyncConnection) -> None:
-    # Asked for again and again: a session that waits inside a statement keeps a snapshot, and the holder's
-    # CREATE INDEX CONCURRENTLY would wait for that for ever.
+    # Polled: a session that waits inside a statement keeps a snapshot, and CREATE INDEX CONCURRENTLY of the migration
+    # that has the lock would wait for that snapshot for ever.
     try:
-        async with asyncio.timeout(LOCK_PATIENCE_SECONDS):
+        async with asyncio.timeout(LOCK_TIMEOUT_SECONDS):
             while not await conn.scalar(TRY_LOCK, {"key": LOCK_KEY}):
                 await conn.rollback()
-                await asyncio.sleep(LOCK_POLL_SECONDS)
+                await asyncio.sleep(LOCK_POLL_INTERVAL_SECONDS)
     except TimeoutError as error:
-        raise ServersUnavailable(f"another migration has run for {LOCK_PATIENCE_SECONDS:.0f} s") from error
+        raise ServersUnavailable(f"another migration has run for {LOCK_TIMEOUT_SECONDS:.0f} s") from error
     await conn.commit()
 
 
@@ -154,6 +161,7 @@ def _config() -> Config:
 
 @cache
 def revisions() -> tuple[str, frozenset[str]]:
+    """Return the newest revision of this code and all that it knows."""
     scripts = ScriptDirectory.from_config(_config())
     (head,) = scripts.get_heads()
     return head, frozenset(script.revision for script in scripts.walk_revisions())

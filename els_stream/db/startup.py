@@ -1,4 +1,4 @@
-"""What a process does before it works: wait for a database that is as new as the code."""
+"""The wait for a database with the schema of this code, before a process starts its work."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from els_stream.db.errors import FailureClass, classify
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-WAIT_SECONDS: Final = 0.5
+RETRY_INTERVAL_SECONDS: Final = 0.5
 
 log = structlog.get_logger(__name__)
 
 
 async def wait_for_database(engine: AsyncEngine) -> None:
-    """As long as it takes, for one that is away. Raises SchemaOutdated if it is older than the code."""
-    told = False
+    """Wait until the database answers, without a limit. Raises SchemaOutdated if its schema is older than the code."""
+    logged = False
     while True:
         try:
             async with engine.connect() as conn:
@@ -31,9 +31,9 @@ async def wait_for_database(engine: AsyncEngine) -> None:
             failure = classify(error)
             if failure.failure_class is not FailureClass.TRANSIENT:
                 raise
-            if not told:
+            if not logged:
                 log.warning("waiting_for_database", cause=failure.cause)
-            told = True
-            await asyncio.sleep(WAIT_SECONDS)
+            logged = True
+            await asyncio.sleep(RETRY_INTERVAL_SECONDS)
         else:
             return

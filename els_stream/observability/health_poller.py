@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from time import monotonic
 from typing import Final, Protocol
 
@@ -16,6 +16,7 @@ from els_stream.db.schema import Outdated
 from els_stream.kafka.consumer_group import Ownership, Unreachable
 from els_stream.observability.health import Code, Reason, group_reasons
 from els_stream.queries.stats import Stats, read_stats
+from els_stream.tasks import run_every
 
 CHECK_INTERVAL_SECONDS: Final = 1.0
 DATABASE_TIMEOUT_SECONDS: Final = 3.0
@@ -88,9 +89,9 @@ class HealthPoller:
     async def start(self) -> None:
         """Start the checks in tasks; returns at once, also if no server can be reached."""
         self._tasks = [
-            asyncio.create_task(_every(CHECK_INTERVAL_SECONDS, self.check_database), name="check database"),
-            asyncio.create_task(_every(CHECK_INTERVAL_SECONDS, self.check_group), name="check consumer group"),
-            asyncio.create_task(_every(self._stats_interval, self.read_stats), name="read stats"),
+            asyncio.create_task(run_every(CHECK_INTERVAL_SECONDS, self.check_database), name="check database"),
+            asyncio.create_task(run_every(CHECK_INTERVAL_SECONDS, self.check_group), name="check consumer group"),
+            asyncio.create_task(run_every(self._stats_interval, self.read_stats), name="read stats"),
         ]
 
     async def stop(self) -> None:
@@ -124,9 +125,3 @@ class HealthPoller:
             log.debug("stats_not_read", cause=classify(error).cause)
         else:
             self._stats = stats, self._clock()
-
-
-async def _every(seconds: float, check: Callable[[], Awaitable[None]]) -> None:
-    while True:
-        await check()
-        await asyncio.sleep(seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from els_stream.db.engine import create_engine, limits_of
+from els_stream.db.engine import Limits, create_engine
 from els_stream.relay.options import OnAck, RelayOptions, noop
 from els_stream.relay.service import Relay
 
@@ -20,7 +20,8 @@ _DEDICATED_CONNECTIONS: Final = 2
 def create_relay_engine(settings: Settings) -> AsyncEngine:
     """Create an engine for the relay alone: its fetches read rows in index order, whatever the statistics say."""
     size = RelayOptions.from_settings(settings).publishers + _DEDICATED_CONNECTIONS
-    return create_engine(settings.database, limits_of(settings), pool_size=size, name="els relay", bitmaps=False)
+    limits = Limits.from_settings(settings)
+    return create_engine(settings.database, limits, pool_size=size, name="els relay", bitmaps=False)
 
 
 def make_relay(settings: Settings, engine: AsyncEngine, on_ack: OnAck = noop) -> Relay:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy.ext.asyncio import create_async_engine
-
+from els_stream.db.engine import create_report_engine
+from els_stream.db.snapshot import snapshot
 from els_stream.verify.comparison import compare
 from els_stream.verify.expected_events import read_expected_events
 from els_stream.verify.invariants import check_invariants
@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 
 async def verify(settings: Settings, *, kafka: bool) -> AsyncIterator[Finding]:
     """Yield the finding of each check. Nothing is locked or written, so the service may run meanwhile."""
-    # An engine without the limits of a worker: these statements read whole tables.
-    engine = create_async_engine(settings.database, isolation_level="REPEATABLE READ", pool_size=1, max_overflow=0)
+    engine = create_report_engine(settings.database)
     try:
-        async with engine.connect() as conn:
+        async with snapshot(engine) as conn:
             findings = await check_invariants(
                 conn, consumer_group=settings.consumer_group, prefix=settings.topic_prefix
             )
@@ -40,10 +39,10 @@ async def verify(settings: Settings, *, kafka: bool) -> AsyncIterator[Finding]:
 
 
 async def _check_kafka(engine: AsyncEngine, settings: Settings) -> AsyncIterator[Finding]:
-    async with engine.connect() as conn:
+    async with snapshot(engine) as conn:
         before = await read_expected_events(conn)
     published = await read_published_events(settings.broker, settings.topic_prefix)
-    async with engine.connect() as conn:
+    async with snapshot(engine) as conn:
         after = await read_expected_events(conn)
     for finding in compare(before, published, after):
         yield finding

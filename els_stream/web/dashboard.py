@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.config.settings import Settings
 from els_stream.consumer.status import ConsumerStatus
-from els_stream.db.engine import create_engine, limits_of
+from els_stream.db.engine import Limits, create_engine
 from els_stream.maintenance.replay import Replayed
 from els_stream.observability.health import Health
 from els_stream.observability.health_poller import HealthPoller
@@ -49,7 +49,8 @@ class Dashboard:
         make_replayer: Callable[[AsyncEngine], Replayer],
     ) -> None:
         self._access = Access.of(settings)
-        self._engine = create_engine(settings.database, limits_of(settings), pool_size=POOL_SIZE, name="els web")
+        limits = Limits.from_settings(settings)
+        self._engine = create_engine(settings.database, limits, pool_size=POOL_SIZE, name="els web")
         self._history = StatsHistory(self._engine, settings.consumer_group, sources.poller.stats)
         status = Status(
             health=sources.health,

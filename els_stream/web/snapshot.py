@@ -9,6 +9,8 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from els_stream.db import snapshot as database_snapshot
+
 POOL_SIZE: Final = 3
 TIMEOUT_SECONDS: Final = 3.0
 
@@ -16,5 +18,5 @@ TIMEOUT_SECONDS: Final = 3.0
 @asynccontextmanager
 async def snapshot(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     """Open a connection on which all reads see one moment. Raises TimeoutError after TIMEOUT_SECONDS in all."""
-    async with asyncio.timeout(TIMEOUT_SECONDS), engine.connect() as conn:
-        yield await conn.execution_options(isolation_level="REPEATABLE READ")
+    async with asyncio.timeout(TIMEOUT_SECONDS), database_snapshot.snapshot(engine) as conn:
+        yield conn

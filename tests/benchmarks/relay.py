@@ -17,7 +17,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.config.settings import Settings
-from els_stream.db.engine import create_engine, limits_of
+from els_stream.db.engine import Limits, create_engine
 from els_stream.embedded.processes import eventually
 from els_stream.events.headers import decode_headers
 from els_stream.events.topics import CONTENT_PROVISIONED
@@ -50,7 +50,7 @@ async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
     ours: list[float] = []
     theirs: list[float] = []
     async with ground.place() as settings:
-        engine = create_engine(settings.database, limits_of(settings), pool_size=settings.pool_size)
+        engine = create_engine(settings.database, Limits.from_settings(settings), pool_size=settings.pool_size)
         await runs.register(settings, load)
         await _fill_outbox(engine, settings, load)
         rows = await _keep(engine, settings.topic_prefix)

@@ -4,7 +4,7 @@ import asyncio
 
 from sqlalchemy import make_url
 
-from els_stream.db.engine import Limits, PoolUsage, create_engine, use_of
+from els_stream.db.engine import Limits, PoolUsage, create_engine, pool_usage
 from tests.support.worker_process import until
 
 
@@ -13,18 +13,18 @@ async def test_who_waits_for_a_connection_is_counted_until_there_is_one(database
     engine = create_engine(url, Limits(), pool_size=1)
 
     async def one_waits() -> bool:
-        return use_of(engine).waiting == 1
+        return pool_usage(engine).waiting == 1
 
     try:
         async with engine.connect():
-            assert use_of(engine) == PoolUsage(size=1, open=1, checked_out=1, waiting=0)
+            assert pool_usage(engine) == PoolUsage(size=1, open=1, checked_out=1, waiting=0)
             late = asyncio.create_task(engine.connect().start())
             await until(one_waits)
 
         conn = await late
 
-        assert use_of(engine) == PoolUsage(size=1, open=1, checked_out=1, waiting=0)
+        assert pool_usage(engine) == PoolUsage(size=1, open=1, checked_out=1, waiting=0)
         await conn.close()
-        assert use_of(engine) == PoolUsage(size=1, open=1, checked_out=0, waiting=0)
+        assert pool_usage(engine) == PoolUsage(size=1, open=1, checked_out=0, waiting=0)
     finally:
         await engine.dispose()

@@ -162,7 +162,7 @@ async def no_transaction_is_open(observer: AsyncConnection) -> bool:
 async def test_a_migration_gives_up_on_a_lock_that_is_never_released(
     empty_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schema, "LOCK_PATIENCE_SECONDS", 0.3)
+    monkeypatch.setattr(schema, "LOCK_TIMEOUT_SECONDS", 0.3)
 
     async with schema.migrating(empty_database):
         with pytest.raises(ServersUnavailable, match="another migration"):
