@@ -52,8 +52,9 @@ async def test_run_until_raises_the_error_of_the_work() -> None:
 async def test_run_until_does_not_start_work_after_the_stop() -> None:
     stop, started = asyncio.Event(), asyncio.Event()
 
-    async def work() -> None:
+    async def work() -> int:
         started.set()
+        return 7
 
     stop.set()
     assert await run_until(stop, work()) is None
@@ -63,12 +64,13 @@ async def test_run_until_does_not_start_work_after_the_stop() -> None:
 async def test_run_until_cancels_the_work_and_waits_for_its_end() -> None:
     stop, ended = asyncio.Event(), asyncio.Event()
 
-    async def work() -> None:
+    async def work() -> int:
         stop.set()
         try:
             await asyncio.Event().wait()
         finally:
             ended.set()
+        return 7
 
     assert await run_until(stop, work()) is None
     assert ended.is_set()
