@@ -1,1 +1,1 @@
-"""Kafka in: one agent per file, named as its file and its function. The application imports them from its own list."""
+"""The agents and timers of the service: one per file, named as its file and function; `els_stream.app` imports them."""

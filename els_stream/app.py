@@ -1,4 +1,4 @@
-"""The only place that wires: settings, engine, intake, relay, agents, web, and Faust's application around them.
+"""Wires a worker: settings, engine, consumer, relay, agents, timers, web, and Faust's application around them.
 
 `app` is made when it is first asked for, so that importing this module needs neither settings nor servers;
 `faust -A els_stream.app worker` asks for it, and so does `els worker`.
@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import getpass
-import importlib
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -21,12 +20,19 @@ from mode import loop
 from prometheus_client import CollectorRegistry
 from yarl import URL
 
+from agents.assign_content import assign_content
+from agents.compact_counts import compact_counts
+from agents.confirm_associations import confirm_associations
+from agents.delete_old_dead_letters import delete_old_dead_letters
+from agents.expire_batches import expire_batches
+from agents.expire_pending_events import expire_pending_events
+from agents.fail_content import fail_content
+from agents.purge_guests import purge_guests
+from agents.register_batch import register_batch
+from agents.repair_batches import repair_batches
 from els_stream import web
-from els_stream.backoff import Backoff
 from els_stream.config.settings import Settings, load_settings
-from els_stream.consumer.batch_loop import MicroBatchLimits
-from els_stream.consumer.faust_app import BackgroundService, ElsApp, ElsWorker
-from els_stream.consumer.partition_buffers import BufferLimits
+from els_stream.consumer.faust_app import BackgroundService, ElsApp, ElsWorker, WorkerServices
 from els_stream.consumer.service import ConsumerOptions, ConsumerService
 from els_stream.db.engine import Limits, create_engine, pool_usage
 from els_stream.db.startup import wait_for_database
@@ -49,18 +55,30 @@ from els_stream.observability.tracing import Tracing
 from els_stream.relay.factory import create_relay_engine, make_relay
 
 Agent: TypeAlias = Callable[[ConsumerService, Mapping[str, DomainHandler]], Awaitable[None]]
-
 Timer: TypeAlias = Callable[[Timers], Awaitable[None]]
 
-AGENTS: Final = ("register_batch", "assign_content", "fail_content", "confirm_associations")
-# Beyond what a broker may take to answer a member of a rebalancing group.
+AGENTS: Final[Mapping[str, Agent]] = {
+    "register_batch": register_batch,
+    "assign_content": assign_content,
+    "fail_content": fail_content,
+    "confirm_associations": confirm_associations,
+}
+TIMERS: Final[Mapping[TimerName, Timer]] = {
+    TimerName.EXPIRE_BATCHES: expire_batches,
+    TimerName.EXPIRE_PENDING_EVENTS: expire_pending_events,
+    TimerName.REPAIR_BATCHES: repair_batches,
+    TimerName.DELETE_OLD_DEAD_LETTERS: delete_old_dead_letters,
+    TimerName.PURGE_GUESTS: purge_guests,
+    TimerName.COMPACT_COUNTS: compact_counts,
+}
+# Added to the longest time that a broker may take to answer a member of a rebalancing group.
 REQUEST_MARGIN_SECONDS: Final = 5.0
 FAUST_WEB_PORT: Final = 6066
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What a worker does: a handler and an agent for each name, and what runs by the clock; tests bring their own."""
+    """The work of a worker: a handler and an agent for each name, and timers. Tests bring their own."""
 
     handlers: Mapping[str, DomainHandler]
     agents: Mapping[str, Agent]
@@ -69,18 +87,14 @@ class Workload:
 
 
 def service_work(settings: Settings) -> Workload:
-    """The agents by the list above: Faust's autodiscovery would only log one that can't be imported."""
+    """Return the service's own workload."""
     repairs = RepairCounts()
     handlers = make_handlers(HandlerPolicy.from_settings(settings), repairs)
-    agents: dict[str, Agent] = {name: getattr(importlib.import_module(f"agents.{name}"), name) for name in AGENTS}
-    if agents.keys() != handlers.keys():
-        raise RuntimeError(f"agents {sorted(agents)} are not those of the handlers {sorted(handlers)}")
-    timers: list[Timer] = [getattr(importlib.import_module(f"agents.{name}"), name) for name in TimerName]
-    return Workload(handlers, agents, timers, repairs)
+    return Workload(handlers, AGENTS, list(TIMERS.values()), repairs)
 
 
-def build(settings: Settings, work: Workload, *, announce: Callable[[str], None]) -> ElsApp:
-    """`announce` is told the web server's address, once it listens. Opens no connection."""
+def build(settings: Settings, work: Workload, *, on_listening: Callable[[str], None]) -> ElsApp:
+    """Wire a worker; opens no connection. `on_listening` gets the web server's address once it listens."""
     engine = create_engine(
         settings.database, Limits.from_settings(settings), pool_size=settings.pool_size, name="els worker"
     )
@@ -91,46 +105,53 @@ def build(settings: Settings, work: Workload, *, announce: Callable[[str], None]
     relay_engine = create_relay_engine(settings)
     relay = make_relay(settings, relay_engine, tracing.wrap_on_ack(metrics.record_acks))
     begin = partial(relay.begin, engine) if settings.relay_enabled else engine.begin
-    intake = ConsumerService(engine, begin, intake_options(settings), dead_letter_records, metrics, log_fields)
+    consumer = ConsumerService(
+        engine, begin, ConsumerOptions.from_settings(settings), dead_letter_records, metrics, log_fields
+    )
     names = [settings.topic_prefix + topic for topic in topics.values()]
     group = ConsumerGroup(settings.broker, settings.consumer_group, names)
-    watch = HealthPoller(engine, group, stats_interval=settings.stats_interval_seconds)
+    poller = HealthPoller(engine, group, stats_interval=settings.stats_interval_seconds)
     timers = Timers(engine, TimerPolicy.from_settings(settings, work.repairs), metrics)
+    health = Health(consumer.status, poller, lambda: relay.status().errors, settings.liveness_stall_seconds)
+    sources = web.DashboardSources(
+        health, poller, consumer.status, lambda: relay.status() if settings.relay_enabled else None
+    )
+    dashboard = web.Dashboard(settings, sources, partial(Replays.from_settings, settings, work.handlers.values()))
 
-    app = ElsApp(**faust_options(settings))
-    app.intake = intake
-    app.prepare = partial(wait_for_database, engine)
-    app.announce = announce
-    app.any_web_port = settings.web_port == 0
-    app.around = [BackgroundService(tasks=(), stop=end) for end in (engine.dispose, relay_engine.dispose, tracing.stop)]
-    app.beside = [
-        BackgroundService(tasks=(intake.keep_noting_what_is_caught_up, intake.keep_asking_for_ends), stop=nothing),
-        BackgroundService(tasks=(watch.start,), stop=watch.stop),
-        BackgroundService(tasks=[partial(timer, timers) for timer in work.timers], stop=nothing),
+    inner = [
+        BackgroundService(tasks=(consumer.refresh_end_offsets,), stop=noop),
+        BackgroundService(tasks=(poller.start,), stop=poller.stop),
+        BackgroundService(tasks=[partial(timer, timers) for timer in work.timers], stop=noop),
     ]
     if settings.relay_enabled:
-        app.beside = [*app.beside, BackgroundService(tasks=(relay.start,), stop=relay.stop)]
+        inner.append(BackgroundService(tasks=(relay.start,), stop=relay.stop))
         metrics.add_relay(relay.status)
         metrics.add_pool("relay", partial(pool_usage, relay_engine))
-    subscribe(app, work, settings.topic_prefix)
-
-    metrics.add_lag(intake.state.lag)
+    inner.append(BackgroundService(tasks=(dashboard.start,), stop=dashboard.stop))
+    metrics.add_lag(consumer.status.lag)
     metrics.add_pool("worker", partial(pool_usage, engine))
     metrics.add_repairs(work.repairs.counts)
-    metrics.add_stats(watch.stats)
-    health = Health(intake.state, watch, lambda: relay.status().errors, settings.liveness_stall_seconds)
-    sources = web.DashboardSources(
-        health, watch, intake.state, lambda: relay.status() if settings.relay_enabled else None
+    metrics.add_stats(poller.stats)
+
+    services = WorkerServices(
+        consumer=consumer,
+        prepare=partial(wait_for_database, engine),
+        on_listening=on_listening,
+        extend_web=dashboard.extend,
+        any_web_port=settings.web_port == 0,
+        outer_services=[
+            BackgroundService(tasks=(), stop=close) for close in (engine.dispose, relay_engine.dispose, tracing.stop)
+        ],
+        inner_services=inner,
     )
-    site = web.Dashboard(settings, sources, partial(Replays.from_settings, settings, work.handlers.values()))
-    app.extend_web = site.extend
-    app.beside = [*app.beside, BackgroundService(tasks=(site.start,), stop=site.stop)]
+    app = ElsApp(services, **faust_options(settings))
+    subscribe(app, work, settings.topic_prefix)
     web.register_probes(app, health, metrics)
     return app
 
 
 def subscribe(app: ElsApp, work: Workload, topic_prefix: str) -> None:
-    """As any Faust agents; what they iterate is the lane, not the stream."""
+    """Subscribe the agents as Faust agents, which take records from the buffers and not from Faust's stream."""
     for name, agent in work.agents.items():
         topic = app.topic(
             topic_prefix + work.handlers[name].topic,
@@ -144,29 +165,17 @@ def subscribe(app: ElsApp, work: Workload, topic_prefix: str) -> None:
 
 def _body(app: ElsApp, agent: Agent, handlers: Mapping[str, DomainHandler]) -> Callable[[Any], Awaitable[None]]:
     async def body(_: faust.Stream[bytes]) -> None:
-        await agent(app.intake, handlers)
+        await agent(app.services.consumer, handlers)
 
     return body
 
 
-async def nothing() -> None:
-    return
-
-
-def intake_options(settings: Settings) -> ConsumerOptions:
-    return ConsumerOptions(
-        consumer_group=settings.consumer_group,
-        topic_prefix=settings.topic_prefix,
-        lane=BufferLimits(settings.buffered_records_per_partition, settings.buffered_bytes_per_partition),
-        micro_batch=MicroBatchLimits(
-            settings.micro_batch_records, settings.micro_batch_bytes, settings.transactions_in_flight
-        ),
-        backoff=Backoff(settings.retry_initial_seconds, settings.retry_max_seconds),
-    )
+async def noop() -> None:
+    """Do nothing, as the `stop` of a service that has nothing to close."""
 
 
 def faust_options(settings: Settings) -> dict[str, Any]:
-    """Faust reads environment variables over these; under the prefix given here they are for emergencies.
+    """Return Faust's options. Environment variables with the prefix ELS_FAUST_ override them, for emergencies.
 
     `ELS_FAUST_CONSUMER_GROUP_INSTANCE_ID`, different in each worker, makes membership static.
     """
@@ -183,7 +192,7 @@ def faust_options(settings: Settings) -> dict[str, Any]:
         "consumer_metadata_max_age_ms": round(settings.metadata_max_age_seconds * 1000),
         "consumer_auto_offset_reset": "earliest",
         "autodiscover": False,
-        "datadir": Path(tempfile.gettempdir(), f"els-faust-{getpass.getuser()}"),  # nothing is kept there
+        "datadir": Path(tempfile.gettempdir(), f"els-faust-{getpass.getuser()}"),  # nothing is stored there
         "store": "memory://",
         "stream_wait_empty": False,
         "table_standby_replicas": 0,
@@ -193,27 +202,29 @@ def faust_options(settings: Settings) -> dict[str, Any]:
         "logging_config": logging_config(settings.log_level, settings.log_format),
         "worker_redirect_stdouts": False,
         **web.web_options(settings),
-        # Faust takes no 0 here; ElsApp.any_web_port says it.
+        # Faust accepts no 0 here; WorkerServices.any_web_port stands for it.
         "web_port": settings.web_port or FAUST_WEB_PORT,
     }
 
 
-def announcing(settings: Settings, *, here: bool) -> Callable[[str], None]:
-    """Workers on the servers of `els up` say where they answer, so that `els servers` can."""
-    return partial(register_web, settings) if here else lambda _: None
+def address_listener(settings: Settings, *, embedded: bool) -> Callable[[str], None]:
+    """Return what a worker does with its web address: on the servers of `els up` it registers it for `els servers`."""
+    return partial(register_web, settings) if embedded else lambda _: None
 
 
 def make(**overrides: object) -> ElsApp:
-    """The service's application, from the environment with `overrides`. Raises ConfigurationError."""
+    """Make the service's application from the environment and `overrides`. Raises ConfigurationError."""
     given = load_settings(**overrides)
     settings = resolve(given)
     configure_logging(settings.log_level, settings.log_format)
     choose_event_loop()
-    return build(settings, service_work(settings), announce=announcing(settings, here=given.broker_url is None))
+    return build(
+        settings, service_work(settings), on_listening=address_listener(settings, embedded=given.broker_url is None)
+    )
 
 
 def choose_event_loop() -> None:
-    """Before the application makes its first loop."""
+    """Choose uvloop where it exists. Call this before the application makes its first event loop."""
     if sys.platform != "win32":
         loop.use("uvloop")
 
@@ -230,5 +241,5 @@ def __getattr__(name: str) -> ElsApp:
 
 
 def run_worker(app: ElsApp) -> NoReturn:
-    """Until SIGTERM or Ctrl-C. Never returns: it ends the process."""
+    """Run until SIGTERM or Ctrl-C, then end the process."""
     ElsWorker(app, quiet=True, redirect_stdouts=False).execute_from_commandline()

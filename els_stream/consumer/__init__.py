@@ -1,5 +1,7 @@
-"""The intake: raw records from Kafka to one transaction per micro-batch, each handled once, whatever dies meanwhile.
+"""Consumes the input topics: raw records from Kafka, one database transaction per micro-batch, each record once.
 
-`lane` holds the parts of the assignment, `feeding` fills them, `runner` empties them; the ledger says what was handled.
-`consumer` is the only module that touches Faust's consumer and aiokafka; what it overrides there is in `internals`.
+`fetcher` fills the `partition_buffers`, and each agent's `batch_loop` empties them. The offset of the next record of
+each partition is stored in PostgreSQL, in the transaction of its effects, and decides where to go on; the consumer
+group's offsets only show the lag. `faust_consumer`, `faust_app` and `kafka_client` connect this to Faust and aiokafka.
+What they override there is listed in `faust_internals`.
 """

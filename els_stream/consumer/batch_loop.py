@@ -1,15 +1,17 @@
-"""An agent's loop: take what is there, settle it, with a bounded number of micro-batches in flight."""
+"""The loop of an agent: take queued records and process them, with a bounded number of micro-batches in flight."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from dataclasses import dataclass
+from functools import partial
 
+from els_stream.config.settings import Settings
 from els_stream.consumer.batch_order import BatchOrder
 from els_stream.consumer.batch_outcome import BatchOutcome, ConsumerContext
 from els_stream.consumer.batch_processor import BatchProcessor
-from els_stream.consumer.partition_state import MicroBatch
+from els_stream.consumer.micro_batch import MicroBatch
 from els_stream.consumer.transaction import Attempts
 
 log = logging.getLogger(__name__)
@@ -17,50 +19,56 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class MicroBatchLimits:
-    """Of one micro-batch, and how many of them one agent has in flight."""
+    """The most records and bytes of one micro-batch, and how many of them one agent has in flight."""
 
     records: int
     bytes: int
     in_flight: int
 
+    @classmethod
+    def from_settings(cls, settings: Settings) -> MicroBatchLimits:
+        return cls(settings.micro_batch_records, settings.micro_batch_bytes, settings.transactions_in_flight)
+
 
 class BatchLoop:
     def __init__(
-        self, agent: str, topic: str, attempts: Attempts, around: ConsumerContext, limits: MicroBatchLimits
+        self, agent: str, topic: str, attempts: Attempts, context: ConsumerContext, limits: MicroBatchLimits
     ) -> None:
         """`topic` is the broker's name."""
         self._agent = agent
         self._topic = topic
-        self._around = around
+        self._buffers = context.buffers
         self._limits = limits
-        self._aftermath = BatchOutcome(agent, around)
-        self._settler = BatchProcessor(attempts, self._aftermath)
+        self._outcome = BatchOutcome(agent, context)
+        self._processor = BatchProcessor(attempts, self._outcome)
 
     async def run(self) -> None:
-        """Until the lane stops. To cancel it does not cancel what is in flight: the lane waits for that."""
-        lane = self._around.lane
+        """Run until the buffers stop. Cancellation does not cancel what is in flight: `quiesce` waits for that."""
         slots = asyncio.Semaphore(self._limits.in_flight)
-        previous: asyncio.Task[None] | None = None
-        behind = BatchOrder()
-        while not lane.stopping:
+        order: BatchOrder | None = None
+        while not self._buffers.stopping:
             await slots.acquire()
-            batch = await lane.take(self._topic, self._limits.records, self._limits.bytes)
+            batch = await self._buffers.take(self._topic, self._limits.records, self._limits.bytes)
             if not batch:
                 return
-            behind = BatchOrder(previous, behind.progress)
-            previous = asyncio.create_task(self._settle(batch, behind), name=f"{self._agent} micro-batch")
-            lane.in_flight.add(previous)
-            previous.add_done_callback(lane.in_flight.discard)
-            previous.add_done_callback(lambda _: slots.release())
+            order = BatchOrder(order)
+            task = asyncio.create_task(self._process(batch, order), name=f"{self._agent} micro-batch")
+            self._buffers.in_flight.add(task)
+            task.add_done_callback(partial(self._ended, order, slots))
 
-    async def _settle(self, batch: MicroBatch, behind: BatchOrder) -> None:
-        """Ends after its predecessors, so that to wait for the last one is to wait for all."""
+    async def _process(self, batch: MicroBatch, order: BatchOrder) -> None:
+        """Process the batch and end after its predecessors, so that the last one ends when all have ended."""
         try:
-            await self._settler.settle(batch, behind)
+            await self._processor.process(batch, order)
         except Exception:
-            log.exception("%s: a bug of the intake; its partitions are read again", self._agent)
-            self._aftermath.hold({run.part for run in batch}, "intake")
+            log.exception("%s: a bug of the consumer; its partitions are read again", self._agent)
+            self._outcome.pause({piece.state for piece in batch}, "consumer")
         finally:
-            behind.progress.has_failed()
-            await behind.wait()
-            self._around.retries.over(self._agent)
+            await order.wait_for_predecessor()
+            self._outcome.ended()
+
+    def _ended(self, order: BatchOrder, slots: asyncio.Semaphore, task: asyncio.Task[None]) -> None:
+        """Do this as a callback of the task: one that is cancelled before its first step runs no code of its own."""
+        self._buffers.in_flight.discard(task)
+        order.end()
+        slots.release()

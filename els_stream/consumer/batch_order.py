@@ -1,78 +1,87 @@
-"""What a micro-batch knows of the one taken before it by the same agent, and tells the one after it.
+"""The order of the micro-batches that one agent has in flight: each may wait for a stage of the one before it.
 
-A successor may hold a transaction open while its predecessor works, but must not wait for it there without an end: the
-predecessor may want a row lock of the waiter's, and PostgreSQL can't see who waits in a process. So a successor begins
-when its predecessor holds every lock that it will want, gives way when that attempt fails, and waits only so long.
+A successor may hold a transaction open while its predecessor works, but must not wait in it without a limit: the
+predecessor may need a row lock that the waiter holds, and PostgreSQL does not see who waits inside a process. So a
+successor begins when its predecessor holds all its locks, gives way when the predecessor fails, and limits the wait.
 """
 
 from __future__ import annotations
 
 import asyncio
+from enum import IntEnum
 from typing import Final
 
-# Well below what PostgreSQL lets a transaction idle, and what others wait for a lock.
-PATIENCE_SECONDS: Final = 1.0
+# Well below the time that PostgreSQL lets a transaction idle, and that others wait for a lock.
+MAX_WAIT_SECONDS: Final = 1.0
 
 
-class TransactionProgress:
-    """Of one micro-batch's first attempt; any failure makes its successor wait for its end, outside a transaction."""
+class Stage(IntEnum):
+    """A stage is never left for an earlier one: after a failed attempt only ENDED can follow."""
 
-    def __init__(self) -> None:
-        self.locked = asyncio.Event()
-        self.ended = asyncio.Event()
-        self.moved = False
-
-    def has_moved(self) -> None:
-        self.moved = True
-        self.locked.set()
-        self.ended.set()
-
-    def has_failed(self) -> None:
-        self.locked.set()
-        self.ended.set()
+    STARTED = 0
+    LOCKED = 1  # every lock is taken but those of the stored offsets
+    OFFSETS_ADVANCED = 2  # the stored offsets are advanced, not committed
+    FAILED = 3  # the first attempt failed; the batch may need any row again
+    ENDED = 4  # committed, or given up
 
 
 class BatchOrder:
-    """Whether a predecessor is still in flight, and how to wait for it."""
+    """The stage of one micro-batch, and its predecessor while that has not ended."""
 
-    def __init__(self, predecessor: asyncio.Task[None] | None = None, ahead: TransactionProgress | None = None) -> None:
-        """`ahead` is the predecessor's `progress`; not the whole of it, which would chain them all."""
+    def __init__(self, predecessor: BatchOrder | None = None) -> None:
         self._predecessor = predecessor
-        self._ahead = ahead
-        self.progress = TransactionProgress()
+        self.stage = Stage.STARTED
+        self._changed = asyncio.Event()
+
+    # Called for this micro-batch.
+
+    def advance(self, stage: Stage) -> None:
+        if stage > self.stage:
+            self.stage = stage
+            self._changed.set()
+            self._changed = asyncio.Event()
+
+    def end(self) -> None:
+        """Advance to ENDED, and forget the predecessor, which would otherwise keep all before it in memory."""
+        self._predecessor = None
+        self.advance(Stage.ENDED)
+
+    # Called by its successor.
+
+    async def reached(self, stage: Stage) -> bool:
+        """Wait until this micro-batch is at `stage` or later, or has failed. Return false after a failure."""
+        while self.stage < stage:
+            await self._changed.wait()
+        return self.stage is not Stage.FAILED
+
+    # What this micro-batch waits for.
 
     @property
-    def open(self) -> bool:
-        return self._predecessor is not None and not self._predecessor.done()
+    def predecessor_in_flight(self) -> bool:
+        return self._predecessor is not None and self._predecessor.stage is not Stage.ENDED
 
-    def locked(self) -> None:
-        """Every lock of ours but the ledger's is taken: whoever comes after may begin."""
-        self.progress.locked.set()
+    async def wait_for_locks(self) -> None:
+        """Wait until the predecessor holds its locks, so that it comes first at rows that both need.
 
-    async def turn(self) -> None:
-        """Wait until the predecessor holds its locks, so that it is first at the rows that both want.
-
-        Where it failed, wait for its end: then it may want any row again.
+        After a failure of the predecessor wait for its end.
         """
-        if self.open and self._ahead is not None:
-            await self._ahead.locked.wait()
-            if self._ahead.ended.is_set() and not self._ahead.moved:
-                await self.wait()
+        if self._predecessor is not None and not await self._predecessor.reached(Stage.LOCKED):
+            await self.wait_for_predecessor()
 
-    async def ledger_turn(self) -> bool:
-        """Wait, inside the transaction, until the predecessor has moved the ledger; False: give way to it.
+    async def wait_for_offsets(self) -> bool:
+        """Wait, inside a transaction, until the predecessor has advanced the stored offsets.
 
-        Else its successor finds the ledger not yet moved, and has worked for nothing.
+        Return false when it failed or takes longer than MAX_WAIT_SECONDS: then the caller has to roll back.
         """
-        if not self.open or self._ahead is None:
+        if self._predecessor is None:
             return True
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                await self._ahead.ended.wait()
+            async with asyncio.timeout(MAX_WAIT_SECONDS):
+                return await self._predecessor.reached(Stage.OFFSETS_ADVANCED)
         except TimeoutError:
             return False
-        return self._ahead.moved
 
-    async def wait(self) -> None:
-        if self._predecessor is not None and not self._predecessor.done():
-            await asyncio.wait({self._predecessor})
+    async def wait_for_predecessor(self) -> None:
+        """Wait until the predecessor has ended."""
+        if self._predecessor is not None:
+            await self._predecessor.reached(Stage.ENDED)

@@ -1,62 +1,196 @@
-"""Settles a micro-batch: in the end every record of it is committed, dropped or held. The rules are in `policy`."""
+"""Processes a micro-batch until every record of it is committed, dead-lettered, paused or no longer owned.
+
+`retry_policy` says what follows a failure. Records that fail alone for an unexpected reason are dead-lettered only with
+evidence that they are at fault and not the release: a different record has to pass after them.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, assert_never
 
 from els_stream.consumer.batch_order import BatchOrder
 from els_stream.consumer.batch_outcome import BatchOutcome
-from els_stream.consumer.one_by_one import RecordByRecordFallback
-from els_stream.consumer.partition_state import MicroBatch, halves
-from els_stream.consumer.retry_policy import MICRO_BATCH, Action, step
-from els_stream.consumer.transaction import Attempts, Committed
+from els_stream.consumer.micro_batch import MicroBatch, PartitionRecords, single_records, split
+from els_stream.consumer.retry_policy import MICRO_BATCH, SINGLE_RECORD, Action, next_action
+from els_stream.consumer.transaction import Attempts, Committed, FailedRecord, RolledBack, Yielded
 from els_stream.db.errors import ClassifiedError, FailureClass
+from els_stream.events.dead_letter_reasons import DeadLetterReason
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPassed:
+    """Committed, together with the dead letters of the failed records before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordFailed:
+    failed: FailedRecord
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPaused:
+    """Its partition is paused."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordLost:
+    """Its partition is no longer owned, or the worker stops."""
+
+
+RecordResult: TypeAlias = RecordPassed | RecordFailed | RecordPaused | RecordLost
 
 
 class BatchProcessor:
-    def __init__(self, attempts: Attempts, aftermath: BatchOutcome) -> None:
+    def __init__(self, attempts: Attempts, outcome: BatchOutcome) -> None:
         self._attempts = attempts
-        self._aftermath = aftermath
-        self._one_by_one = RecordByRecordFallback(attempts, aftermath)
+        self._outcome = outcome
 
-    async def settle(self, batch: MicroBatch, behind: BatchOrder) -> None:
-        """Tries as long as it takes while the parts live. Never raises for what handlers and servers do."""
-        seen: Counter[FailureClass] = Counter()
-        while batch := self._aftermath.going(batch):
+    async def process(self, batch: MicroBatch, order: BatchOrder) -> None:
+        """Retry as long as it takes while the partitions are owned. Never raises for failing handlers and servers."""
+        failures: Counter[FailureClass] = Counter()
+        while batch := self._outcome.still_owned(batch):
             started = time.monotonic()
-            result = await self._attempts.attempt(batch, behind=behind)
-            if isinstance(result, Committed):
-                self._aftermath.done(batch, result, started)
-                return
-            failure = result.failure
-            seen[failure.failure_class] += 1
-            await self._aftermath.ask(batch, failure, behind)
-            if await self._another_way(self._aftermath.going(batch), failure, seen[failure.failure_class], behind):
-                return
+            result = await self._attempts.attempt(batch, order=order)
+            match result:
+                case Committed():
+                    self._outcome.succeeded(batch, result, started)
+                    return
+                case Yielded():
+                    await order.wait_for_predecessor()
+                case RolledBack(failure):
+                    failures[failure.failure_class] += 1
+                    await self._outcome.reload_offsets(batch, failure, order)
+                    batch = self._outcome.still_owned(batch)
+                    if await self._change_course(batch, failure, failures[failure.failure_class], order):
+                        return
+                case _:
+                    assert_never(result)
 
-    async def _another_way(self, batch: MicroBatch, failure: ClassifiedError, times: int, behind: BatchOrder) -> bool:
-        """True when it is settled now; false: to be tried again as it is."""
-        match step(MICRO_BATCH, failure.failure_class, times):
-            case Action.PAUSE:
-                await self._aftermath.pause(failure, times)
+    async def _change_course(
+        self, batch: MicroBatch, failure: ClassifiedError, failures: int, order: BatchOrder
+    ) -> bool:
+        """Do what the policy says after a failure. Return true when nothing of the batch is left to process."""
+        match next_action(MICRO_BATCH, failure.failure_class, failures):
+            case Action.BACK_OFF:
+                await self._outcome.back_off(failure, failures)
                 return False
-            case Action.HALVES:
-                await self._pieces(halves(batch), failure, behind)
-            case Action.BY_PARTITION:
-                await self._pieces([(run,) for run in batch], failure, behind)
-            case Action.ONE_BY_ONE:
-                await self._one_by_one.settle(batch, behind)
+            case Action.SPLIT:
+                await self._process_pieces(split(batch), failure, order)
+            case Action.SPLIT_BY_PARTITION:
+                await self._process_pieces([(piece,) for piece in batch], failure, order)
+            case Action.ISOLATE:
+                await self._isolate(batch, order)
             case _:
                 return False
         return True
 
-    async def _pieces(self, pieces: Sequence[MicroBatch], failure: ClassifiedError, behind: BatchOrder) -> None:
-        """Each piece for itself; what can't be cut any more is held."""
+    async def _process_pieces(self, pieces: Sequence[MicroBatch], failure: ClassifiedError, order: BatchOrder) -> None:
+        """Process each piece for itself; pause the partition of a batch that cannot be split further."""
         pieces = [piece for piece in pieces if piece]
         if len(pieces) == 1:
-            self._aftermath.hold({run.part for run in pieces[0]}, failure.cause)
+            self._outcome.pause({records.state for records in pieces[0]}, failure.cause)
             return
         for piece in pieces:
-            await self.settle(piece, behind)
+            await self.process(piece, order)
+
+    async def _isolate(self, batch: MicroBatch, order: BatchOrder) -> None:
+        """Process each record alone; a record that passes takes the dead letters of those before it along.
+
+        `pending` are the records that failed since the last one that passed. A record that the database refuses needs
+        no evidence, unless an unexpected failure is pending before it.
+        """
+        pending: list[FailedRecord] = []
+        for record in single_records(batch):
+            result = await self._try_record(record, pending, order)
+            pending = _owned(pending)
+            match result:
+                case RecordPassed():
+                    pending = []
+                case RecordFailed(failed) if not pending and failed.reason is DeadLetterReason.DATABASE_REFUSED:
+                    await self._write_dead_letter(failed, order)
+                case RecordFailed(failed):
+                    pending.append(failed)
+                case RecordPaused() | RecordLost():
+                    pass
+                case _:
+                    assert_never(result)
+        for failed in pending:
+            await self._end_pending(failed, order)
+
+    async def _try_record(
+        self, record: PartitionRecords, pending: Sequence[FailedRecord], order: BatchOrder
+    ) -> RecordResult:
+        """Try the record, and the dead letters of the pending ones in the same transaction, as the policy says."""
+        failures: Counter[FailureClass] = Counter()
+        while self._outcome.still_owned((record,)):
+            failed = _owned(pending)
+            started = time.monotonic()
+            result = await self._attempts.attempt((record,), failed, order=order)
+            match result:
+                case Committed():
+                    self._outcome.dead_lettered(failed)
+                    self._outcome.succeeded((record,), result, started)
+                    return RecordPassed()
+                case Yielded():
+                    await order.wait_for_predecessor()
+                case RolledBack(failure):
+                    failures[failure.failure_class] += 1
+                    await self._outcome.reload_offsets((*(one.record for one in failed), record), failure, order)
+                    given_up = await self._give_up(record, failure, failures[failure.failure_class])
+                    if given_up is not None:
+                        return given_up
+        return RecordLost()
+
+    async def _give_up(self, record: PartitionRecords, failure: ClassifiedError, failures: int) -> RecordResult | None:
+        """Do what the policy says after a failure of a single record. Return None to try it again."""
+        if not self._outcome.still_owned((record,)):
+            return RecordLost()
+        match next_action(SINGLE_RECORD, failure.failure_class, failures):
+            case Action.BACK_OFF:
+                await self._outcome.back_off(failure, failures)
+            case Action.PAUSE_PARTITION:
+                self._outcome.pause((record.state,), failure.cause)
+                return RecordPaused()
+            case Action.DEAD_LETTER_IF_OTHERS_PASS:
+                return RecordFailed(FailedRecord(record, DeadLetterReason.UNPROCESSABLE, failure.cause))
+            case Action.DEAD_LETTER:
+                return RecordFailed(FailedRecord(record, DeadLetterReason.DATABASE_REFUSED, failure.cause))
+            case _:
+                pass
+        return None
+
+    async def _end_pending(self, failed: FailedRecord, order: BatchOrder) -> None:
+        """Dead-letter a record after which none passed here, if others did since it first failed; else pause it."""
+        tracker = self._outcome.failed_records
+        if tracker.other_records_succeeded(failed.record):
+            await self._write_dead_letter(failed, order)
+        else:
+            tracker.add(failed.record)
+            self._outcome.pause((failed.record.state,), failed.cause)
+
+    async def _write_dead_letter(self, failed: FailedRecord, order: BatchOrder) -> None:
+        """Write it in a transaction of its own; pause the partition if not even that works."""
+        attempt = 0
+        while self._outcome.still_owned((failed.record,)):
+            result = await self._attempts.attempt((), (failed,), order=order)
+            match result:
+                case Committed():
+                    self._outcome.dead_lettered((failed,))
+                    return
+                case Yielded():
+                    await order.wait_for_predecessor()
+                case RolledBack(failure):
+                    attempt += 1
+                    await self._outcome.reload_offsets((failed.record,), failure, order)
+                    if failure.failure_class in {FailureClass.TRANSIENT, FailureClass.OFFSET_CONFLICT}:
+                        await self._outcome.back_off(failure, attempt)
+                    else:
+                        self._outcome.pause((failed.record.state,), failure.cause)
+
+
+def _owned(failed: Sequence[FailedRecord]) -> list[FailedRecord]:
+    return [one for one in failed if one.record.state.active]

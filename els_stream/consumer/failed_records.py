@@ -1,28 +1,29 @@
-"""Remembers, for one agent in one process, which records failed alone and whether others passed since."""
+"""Remembers, for one agent of this process, which records failed alone and whether other records succeeded since."""
 
 from __future__ import annotations
 
-from els_stream.consumer.partition_state import PartitionRecords
+from els_stream.consumer.micro_batch import PartitionRecords
 from els_stream.kafka.offsets import OffsetRange
 
 
 class FailedRecordTracker:
-    """A release under which nothing passes has no evidence against any record, however often it restarts."""
+    """If no record succeeds, the release is at fault and no record is dead-lettered, however often it restarts."""
 
     def __init__(self) -> None:
-        self._passed = 0
-        self._failed: dict[OffsetRange, int] = {}
+        self._succeeded = 0
+        self._succeeded_before: dict[OffsetRange, int] = {}
 
-    def passed(self, records: int) -> None:
-        self._passed += records
+    def count_succeeded(self, records: int) -> None:
+        self._succeeded += records
 
-    def note(self, run: PartitionRecords) -> None:
-        """It failed and nothing passed after it; the count of its first failure stays."""
-        if run.part.live:
-            self._failed.setdefault(run.span, self._passed)
+    def add(self, record: PartitionRecords) -> None:
+        """Remember that this record failed alone; the time of its first failure counts."""
+        if record.state.active:
+            self._succeeded_before.setdefault(record.offset_range, self._succeeded)
 
-    def others_passed(self, run: PartitionRecords) -> bool:
-        return self._passed > self._failed.get(run.span, self._passed)
+    def other_records_succeeded(self, record: PartitionRecords) -> bool:
+        """Return whether any record succeeded since this one first failed; false for an unknown record."""
+        return self._succeeded > self._succeeded_before.get(record.offset_range, self._succeeded)
 
-    def forget(self, run: PartitionRecords) -> None:
-        self._failed.pop(run.span, None)
+    def remove(self, record: PartitionRecords) -> None:
+        self._succeeded_before.pop(record.offset_range, None)

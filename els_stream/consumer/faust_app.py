@@ -1,4 +1,4 @@
-"""Faust's application, worker and web server, with the traps of each closed: see the docstrings."""
+"""Faust's application, worker and web server, with the changes that this service needs; the docstrings say why."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
 import faust
@@ -26,55 +27,76 @@ from els_stream.errors import ElsError
 
 log = logging.getLogger(__name__)
 
-# The ledger holds at any moment, so to be late is no reason to stay.
-LAST_RESORT_SECONDS = 4.2
+# Exit after this time even if the shutdown hangs: offsets are stored with their effects, so nothing is lost. A worker
+# promises to stop within 5 seconds; this leaves time for the process to end.
+FORCED_EXIT_AFTER_SECONDS = 4.2
+WEB_CLOSE_TIMEOUT_SECONDS = 0.5
 EX_SOFTWARE = 70
 GC_THRESHOLDS = (50_000, 20, 20)
 
 
 class BackgroundService(Service):
-    """What runs beside the agents; `first` and `last` frame everything else of the worker."""
+    """Tasks that run beside the agents, and a function that is called when they have been cancelled."""
 
     def __init__(self, *, tasks: Sequence[Callable[[], Awaitable[None]]], stop: Callable[[], Awaitable[None]]) -> None:
         super().__init__()
-        self._work = tasks
-        self._end = stop
+        self._functions = tasks
+        self._stop = stop
         self._running: list[asyncio.Task[None]] = []
 
     @override
     async def on_start(self) -> None:
-        self._running = [asyncio.create_task(_run(work)) for work in self._work]
+        self._running = [asyncio.create_task(_run(function)) for function in self._functions]
 
     @override
     async def on_stop(self) -> None:
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
-        await self._end()
+        await self._stop()
 
 
-async def _run(work: Callable[[], Awaitable[None]]) -> None:
-    await work()
+async def _run(function: Callable[[], Awaitable[None]]) -> None:
+    await function()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerServices:
+    """Everything that a worker consists of beside Faust.
+
+    `prepare` runs before anything starts; its ElsError ends the worker with a message. `on_listening` gets the web
+    server's address. Outer services are started first and stopped last; inner services are started last and stopped
+    first.
+    """
+
+    consumer: ConsumerService
+    prepare: Callable[[], Awaitable[None]]
+    on_listening: Callable[[str], None]
+    extend_web: Callable[[Application], None]
+    any_web_port: bool
+    outer_services: Sequence[Service]
+    inner_services: Sequence[Service]
 
 
 class ElsWeb(Web):
-    """Falls back to a free port when the chosen one is taken: a second worker must not die of it."""
+    """Faust's web server; it falls back to a free port when the configured one is taken by another worker."""
 
-    production_blueprints = ()  # Faust's page at `/`
+    production_blueprints = ()  # without Faust's page at `/`
 
     @override
     def __init__(self, app: ElsApp, **kwargs: Any) -> None:
         super().__init__(app, **kwargs)
-        app.extend_web(self.web_app)
-        # Without a limit a client that keeps its connection open would hold up the stop for a minute.
-        self._runner = AppRunner(self.web_app, access_log=None, shutdown_timeout=0.5)
+        self._services = app.services
+        app.services.extend_web(self.web_app)
+        # Without a limit a client that keeps its connection open delays the stop by a minute.
+        self._runner = AppRunner(self.web_app, access_log=None, shutdown_timeout=WEB_CLOSE_TIMEOUT_SECONDS)
 
     @override
     async def start_server(self) -> None:
         conf = self.app.conf
         await self._runner.setup()
         try:
-            port = 0 if cast("ElsApp", self.app).any_web_port else conf.web_port
+            port = 0 if self._services.any_web_port else conf.web_port
             await TCPSite(self._runner, conf.web_bind, port).start()
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
@@ -84,40 +106,39 @@ class ElsWeb(Web):
         host, chosen, *_ = self._runner.addresses[0]
         address = f"http://[{host}]:{chosen}" if ":" in host else f"http://{host}:{chosen}"
         log.info("web server listens on %s", address)
-        cast("ElsApp", self.app).announce(address)
+        self._services.on_listening(address)
 
 
 class ElsBootStrategy(BootStrategy):
-    """No producer of Faust's: each commit of offsets would first flush it. The relay has its own."""
+    """Starts no producer of Faust: each commit of offsets would first flush it. The relay has a producer of its own."""
 
     enable_kafka_producer = False
 
     @override
     def sensors(self) -> Iterable[ServiceT]:
-        """Started first and stopped last."""
-        return [*cast("ElsApp", self.app).around, *super().sensors()]
+        """Return the services that Faust starts first and stops last."""
+        return [*cast("ElsApp", self.app).services.outer_services, *super().sensors()]
 
     @override
     def tables(self) -> Iterable[ServiceT]:
-        """Started last and stopped first."""
-        return [*super().tables(), *cast("ElsApp", self.app).beside]
+        """Return the services that Faust starts last and stops first."""
+        return [*super().tables(), *cast("ElsApp", self.app).services.inner_services]
 
 
 class ElsApp(faust.App):
-    """Faust's App around an intake. `around` and `beside` are started first and last, stopped last and first."""
+    """Faust's application with our consumer, web server and services."""
 
     BootStrategy = ElsBootStrategy
-    intake: ConsumerService
-    prepare: Callable[[], Awaitable[None]]
-    announce: Callable[[str], None]
-    extend_web: Callable[[Application], None]
-    any_web_port: bool = False
-    around: Sequence[Service] = ()
-    beside: Sequence[Service] = ()
+
+    @override
+    def __init__(self, services: WorkerServices, **options: Any) -> None:
+        """`options` are Faust's."""
+        self.services = services
+        super().__init__(**options)
 
     @override
     def _new_transport(self) -> ElsTransport:
-        return ElsTransport(self.conf.broker_consumer, self, self.intake)
+        return ElsTransport(self.conf.broker_consumer, self, self.services.consumer)
 
     @override
     def _new_web(self) -> Web:
@@ -125,11 +146,11 @@ class ElsApp(faust.App):
 
 
 class ElsWorker(faust.Worker):
-    """Prepares before it starts, so that a wrong database ends it with a message; stops in time, whatever hangs."""
+    """Faust's worker; it prepares before it starts, and stops within a time limit."""
 
     @override
     def on_setup_root_logger(self, logger: logging.Logger, level: int) -> None:
-        """Logging is as the application's settings say, and no spinner writes between the lines."""
+        """Leave logging to the application's settings, and show no spinner between the lines."""
         del logger, level
         self.spinner = None
 
@@ -143,7 +164,7 @@ class ElsWorker(faust.Worker):
     @override
     def execute_from_commandline(self) -> NoReturn:
         try:
-            self.loop.run_until_complete(cast("ElsApp", self.app).prepare())
+            self.loop.run_until_complete(cast("ElsApp", self.app).services.prepare())
         except ElsError as error:
             sys.stderr.write(f"els: {error}\n")
             raise SystemExit(error.exit_code) from None
@@ -153,21 +174,22 @@ class ElsWorker(faust.Worker):
 
     @override
     def _on_sigterm(self) -> None:
-        self._end_at_last()
+        _force_exit_later()
         super()._on_sigterm()
 
     @override
     def _on_sigint(self) -> None:
-        self._end_at_last()
+        _force_exit_later()
         super()._on_sigint()
 
-    def _end_at_last(self) -> None:
-        timer = threading.Timer(LAST_RESORT_SECONDS, _exit)
-        timer.daemon = True
-        timer.start()
+
+def _force_exit_later() -> None:
+    timer = threading.Timer(FORCED_EXIT_AFTER_SECONDS, _exit)
+    timer.daemon = True
+    timer.start()
 
 
 def _exit() -> None:
-    sys.stderr.write("els: the worker did not stop in time and ends now; nothing is lost\n")
+    sys.stderr.write("els: the worker did not stop in time and exits now; nothing is lost\n")
     sys.stderr.flush()
     os._exit(EX_SOFTWARE)

@@ -1,7 +1,7 @@
-"""With `kafka` the one place that touches Faust's consumer and aiokafka: what is fetched and told is decided here.
+"""Faust's consumer with our buffers in place of its streams, acknowledgements and commits.
 
-Faust keeps what it is good at: group membership, rebalance callbacks, the consumer's thread. What is overridden and
-used of its internals stands in `internals`, and a test fails when they change.
+Faust keeps the group membership, the rebalance callbacks and the consumer's thread. What is overridden and used of its
+internals is listed in `faust_internals`, and a test fails when they change.
 """
 
 from __future__ import annotations
@@ -23,10 +23,9 @@ from yarl import URL
 
 from els_stream.consumer.faust_internals import stopped
 from els_stream.consumer.kafka_client import (
-    COMMIT_SECONDS,
-    COMMIT_SECONDS_OUTSIDE,
+    CLOSE_TIMEOUT_SECONDS,
+    COMMIT_CALL_TIMEOUT_SECONDS,
     KAFKA_ERRORS,
-    STOP_SECONDS,
     ElsConsumerThread,
     KafkaLog,
 )
@@ -38,100 +37,101 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+RETRY_DELAY_SECONDS = 0.2
 
-class ConsumerParts(Protocol):
-    """What the consumer serves."""
+
+class ConsumerBackend(Protocol):
+    """The consumer service, as Faust's consumer uses it."""
 
     @property
-    def lane(self) -> PartitionBuffers: ...
+    def buffers(self) -> PartitionBuffers: ...
     @property
-    def reports(self) -> ConsumerMetrics: ...
+    def metrics(self) -> ConsumerMetrics: ...
     def attach(self, kafka: KafkaLog) -> None: ...
     async def step(self) -> None: ...
 
 
 class ElsConsumer(Consumer):
-    """Faust's consumer with the lane in place of its streams, acks and commits."""
-
     _thread: ElsConsumerThread
 
     @override
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._intake = cast("ElsTransport", self.transport).intake
-        self._lane = self._intake.lane
-        self._intake.attach(KafkaLog(self, self._thread))
+        self._backend = cast("ElsTransport", self.transport).backend
+        self._buffers = self._backend.buffers
+        self._backend.attach(KafkaLog(self, self._thread))
 
     @override
     def _new_consumer_thread(self) -> ElsConsumerThread:
-        """On asyncio's own loop: uvloop refuses to write to a connection that was just lost with a RuntimeError.
+        """Create the thread with asyncio's own event loop.
 
-        aiokafka's tasks know no such error and end by it, unheard: the worker would be out of its group for ever.
+        uvloop raises RuntimeError for a write to a connection that was just lost. aiokafka's tasks do not handle that
+        and end without a log line, and the worker would never be in its group again.
         """
         return ElsConsumerThread(self, loop=self.loop, thread_loop=asyncio.SelectorEventLoop(), beacon=self.beacon)
 
-    # Everything ends on revoke, assign, stop_flow and stop.
+    # Every partition is closed on revoke, assign, stop_flow and stop.
 
     @override
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        self._intake.reports.record_event(ConsumerEvent.REBALANCED)
+        self._backend.metrics.record_event(ConsumerEvent.REBALANCED)
         await self._quiesce()
         await super().on_partitions_revoked(revoked)
 
     @override
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Settled only at the end: a late resume may switch the flow on in the middle of a rebalance."""
-        self._lane.clear()
-        self._lane.forget()
+        """Make the assignment ready only at the end: a late resume may start the flow in the middle of a rebalance."""
+        self._buffers.close_all()
+        self._buffers.remove_all()
         await super().on_partitions_assigned(assigned, generation_id)
-        self._lane.settle()
+        self._buffers.mark_assignment_ready()
 
     @override
     def stop_flow(self) -> None:
-        """Also the first thing that Faust does when it stops."""
+        """Close all partitions. Faust also calls this first of all when it stops."""
         super().stop_flow()
-        self._lane.clear()
+        self._buffers.close_all()
 
     @override
     async def on_stop(self) -> None:
-        self._lane.stop()
+        self._buffers.stop()
         await self._quiesce()
-        self._lane.cancel_in_flight()
+        self._buffers.cancel_in_flight()
         await super().on_stop()
 
     async def _quiesce(self) -> None:
-        await self._lane.quiesce(STOP_SECONDS)
+        await self._buffers.quiesce(CLOSE_TIMEOUT_SECONDS)
         await self.force_commit()
-        self._lane.forget()
+        self._buffers.remove_all()
 
-    # One seeker.
+    # Only the fetcher seeks.
 
     @override
     async def perform_seek(self) -> None:
-        """Nothing: Faust wraps this in a timeout and may resume without it."""
+        """Do nothing: Faust calls this with a timeout, and may go on without it."""
 
     @override
     async def _drain_messages(self, fetcher: Any) -> None:
-        """Feeds the lane until the worker stops; Faust runs it in its fetcher service."""
+        """Fetch into the buffers until the worker stops; Faust runs this in its fetcher service."""
         while not (stopped(self) or stopped(fetcher) or self.app.should_stop):
             try:
-                await self._intake.step()
+                await self._backend.step()
             except ConsumerStoppedError:
                 return
             except asyncio.CancelledError:
-                # In the middle of a rebalance Faust takes it for an order to restart the fetcher, and crashes.
+                # During a rebalance Faust takes a cancellation for a request to restart the fetcher, and crashes.
                 if stopped(fetcher):
                     return
                 raise
             except KAFKA_ERRORS as error:
-                log.warning("feeding the lane: %s", type(error).__name__)
-                await asyncio.sleep(COMMIT_SECONDS / 5)
+                log.warning("fetching into the buffers failed: %s", type(error).__name__)
+                await asyncio.sleep(RETRY_DELAY_SECONDS)
 
     @override
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Nothing: Faust's check knows nothing of the lane."""
+        """Do nothing: Faust's check does not see records in our buffers."""
 
-    # The group's offsets are a lag figure: nothing waits for them, nothing ends for them.
+    # The group's offsets only show the lag: nothing depends on them, and an error ends nothing.
 
     @override
     async def force_commit(
@@ -140,25 +140,25 @@ class ElsConsumer(Consumer):
         start_new_transaction: bool = True,
     ) -> bool:
         del topics, start_new_transaction
-        offsets = self._lane.unsent()
+        offsets = self._buffers.offsets_to_report()
         if not offsets:
             return False
         try:
-            async with asyncio.timeout(COMMIT_SECONDS_OUTSIDE):
+            async with asyncio.timeout(COMMIT_CALL_TIMEOUT_SECONDS):
                 await self._thread.call_thread(self._thread.thread_commit, offsets)
         except KAFKA_ERRORS as error:
-            self._intake.reports.record_event(ConsumerEvent.COMMIT_FAILED)
-            log.warning("the group was not told its offsets: %s", type(error).__name__)
+            self._backend.metrics.record_event(ConsumerEvent.COMMIT_FAILED)
+            log.warning("the group's offsets could not be committed: %s", type(error).__name__)
             return False
-        self._lane.sent(offsets)
+        self._buffers.mark_reported(offsets)
         return True
 
 
 class ElsTransport(Transport):
-    """Brings the intake to the consumer that Faust makes."""
+    """Passes our consumer service to the consumer that Faust creates."""
 
     Consumer = ElsConsumer
 
-    def __init__(self, url: Iterable[URL], app: AppT, intake: ConsumerParts) -> None:
+    def __init__(self, url: Iterable[URL], app: AppT, backend: ConsumerBackend) -> None:
         super().__init__(list(url), app)
-        self.intake = intake
+        self.backend = backend

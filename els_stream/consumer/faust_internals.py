@@ -1,6 +1,6 @@
-"""What of Faust 0.15.3 and aiokafka 0.14 is overridden or used although it is theirs: one table that a test reads.
+"""The internals of Faust 0.15.3 and aiokafka 0.14 that are overridden or used here: two tables that a test verifies.
 
-When a row fails, read the new source before touching the row: what the lane guarantees rests on these.
+When a row fails, read the new source before you change the row: the consumer's guarantees depend on these.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _stopped = attrgetter("_stopped")
 
 
 class TopicPartitionState(Protocol):
-    """aiokafka's TopicPartitionState; `position` only while `has_valid_position`."""
+    """aiokafka's TopicPartitionState; `position` is defined only while `has_valid_position`."""
 
     @property
     def has_valid_position(self) -> bool: ...
@@ -26,7 +26,7 @@ class TopicPartitionState(Protocol):
 
 
 def partition_state(consumer: object, partition: object) -> TopicPartitionState | None:
-    """None while the consumer is not assigned this partition."""
+    """Return aiokafka's state of the partition; None while it is not assigned to this consumer."""
     subscription = _subscriptions(consumer).subscription
     if subscription is None or subscription.assignment is None:
         return None
@@ -34,7 +34,7 @@ def partition_state(consumer: object, partition: object) -> TopicPartitionState 
 
 
 def fetch_context(consumer: object) -> AbstractContextManager[None]:
-    """While it is open, and once it is closed for `max_poll_interval`, the consumer counts as polling."""
+    """Return a context that counts as polling: while it is open, and then for `max_poll_interval`."""
     return cast("AbstractContextManager[None]", _subscriptions(consumer).fetch_context())
 
 
@@ -44,7 +44,7 @@ def stopped(service: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class OverriddenInternal:
-    """A callable by module:name, with what `inspect` says of its signature, or a line that its source holds."""
+    """A callable as module:name, and its signature by `inspect` or a line of its source."""
 
     where: str
     signature: str | None = None
@@ -89,12 +89,12 @@ OVERRIDDEN: Final = (
 )
 
 USED: Final = (
-    # The fetcher service runs the loop that we override, and only one of them.
+    # The fetcher service runs the loop that is overridden, and runs one at a time.
     OverriddenInternal(_FETCHER + "_fetcher", source="await consumer._drain_messages(self)"),
-    # Commits go through `force_commit` one at a time; positions are sought only by `perform_seek`.
+    # Commits go through `force_commit`, one at a time; only `perform_seek` seeks.
     OverriddenInternal(_CONSUMER + "commit", source="return await self.force_commit("),
     OverriddenInternal(_CONSUMER + "_commit_handler", source="await self.commit()"),
-    # The flow stops first of all, on revoke and on stop.
+    # Revoke and stop first stop the flow.
     OverriddenInternal(_APP + "_on_partitions_revoked", source="T(consumer.stop_flow)()"),
     OverriddenInternal(_APP + "_stop_consumer", source="consumer.stop_flow()"),
     OverriddenInternal(_THREAD + "_ensure_consumer", "(self) -> aiokafka.consumer.consumer.AIOKafkaConsumer"),
@@ -107,7 +107,7 @@ USED: Final = (
     OverriddenInternal(_KAFKA + "committed", "(self, partition)"),
     OverriddenInternal(_KAFKA + "end_offsets", "(self, partitions)"),
     OverriddenInternal(_KAFKA + "beginning_offsets", "(self, partitions)"),
-    # An empty set of partitions means all of them.
+    # A fetch of an empty set of partitions is a fetch of all.
     OverriddenInternal(
         "aiokafka.consumer.fetcher:Fetcher.fetched_records", source="if partitions and tp not in partitions:"
     ),

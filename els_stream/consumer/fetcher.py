@@ -1,4 +1,4 @@
-"""The feeder: the only seeker. It positions what is assigned, fetches what has room, and queues it on the lane."""
+"""Fetches records into the buffers: finds start offsets, seeks and fetches. Nothing else sets client positions."""
 
 from __future__ import annotations
 
@@ -24,146 +24,148 @@ from els_stream.kafka.offsets import Partition
 
 log = logging.getLogger(__name__)
 
-# A fetch ends after this long without records, so that partitions with new room, or to be positioned, are not kept
-# waiting: briefly while some partition is full and may get room at any moment.
-FETCH_SECONDS = 0.25
-FETCH_SECONDS_WHILE_FULL = 0.02
-UNSETTLED_SECONDS = 0.05
-FULL_SECONDS = 1.0
-FAILED_SECONDS = 0.2
-FETCH_TROUBLE_SECONDS = 5.0
-FETCH_TROUBLE_FAILURES = 3
+# A fetch without records ends after this time, so that partitions with new capacity, or without a start offset, do not
+# wait; sooner while some partition is full and may get capacity at any moment.
+FETCH_MAX_WAIT_SECONDS = 0.25
+FETCH_MAX_WAIT_WHILE_FULL_SECONDS = 0.02
+REBALANCE_POLL_INTERVAL_SECONDS = 0.05
+FULL_MAX_WAIT_SECONDS = 1.0
+RETRY_DELAY_SECONDS = 0.2
+# So many failed fetches, each within this time of the one before, make the worker unready.
+FETCH_ERROR_WINDOW_SECONDS = 5.0
+FETCH_ERROR_THRESHOLD = 3
 
 
 class RecordLog(LogOffsets, Protocol):
-    """Kafka as the feeder sees it."""
+    """Kafka, as far as the fetcher uses it."""
 
     def assignment(self) -> AbstractSet[Partition]: ...
-    def flowing(self) -> bool:
-        """False during a rebalance and while stopping."""
+    def is_active(self) -> bool:
+        """Return false during a rebalance and while stopping."""
 
     async def fetch(
         self, partitions: AbstractSet[Partition], seconds: float
     ) -> Mapping[Partition, Sequence[FetchedRecord]]: ...
 
     def position(self, partition: Partition) -> int | None:
-        """The next offset that would be fetched, past markers and other offsets without a record."""
+        """Return the next offset to be fetched: past transaction markers and other offsets without a record."""
 
-    async def touch(self) -> None:
-        """Tells the client that this consumer lives although it does not fetch."""
+    async def keep_alive(self) -> None:
+        """Show the client that this consumer is polling although it does not fetch."""
 
 
 class FetchHealth:
-    """What keeps the feeder from working just now. Readiness asks."""
+    """Why nothing can be fetched at present; readiness shows it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self.positioning: str | None = None
-        self._fetching = ""
+        self.position_error: str | None = None
+        self._fetch_error = ""
         self._fetch_failures = 0
         self._fetch_failed_at = clock()
 
-    def fetch_failed(self, cause: str) -> None:
-        """Other partitions' fetches may succeed between: a failure counts until it stays away."""
-        recent = self._clock() - self._fetch_failed_at < FETCH_TROUBLE_SECONDS
-        self._fetch_failures = self._fetch_failures + 1 if recent else 1
-        self._fetching, self._fetch_failed_at = cause, self._clock()
+    def record_fetch_error(self, cause: str) -> None:
+        """Count a failure. Fetches of other partitions may succeed in between, so only time ends an error."""
+        self._fetch_failures = self._fetch_failures + 1 if self._failed_recently() else 1
+        self._fetch_error, self._fetch_failed_at = cause, self._clock()
 
     @property
-    def fetching(self) -> str | None:
-        recent = self._clock() - self._fetch_failed_at < FETCH_TROUBLE_SECONDS
-        return self._fetching if recent and self._fetch_failures >= FETCH_TROUBLE_FAILURES else None
+    def fetch_error(self) -> str | None:
+        failing = self._failed_recently() and self._fetch_failures >= FETCH_ERROR_THRESHOLD
+        return self._fetch_error if failing else None
+
+    def _failed_recently(self) -> bool:
+        return self._clock() - self._fetch_failed_at < FETCH_ERROR_WINDOW_SECONDS
 
 
 class Fetcher:
     def __init__(  # one value per collaborator
         self,
-        lane: PartitionBuffers,
+        buffers: PartitionBuffers,
         kafka: RecordLog,
-        ledger: StoredOffsets,
-        reports: ConsumerMetrics,
+        store: StoredOffsets,
+        metrics: ConsumerMetrics,
         errors: tuple[type[Exception], ...],
-        logical: Callable[[str], str],
+        logical_topic: Callable[[str], str],
     ) -> None:
-        """`errors` are what Kafka and the database raise while they are away; anything else is a bug and goes up."""
-        self._lane = lane
+        """`errors`: what Kafka and the database raise while they are away; anything else is a bug and is raised."""
+        self._buffers = buffers
         self._kafka = kafka
-        self._reports = reports
+        self._metrics = metrics
         self._errors = errors
-        self._logical = logical
-        self._positioner = StartOffsetFinder(kafka, ledger, reports)
-        self.trouble = FetchHealth()
+        self._logical_topic = logical_topic
+        self._start_offsets = StartOffsetFinder(kafka, store, metrics)
+        self.health = FetchHealth()
 
     async def step(self) -> None:
-        """One round; returns within about a second. A result that crosses an epoch change is thrown away."""
-        lane = self._lane
-        if not (lane.settled and self._kafka.flowing()):
-            await lane.pause(UNSETTLED_SECONDS)
+        """Do one round, which takes about a second at most. A result that crosses a rebalance is discarded."""
+        buffers = self._buffers
+        if not (buffers.assignment_ready and self._kafka.is_active()):
+            await buffers.wait_for_change(REBALANCE_POLL_INTERVAL_SECONDS)
             return
-        missing = lane.missing(self._kafka.assignment())
-        if missing:
-            await self._position(missing)
-        room = lane.room()
-        if room:
-            await self._fetch(room, FETCH_SECONDS if len(room) == len(lane.parts) else FETCH_SECONDS_WHILE_FULL)
-        elif lane.parts:
-            # Back-pressure is not to fetch; to ask for no partition would mean all of them.
-            await lane.pause(FULL_SECONDS)
-            await self._kafka.touch()
+        unpositioned = buffers.unpositioned(self._kafka.assignment())
+        if unpositioned:
+            await self._position(unpositioned)
+        partitions = buffers.partitions_with_capacity()
+        if partitions:
+            none_full = len(partitions) == len(buffers.partitions)
+            await self._fetch(partitions, FETCH_MAX_WAIT_SECONDS if none_full else FETCH_MAX_WAIT_WHILE_FULL_SECONDS)
         else:
-            await lane.pause(FETCH_SECONDS)
-            await self._kafka.touch()
+            # Back-pressure. A fetch of no partition would be a fetch of all, and without polling the group evicts us.
+            await buffers.wait_for_change(FULL_MAX_WAIT_SECONDS if buffers.partitions else FETCH_MAX_WAIT_SECONDS)
+            await self._kafka.keep_alive()
 
-    async def _position(self, missing: AbstractSet[Partition]) -> None:
-        epoch = self._lane.epoch
+    async def _position(self, partitions: AbstractSet[Partition]) -> None:
+        epoch = self._buffers.epoch
         try:
-            parts = await self._positioner.position(missing)
+            states = await self._start_offsets.find(partitions)
         except self._errors as error:
-            self.trouble.positioning = type(error).__name__
-            self._reports.record_event(ConsumerEvent.POSITION_FAILED)
-            log.warning("positions of %d partitions could not be asked: %r", len(missing), error)
-            await asyncio.sleep(FAILED_SECONDS)
+            self.health.position_error = type(error).__name__
+            self._metrics.record_event(ConsumerEvent.POSITION_FAILED)
+            log.warning("start offsets of %d partitions could not be read: %r", len(partitions), error)
+            await asyncio.sleep(RETRY_DELAY_SECONDS)
             return
-        self.trouble.positioning = None
-        if epoch == self._lane.epoch:
-            self._lane.join(parts)
+        self.health.position_error = None
+        if epoch == self._buffers.epoch:
+            self._buffers.add(states)
 
-    async def _fetch(self, room: AbstractSet[Partition], seconds: float) -> None:
-        epoch = self._lane.epoch
+    async def _fetch(self, partitions: AbstractSet[Partition], seconds: float) -> None:
+        epoch = self._buffers.epoch
         try:
-            fetched = await self._kafka.fetch(room, seconds)
+            fetched = await self._kafka.fetch(partitions, seconds)
         except self._errors as error:
-            self.trouble.fetch_failed(type(error).__name__)
-            self._reports.record_event(ConsumerEvent.FETCH_FAILED)
+            self.health.record_fetch_error(type(error).__name__)
+            self._metrics.record_event(ConsumerEvent.FETCH_FAILED)
             log.warning("fetch failed: %r", error)
-            await asyncio.sleep(FAILED_SECONDS)
+            await asyncio.sleep(RETRY_DELAY_SECONDS)
             return
-        if epoch != self._lane.epoch:
+        if epoch != self._buffers.epoch:
             return
         for tp, records in fetched.items():
-            part = self._lane.parts.get(Partition(*tp))
-            if part is not None and records:
-                await self._receive(part, records)
-        for tp, part in self._lane.parts.items():
-            part.fetched_to = self._kafka.position(tp)
+            state = self._buffers.partitions.get(Partition(*tp))
+            if state is not None and records:
+                await self._receive(state, records)
+        for tp, state in self._buffers.partitions.items():
+            state.position = self._kafka.position(tp)
 
-    async def _receive(self, part: PartitionState, records: Sequence[FetchedRecord]) -> None:
-        expected = part.expected
-        received = part.receive(records, self._logical(part.partition.topic))
+    async def _receive(self, state: PartitionState, records: Sequence[FetchedRecord]) -> None:
+        expected = state.next_fetch_offset
+        partition = state.partition
+        received = state.receive(records, self._logical_topic(partition.topic))
         match received:
             case Queued(skipped):
                 if skipped:
-                    log.error("%s: Kafka no longer has %d offsets from %d on", part.partition, skipped, expected)
-                    self._reports.record_event(ConsumerEvent.OFFSET_GAP_SKIPPED, skipped)
-                self._lane.arrived(part.partition.topic)
+                    log.error("%s: Kafka no longer has %d offsets from %d on", partition, skipped, expected)
+                    self._metrics.record_event(ConsumerEvent.OFFSET_GAP_SKIPPED, skipped)
+                self._buffers.notify(partition.topic)
             case RefetchGap(offset):
-                self._reports.record_event(ConsumerEvent.GAP_REFETCHED)
-                await self._kafka.seek({part.partition: offset})
+                self._metrics.record_event(ConsumerEvent.GAP_REFETCHED)
+                await self._kafka.seek({partition: offset})
             case LogReplaced():
-                self._positioner.suspect(part.partition, expected)
-                self._lane.drop(part)
+                self._start_offsets.report_replaced_log(partition, expected)
+                self._buffers.restart_partition(state)
             case PositionReset():
-                self._reports.record_event(ConsumerEvent.POSITION_RESET)
-                self._lane.drop(part)
+                self._metrics.record_event(ConsumerEvent.POSITION_RESET)
+                self._buffers.restart_partition(state)
             case _:
                 assert_never(received)

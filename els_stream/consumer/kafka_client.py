@@ -1,4 +1,4 @@
-"""aiokafka's consumer in its own thread, and Kafka as the feeder sees it through that thread."""
+"""aiokafka's consumer in a thread of its own, and Kafka as the fetcher uses it through that thread."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from els_stream.kafka.offsets import Partition
 
 log = logging.getLogger(__name__)
 
-# What Kafka raises while it is away or moving; AssertionError: aiokafka's own, for an assignment that changed.
+# Raised while Kafka is away or the group rebalances. AssertionError: aiokafka asserts that the assignment is unchanged.
 KAFKA_ERRORS: tuple[type[Exception], ...] = (KafkaError, IllegalStateError, AssertionError, OSError, ConsumerNotStarted)
 
-START_SECONDS = 0.5
-STOP_SECONDS = 2.0
-OFFSETS_SECONDS = 5.0
-# In the thread and around it: its queue has two workers only, and a broker that is away answers never.
-COMMIT_SECONDS = 1.0
-COMMIT_SECONDS_OUTSIDE = 1.5
-# How long the broker may keep a fetch open while a partition that is not in it gets room.
-FETCH_WAIT_MS = 200
+CONNECT_RETRY_DELAY_SECONDS = 0.5
+CLOSE_TIMEOUT_SECONDS = 2.0
+OFFSETS_TIMEOUT_SECONDS = 5.0
+# In the thread, and for the call into it: only two calls run there at a time, and a broker that is away never answers.
+COMMIT_TIMEOUT_SECONDS = 1.0
+COMMIT_CALL_TIMEOUT_SECONDS = 1.5
+# How long the broker may hold a fetch open; meanwhile a partition that is not in the fetch may get capacity.
+FETCH_MAX_WAIT_MS = 200
 
 
 class KafkaConsumer(Protocol):
-    """The part of aiokafka's consumer that is used here; it ships no types."""
+    """The methods of aiokafka's consumer that are used here; aiokafka has no type annotations."""
 
     def assignment(self) -> AbstractSet[tuple[str, int]]: ...
     def seek(self, partition: object, offset: int) -> None: ...
@@ -56,11 +56,11 @@ class KafkaConsumer(Protocol):
 
 
 class ElsConsumerThread(AIOKafkaConsumerThread):
-    """aiokafka's consumer in its own thread and loop; what begins with `thread_` runs there, by `call_thread`."""
+    """aiokafka's consumer in a thread and loop of its own; methods named `thread_...` run there, by `call_thread`."""
 
     @override
     def _create_worker_consumer(self, transport: Any) -> Any:
-        """As Faust's, with `read_committed`, and a fetch wait that suits partitions that come and go."""
+        """Create the consumer as Faust does, but with `read_committed` and a short fetch wait."""
         conf = self.app.conf
         self._assignor = RoundRobinPartitionAssignor
         return aiokafka.AIOKafkaConsumer(
@@ -73,7 +73,7 @@ class ElsConsumerThread(AIOKafkaConsumerThread):
             auto_offset_reset="earliest",
             max_poll_interval_ms=int((conf.broker_max_poll_interval or 0) * 1000),
             max_partition_fetch_bytes=conf.consumer_max_fetch_size,
-            fetch_max_wait_ms=FETCH_WAIT_MS,
+            fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
             request_timeout_ms=int(conf.broker_request_timeout * 1000),
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
@@ -86,67 +86,67 @@ class ElsConsumerThread(AIOKafkaConsumerThread):
 
     @override
     async def on_start(self) -> None:
-        """Waits for a broker that is away, as every worker waits for its database."""
+        """Start, and retry while the broker is away, as a worker also waits for its database."""
         while not stopped(self):
             try:
                 await super().on_start()
             except KafkaConnectionError as error:
                 log.warning("Kafka can't be reached yet: %s", error)
                 await self.kafka.stop()
-                await asyncio.sleep(START_SECONDS)
+                await asyncio.sleep(CONNECT_RETRY_DELAY_SECONDS)
             else:
                 return
 
     @override
     async def on_thread_stop(self) -> None:
-        """With the broker away aiokafka's stop raises CancelledError, and mode would wait for this thread for ever."""
+        """Stop within a time limit: without a broker aiokafka raises CancelledError, and mode would wait forever."""
         try:
-            async with asyncio.timeout(STOP_SECONDS):
+            async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
                 await super().on_thread_stop()
         except asyncio.CancelledError:
-            log.warning("Kafka's consumer did not stop in order: cancelled")
+            log.warning("Kafka's consumer did not stop cleanly: cancelled")
         except KAFKA_ERRORS as error:
-            log.warning("Kafka's consumer did not stop in order: %s", type(error).__name__)
+            log.warning("Kafka's consumer did not stop cleanly: %s", type(error).__name__)
 
     @property
     def kafka(self) -> KafkaConsumer:
         return cast("KafkaConsumer", self._ensure_consumer())
 
     async def thread_commit(self, offsets: Mapping[Partition, int]) -> None:
-        """Partitions that are not ours any more are left out."""
+        """Commit the group's offsets of the partitions that are still assigned."""
         assigned = self.kafka.assignment()
-        ours = {KafkaPartition(*tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items() if tp in assigned}
-        if ours:
-            async with asyncio.timeout(COMMIT_SECONDS):
-                await self.kafka.commit(ours)
+        owned = {KafkaPartition(*tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items() if tp in assigned}
+        if owned:
+            async with asyncio.timeout(COMMIT_TIMEOUT_SECONDS):
+                await self.kafka.commit(owned)
 
-    async def thread_states(self, partitions: AbstractSet[Partition]) -> dict[Partition, LogState]:
-        asked = [KafkaPartition(*tp) for tp in partitions]
-        async with asyncio.timeout(OFFSETS_SECONDS):
-            ends = await self.kafka.end_offsets(asked)
-            beginnings = await self.kafka.beginning_offsets(asked)
-            committed = await asyncio.gather(*(self.kafka.committed(tp) for tp in asked))
+    async def thread_log_states(self, partitions: AbstractSet[Partition]) -> dict[Partition, LogState]:
+        requested = [KafkaPartition(*tp) for tp in partitions]
+        async with asyncio.timeout(OFFSETS_TIMEOUT_SECONDS):
+            ends = await self.kafka.end_offsets(requested)
+            beginnings = await self.kafka.beginning_offsets(requested)
+            committed = await asyncio.gather(*(self.kafka.committed(tp) for tp in requested))
         return {
             Partition(*tp): LogState(beginnings[tp], ends[tp], offset)
-            for tp, offset in zip(asked, committed, strict=True)
+            for tp, offset in zip(requested, committed, strict=True)
         }
 
-    async def thread_ends(self, partitions: AbstractSet[Partition]) -> dict[Partition, int]:
-        async with asyncio.timeout(OFFSETS_SECONDS):
+    async def thread_end_offsets(self, partitions: AbstractSet[Partition]) -> dict[Partition, int]:
+        async with asyncio.timeout(OFFSETS_TIMEOUT_SECONDS):
             ends = await self.kafka.end_offsets([KafkaPartition(*tp) for tp in partitions])
         return {Partition(*tp): end for tp, end in ends.items()}
 
-    async def thread_seek(self, where: Mapping[Partition, int]) -> None:
-        for tp, offset in where.items():
+    async def thread_seek(self, offsets: Mapping[Partition, int]) -> None:
+        for tp, offset in offsets.items():
             self.kafka.seek(KafkaPartition(*tp), offset)
 
-    async def thread_touch(self) -> None:
+    async def thread_keep_alive(self) -> None:
         with fetch_context(self.kafka):
             pass
 
 
 class KafkaLog:
-    """Kafka as the feeder sees it."""
+    """Kafka, as the fetcher and the status use it."""
 
     def __init__(self, consumer: Consumer, thread: ElsConsumerThread) -> None:
         self._consumer = consumer
@@ -155,17 +155,19 @@ class KafkaLog:
     def assignment(self) -> set[Partition]:
         return {Partition(*tp) for tp in self._consumer.assignment()}
 
-    def flowing(self) -> bool:
+    def is_active(self) -> bool:
         return bool(self._consumer.flow_active)
 
-    async def states(self, partitions: AbstractSet[Partition]) -> dict[Partition, LogState]:
-        return cast("dict[Partition, LogState]", await self._thread.call_thread(self._thread.thread_states, partitions))
+    async def log_states(self, partitions: AbstractSet[Partition]) -> dict[Partition, LogState]:
+        return cast(
+            "dict[Partition, LogState]", await self._thread.call_thread(self._thread.thread_log_states, partitions)
+        )
 
-    async def ends(self, partitions: AbstractSet[Partition]) -> dict[Partition, int]:
-        return cast("dict[Partition, int]", await self._thread.call_thread(self._thread.thread_ends, partitions))
+    async def end_offsets(self, partitions: AbstractSet[Partition]) -> dict[Partition, int]:
+        return cast("dict[Partition, int]", await self._thread.call_thread(self._thread.thread_end_offsets, partitions))
 
-    async def seek(self, where: Mapping[Partition, int]) -> None:
-        await self._thread.call_thread(self._thread.thread_seek, where)
+    async def seek(self, offsets: Mapping[Partition, int]) -> None:
+        await self._thread.call_thread(self._thread.thread_seek, offsets)
 
     async def fetch(
         self, partitions: AbstractSet[Partition], seconds: float
@@ -173,17 +175,17 @@ class KafkaLog:
         fetched = await self._thread.getmany(cast("set[TP]", partitions), seconds)
         return cast("Mapping[Partition, Sequence[FetchedRecord]]", fetched)
 
-    async def touch(self) -> None:
-        await self._thread.call_thread(self._thread.thread_touch)
+    async def keep_alive(self) -> None:
+        await self._thread.call_thread(self._thread.thread_keep_alive)
 
     def position(self, partition: Partition) -> int | None:
-        """The next offset that would be fetched: past transaction markers and other offsets without a record."""
+        """Return the next offset to be fetched: past transaction markers and other offsets without a record."""
         state = partition_state(self._thread.kafka, KafkaPartition(*partition))
         return state.position if state is not None and state.has_valid_position else None
 
-    def unread(self, partition: Partition, end: int) -> int | None:
-        """How many offsets lie behind the position, by `end` or the last fetch, which knows more; None before it."""
+    def unfetched(self, partition: Partition, log_end: int) -> int | None:
+        """Return how many offsets are left to fetch, by `log_end` or by a later fetch; None before the first fetch."""
         state = partition_state(self._thread.kafka, KafkaPartition(*partition))
         if state is None or not state.has_valid_position or state.highwater is None:
             return None
-        return max(0, max(state.highwater, end) - state.position)
+        return max(0, max(state.highwater, log_end) - state.position)

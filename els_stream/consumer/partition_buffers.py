@@ -1,6 +1,7 @@
-"""The lane: the parts of this worker's assignment, and what agents take from them.
+"""The buffers of the partitions that are assigned to this worker, which the fetcher fills and the agents empty.
 
-Everything dies on revoke, assign, stop_flow and stop; nothing survives a rebalance but the ledger. One loop, no locks.
+All partitions are closed on revoke, assign, stop_flow and stop; only the stored offsets survive a rebalance. Everything
+here runs in one event loop, without locks.
 """
 
 from __future__ import annotations
@@ -12,21 +13,27 @@ from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from els_stream.consumer.partition_state import MicroBatch, PartitionState, take
+from els_stream.config.settings import Settings
+from els_stream.consumer.micro_batch import MicroBatch, take_records
+from els_stream.consumer.partition_state import PartitionState
 from els_stream.kafka.offsets import Partition
 
 
 @dataclass(frozen=True, slots=True)
 class BufferLimits:
-    """What may wait, for each partition; a fetch may overshoot by what it brings at once."""
+    """The most that is buffered of one partition; one fetch may exceed it by what it returns at once."""
 
     records: int
     bytes: int
 
+    @classmethod
+    def from_settings(cls, settings: Settings) -> BufferLimits:
+        return cls(settings.buffered_records_per_partition, settings.buffered_bytes_per_partition)
+
 
 @dataclass(frozen=True, slots=True)
 class PausedPartition:
-    """Until then the partition is neither fetched nor taken; `times` in a row without anything handled between."""
+    """The partition is neither fetched nor taken until `until`; `times` in a row without a commit in between."""
 
     offset: int
     until: float
@@ -38,152 +45,165 @@ class PartitionBuffers:
     def __init__(self, limits: BufferLimits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
         self._clock = clock
-        self.parts: dict[Partition, PartitionState] = {}
-        self.holds: dict[Partition, PausedPartition] = {}
+        self.partitions: dict[Partition, PartitionState] = {}
+        self.paused: dict[Partition, PausedPartition] = {}
         self.epoch = 0
-        self.settled = self.joined = False
+        self.assignment_ready = False
         self.stopping = False
-        self.wake = asyncio.Event()
         self.in_flight: set[asyncio.Task[None]] = set()
-        self.progress_at = clock()
-        self._cleared = asyncio.Event()
+        self.last_commit_at = clock()
+        self._changed = asyncio.Event()
+        self._closed = asyncio.Event()
         self._queued: dict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._turns: Counter[str] = Counter()
 
-    # What the feeder does.
+    # Used by the fetcher.
 
-    def missing(self, assignment: AbstractSet[Partition]) -> set[Partition]:
-        """Assigned, not positioned yet, and not held."""
+    def unpositioned(self, assignment: AbstractSet[Partition]) -> set[Partition]:
+        """Return the assigned partitions whose start offset is not known yet, without paused ones."""
         now = self._clock()
         return {
-            tp for tp in assignment if tp not in self.parts and (tp not in self.holds or self.holds[tp].until <= now)
+            tp
+            for tp in assignment
+            if tp not in self.partitions and (tp not in self.paused or self.paused[tp].until <= now)
         }
 
-    def room(self) -> set[Partition]:
+    def partitions_with_capacity(self) -> set[Partition]:
         limits = self._limits
         return {
             tp
-            for tp, part in self.parts.items()
-            if len(part.queue) < limits.records and part.queued_bytes < limits.bytes
+            for tp, state in self.partitions.items()
+            if len(state.queue) < limits.records and state.queued_bytes < limits.bytes
         }
 
-    def join(self, parts: Collection[PartitionState]) -> None:
-        for part in parts:
-            self.parts[part.partition] = part
-            held = self.holds.get(part.partition)
-            if held is not None and part.done != held.offset:  # somebody else got past it
-                del self.holds[part.partition]
+    def add(self, states: Collection[PartitionState]) -> None:
+        for state in states:
+            self.partitions[state.partition] = state
+            paused = self.paused.get(state.partition)
+            if paused is not None and state.committed_offset != paused.offset:  # another owner got past it
+                del self.paused[state.partition]
 
-    def arrived(self, topic: str) -> None:
-        """Records of this topic lie in the queues."""
+    def notify(self, topic: str) -> None:
+        """Wake the agent of this topic: records are queued."""
         self._queued[topic].set()
 
-    async def pause(self, seconds: float) -> None:
-        """Until something changed that the feeder should look at, or the time is over."""
-        self.wake.clear()
-        await _wait(self.wake, seconds)
+    async def wait_for_change(self, seconds: float) -> None:
+        """Wait until the fetcher may have something to do, at most `seconds`."""
+        self._changed.clear()
+        await _wait(self._changed, seconds)
 
-    async def interruptible(self, seconds: float) -> None:
-        """A pause that ends early when all parts die."""
-        await _wait(self._cleared, seconds)
+    async def wait_unless_closed(self, seconds: float) -> None:
+        """Wait for `seconds`, or until all partitions are closed."""
+        await _wait(self._closed, seconds)
 
-    # What happens to parts.
+    # The life of a partition.
 
-    def drop(self, part: PartitionState) -> None:
-        """The ledger or the log moved under this part, or nobody knows: it is positioned anew."""
-        part.kill()
-        if self.parts.get(part.partition) is part:
-            del self.parts[part.partition]
-        self.wake.set()
+    def restart_partition(self, state: PartitionState) -> None:
+        """Close the partition; the fetcher finds its start offset again. For when the stored offset or log changed."""
+        state.close()
+        if self.partitions.get(state.partition) is state:
+            del self.partitions[state.partition]
+        self._changed.set()
 
-    def hold(self, part: PartitionState, cause: str, delay: Callable[[int], float]) -> float:
-        """As `drop`, but not before a pause; `delay` is asked with the number of holds in a row. Returns the pause."""
-        if self.parts.get(part.partition) is not part:
+    def pause_partition(self, state: PartitionState, cause: str, delay: Callable[[int], float]) -> float:
+        """Close the partition and restart it after a pause; return the pause in seconds.
+
+        `delay` is called with the number of pauses in a row.
+        """
+        if self.partitions.get(state.partition) is not state:
             return 0.0
-        before = self.holds.get(part.partition)
+        before = self.paused.get(state.partition)
         times = 1 if before is None else before.times + 1
         seconds = delay(times)
-        self.holds[part.partition] = PausedPartition(part.done, self._clock() + seconds, times, cause)
-        self.drop(part)
+        self.paused[state.partition] = PausedPartition(state.committed_offset, self._clock() + seconds, times, cause)
+        self.restart_partition(state)
         return seconds
 
-    def handled(self, batch: MicroBatch) -> None:
-        """The transaction over these runs is committed."""
-        self.progress_at = self._clock()
-        for run in batch:
-            run.part.done = max(run.part.done, run.hi)
-            if run.part.live:
-                self.holds.pop(run.part.partition, None)
+    def mark_committed(self, batch: MicroBatch) -> None:
+        """Record that the transaction of these records is committed."""
+        self.last_commit_at = self._clock()
+        for piece in batch:
+            piece.state.committed_offset = max(piece.state.committed_offset, piece.stop)
+            if piece.state.active:
+                self.paused.pop(piece.state.partition, None)
 
-    def clear(self) -> None:
-        """Ends every part at once: rebalance or stop. What is in flight goes on until it is asked or committed."""
+    def close_all(self) -> None:
+        """Close every partition, for a rebalance or stop. Transactions in flight go on until they commit or fail."""
         self.epoch += 1
-        self._cleared.set()
-        self._cleared = asyncio.Event()
-        for part in self.parts.values():
-            part.kill()
-        self.wake.set()
+        self._closed.set()
+        self._closed = asyncio.Event()
+        for state in self.partitions.values():
+            state.close()
+        self._changed.set()
         for event in self._queued.values():
             event.set()
 
-    def forget(self) -> None:
-        """After `clear`: also what the group's offsets were taken from, and the holds, which others may own now."""
-        self.parts.clear()
-        self.holds.clear()
+    def remove_all(self) -> None:
+        """Remove the closed partitions, and the pauses: another worker may own these partitions now."""
+        self.partitions.clear()
+        self.paused.clear()
 
     async def quiesce(self, grace: float) -> None:
-        """Ends every part and waits, at most `grace` seconds, for the transactions in flight."""
-        self.settled = False
-        self.clear()
+        """Close every partition and wait, at most `grace` seconds, for the transactions in flight."""
+        self.assignment_ready = False
+        self.close_all()
         if self.in_flight:
             await asyncio.wait(set(self.in_flight), timeout=grace)
 
     def stop(self) -> None:
         self.stopping = True
-        self.settled = False
-        self.clear()
+        self.assignment_ready = False
+        self.close_all()
 
-    def settle(self) -> None:
-        """The rebalance is over: positions may be asked for."""
-        self.settled = self.joined = True
-        self.wake.set()
+    def mark_assignment_ready(self) -> None:
+        """The rebalance is over: start offsets can be read."""
+        self.assignment_ready = True
+        self._changed.set()
 
     def cancel_in_flight(self) -> None:
-        """After the grace: what is still open is rolled back, and read again by whoever comes next."""
+        """Cancel the transactions that are still open after `quiesce`; their records are read again later."""
         for task in self.in_flight:
             task.cancel()
 
-    # What the group is told.
+    # Offsets of the consumer group.
 
-    def unsent(self) -> dict[Partition, int]:
-        return {tp: part.done for tp, part in self.parts.items() if part.done != part.sent}
+    def offsets_to_report(self) -> dict[Partition, int]:
+        """Return the committed offsets that were not reported to the group yet."""
+        return {
+            tp: state.committed_offset
+            for tp, state in self.partitions.items()
+            if state.committed_offset != state.reported_offset
+        }
 
-    def sent(self, offsets: Mapping[Partition, int]) -> None:
+    def mark_reported(self, offsets: Mapping[Partition, int]) -> None:
         for tp, offset in offsets.items():
-            if tp in self.parts:
-                self.parts[tp].sent = offset
+            if tp in self.partitions:
+                self.partitions[tp].reported_offset = offset
 
-    # What agents do.
+    # Used by the agents.
 
     async def take(self, topic: str, max_records: int, max_bytes: int) -> MicroBatch:
-        """What is there, in turns over the partitions; waits only while nothing is. Empty only when stopping."""
+        """Take queued records, each time beginning with another partition; wait while there are none.
+
+        Empty only when the worker stops.
+        """
         while True:
-            batch = self._take(topic, max_records, max_bytes)
+            batch = self._take_queued(topic, max_records, max_bytes)
             if batch or self.stopping:
                 return batch
             event = self._queued[topic]
             event.clear()
             await event.wait()
 
-    def _take(self, topic: str, max_records: int, max_bytes: int) -> MicroBatch:
-        parts = [part for tp, part in sorted(self.parts.items()) if tp.topic == topic and part.live]
-        if not parts:
+    def _take_queued(self, topic: str, max_records: int, max_bytes: int) -> MicroBatch:
+        states = [state for tp, state in sorted(self.partitions.items()) if tp.topic == topic and state.active]
+        if not states:
             return ()
-        turn = self._turns[topic] % len(parts)
+        turn = self._turns[topic] % len(states)
         self._turns[topic] += 1
-        batch = take(parts[turn:] + parts[:turn], max_records, max_bytes)
+        batch = take_records(states[turn:] + states[:turn], max_records, max_bytes)
         if batch:
-            self.wake.set()
+            self._changed.set()
         return batch
 
 

@@ -1,50 +1,51 @@
-"""The failure policy as data: what is done after the n-th failure of a kind; the last step of a row repeats."""
+"""The failure policy as two tables: the action after the n-th failure of each class. The last action of a row repeats.
+
+`MICRO_BATCH` is for a batch of records, `SINGLE_RECORD` for a record that is tried alone after its batch failed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
+from enum import Enum, auto
 from typing import Final, TypeAlias
 
 from els_stream.db.errors import FailureClass
 
 
-class Action(StrEnum):
-    AGAIN = "again"  # at once: the ledger was asked, and waited for the predecessors
-    PAUSE = "pause"  # again after a backoff, readiness off
-    HALVES = "halves"  # each half for itself
-    BY_PARTITION = "by_partition"  # each partition for itself
-    ONE_BY_ONE = "one_by_one"
-    HOLD = "hold"  # position the partition anew after a backoff, readiness off
-    SUSPECT = "suspect"  # a dead letter, if others pass after it
-    REFUSE = "refuse"  # a dead letter
+class Action(Enum):
+    RETRY = auto()  # at once: the stored offsets are reloaded, the preceding micro-batch has ended
+    BACK_OFF = auto()  # retry after a backoff; not ready meanwhile
+    SPLIT = auto()  # process each half for itself
+    SPLIT_BY_PARTITION = auto()
+    ISOLATE = auto()  # process each record for itself
+    PAUSE_PARTITION = auto()  # restart the partition after a backoff; not ready meanwhile
+    DEAD_LETTER_IF_OTHERS_PASS = auto()  # only once a different record has passed after it
+    DEAD_LETTER = auto()
 
 
 RetryPolicy: TypeAlias = Mapping[FailureClass, tuple[Action, ...]]
 
 MICRO_BATCH: Final[RetryPolicy] = {
-    FailureClass.OFFSET_CONFLICT: (Action.AGAIN, Action.AGAIN, Action.PAUSE),
-    FailureClass.TRANSIENT: (Action.PAUSE,),
-    FailureClass.TIMED_OUT: (Action.AGAIN, Action.HALVES),
-    FailureClass.DATA_ERROR: (
-        Action.AGAIN,
-        Action.ONE_BY_ONE,
-    ),  # the echo of a repeat that another worker commits passes then
-    FailureClass.FATAL: (Action.BY_PARTITION,),
-    FailureClass.UNEXPECTED: (Action.ONE_BY_ONE,),
+    FailureClass.OFFSET_CONFLICT: (Action.RETRY, Action.RETRY, Action.BACK_OFF),
+    FailureClass.TRANSIENT: (Action.BACK_OFF,),
+    FailureClass.TIMED_OUT: (Action.RETRY, Action.SPLIT),
+    # A unique violation because another worker commits the same record passes at the retry, as a repeat.
+    FailureClass.DATA_ERROR: (Action.RETRY, Action.ISOLATE),
+    FailureClass.FATAL: (Action.SPLIT_BY_PARTITION,),
+    FailureClass.UNEXPECTED: (Action.ISOLATE,),
 }
 
-ALONE: Final[RetryPolicy] = {
-    FailureClass.OFFSET_CONFLICT: (Action.AGAIN, Action.AGAIN, Action.PAUSE),
-    FailureClass.TRANSIENT: (Action.PAUSE,),
-    FailureClass.TIMED_OUT: (Action.AGAIN, Action.HOLD),
-    FailureClass.DATA_ERROR: (Action.AGAIN, Action.REFUSE),
-    FailureClass.FATAL: (Action.HOLD,),
-    FailureClass.UNEXPECTED: (Action.SUSPECT,),
+SINGLE_RECORD: Final[RetryPolicy] = {
+    FailureClass.OFFSET_CONFLICT: (Action.RETRY, Action.RETRY, Action.BACK_OFF),
+    FailureClass.TRANSIENT: (Action.BACK_OFF,),
+    FailureClass.TIMED_OUT: (Action.RETRY, Action.PAUSE_PARTITION),
+    FailureClass.DATA_ERROR: (Action.RETRY, Action.DEAD_LETTER),
+    FailureClass.FATAL: (Action.PAUSE_PARTITION,),
+    FailureClass.UNEXPECTED: (Action.DEAD_LETTER_IF_OTHERS_PASS,),
 }
 
 
-def step(policy: RetryPolicy, verdict: FailureClass, times: int) -> Action:
-    """`times` counts the failures of this verdict, this one with them."""
-    steps = policy[verdict]
-    return steps[min(times, len(steps)) - 1]
+def next_action(policy: RetryPolicy, failure_class: FailureClass, failures: int) -> Action:
+    """Return the action after so many failures of this class, counting from 1."""
+    actions = policy[failure_class]
+    return actions[min(failures, len(actions)) - 1]

@@ -1,6 +1,6 @@
-"""Where to go on reading: the ledger wins over the group's offset, both ways, and the log is recognised by a record.
+"""Finds the offset to go on at. The stored offset decides, not the group's; a fingerprint verifies the log.
 
-`decide` is pure; `StartOffsetFinder` asks the log and the ledger, and does what was decided.
+`decide_start` is pure; `StartOffsetFinder` reads the log and the stored offsets, and does what was decided.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """What Kafka says of a partition; `committed` is the group's offset, if it has one."""
+    """Kafka's offsets of a partition; `committed` is the group's offset, if it has one."""
 
     beginning: int
     end: int
@@ -30,92 +30,95 @@ class LogState:
 
 @dataclass(frozen=True, slots=True)
 class InitialOffset:
-    """Nobody has handled anything here under our ledger: its first row."""
+    """No offset is stored yet: store this one."""
 
     offset: int
 
 
 @dataclass(frozen=True, slots=True)
 class TopicRecreated:
-    """The topic was deleted and made again: from the row that was `seen` to the new beginning."""
+    """The topic was deleted and created again: move the stored offset to the new beginning."""
 
-    seen: int
+    stored_offset: int
     beginning: int
 
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Seek to `seek`; with `check` the record there is the last handled one, or the log is another."""
+    """Seek to `seek_offset`, with `verify_last_record` the offset of the last processed record."""
 
-    row: StoredOffset
-    seek: int
-    check: bool
+    stored: StoredOffset
+    seek_offset: int
+    verify_last_record: bool
 
 
 StartPosition: TypeAlias = InitialOffset | TopicRecreated | Resume
 
 
-def decide(state: LogState, row: StoredOffset | None, other_log_at: int | None) -> StartPosition:
-    """`other_log_at`: the ledger's offset at which a fetched record showed that this is not the log it was."""
-    if row is None:
+def decide_start(state: LogState, stored: StoredOffset | None, log_replaced_at: int | None) -> StartPosition:
+    """Decide where to start. `log_replaced_at`: the stored offset at which another fingerprint was found, if any."""
+    if stored is None:
         return InitialOffset(state.beginning if state.committed is None else state.committed)
-    if state.end < row.next_offset or other_log_at == row.next_offset:
-        return TopicRecreated(row.next_offset, state.beginning)
-    check = row.fingerprint is not None and row.next_offset - 1 >= state.beginning
-    return Resume(row, row.next_offset - 1 if check else row.next_offset, check)
+    if state.end < stored.next_offset or log_replaced_at == stored.next_offset:
+        return TopicRecreated(stored.next_offset, state.beginning)
+    verify = stored.fingerprint is not None and stored.next_offset - 1 >= state.beginning
+    return Resume(stored, stored.next_offset - 1 if verify else stored.next_offset, verify)
 
 
 class LogOffsets(Protocol):
-    async def states(self, partitions: AbstractSet[Partition]) -> Mapping[Partition, LogState]: ...
-    async def seek(self, where: Mapping[Partition, int]) -> None: ...
+    async def log_states(self, partitions: AbstractSet[Partition]) -> Mapping[Partition, LogState]: ...
+    async def seek(self, offsets: Mapping[Partition, int]) -> None: ...
 
 
 class StoredOffsets(Protocol):
     async def read(self, partitions: Collection[Partition]) -> Mapping[Partition, StoredOffset]: ...
-    async def adopt(self, offsets: Mapping[Partition, int]) -> None: ...
-    async def restart(self, lost: Mapping[Partition, tuple[int, int]]) -> AbstractSet[Partition]: ...
+    async def initialize(self, offsets: Mapping[Partition, int]) -> None: ...
+    async def reset(self, replaced: Mapping[Partition, tuple[int, int]]) -> AbstractSet[Partition]: ...
 
 
 class StartOffsetFinder:
-    def __init__(self, positions: LogOffsets, ledger: StoredOffsets, reports: ConsumerMetrics) -> None:
-        self._positions = positions
-        self._ledger = ledger
-        self._reports = reports
-        self._other_log_at: dict[Partition, int] = {}
+    def __init__(self, kafka: LogOffsets, store: StoredOffsets, metrics: ConsumerMetrics) -> None:
+        self._kafka = kafka
+        self._store = store
+        self._metrics = metrics
+        self._log_replaced_at: dict[Partition, int] = {}
 
-    def suspect(self, partition: Partition, offset: int) -> None:
-        """The record before `offset` is not the one that was handled; the next `position` acts on it."""
-        self._other_log_at[partition] = offset
+    def report_replaced_log(self, partition: Partition, offset: int) -> None:
+        """Remember that the record before `offset` is not the one that was processed; the next `find` acts on it."""
+        self._log_replaced_at[partition] = offset
 
-    async def position(self, partitions: AbstractSet[Partition]) -> list[PartitionState]:
-        """Parts to go on with, their fetch positions set; partitions that moved meanwhile are left for the next call.
+    async def find(self, partitions: AbstractSet[Partition]) -> list[PartitionState]:
+        """Return states of the partitions that can be fetched now, with the client's positions set.
 
-        Raises what Kafka and the database raise: nothing was lost, ask again.
+        Partitions whose stored offset had to be written first are left for the next call. Raises what Kafka and the
+        database raise; nothing is lost then, call again.
         """
-        # The ledger first: another owner may move it meanwhile, and then an end that was read before it lies below it.
-        rows = await self._ledger.read(partitions)
-        states = await self._positions.states(partitions)
-        decided = {tp: decide(states[tp], rows.get(tp), self._other_log_at.get(tp)) for tp in partitions}
-        await self._settle(decided)
-        resumes = {tp: position for tp, position in decided.items() if isinstance(position, Resume)}
+        # Read the stored offsets first: another owner may advance them meanwhile, beyond an end that was read before.
+        stored = await self._store.read(partitions)
+        states = await self._kafka.log_states(partitions)
+        decided = {tp: decide_start(states[tp], stored.get(tp), self._log_replaced_at.get(tp)) for tp in partitions}
+        await self._store_start_offsets(decided)
+        resumes = {tp: start for tp, start in decided.items() if isinstance(start, Resume)}
         for tp, resume in resumes.items():
-            if states[tp].committed not in {None, resume.row.next_offset}:
-                self._reports.record_event(ConsumerEvent.GROUP_OFFSET_MISMATCH)
+            if states[tp].committed not in {None, resume.stored.next_offset}:
+                self._metrics.record_event(ConsumerEvent.GROUP_OFFSET_MISMATCH)
         if resumes:
-            await self._positions.seek({tp: resume.seek for tp, resume in resumes.items()})
-        return [PartitionState(tp, resume.row, check=resume.check) for tp, resume in resumes.items()]
+            await self._kafka.seek({tp: resume.seek_offset for tp, resume in resumes.items()})
+        return [
+            PartitionState(tp, resume.stored, verify_last_record=resume.verify_last_record)
+            for tp, resume in resumes.items()
+        ]
 
-    async def _settle(self, decided: Mapping[Partition, StartPosition]) -> None:
-        new = {tp: position.offset for tp, position in decided.items() if isinstance(position, InitialOffset)}
-        lost = {tp: (p.seen, p.beginning) for tp, p in decided.items() if isinstance(p, TopicRecreated)}
-        if new:
-            await self._ledger.adopt(new)
+    async def _store_start_offsets(self, decided: Mapping[Partition, StartPosition]) -> None:
+        initial = {tp: start.offset for tp, start in decided.items() if isinstance(start, InitialOffset)}
+        replaced = {tp: (s.stored_offset, s.beginning) for tp, s in decided.items() if isinstance(s, TopicRecreated)}
+        if initial:
+            await self._store.initialize(initial)
             failpoint(Failpoint.AFTER_OFFSETS_INITIALIZED)
-        if lost:
-            moved = await self._ledger.restart(lost)
+        if replaced:
+            moved = await self._store.reset(replaced)
             for tp in moved:
-                seen, beginning = lost[tp]
-                log.error("topic was made anew: %s, the ledger stood at %d, goes on at %d", tp, seen, beginning)
-            self._reports.record_event(ConsumerEvent.TOPIC_RECREATED, len(moved))
-            for tp in lost:
-                self._other_log_at.pop(tp, None)
+                log.error("%s: the topic was recreated; the stored offset moves from %d to %d", tp, *replaced[tp])
+            self._metrics.record_event(ConsumerEvent.TOPIC_RECREATED, len(moved))
+            for tp in replaced:
+                self._log_replaced_at.pop(tp, None)

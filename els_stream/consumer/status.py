@@ -1,6 +1,6 @@
-"""What readiness, liveness and metrics ask of the intake: why it does not get on, and how far behind it is.
+"""The consumer's state for readiness, liveness and metrics: what keeps it from consuming, and its lag.
 
-Everything here is declared: a worker that retries, holds, rebalances or stops is doing what it should.
+A worker that retries, pauses partitions, rebalances or stops declares it here, so that liveness does not restart it.
 """
 
 from __future__ import annotations
@@ -8,66 +8,71 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from els_stream.consumer.batch_outcome import RetryingAgents
 from els_stream.consumer.fetcher import FetchHealth
 from els_stream.consumer.partition_buffers import PartitionBuffers
-from els_stream.consumer.retries import Retries
 from els_stream.kafka.offsets import Partition, PartitionLag
 
 
-class Positions(Protocol):
-    def unread(self, partition: Partition, end: int) -> int | None: ...
+class ClientPositions(Protocol):
+    def unfetched(self, partition: Partition, log_end: int) -> int | None: ...
 
 
 class ConsumerStatus:
-    """Before the consumer is made there is no trouble and no lag, and the lane is not settled."""
+    """Before `attach` there are no errors and no lag, and the assignment is not ready."""
 
-    def __init__(self, lane: PartitionBuffers, retries: Retries, logical: Callable[[str], str]) -> None:
-        self._lane = lane
-        self._retries = retries
-        self._logical = logical
-        self._trouble = FetchHealth()
-        self._positions: Positions | None = None
+    def __init__(
+        self, buffers: PartitionBuffers, retrying: RetryingAgents, logical_topic: Callable[[str], str]
+    ) -> None:
+        self._buffers = buffers
+        self._retrying = retrying
+        self._logical_topic = logical_topic
+        self._fetch_health = FetchHealth()
+        self._positions: ClientPositions | None = None
 
-    def attach(self, trouble: FetchHealth, positions: Positions) -> None:
-        self._trouble = trouble
+    def attach(self, fetch_health: FetchHealth, positions: ClientPositions) -> None:
+        self._fetch_health = fetch_health
         self._positions = positions
 
     @property
     def stopping(self) -> bool:
-        return self._lane.stopping
+        return self._buffers.stopping
 
     @property
     def assignment_ready(self) -> bool:
-        return self._lane.settled
+        return self._buffers.assignment_ready
 
     @property
     def retrying(self) -> Mapping[str, str]:
-        """Agents that try again what might work later."""
-        return dict(self._retries.causes)
+        """The agents that retry a micro-batch, and the cause of each."""
+        return dict(self._retrying.causes)
 
     @property
     def paused(self) -> Mapping[str, str]:
-        """Partitions that are neither fetched nor taken until a pause is over, then read again from the ledger."""
-        return {str(tp): hold.cause for tp, hold in self._lane.holds.items()}
+        """The partitions that are neither fetched nor taken until their pause is over, and the cause of each."""
+        return {str(tp): paused.cause for tp, paused in self._buffers.paused.items()}
 
     @property
     def errors(self) -> Mapping[str, str]:
-        troubles = {"positioning": self._trouble.positioning, "fetch": self._trouble.fetching}
-        return {part: cause for part, cause in troubles.items() if cause is not None}
+        errors = {"positioning": self._fetch_health.position_error, "fetch": self._fetch_health.fetch_error}
+        return {step: cause for step, cause in errors.items() if cause is not None}
 
     @property
     def last_commit_at(self) -> float:
-        return self._lane.progress_at
+        """The time of the last commit by the monotonic clock; of the start before the first."""
+        return self._buffers.last_commit_at
 
     def lag(self) -> list[PartitionLag]:
-        """By positions: after transaction markers the difference of offsets would never reach zero."""
+        """Return the lag of each partition, by positions: by offsets, transaction markers would count as records."""
         if self._positions is None:
             return []
         return [
             PartitionLag(
-                self._logical(tp.topic),
+                self._logical_topic(tp.topic),
                 tp.partition,
-                (self._positions.unread(tp, part.end) or 0) + part.expected - part.done,
+                (self._positions.unfetched(tp, state.log_end_offset) or 0)
+                + state.next_fetch_offset
+                - state.committed_offset,
             )
-            for tp, part in sorted(self._lane.parts.items())
+            for tp, state in sorted(self._buffers.partitions.items())
         ]

@@ -1,4 +1,4 @@
-"""One transaction: burials, the handler's effects, and the ledger's compare-and-set as its last statement."""
+"""One transaction per attempt: the handler's effects, dead letters, and, as the last statement, the stored offsets."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from typing import Generic, Protocol, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from els_stream.consumer.batch_order import BatchOrder
-from els_stream.consumer.handler import WriteDeadLetters
-from els_stream.consumer.partition_state import MicroBatch, PartitionRecords, records_of, spans_of
+from els_stream.consumer.batch_order import BatchOrder, Stage
+from els_stream.consumer.micro_batch import MicroBatch, PartitionRecords, offset_ranges, records_of
 from els_stream.db.errors import DATABASE_ERRORS, ClassifiedError, FailureClass, OffsetConflict, classify
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.records import RawRecord
@@ -26,14 +25,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FailedRecord:
-    """A record that failed alone, and what its dead letter will say: causes, never data."""
+    """A record that failed alone, and the reason and cause for its dead letter. `record` holds one record."""
 
-    run: PartitionRecords
+    record: PartitionRecords
     reason: DeadLetterReason
     cause: str
 
     @property
     def message(self) -> str:
+        """Return the dead letter's message: causes, never data."""
         if self.reason is DeadLetterReason.DATABASE_REFUSED:
             return f"the database refuses it, also alone: {self.cause}"
         return f"it fails for an unforeseen reason, also alone, and others do not: {self.cause}"
@@ -41,34 +41,48 @@ class FailedRecord:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """Committed."""
-
-    readings: Sequence[object]
+    decoded: Sequence[object]
     outcomes: Sequence[HasLabel]
     handler_seconds: float
     commit_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
+class Yielded:
+    """Rolled back to give way to the preceding micro-batch: wait for its end, then try again."""
+
+
+@dataclass(frozen=True, slots=True)
 class RolledBack:
-    """Not committed, as far as we were told: the ledger knows."""
+    """Not committed as far as the client knows; only the stored offsets show whether a COMMIT arrived."""
 
     failure: ClassifiedError
 
 
-AttemptResult: TypeAlias = Committed | RolledBack
+AttemptResult: TypeAlias = Committed | Yielded | RolledBack
 
 
 class Attempts(Protocol):
     async def attempt(
-        self, batch: MicroBatch, suspects: Sequence[FailedRecord] = (), *, behind: BatchOrder
+        self, batch: MicroBatch, failed: Sequence[FailedRecord] = (), *, order: BatchOrder
     ) -> AttemptResult:
-        """Tries once, when its turn has come behind an earlier micro-batch, which moves the ledger before it."""
+        """Try once to process the batch and dead-letter `failed`, after the preceding micro-batch. Never raises."""
         ...
 
 
+class WriteDeadLetters(Protocol):
+    async def __call__(
+        self, conn: AsyncConnection, records: Sequence[RawRecord], reason: DeadLetterReason, message: str
+    ) -> None:
+        """Write the dead letters and their events in the caller's transaction."""
+
+
 BeginTransaction: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
-"""Begins a transaction, which commits at the end of the block; an engine's `begin`, or one that does more."""
+"""Begins a transaction, which commits at the end of the block: an engine's `begin`, or the relay's."""
+
+
+class _GiveWay(Exception):
+    """Ends the block of a transaction, so that it is rolled back."""
 
 
 class Transactions(Generic[Decoded, Locked]):
@@ -77,60 +91,66 @@ class Transactions(Generic[Decoded, Locked]):
         begin: BeginTransaction,
         consumer_group: str,
         handler: Handler[Decoded, Locked, HasLabel],
-        bury: WriteDeadLetters,
+        write_dead_letters: WriteDeadLetters,
     ) -> None:
         self._begin = begin
         self._consumer_group = consumer_group
         self._handler = handler
-        self._bury = bury
+        self._write_dead_letters = write_dead_letters
 
     async def attempt(
-        self, batch: MicroBatch, suspects: Sequence[FailedRecord] = (), *, behind: BatchOrder
+        self, batch: MicroBatch, failed: Sequence[FailedRecord] = (), *, order: BatchOrder
     ) -> AttemptResult:
         """See Attempts."""
         try:
-            decoded = self._handler.decode(records_of(batch))
-            await behind.turn()
-            async with self._begin() as conn:
-                began = time.monotonic()
-                outcomes = await self._apply(conn, decoded, behind) if decoded else ()
-                applied = time.monotonic()
-                await self._bury_all(conn, suspects)
-                await self._advance(conn, (*(suspect.run for suspect in suspects), *batch), behind)
-                failpoint(Failpoint.BEFORE_COMMIT)
-                worked = time.monotonic()
-            committed = time.monotonic()
-            failpoint(Failpoint.AFTER_COMMIT)
-            return Committed(decoded, outcomes, applied - began, committed - worked)
+            return await self._commit(batch, failed, order)
+        except _GiveWay:
+            result: AttemptResult = Yielded()
         except DATABASE_ERRORS as error:
-            behind.progress.has_failed()
-            return RolledBack(classify(error))
+            result = RolledBack(classify(error))
         except Exception as error:
-            behind.progress.has_failed()
-            # With suspects its like was told in full just before.
-            log.exception("%s: unforeseen: %s", self._handler.name, type(error).__name__, exc_info=not suspects)
-            return RolledBack(ClassifiedError(FailureClass.UNEXPECTED, type(error).__name__))
+            # With failed records a similar error was logged with its traceback just before.
+            log.exception("%s: unexpected: %s", self._handler.name, type(error).__name__, exc_info=not failed)
+            result = RolledBack(ClassifiedError(FailureClass.UNEXPECTED, type(error).__name__))
+        order.advance(Stage.FAILED)
+        return result
 
-    async def _apply(self, conn: AsyncConnection, decoded: Sequence[Decoded], behind: BatchOrder) -> Sequence[HasLabel]:
+    async def _commit(self, batch: MicroBatch, failed: Sequence[FailedRecord], order: BatchOrder) -> Committed:
+        decoded = self._handler.decode(records_of(batch))
+        await order.wait_for_locks()
+        async with self._begin() as conn:
+            began = time.monotonic()
+            outcomes = await self._apply(conn, decoded, order) if decoded else ()
+            applied = time.monotonic()
+            await self._dead_letter_all(conn, failed)
+            await self._advance_offsets(conn, (*(f.record for f in failed), *batch), order)
+            failpoint(Failpoint.BEFORE_COMMIT)
+            worked = time.monotonic()
+        committed = time.monotonic()
+        failpoint(Failpoint.AFTER_COMMIT)
+        return Committed(decoded, outcomes, applied - began, committed - worked)
+
+    async def _apply(self, conn: AsyncConnection, decoded: Sequence[Decoded], order: BatchOrder) -> Sequence[HasLabel]:
         locked = await self._handler.lock(conn, decoded)
-        behind.locked()
+        order.advance(Stage.LOCKED)
         return await self._handler.apply(conn, locked)
 
-    async def _bury_all(self, conn: AsyncConnection, suspects: Sequence[FailedRecord]) -> None:
-        """After the handler: while records fail one after the other, their burials would only be rolled back."""
-        alike: dict[tuple[DeadLetterReason, str], list[RawRecord]] = {}
-        for suspect in suspects:
-            alike.setdefault((suspect.reason, suspect.message), []).extend(suspect.run.records)
-        for (reason, message), records in alike.items():
-            await self._bury(conn, records, reason, message)
+    async def _dead_letter_all(self, conn: AsyncConnection, failed: Sequence[FailedRecord]) -> None:
+        """Write them after the handler: if the handler fails, they would only be rolled back."""
+        grouped: dict[tuple[DeadLetterReason, str], list[RawRecord]] = {}
+        for one in failed:
+            grouped.setdefault((one.reason, one.message), []).extend(one.record.records)
+        for (reason, message), records in grouped.items():
+            await self._write_dead_letters(conn, records, reason, message)
 
-    async def _advance(self, conn: AsyncConnection, runs: MicroBatch, behind: BatchOrder) -> None:
-        behind.locked()
-        spans = spans_of(runs)
-        if behind.open:
-            if not await behind.ledger_turn():
-                raise OffsetConflict
-            await consumed_offsets.lock(conn, self._consumer_group, spans)
-        if await consumed_offsets.advance(conn, self._consumer_group, spans) != len(spans):
+    async def _advance_offsets(self, conn: AsyncConnection, batch: MicroBatch, order: BatchOrder) -> None:
+        order.advance(Stage.LOCKED)
+        ranges = offset_ranges(batch)
+        if order.predecessor_in_flight:
+            if not await order.wait_for_offsets():
+                raise _GiveWay
+            # The predecessor has not committed yet: wait for its row locks, then compare with what it stored.
+            await consumed_offsets.lock(conn, self._consumer_group, ranges)
+        if await consumed_offsets.advance(conn, self._consumer_group, ranges) != len(ranges):
             raise OffsetConflict
-        behind.progress.has_moved()
+        order.advance(Stage.OFFSETS_ADVANCED)

@@ -87,10 +87,10 @@ async def _costs(
 async def _registered(engine: AsyncEngine, load: Load) -> MicroBatchRunner:
     handlers = handlers_by_topic()
     registering = MicroBatchRunner(engine, handlers[topics.BATCH_REGISTERED])
-    await registering.adopt()
+    await registering.initialize()
     await registering.run(list(load.registrations()), 100)
     flow = MicroBatchRunner(engine, handlers[topics.CONTENT_PROVISIONED])
-    await flow.adopt()
+    await flow.initialize()
     return flow
 
 

@@ -147,7 +147,7 @@ async def _growing(url: str) -> AsyncIterator[Growing]:
             await plain.execute(text(f"ALTER TABLE {table} SET (autovacuum_enabled = false)"))
             await plain.execute(text(f"ANALYZE {table}"))
         growing = Growing(engine, plain, MicroBatchRunner(engine, handlers_by_topic()[topics.CONTENT_PROVISIONED]))
-        await growing.flow.adopt()
+        await growing.flow.initialize()
         yield growing
     await other.dispose()
     await engine.dispose()

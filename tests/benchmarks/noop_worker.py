@@ -55,7 +55,7 @@ def main(web_port: str) -> None:
     configure_logging(settings.log_level, settings.log_format)
     choose_event_loop()
     handlers: dict[str, Any] = {"do_nothing": DoNothing()}
-    run_worker(build(settings, Workload(handlers, {"do_nothing": run}), announce=lambda _: None))
+    run_worker(build(settings, Workload(handlers, {"do_nothing": run}), on_listening=lambda _: None))
 
 
 if __name__ == "__main__":

@@ -76,7 +76,7 @@ def complaints(sections: Sequence[Section]) -> Iterator[str]:
 async def _beside(engine: AsyncEngine, scale: Scale) -> list[Figure]:
     steady = Steady(engine, BulkData("new", NEW[scale], SLOTS, 0))
     await _fill(engine, steady.crowd)
-    await steady.flow.adopt()
+    await steady.flow.initialize()
     relay = asyncio.create_task(keep_empty(engine))
     await steady.latencies(_for_seconds(3))
     quiet = await steady.latencies(_for_seconds(QUIET_SECONDS[scale]))

@@ -1,4 +1,4 @@
-"""Hand-written stand-ins for Kafka, PostgreSQL and time, as far as the intake looks at them."""
+"""Hand-written fakes of Kafka, the offset store and transactions, as far as the consumer uses them."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 from els_stream.backoff import Backoff
 from els_stream.consumer.batch_order import BatchOrder
-from els_stream.consumer.batch_outcome import BatchOutcome, ConsumerContext
+from els_stream.consumer.batch_outcome import BatchOutcome, ConsumerContext, RetryingAgents
 from els_stream.consumer.batch_processor import BatchProcessor
+from els_stream.consumer.micro_batch import MicroBatch, offset_ranges, records_of, take_records
 from els_stream.consumer.partition_buffers import BufferLimits, PartitionBuffers
-from els_stream.consumer.partition_state import MicroBatch, PartitionState, records_of, spans_of, take
+from els_stream.consumer.partition_state import PartitionState
 from els_stream.consumer.reporting import NullMetrics
-from els_stream.consumer.retries import Retries
 from els_stream.consumer.start_offsets import LogState
 from els_stream.consumer.transaction import AttemptResult, Committed, FailedRecord, RolledBack
 from els_stream.db.errors import ClassifiedError, FailureClass
@@ -23,8 +23,8 @@ from tests.support.waiting import until
 
 
 @dataclass(frozen=True)
-class Fetched:
-    """As aiokafka's ConsumerRecord."""
+class FakeRecord:
+    """Has the attributes of aiokafka's ConsumerRecord."""
 
     offset: int
     value: bytes | None = b"value"
@@ -33,18 +33,24 @@ class Fetched:
     headers: tuple[tuple[str, bytes | None], ...] = ()
 
     @property
-    def mark(self) -> RecordFingerprint:
+    def fingerprint(self) -> RecordFingerprint:
         return fingerprint_of(self.timestamp, self.key, self.value)
 
 
-def fetched(first: int, count: int) -> list[Fetched]:
-    return [Fetched(offset, f"value {offset}".encode()) for offset in range(first, first + count)]
+def fake_records(first: int, count: int) -> list[FakeRecord]:
+    return [FakeRecord(offset, f"value {offset}".encode()) for offset in range(first, first + count)]
 
 
-def part_at(
-    next_offset: int = 0, *, topic: str = "alpha", partition: int = 0, mark: RecordFingerprint | None = None
+def partition_at(
+    next_offset: int = 0, *, topic: str = "alpha", partition: int = 0, fingerprint: RecordFingerprint | None = None
 ) -> PartitionState:
-    return PartitionState(Partition(topic, partition), StoredOffset(next_offset, mark), check=mark is not None)
+    """Return the state of a partition that goes on at `next_offset`."""
+    stored = StoredOffset(next_offset, fingerprint)
+    return PartitionState(Partition(topic, partition), stored, verify_last_record=fingerprint is not None)
+
+
+def offsets_of(batch: MicroBatch) -> list[int]:
+    return [record.offset for record in records_of(batch)]
 
 
 @dataclass(frozen=True)
@@ -59,90 +65,98 @@ class FakeOffsetStore:
     async def read(self, partitions: Collection[Partition]) -> Mapping[Partition, StoredOffset]:
         return {tp: self.rows[tp] for tp in partitions if tp in self.rows}
 
-    async def adopt(self, offsets: Mapping[Partition, int]) -> None:
+    async def initialize(self, offsets: Mapping[Partition, int]) -> None:
         for tp, offset in offsets.items():
             self.rows.setdefault(tp, StoredOffset(offset, None))
 
-    async def restart(self, lost: Mapping[Partition, tuple[int, int]]) -> AbstractSet[Partition]:
-        moved = {tp for tp, (seen, _) in lost.items() if self.rows[tp].next_offset == seen}
-        self.rows.update((tp, StoredOffset(lost[tp][1], None)) for tp in moved)
+    async def reset(self, replaced: Mapping[Partition, tuple[int, int]]) -> AbstractSet[Partition]:
+        moved = {tp for tp, (stored, _) in replaced.items() if self.rows[tp].next_offset == stored}
+        self.rows.update((tp, StoredOffset(replaced[tp][1], None)) for tp in moved)
         return moved
 
 
 @dataclass
 class FakeLog:
+    """Kafka for the fetcher: `records` are returned by the next fetch, `fetches` and `seeks` are what was called."""
+
     state: dict[Partition, LogState] = field(default_factory=dict)
-    records: dict[Partition, list[Fetched]] = field(default_factory=dict)
-    seeks: list[Mapping[Partition, int]] = field(default_factory=list)
-    asked: list[AbstractSet[Partition]] = field(default_factory=list)
+    records: dict[Partition, list[FakeRecord]] = field(default_factory=dict)
     positions: dict[Partition, int] = field(default_factory=dict)
-    touched: int = 0
+    seeks: list[Mapping[Partition, int]] = field(default_factory=list)
+    fetches: list[AbstractSet[Partition]] = field(default_factory=list)
+    kept_alive: int = 0
     on_fetch: Callable[[], None] = lambda: None
-    on_states: Callable[[], None] = lambda: None
+    on_log_states: Callable[[], None] = lambda: None
 
     def assignment(self) -> AbstractSet[Partition]:
         return set(self.state)
 
-    def flowing(self) -> bool:
+    def is_active(self) -> bool:
         return True
 
-    async def states(self, partitions: AbstractSet[Partition]) -> Mapping[Partition, LogState]:
+    async def log_states(self, partitions: AbstractSet[Partition]) -> Mapping[Partition, LogState]:
         states = {tp: self.state[tp] for tp in partitions}
-        self.on_states()
+        self.on_log_states()
         return states
 
-    async def seek(self, where: Mapping[Partition, int]) -> None:
-        self.seeks.append(where)
+    async def seek(self, offsets: Mapping[Partition, int]) -> None:
+        self.seeks.append(offsets)
 
-    async def fetch(self, partitions: AbstractSet[Partition], seconds: float) -> Mapping[Partition, Sequence[Fetched]]:
+    async def fetch(
+        self, partitions: AbstractSet[Partition], seconds: float
+    ) -> Mapping[Partition, Sequence[FakeRecord]]:
         del seconds
-        self.asked.append(partitions)
+        self.fetches.append(partitions)
         self.on_fetch()
         return {tp: self.records.pop(tp) for tp in partitions if tp in self.records}
 
     def position(self, partition: Partition) -> int | None:
         return self.positions.get(partition)
 
-    async def touch(self) -> None:
-        self.touched += 1
+    async def keep_alive(self) -> None:
+        self.kept_alive += 1
 
 
-class Stage:
-    """A settler whose transactions commit into lists, and fail as the records' values and `script` say."""
+class ProcessorHarness:
+    """A batch processor whose transactions commit into lists, and fail as record values and `failures` say."""
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.lane = PartitionBuffers(BufferLimits(1000, 1_000_000), clock=lambda: self.now)
-        self.ledger = FakeOffsetStore()
-        self.retries = Retries()
-        around = ConsumerContext(
-            self.lane, self.ledger, Backoff(0.001, 0.002), NullMetrics(), self.retries, self._remark
+        self.buffers = PartitionBuffers(BufferLimits(1000, 1_000_000), clock=lambda: self.now)
+        self.store = FakeOffsetStore()
+        self.retrying = RetryingAgents()
+        context = ConsumerContext(
+            self.buffers, self.store, Backoff(0.001, 0.002), NullMetrics(), self.retrying, self._log_fields
         )
-        self.settler = BatchProcessor(self, BatchOutcome("agent", around))
-        self.script: list[ClassifiedError] = []
+        self.processor = BatchProcessor(self, BatchOutcome("agent", context))
+        self.failures: list[ClassifiedError] = []  # of the next attempts
         self.commit_then_fail = False
         self.bad_release = False
-        self.done: list[str] = []
-        self.buried: list[tuple[str, str]] = []
-        self.tried: list[list[str]] = []
+        self.processed: list[str] = []
+        self.dead_letters: list[tuple[str, str]] = []
+        self.attempts: list[list[str]] = []
+
+    async def process(self, batch: MicroBatch) -> None:
+        await self.processor.process(batch, BatchOrder())
 
     def batch(self, *values: str, partition: int = 0) -> MicroBatch:
-        """These values, taken from a part of their own that stands where the ledger does."""
+        """Take these values from a partition that goes on at its stored offset."""
         tp = Partition("alpha", partition)
-        row = self.ledger.rows.setdefault(tp, StoredOffset(0, None))
-        part = PartitionState(tp, row, check=False)
-        self.lane.join([part])
-        part.receive([Fetched(row.next_offset + n, value.encode()) for n, value in enumerate(values)], "alpha")
-        return take([part], 1000, 1_000_000)
+        stored = self.store.rows.setdefault(tp, StoredOffset(0, None))
+        state = PartitionState(tp, stored, verify_last_record=False)
+        self.buffers.add([state])
+        records = [FakeRecord(stored.next_offset + n, value.encode()) for n, value in enumerate(values)]
+        state.receive(records, "alpha")
+        return take_records([state], 1000, 1_000_000)
 
     async def attempt(
-        self, batch: MicroBatch, suspects: Sequence[FailedRecord] = (), *, behind: BatchOrder
+        self, batch: MicroBatch, failed: Sequence[FailedRecord] = (), *, order: BatchOrder
     ) -> AttemptResult:
-        del behind
+        del order
         values = [_text(record) for record in records_of(batch)]
-        self.tried.append(values)
-        if self.script:
-            return RolledBack(self.script.pop(0))
+        self.attempts.append(values)
+        if self.failures:
+            return RolledBack(self.failures.pop(0))
         for value in values:
             if self.bad_release or value.startswith("bug"):
                 return RolledBack(ClassifiedError(FailureClass.UNEXPECTED, "LookupError"))
@@ -152,15 +166,15 @@ class Stage:
                 return RolledBack(ClassifiedError(FailureClass.TIMED_OUT, "57014"))
             if value.startswith("broken"):
                 return RolledBack(ClassifiedError(FailureClass.FATAL, "42P01"))
-        return self._commit(batch, suspects, values)
+        return self._commit(batch, failed, values)
 
-    def _commit(self, batch: MicroBatch, suspects: Sequence[FailedRecord], values: Sequence[str]) -> AttemptResult:
-        spans = spans_of((*(suspect.run for suspect in suspects), *batch))
-        if any(self.ledger.rows[span.partition].next_offset != span.start for span in spans):
-            return RolledBack(ClassifiedError(FailureClass.OFFSET_CONFLICT, "LedgerMoved"))
-        self.ledger.rows.update((span.partition, StoredOffset(span.stop, span.fingerprint)) for span in spans)
-        self.done += values
-        self.buried += [(_text(record), suspect.reason) for suspect in suspects for record in suspect.run.records]
+    def _commit(self, batch: MicroBatch, failed: Sequence[FailedRecord], values: Sequence[str]) -> AttemptResult:
+        ranges = offset_ranges((*(one.record for one in failed), *batch))
+        if any(self.store.rows[one.partition].next_offset != one.start for one in ranges):
+            return RolledBack(ClassifiedError(FailureClass.OFFSET_CONFLICT, "OffsetConflict"))
+        self.store.rows.update((one.partition, StoredOffset(one.stop, one.fingerprint)) for one in ranges)
+        self.processed += values
+        self.dead_letters += [(_text(record), one.reason) for one in failed for record in one.record.records]
         if self.commit_then_fail:
             self.commit_then_fail = False
             return RolledBack(ClassifiedError(FailureClass.TRANSIENT, "ConnectionDoesNotExistError"))
@@ -169,19 +183,15 @@ class Stage:
     async def until(self, condition: Callable[[], bool]) -> None:
         await until(condition, every=0)
 
-    def _remark(self, readings: Sequence[object], _outcomes: Sequence[object]) -> list[dict[str, str]]:
-        return [{"value": str(reading)} for reading in readings]
+    def _log_fields(self, decoded: Sequence[object], _outcomes: Sequence[object]) -> list[dict[str, str]]:
+        return [{"value": str(one)} for one in decoded]
 
     def next_offset(self, partition: int = 0) -> int:
-        return self.ledger.rows[Partition("alpha", partition)].next_offset
+        return self.store.rows[Partition("alpha", partition)].next_offset
 
-    def held(self, partition: int = 0) -> bool:
-        return Partition("alpha", partition) in self.lane.holds
+    def paused(self, partition: int = 0) -> bool:
+        return Partition("alpha", partition) in self.buffers.paused
 
 
 def _text(record: RawRecord) -> str:
     return (record.value or b"").decode()
-
-
-def offsets(batch: MicroBatch) -> list[int]:
-    return [record.offset for record in records_of(batch)]

@@ -118,7 +118,7 @@ def main() -> None:
     if faults.after:
         lose_answers_of_commits(faults.after)
     choose_event_loop()
-    run_worker(build(settings, work(os.environ["EFFECTS_TOPICS"].split(","), faults), announce=lambda _: None))
+    run_worker(build(settings, work(os.environ["EFFECTS_TOPICS"].split(","), faults), on_listening=lambda _: None))
 
 
 if __name__ == "__main__":

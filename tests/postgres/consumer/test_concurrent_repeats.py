@@ -1,4 +1,4 @@
-"""What no lock of ours can see, the unique indexes stop; the intake asks its ledger, tries again, finds a repeat."""
+"""Unique indexes stop what no lock of the service can see; the consumer retries, and finds a repeat."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.backoff import Backoff
 from els_stream.consumer.batch_order import BatchOrder
-from els_stream.consumer.batch_outcome import BatchOutcome, ConsumerContext
+from els_stream.consumer.batch_outcome import BatchOutcome, ConsumerContext, RetryingAgents
 from els_stream.consumer.batch_processor import BatchProcessor
+from els_stream.consumer.micro_batch import take_records
 from els_stream.consumer.offset_store import OffsetStore
 from els_stream.consumer.partition_buffers import BufferLimits, PartitionBuffers
-from els_stream.consumer.partition_state import PartitionState, take
+from els_stream.consumer.partition_state import PartitionState
 from els_stream.consumer.reporting import BatchTimings, NullMetrics
-from els_stream.consumer.retries import Retries
 from els_stream.consumer.transaction import Transactions
 from els_stream.db.errors import FailureClass
 from els_stream.domain.claim_strategy import Strategy
@@ -36,7 +36,7 @@ GROUP = "essay-lifecycle-service"
 ONE_WAITS = text("""
     SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
 """)
-# By code that knows nothing of trackers.
+# By code that does not know trackers.
 TAKE_LAST_SLOT = (
     """
     UPDATE slot_assignments SET status = 'assigned', text_storage_id = :text, file_upload_id = :upload
@@ -51,7 +51,7 @@ TAKE_LAST_SLOT = (
 
 @pytest.fixture
 async def harness(engine: AsyncEngine, way_to_claim: tuple[Strategy, bool]) -> AsyncIterator[BatchHarness]:
-    """Other code tells nobody what it does, so only the service's own checks must hold."""
+    """A batch harness that ends with the service's own invariants only: other code publishes no events."""
     strategy, advisory_locks = way_to_claim
     yield BatchHarness(engine=engine, handlers=handlers_by_topic(strategy=strategy, advisory_locks=advisory_locks))
     async with engine.connect() as conn:
@@ -59,7 +59,7 @@ async def harness(engine: AsyncEngine, way_to_claim: tuple[Strategy, bool]) -> A
 
 
 @dataclass
-class Noted(NullMetrics):
+class RecordingMetrics(NullMetrics):
     failures: list[tuple[str, str]] = field(default_factory=list)
     labels: dict[str, int] = field(default_factory=dict)
 
@@ -72,26 +72,25 @@ class Noted(NullMetrics):
         self.labels.update(outcomes)
 
 
-async def settle(harness: BatchHarness, records: list[RawRecord], noted: Noted) -> int:
-    """As the agent's micro-batch; returns where the ledger stands then."""
-    ledger, partition = OffsetStore(harness.engine, GROUP), Partition(topics.CONTENT_PROVISIONED, 0)
-    await ledger.adopt({partition: records[0].offset})
-    lane = PartitionBuffers(BufferLimits(1000, 1_000_000))
-    part = PartitionState(partition, StoredOffset(records[0].offset, None), check=False)
-    lane.join([part])
-    part.receive(records, topics.CONTENT_PROVISIONED)
-    around = ConsumerContext(lane, ledger, Backoff(0.001, 0.002), noted, Retries())
+async def process(harness: BatchHarness, records: list[RawRecord], metrics: RecordingMetrics) -> int:
+    """Process the records as one micro-batch; return the stored offset afterwards."""
+    store, partition = OffsetStore(harness.engine, GROUP), Partition(topics.CONTENT_PROVISIONED, 0)
+    await store.initialize({partition: records[0].offset})
+    buffers = PartitionBuffers(BufferLimits(1000, 1_000_000))
+    state = PartitionState(partition, StoredOffset(records[0].offset, None), verify_last_record=False)
+    buffers.add([state])
+    state.receive(records, topics.CONTENT_PROVISIONED)
+    context = ConsumerContext(buffers, store, Backoff(0.001, 0.002), metrics, RetryingAgents())
     handler = harness.handlers[topics.CONTENT_PROVISIONED]
     attempts = Transactions(harness.engine.begin, GROUP, handler, dead_letter_records)
-    await BatchProcessor(attempts, BatchOutcome(handler.name, around)).settle(
-        take([part], 1000, 1_000_000), BatchOrder()
-    )
-    return (await ledger.read([partition]))[partition].next_offset
+    processor = BatchProcessor(attempts, BatchOutcome(handler.name, context))
+    await processor.process(take_records([state], 1000, 1_000_000), BatchOrder())
+    return (await store.read([partition]))[partition].next_offset
 
 
-async def test_a_repeat_that_another_commits_meanwhile_is_a_repeat_at_the_second_try(harness: BatchHarness) -> None:
+async def test_a_record_that_another_commits_meanwhile_is_a_repeat_at_the_retry(harness: BatchHarness) -> None:
     await harness.together(harness.registration(essays=3))
-    contents, noted = harness.contents([0, 1]), Noted()
+    contents, metrics = harness.contents([0, 1]), RecordingMetrics()
     slot = {
         "essay": make.essay_ids(3)[2],
         "text": "text-batch-of-9b-00000",
@@ -100,7 +99,7 @@ async def test_a_repeat_that_another_commits_meanwhile_is_a_repeat_at_the_second
     async with worker(harness) as other:
         for statement in TAKE_LAST_SLOT:
             await other.execute(statement, **slot)
-        settling = asyncio.create_task(settle(harness, contents, noted))
+        processing = asyncio.create_task(process(harness, contents, metrics))
 
         async def waits() -> bool:
             async with harness.engine.connect() as observer:
@@ -109,8 +108,8 @@ async def test_a_repeat_that_another_commits_meanwhile_is_a_repeat_at_the_second
         await until(waits)
         await other.commit()
 
-    assert await settling == contents[-1].offset + 1
-    assert noted.failures == [(FailureClass.DATA_ERROR, "23505")]
-    assert noted.labels == {"already_assigned": 1, "assigned": 1}
+    assert await processing == contents[-1].offset + 1
+    assert metrics.failures == [(FailureClass.DATA_ERROR, "23505")]
+    assert metrics.labels == {"already_assigned": 1, "assigned": 1}
     assert await harness.counts() == ("open", 1, 2, 0, 0)
     assert await harness.reasons() == []

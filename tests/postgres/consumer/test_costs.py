@@ -52,7 +52,7 @@ async def registered(
 ) -> list[str]:
     handlers = handlers_by_topic(strategy=strategy)
     flow = MicroBatchRunner(engine, handlers[topics.BATCH_REGISTERED])
-    await flow.adopt()
+    await flow.initialize()
     ids = [str(uuid4()) for _ in range(batches)]
     records = [bag.registration(batch_id, [str(uuid4()) for _ in range(slots)]) for batch_id in ids]
     await flow.run(records, 100)
@@ -72,7 +72,7 @@ async def test_a_micro_batch_says_as_much_to_the_database_however_many_contents_
     """Every content completes a batch that has held a slot before: nothing that a micro-batch may need is left out."""
     bag = RecordFactory()
     flow = MicroBatchRunner(one_connection, handlers_by_topic(strategy=strategy)[topics.CONTENT_PROVISIONED])
-    await flow.adopt()
+    await flow.initialize()
     batches = await registered(one_connection, bag, 2 * contents, 2, strategy)
     bag = RecordFactory()
     for half in (batches[:contents], batches[contents:]):  # the first prepares the statements
@@ -97,7 +97,7 @@ async def test_an_essay_writes_no_more_wal_than_it_did(engine: AsyncEngine) -> N
     """Without the images of pages that follow a checkpoint: how many these are is chance."""
     bag = RecordFactory()
     flow = MicroBatchRunner(engine, handlers_by_topic()[topics.CONTENT_PROVISIONED])
-    await flow.adopt()
+    await flow.initialize()
     batches = await registered(engine, bag, 200, SLOTS, Strategy.OPTION_B)
     bag = RecordFactory()
     records = [content(bag, batch_id, number) for batch_id in batches for number in range(SLOTS)]

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.consumer_fakes import Stage
+from tests.support.consumer_fakes import ProcessorHarness
 
 
 @pytest.fixture
-def stage() -> Stage:
-    return Stage()
+def harness() -> ProcessorHarness:
+    return ProcessorHarness()

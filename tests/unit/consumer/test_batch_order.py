@@ -1,87 +1,111 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+import gc
+import weakref
 from typing import Any
 
 import pytest
 
-from els_stream.consumer.batch_order import BatchOrder
-
-
-@dataclass
-class Pair:
-    """Two micro-batches of one agent, the first of which ends when it is told to."""
-
-    first: BatchOrder
-    second: BatchOrder
-    end: asyncio.Event
-    task: asyncio.Task[None]
+from els_stream.consumer.batch_order import BatchOrder, Stage
+from tests.support.waiting import suspended
 
 
 @pytest.fixture
-async def pair() -> AsyncIterator[Pair]:
-    end = asyncio.Event()
+def first() -> BatchOrder:
+    return BatchOrder()
 
-    async def until_told() -> None:
-        await end.wait()
 
-    task = asyncio.create_task(until_told())
+@pytest.fixture
+def second(first: BatchOrder) -> BatchOrder:
+    return BatchOrder(first)
+
+
+async def still_waits(task: asyncio.Task[Any]) -> bool:
+    await suspended(task)
+    for _ in range(3):  # what woke it could run by now
+        await asyncio.sleep(0)
+    return not task.done()
+
+
+async def test_the_first_batch_waits_for_nothing(first: BatchOrder) -> None:
+    await asyncio.wait_for(first.wait_for_locks(), 1)
+    await asyncio.wait_for(first.wait_for_predecessor(), 1)
+    assert await first.wait_for_offsets()
+    assert not first.predecessor_in_flight
+
+
+async def test_a_successor_begins_when_its_predecessor_holds_its_locks(first: BatchOrder, second: BatchOrder) -> None:
+    waiting = asyncio.create_task(second.wait_for_locks())
+    assert await still_waits(waiting)
+
+    first.advance(Stage.LOCKED)
+
+    await asyncio.wait_for(waiting, 1)
+
+
+async def test_a_successor_goes_on_when_the_offsets_are_advanced(first: BatchOrder, second: BatchOrder) -> None:
+    """They need not be committed: the row lock of the stored offset waits for that."""
+    first.advance(Stage.LOCKED)
+    waiting = asyncio.create_task(second.wait_for_offsets())
+    assert await still_waits(waiting)
+
+    first.advance(Stage.OFFSETS_ADVANCED)
+
+    assert await asyncio.wait_for(waiting, 1)
+    assert second.predecessor_in_flight
+
+
+async def test_a_successor_yields_when_its_predecessor_fails(first: BatchOrder, second: BatchOrder) -> None:
+    """The predecessor may need locks of the successor when it tries again."""
+    first.advance(Stage.LOCKED)
+    waiting = asyncio.create_task(second.wait_for_offsets())
+    assert await still_waits(waiting)
+
+    first.advance(Stage.FAILED)
+
+    assert not await asyncio.wait_for(waiting, 1)
+
+
+async def test_a_successor_yields_to_a_predecessor_that_takes_too_long(second: BatchOrder) -> None:
+    assert not await asyncio.wait_for(second.wait_for_offsets(), 10)
+
+
+async def test_after_a_failure_the_successor_begins_at_the_end(first: BatchOrder, second: BatchOrder) -> None:
+    first.advance(Stage.FAILED)
+    waiting = asyncio.create_task(second.wait_for_locks())
+    assert await still_waits(waiting)
+    first.advance(Stage.LOCKED)  # of its second attempt
+    assert await still_waits(waiting)
+
+    first.end()
+
+    await asyncio.wait_for(waiting, 1)
+
+
+async def test_a_failed_commit_is_a_failure(first: BatchOrder, second: BatchOrder) -> None:
+    first.advance(Stage.OFFSETS_ADVANCED)
+    first.advance(Stage.FAILED)
+
+    assert not await second.wait_for_offsets()
+
+
+async def test_nothing_waits_for_a_batch_that_has_ended(first: BatchOrder, second: BatchOrder) -> None:
+    first.end()
+
+    await asyncio.wait_for(second.wait_for_locks(), 1)
+    await asyncio.wait_for(second.wait_for_predecessor(), 1)
+    assert await second.wait_for_offsets()
+    assert not second.predecessor_in_flight
+
+
+def test_a_batch_that_has_ended_keeps_no_earlier_one_in_memory() -> None:
     first = BatchOrder()
-    yield Pair(first, BatchOrder(task, first.progress), end, task)
-    end.set()
-    await task
+    second = BatchOrder(first)
+    gone = weakref.ref(first)
+    first.end()
+    second.end()
+    del first
+    gc.collect()
 
-
-async def stays_open(task: asyncio.Task[Any]) -> bool:
-    done, _ = await asyncio.wait({task}, timeout=0.02)
-    return not done
-
-
-async def test_the_first_waits_for_nobody() -> None:
-    await asyncio.wait_for(BatchOrder().turn(), 1)
-    assert await BatchOrder().ledger_turn()
-
-
-async def test_a_successor_begins_when_its_predecessor_holds_its_locks(pair: Pair) -> None:
-    turn = asyncio.create_task(pair.second.turn())
-    assert await stays_open(turn)
-    pair.first.locked()
-    await asyncio.wait_for(turn, 1)
-
-
-async def test_it_comes_to_the_ledger_when_its_predecessor_has_moved_it_though_not_committed(pair: Pair) -> None:
-    pair.first.locked()
-    turn = asyncio.create_task(pair.second.ledger_turn())
-    assert await stays_open(turn)
-    pair.first.progress.has_moved()
-    assert await asyncio.wait_for(turn, 1)
-    assert pair.second.open
-
-
-async def test_it_gives_way_as_soon_as_its_predecessor_fails_which_may_want_its_locks(pair: Pair) -> None:
-    pair.first.locked()
-    turn = asyncio.create_task(pair.second.ledger_turn())
-    assert await stays_open(turn)
-    pair.first.progress.has_failed()
-    assert not await asyncio.wait_for(turn, 1)
-
-
-async def test_it_gives_way_to_one_that_takes_too_long(pair: Pair) -> None:
-    assert not await asyncio.wait_for(pair.second.ledger_turn(), 10)
-
-
-async def test_behind_one_that_failed_it_begins_only_after_its_end(pair: Pair) -> None:
-    pair.first.progress.has_failed()
-    turn = asyncio.create_task(pair.second.turn())
-    assert await stays_open(turn)
-    pair.end.set()
-    await asyncio.wait_for(turn, 1)
-
-
-async def test_whoever_comes_after_one_that_ended_waits_for_nothing(pair: Pair) -> None:
-    pair.end.set()
-    await pair.task
-    await asyncio.wait_for(pair.second.turn(), 1)
-    assert await pair.second.ledger_turn()
+    assert gone() is None

@@ -11,8 +11,8 @@ import uvloop
 from els_stream.consumer.faust_consumer import ElsConsumer
 
 
-async def cancelled(*, by_its_stop: bool) -> asyncio.Task[None]:
-    """The fetcher's work, cancelled in the middle of a step."""
+async def cancel_fetcher(*, stopped: bool) -> asyncio.Task[None]:
+    """Cancel the fetcher in the middle of a step."""
     stepping = asyncio.Event()
 
     async def never_ends() -> None:
@@ -21,34 +21,32 @@ async def cancelled(*, by_its_stop: bool) -> asyncio.Task[None]:
 
     fetcher = SimpleNamespace(_stopped=asyncio.Event())
     consumer = SimpleNamespace(
-        _stopped=asyncio.Event(), app=SimpleNamespace(should_stop=False), _intake=SimpleNamespace(step=never_ends)
+        _stopped=asyncio.Event(), app=SimpleNamespace(should_stop=False), _backend=SimpleNamespace(step=never_ends)
     )
     task: asyncio.Task[None] = asyncio.create_task(cast("Any", ElsConsumer)._drain_messages(consumer, fetcher))
     async with asyncio.timeout(5):
         await stepping.wait()
-        if by_its_stop:
+        if stopped:
             fetcher._stopped.set()
         task.cancel()
         await asyncio.wait([task])
     return task
 
 
-async def test_a_fetcher_that_is_stopped_ends_in_order_also_while_the_group_rebalances() -> None:
-    """Faust takes a cancellation in a rebalance for an order to restart, which crashes a worker that stops."""
-    (await cancelled(by_its_stop=True)).result()
+async def test_a_stopped_fetcher_ends_without_an_error() -> None:
+    """During a rebalance Faust takes a cancellation for a request to restart, which crashes a worker that stops."""
+    (await cancel_fetcher(stopped=True)).result()
 
 
-async def test_a_fetcher_that_is_cancelled_otherwise_says_so() -> None:
-    task = await cancelled(by_its_stop=False)
+async def test_a_cancelled_fetcher_raises_cancelled_error() -> None:
+    task = await cancel_fetcher(stopped=False)
 
     with pytest.raises(asyncio.CancelledError):
         task.result()
 
 
-async def test_kafkas_client_runs_on_a_loop_that_lets_it_write_to_a_lost_connection(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """With uvloop it is a RuntimeError, of which aiokafka's tasks die unheard."""
+async def test_kafkas_client_runs_in_asyncios_own_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Uvloop raises RuntimeError for a write to a lost connection, which silently ends aiokafka's tasks."""
     monkeypatch.setattr(asyncio, "new_event_loop", uvloop.new_event_loop)
     app = faust.App("loops", broker="kafka://localhost:1")
     consumer = SimpleNamespace(

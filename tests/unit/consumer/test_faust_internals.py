@@ -1,4 +1,4 @@
-"""What the lane rests on in Faust and aiokafka is as it was when it was read."""
+"""The internals of Faust and aiokafka that the consumer depends on have not changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from els_stream.consumer.faust_internals import OVERRIDDEN, USED, OverriddenInte
 from els_stream.consumer.kafka_client import ElsConsumerThread
 
 
-def found(where: str) -> Callable[..., object]:
+def resolve(where: str) -> Callable[..., object]:
     module, _, path = where.partition(":")
     thing = attrgetter(path)(importlib.import_module(module))
     if isinstance(thing, ServiceTask):
@@ -31,21 +31,21 @@ def words(source: str) -> str:
 
 
 @pytest.mark.parametrize("internal", [*OVERRIDDEN, *USED], ids=lambda internal: internal.where)
-def test_an_internal_has_the_shape_it_had(internal: OverriddenInternal) -> None:
-    thing = found(internal.where)
+def test_an_internal_is_unchanged(internal: OverriddenInternal) -> None:
+    thing = resolve(internal.where)
     if internal.signature is not None:
         assert str(inspect.signature(thing)) == internal.signature
     if internal.source is not None:
         assert words(internal.source) in words(inspect.getsource(thing))
 
 
-def test_the_versions_are_those_that_were_read() -> None:
+def test_the_versions_are_those_of_the_tables() -> None:
     assert version("faust-streaming") == "0.15.3"
     assert version("aiokafka").startswith("0.14.")
 
 
 @pytest.mark.parametrize("ours", [ElsConsumer, ElsConsumerThread])
-def test_everything_that_is_overridden_stands_in_the_table(ours: type) -> None:
+def test_every_overridden_method_is_in_the_table(ours: type) -> None:
     table = {internal.where.rpartition(".")[2] for internal in OVERRIDDEN}
     theirs = {name for base in ours.__mro__[1:] for name in vars(base)}
     overridden = {name for name in vars(ours) if callable(getattr(ours, name)) and name in theirs}

@@ -4,144 +4,78 @@ import asyncio
 
 import pytest
 
-from els_stream.backoff import Backoff
-from els_stream.consumer.fetcher import Fetcher
 from els_stream.consumer.partition_buffers import BufferLimits, PartitionBuffers
-from els_stream.consumer.partition_state import spans_of
-from els_stream.consumer.reporting import NullMetrics
-from els_stream.consumer.start_offsets import LogState
-from els_stream.kafka.offsets import Partition, StoredOffset
-from tests.support.consumer_fakes import FakeLog, FakeOffsetStore, fetched, offsets, part_at
+from els_stream.kafka.offsets import Partition
+from tests.support.consumer_fakes import fake_records, offsets_of, partition_at
 from tests.support.waiting import suspended
 
 ONE, TWO = Partition("alpha", 0), Partition("alpha", 1)
 
 
 @pytest.fixture
-def lane() -> PartitionBuffers:
+def buffers() -> PartitionBuffers:
     return PartitionBuffers(BufferLimits(5, 1_000_000))
 
 
-def feeder_of(lane: PartitionBuffers, log: FakeLog, ledger: FakeOffsetStore) -> Fetcher:
-    lane.settle()
-    return Fetcher(lane, log, ledger, NullMetrics(), (OSError,), str)
-
-
-async def test_to_take_waits_while_nothing_is_there_and_no_longer(lane: PartitionBuffers) -> None:
-    taking = asyncio.create_task(lane.take("alpha", 10, 1000))
+async def test_take_waits_only_while_nothing_is_queued(buffers: PartitionBuffers) -> None:
+    taking = asyncio.create_task(buffers.take("alpha", 10, 1000))
     await suspended(taking)
     assert not taking.done()
-    part = part_at()
-    lane.join([part])
-    part.receive(fetched(0, 1), "alpha")
-    lane.arrived("alpha")
-    assert offsets(await asyncio.wait_for(taking, 1)) == [0]
+    state = partition_at()
+    buffers.add([state])
+    state.receive(fake_records(0, 1), "alpha")
+    buffers.notify("alpha")
+    assert offsets_of(await asyncio.wait_for(taking, 1)) == [0]
 
 
-async def test_partitions_take_turns_at_being_first(lane: PartitionBuffers) -> None:
+async def test_take_begins_with_another_partition_each_time(buffers: PartitionBuffers) -> None:
     for partition in range(2):
-        part = part_at(partition=partition)
-        part.receive(fetched(0, 5), "alpha")
-        lane.join([part])
-    firsts = [(await lane.take("alpha", 1, 1000))[0].part.partition for _ in range(4)]
+        state = partition_at(partition=partition)
+        state.receive(fake_records(0, 5), "alpha")
+        buffers.add([state])
+    firsts = [(await buffers.take("alpha", 1, 1000))[0].state.partition for _ in range(4)]
     assert firsts == [ONE, TWO, ONE, TWO]
 
 
-async def test_what_died_is_not_taken(lane: PartitionBuffers) -> None:
-    part = part_at()
-    part.receive(fetched(0, 5), "alpha")
-    lane.join([part])
-    lane.clear()
-    lane.stop()
-    assert await lane.take("alpha", 10, 1000) == ()
+async def test_a_closed_partition_is_not_taken(buffers: PartitionBuffers) -> None:
+    state = partition_at()
+    state.receive(fake_records(0, 5), "alpha")
+    buffers.add([state])
+    buffers.close_all()
+    buffers.stop()
+    assert await buffers.take("alpha", 10, 1000) == ()
 
 
-def test_a_held_partition_is_positioned_again_only_after_its_pause() -> None:
+def test_a_paused_partition_is_positioned_again_after_its_pause() -> None:
     now = 0.0
-    lane = PartitionBuffers(BufferLimits(5, 1000), clock=lambda: now)
-    part = part_at()
-    lane.join([part])
-    assert lane.hold(part, "08006", lambda times: 10.0 * times) == 10
-    assert lane.missing({ONE}) == set()
+    buffers = PartitionBuffers(BufferLimits(5, 1000), clock=lambda: now)
+    state = partition_at()
+    buffers.add([state])
+    assert buffers.pause_partition(state, "08006", lambda times: 10.0 * times) == 10
+    assert buffers.unpositioned({ONE}) == set()
     now = 10
-    assert lane.missing({ONE}) == {ONE}
-    again = part_at()
-    lane.join([again])
-    assert lane.hold(again, "08006", lambda times: 10.0 * times) == 20
+    assert buffers.unpositioned({ONE}) == {ONE}
+    again = partition_at()
+    buffers.add([again])
+    assert buffers.pause_partition(again, "08006", lambda times: 10.0 * times) == 20
 
 
-def test_a_hold_ends_when_somebody_else_got_past_it(lane: PartitionBuffers) -> None:
-    part = part_at(7)
-    lane.join([part])
-    lane.hold(part, "bug", lambda _: 0.0)
-    lane.join([part_at(8)])
-    assert lane.holds == {}
+def test_a_pause_ends_when_another_owner_got_past_it(buffers: PartitionBuffers) -> None:
+    state = partition_at(7)
+    buffers.add([state])
+    buffers.pause_partition(state, "bug", lambda _: 0.0)
+    buffers.add([partition_at(8)])
+    assert buffers.paused == {}
 
 
-async def test_quiesce_waits_for_transactions_but_not_for_ever(lane: PartitionBuffers) -> None:
-    never = asyncio.create_task(_never())
-    lane.in_flight.add(never)
-    await asyncio.wait_for(lane.quiesce(0.01), 1)
-    lane.cancel_in_flight()
+async def test_quiesce_waits_for_transactions_within_a_limit(buffers: PartitionBuffers) -> None:
+    endless = asyncio.create_task(_wait_forever())
+    buffers.in_flight.add(endless)
+    await asyncio.wait_for(buffers.quiesce(0.01), 1)
+    buffers.cancel_in_flight()
     with pytest.raises(asyncio.CancelledError):
-        await never
+        await endless
 
 
-async def test_a_full_partition_is_not_fetched_and_blocks_no_other(lane: PartitionBuffers) -> None:
-    log = FakeLog({ONE: LogState(0, 9, None), TWO: LogState(0, 9, None)})
-    feeder = feeder_of(lane, log, FakeOffsetStore({ONE: StoredOffset(0, None), TWO: StoredOffset(0, None)}))
-    log.records[ONE] = fetched(0, 9)
-    await feeder.step()
-    await feeder.step()
-    assert log.asked == [{ONE, TWO}, {TWO}]
-
-
-async def test_when_all_are_full_the_client_is_touched_and_not_asked_for_nothing(lane: PartitionBuffers) -> None:
-    log = FakeLog({ONE: LogState(0, 9, None)})
-    feeder = feeder_of(lane, log, FakeOffsetStore({ONE: StoredOffset(0, None)}))
-    log.records[ONE] = fetched(0, 9)
-    await feeder.step()
-    stepping = asyncio.create_task(feeder.step())
-    await suspended(stepping)
-    await lane.take("alpha", 9, 100_000)
-    await asyncio.wait_for(stepping, 0.5)
-    assert (log.asked, log.touched) == ([{ONE}], 1)
-
-
-async def test_what_was_fetched_before_a_rebalance_is_thrown_away(lane: PartitionBuffers) -> None:
-    log = FakeLog({ONE: LogState(0, 9, None)})
-    feeder = feeder_of(lane, log, FakeOffsetStore({ONE: StoredOffset(0, None)}))
-    log.records[ONE] = fetched(0, 3)
-    log.on_fetch = lane.clear
-    await feeder.step()
-    assert not lane.parts[ONE].queue
-
-
-async def test_a_log_that_is_another_is_read_from_its_beginning(lane: PartitionBuffers) -> None:
-    ledger = FakeOffsetStore({ONE: StoredOffset(5, fetched(90, 1)[0].mark)})
-    log = FakeLog({ONE: LogState(0, 9, None)})
-    feeder = feeder_of(lane, log, ledger)
-    log.records[ONE] = fetched(4, 5)
-    await feeder.step()
-    await feeder.step()
-    log.records[ONE] = fetched(0, 5)
-    await feeder.step()
-    (span,) = spans_of(await lane.take("alpha", 100, 100_000))
-    assert (span.start, span.stop) == (0, 5)
-
-
-def test_pauses_grow_to_their_bound_and_are_spread() -> None:
-    assert [Backoff(0.1, 1, lambda: 1.0).full_jitter(attempt) for attempt in (1, 2, 3, 4, 5, 999)] == [
-        0.1,
-        0.2,
-        0.4,
-        0.8,
-        1,
-        1,
-    ]
-    assert Backoff(0.1, 1, lambda: 0.0).full_jitter(9) == 0
-    assert Backoff(0.1, 1, lambda: 0.0).equal_jitter(9) == 0.5
-
-
-async def _never() -> None:
+async def _wait_forever() -> None:
     await asyncio.Event().wait()

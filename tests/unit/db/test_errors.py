@@ -6,27 +6,26 @@ from asyncpg.exceptions._base import DataError as ClientDataError
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from els_stream.consumer.retry_policy import ALONE, MICRO_BATCH, Action, step
 from els_stream.db.errors import ClassifiedError, FailureClass, OffsetConflict, classify, classify_sqlstate
 from els_stream.errors import OutboxConflict
 
 
 def wrapped(cause: Exception) -> DBAPIError:
-    """As SQLAlchemy wraps it: its adapter's error, raised from asyncpg's."""
+    """Wrap an error as SQLAlchemy does: in its adapter's error, raised from asyncpg's."""
     adapter = RuntimeError("adapter")
     adapter.__cause__ = cause
     return DBAPIError("SELECT 1", {}, adapter)
 
 
 def name_of(error: Exception) -> str:
-    """Of asyncpg's class where there is one."""
+    """Return the name of asyncpg's class where there is one."""
     cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig is not None else None
     kind = type(cause or error)
     return f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
 
 
 @pytest.mark.parametrize(
-    ("error", "verdict"),
+    ("error", "failure_class"),
     [
         (wrapped(asyncpg.ConnectionDoesNotExistError("gone")), FailureClass.TRANSIENT),
         (wrapped(asyncpg.InterfaceError("connection is closed")), FailureClass.TRANSIENT),
@@ -55,8 +54,8 @@ def name_of(error: Exception) -> str:
     ],
     ids=lambda value: value.value if isinstance(value, FailureClass) else name_of(value),
 )
-def test_each_error_has_its_verdict(error: Exception, verdict: FailureClass) -> None:
-    assert classify(error).failure_class is verdict
+def test_each_error_has_its_failure_class(error: Exception, failure_class: FailureClass) -> None:
+    assert classify(error).failure_class is failure_class
 
 
 def test_the_cause_is_the_sqlstate_where_there_is_one() -> None:
@@ -67,25 +66,3 @@ def test_the_cause_is_the_sqlstate_where_there_is_one() -> None:
 @pytest.mark.parametrize("state", ["25006", "25P02", "25P03", "25P04", "28000", "3D000", "40001", "53300", "58030"])
 def test_states_that_may_pass_are_transient(state: str) -> None:
     assert classify_sqlstate(state) is FailureClass.TRANSIENT
-
-
-def test_every_verdict_has_a_policy() -> None:
-    assert set(MICRO_BATCH) == set(ALONE) == set(FailureClass)
-
-
-def test_only_suspects_and_refusals_of_single_records_ever_become_dead_letters() -> None:
-    burying = {Action.SUSPECT, Action.REFUSE}
-    assert not burying & {step for steps in MICRO_BATCH.values() for step in steps}
-    assert {verdict for verdict, steps in ALONE.items() if burying & set(steps)} == {
-        FailureClass.UNEXPECTED,
-        FailureClass.DATA_ERROR,
-    }
-
-
-def test_the_last_step_repeats() -> None:
-    assert [step(ALONE, FailureClass.TIMED_OUT, times) for times in (1, 2, 3, 99)] == [
-        Action.AGAIN,
-        Action.HOLD,
-        Action.HOLD,
-        Action.HOLD,
-    ]
