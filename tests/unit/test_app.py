@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from els_stream.app import AGENTS, TIMERS, build, service_work
+from els_stream.config.settings import load_settings
+from els_stream.maintenance.scheduler import TimerName
+
+
+def test_every_handler_has_an_agent_and_every_timer_is_started() -> None:
+    work = service_work(load_settings())
+
+    assert set(work.handlers) == set(work.agents) == set(AGENTS)
+    assert list(work.timers) == list(TIMERS.values())
+    assert set(TIMERS) == set(TimerName)
+
+
+def test_agents_and_timers_have_the_names_of_their_functions() -> None:
+    named: list[tuple[str, object]] = [*AGENTS.items(), *TIMERS.items()]
+
+    assert [getattr(function, "__name__", None) for _, function in named] == [str(name) for name, _ in named]
+
+
+async def test_a_worker_is_wired_without_a_connection() -> None:
+    settings = load_settings(broker_url="localhost:1", database_url="postgresql://els@localhost:1/els")
+
+    app = build(settings, service_work(settings), on_listening=lambda _: None)
+
+    assert {agent.rpartition(".")[2] for agent in app.agents} == set(AGENTS)
