@@ -1,4 +1,4 @@
-"""Outbox rows as handlers would write them, for tests that don't need the handlers."""
+"""Outbox rows like those of the handlers, for tests that do not need the handlers."""
 
 import asyncio
 import json
@@ -15,8 +15,8 @@ from els_stream.queries.outbox import put
 from els_stream.queries.outbox_rows import OutboxRow
 from tests.support.waiting import until
 
-# Events of one batch cross the topics in this order; some topics come again.
-CROSSING: Final = (
+# The topics of one batch's events in order; some occur more than once.
+TOPIC_ORDER: Final = (
     topics.SLOT_ASSIGNED,
     topics.SLOT_ASSIGNED,
     topics.EXCESS_CONTENT,
@@ -34,8 +34,8 @@ def row(batch: str, sequence: int, topic: str = topics.SLOT_ASSIGNED, *, padding
     return OutboxRow(batch, sequence, event)
 
 
-def story(batch: str, crossing: Sequence[str] = CROSSING) -> list[OutboxRow]:
-    return [row(batch, sequence, topic) for sequence, topic in enumerate(crossing, start=1)]
+def batch_rows(batch: str, topic_order: Sequence[str] = TOPIC_ORDER) -> list[OutboxRow]:
+    return [row(batch, sequence, topic) for sequence, topic in enumerate(topic_order, start=1)]
 
 
 async def commit(engine: AsyncEngine, rows: Sequence[OutboxRow]) -> None:
@@ -43,25 +43,28 @@ async def commit(engine: AsyncEngine, rows: Sequence[OutboxRow]) -> None:
         await put(conn, rows)
 
 
-async def commit_bit_by_bit(engine: AsyncEngine, batches: Iterable[str], done: list[int] | None = None) -> None:
-    """A transaction per event, the batches interleaved; `done` grows with each event that all batches have."""
-    stories = [story(batch) for batch in batches]
-    for number, events in enumerate(zip(*stories, strict=True)):
+async def commit_one_by_one(engine: AsyncEngine, batches: Iterable[str], done: list[int] | None = None) -> None:
+    """Commit each event in its own transaction, the batches interleaved.
+
+    `done` grows when every batch has one more event.
+    """
+    rows_by_batch = [batch_rows(batch) for batch in batches]
+    for number, events in enumerate(zip(*rows_by_batch, strict=True)):
         await asyncio.gather(*(commit(engine, [event]) for event in events))
         if done is not None:
             done.append(number)
 
 
-async def left(engine: AsyncEngine) -> int:
+async def rows_left(engine: AsyncEngine) -> int:
     async with engine.connect() as conn:
         found = await conn.scalar(text("SELECT count(*) FROM event_outbox"))
     return int(found or 0)
 
 
-async def emptied(engine: AsyncEngine, seconds: float = 30) -> None:
-    """Waits until everything has left the outbox."""
+async def wait_until_empty(engine: AsyncEngine, seconds: float = 30) -> None:
+    """Wait until the outbox has no rows."""
 
     async def empty() -> bool:
-        return not await left(engine)
+        return not await rows_left(engine)
 
     await until(empty, seconds=seconds)

@@ -1,6 +1,6 @@
-"""A relay in a process of its own: `python -m tests.support.relay_process DATABASE BROKER PREFIX OPTIONS [FLAG]`.
+"""Run a relay in its own process: `python -m tests.support.relay_process DATABASE BROKER PREFIX OPTIONS [FLAG]`.
 
-Stops in order on SIGTERM. With `die-before-delete` it kills itself between the first acks and their delete.
+It stops cleanly on SIGTERM. With `die-before-delete` it kills itself between the first acks and their delete.
 """
 
 import asyncio

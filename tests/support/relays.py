@@ -1,4 +1,4 @@
-"""What the relay's tests share: reading everything back, relays as processes, and the order that must hold."""
+"""Helpers of the relay's tests: run relays, also as processes, read all records, and check their order."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ QUICK = RelayOptions(
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class PublishedRecord:
     topic: str
     partition: int
     offset: int
@@ -47,26 +47,26 @@ class Seen:
 
 
 @asynccontextmanager
-async def relaying(
+async def running_relay(
     engine: AsyncEngine, broker: str, prefix: str, options: RelayOptions = QUICK
 ) -> AsyncIterator[Relay]:
+    """Run a relay in this process for the block."""
     relay = Relay(engine, broker=broker, topic_prefix=prefix, options=options)
     await relay.start()
     try:
         yield relay
     finally:
-        async with asyncio.timeout(2):
-            await relay.stop()
+        await relay.stop()
 
 
 @asynccontextmanager
 async def relay_process(
     database: str, broker: str, prefix: str, *flags: str, options: RelayOptions = QUICK
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """One that can be stopped, continued and killed; it has begun when this is entered."""
+    """Run a relay in a process that a test can stop, continue and kill; it has started when the block begins."""
     command = [sys.executable, "-m", "tests.support.relay_process", database, broker, prefix]
-    told = json.dumps(asdict(options))
-    process = await asyncio.create_subprocess_exec(*command, told, *flags, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+    arguments = [json.dumps(asdict(options)), *flags]
+    process = await asyncio.create_subprocess_exec(*command, *arguments, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     try:
         assert await process.stdout.readline() == b"started\n"
@@ -77,8 +77,8 @@ async def relay_process(
         await process.communicate()
 
 
-async def read_all(broker: str, names: Iterable[str]) -> list[Seen]:
-    """Everything that lies in these topics now, by an ordinary consumer."""
+async def read_records(broker: str, names: Iterable[str]) -> list[PublishedRecord]:
+    """Return all records that the topics have now, read by an ordinary consumer."""
     consumer = AIOKafkaConsumer(bootstrap_servers=broker, fetch_max_wait_ms=50)
     await consumer.start()
     try:
@@ -86,20 +86,24 @@ async def read_all(broker: str, names: Iterable[str]) -> list[Seen]:
         consumer.assign(partitions)
         await consumer.seek_to_beginning()
         ends = await consumer.end_offsets(partitions)
-        seen: list[Seen] = []
+        seen: list[PublishedRecord] = []
         async with asyncio.timeout(30):
             while any([await consumer.position(partition) < end for partition, end in ends.items()]):
                 for records in (await consumer.getmany(timeout_ms=100)).values():
                     seen += [
-                        Seen(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers) for r in records
+                        PublishedRecord(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value, r.headers)
+                        for r in records
                     ]
         return seen
     finally:
         await consumer.stop()
 
 
-async def configure(broker: str, name: str, **config: str) -> None:
-    """Underscores stand for dots; what is not given falls back to the broker's default. Takes the broker a moment."""
+async def set_topic_config(broker: str, name: str, **config: str) -> None:
+    """Set the config of a topic; underscores stand for dots, and options that are not given get the broker's default.
+
+    The broker applies it a moment later.
+    """
     admin = AIOKafkaAdminClient(bootstrap_servers=broker)
     await admin.start()
     try:
@@ -109,33 +113,38 @@ async def configure(broker: str, name: str, **config: str) -> None:
         await admin.close()
 
 
-class StampedPlan(TopicPlan):
-    """Timestamps are the broker's, so that they tell the order of arrival over topics, whoever sent."""
+class LogAppendTimePlan(TopicPlan):
+    """The broker sets the timestamps, so that they show the order of arrival over topics, from whichever producer."""
 
     def config(self, replication_factor: int) -> dict[str, str]:
         return super().config(replication_factor) | {"message.timestamp.type": "LogAppendTime"}
 
 
 @asynccontextmanager
-async def stamped_topics(broker: str, prefix: str, **max_bytes: int) -> AsyncIterator[dict[str, str]]:
-    """The output topics, made for one test: logical name to the name on the broker.
+async def timestamped_topics(broker: str, prefix: str, **max_bytes: int) -> AsyncIterator[dict[str, str]]:
+    """Create the output topics for one test; yields logical name to the name on the broker.
 
-    What a topic is made with holds from its first record on; a setting that is changed later takes the broker a moment.
+    The config of a new topic applies from its first record; the broker applies a later change only after a moment.
     """
     names = {topic: prefix + topic for topic in OUTPUT_TOPICS}
-    plans = [StampedPlan(topic, 1, max_bytes.get(topic, 16 * MIB)) for topic in names]
+    plans = [LogAppendTimePlan(topic, 1, max_bytes.get(topic, 16 * MIB)) for topic in names]
     await ensure_topics(broker, prefix, PARTITIONS, topics=plans)
     yield names
     await delete_topics(broker, list(names.values()))
 
 
-def assert_all_arrived_in_order(seen: Iterable[Seen], stories: Mapping[str, Sequence[OutboxRow]], prefix: str) -> None:
-    """Per batch, counting first copies: every row, on its topic, with its bytes, not before the row it follows."""
-    copies: dict[bytes | None, dict[str, list[Seen]]] = defaultdict(lambda: defaultdict(list))
+def assert_published_in_order(
+    seen: Iterable[PublishedRecord], rows_by_batch: Mapping[str, Sequence[OutboxRow]], prefix: str
+) -> None:
+    """Check that each batch's rows are on their topics with their bytes, and in order.
+
+    In order means: the first copy of a row is not before the first copy of the row before it.
+    """
+    copies: dict[bytes | None, dict[str, list[PublishedRecord]]] = defaultdict(lambda: defaultdict(list))
     for one in sorted(seen, key=lambda one: one.offset):
         copies[one.key][f"{one.topic} {one.value!r}"].append(one)
-    assert copies.keys() == {batch.encode() for batch in stories}
-    for batch, rows in stories.items():
+    assert copies.keys() == {batch.encode() for batch in rows_by_batch}
+    for batch, rows in rows_by_batch.items():
         found = copies[batch.encode()]
         assert found.keys() == {f"{prefix}{row.event.topic} {row.event.value!r}" for row in rows}
         firsts = [found[f"{prefix}{row.event.topic} {row.event.value!r}"][0] for row in rows]

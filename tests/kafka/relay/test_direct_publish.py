@@ -1,4 +1,4 @@
-"""Rows that a process sends itself after its commit: as whole, as ordered and as single as those that are read back."""
+"""Direct publish: rows that a process publishes after its own commit arrive complete, in order and once."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ from els_stream.queries import outbox
 from els_stream.queries.outbox import put
 from els_stream.queries.outbox_rows import HASH_SHARDS, SHARD_COUNT, FailedRow, OutboxRow, WaitingRow
 from els_stream.relay import Relay
-from tests.support.outbox_rows import commit, emptied, left, row, story
+from tests.support.outbox_rows import batch_rows, commit, row, rows_left, wait_until_empty
 from tests.support.relays import (
     PARTITIONS,
     QUICK,
-    Seen,
-    assert_all_arrived_in_order,
-    read_all,
-    relaying,
-    stamped_topics,
+    PublishedRecord,
+    assert_published_in_order,
+    read_records,
+    running_relay,
+    timestamped_topics,
 )
 from tests.support.waiting import until
 
 Topics = dict[str, str]
 
-# So long that nothing but a hand-over or a wake can be why a row left; and on a busy machine no lease runs out.
-UNHURRIED = replace(QUICK, poll_interval_seconds=3600, lease_seconds=10, session_idle_timeout_seconds=15)
-AT_ONCE = 4
-# Their keys come to lie in every partition.
-WARM_UP = [f"warms up {number}" for number in range(4 * PARTITIONS)]
-PLACES = text("SELECT order_key, shard FROM event_outbox ORDER BY order_key, position")
+# No poll is due by itself, so only a direct publish or a wake publishes a row; no lease runs out on a busy machine.
+LONG_TIMES = replace(QUICK, poll_interval_seconds=3600, lease_seconds=10, session_idle_timeout_seconds=15)
+CONCURRENT_BATCHES = 4
+# Enough keys to have some in every partition.
+WARM_UP = [f"warm-up {number}" for number in range(4 * PARTITIONS)]
+SHARDS_OF_KEYS = text("SELECT order_key, shard FROM event_outbox ORDER BY order_key, position")
 
 
 class Unwanted(Exception):
-    """What ends a transaction."""
+    """Rolls a transaction back."""
 
 
 @pytest.fixture
-async def stamped(addresses: Addresses, topic_prefix: str) -> AsyncIterator[Topics]:
-    async with stamped_topics(addresses.broker, topic_prefix) as names:
+async def topic_names(addresses: Addresses, topic_prefix: str) -> AsyncIterator[Topics]:
+    async with timestamped_topics(addresses.broker, topic_prefix) as names:
         yield names
 
 
 @dataclass
-class Reads:
-    """What relays of this process read back, and how often they looked."""
+class Polls:
+    """The rows that relays of this process fetched, and how many polls began and ended."""
 
     rows: list[WaitingRow] = field(default_factory=list)
     begun: int = 0
@@ -61,181 +61,181 @@ class Reads:
 
 
 @pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
-    seen = Reads()
-    real = outbox.fetch
+def polls(monkeypatch: pytest.MonkeyPatch) -> Polls:
+    polls = Polls()
+    fetch = outbox.fetch
 
-    async def watched(conn: AsyncConnection, shards: Sequence[int], *, rows: int, size: int) -> list[WaitingRow]:
-        seen.begun += 1
-        found = await real(conn, shards, rows=rows, size=size)
-        seen.rows += found
-        seen.ended += 1
+    async def counting_fetch(conn: AsyncConnection, shards: Sequence[int], *, rows: int, size: int) -> list[WaitingRow]:
+        polls.begun += 1
+        found = await fetch(conn, shards, rows=rows, size=size)
+        polls.rows += found
+        polls.ended += 1
         return found
 
-    monkeypatch.setattr(outbox, "fetch", watched)
-    return seen
+    monkeypatch.setattr(outbox, "fetch", counting_fetch)
+    return polls
 
 
-async def hand_over(relay: Relay, engine: AsyncEngine, rows: Sequence[OutboxRow]) -> None:
+async def publish_directly(relay: Relay, engine: AsyncEngine, rows: Sequence[OutboxRow]) -> None:
     async with relay.begin(engine) as conn:
         await put(conn, rows)
 
 
-async def owning_all(*relays: Relay) -> None:
-    """Each of them a fair part."""
+async def wait_for_shards(*relays: Relay) -> None:
+    """Wait until the relays own all shards, each the same number."""
     await until(lambda: {relay.status().shards for relay in relays} == {SHARD_COUNT // len(relays)}, seconds=10)
 
 
-async def warmed_up(engine: AsyncEngine, reads: Reads, *relays: Relay) -> None:
-    """A topic that was just made has partitions without a leader, and what fails at first is read back.
+async def warm_up(engine: AsyncEngine, polls: Polls, *relays: Relay) -> None:
+    """Publish until all partitions of the new topics have a leader; before that, rows fail and are fetched again.
 
-    Once it returns no relay looks at the outbox before it is told to.
+    After it, no relay polls before the next wake.
     """
-    await owning_all(*relays)
+    await wait_for_shards(*relays)
     for relay in relays:
         for key in WARM_UP:
-            await hand_over(relay, engine, story(key))
-        await emptied(engine)
+            await publish_directly(relay, engine, batch_rows(key))
+        await wait_until_empty(engine)
         await until(partial(nothing_in_flight, relay))
-        begun = reads.begun
+        begun = polls.begun
         relay.wake()
-        await until(partial(has_looked, reads, begun))
-    reads.rows.clear()
+        await until(partial(has_polled, polls, begun))
+    polls.rows.clear()
 
 
 def nothing_in_flight(relay: Relay) -> bool:
     return relay.status().in_flight == 0
 
 
-def has_looked(reads: Reads, before: int) -> bool:
-    """A look that began after this many has ended."""
-    return reads.ended > before
+def has_polled(polls: Polls, before: int) -> bool:
+    """Return whether a poll that began after that many polls has ended."""
+    return polls.ended > before
 
 
-def without_warm_up(seen: Sequence[Seen]) -> list[Seen]:
+def without_warm_up(seen: Sequence[PublishedRecord]) -> list[PublishedRecord]:
     return [one for one in seen if one.key is not None and one.key.decode() not in WARM_UP]
 
 
-async def test_what_is_handed_over_leaves_once_and_in_order_and_is_not_read_back(
-    engine: AsyncEngine, addresses: Addresses, topic_prefix: str, stamped: Topics, reads: Reads
+async def test_direct_rows_are_published_once_and_in_order_without_a_fetch(
+    engine: AsyncEngine, addresses: Addresses, topic_prefix: str, topic_names: Topics, polls: Polls
 ) -> None:
-    stories = {f"batch {number}": story(f"batch {number}") for number in range(20)}
-    async with relaying(engine, addresses.broker, topic_prefix, UNHURRIED) as relay:
-        await warmed_up(engine, reads, relay)
-        for rows in stories.values():
-            await hand_over(relay, engine, rows)
-        await emptied(engine)
+    rows_by_batch = {f"batch {number}": batch_rows(f"batch {number}") for number in range(20)}
+    async with running_relay(engine, addresses.broker, topic_prefix, LONG_TIMES) as relay:
+        await warm_up(engine, polls, relay)
+        for rows in rows_by_batch.values():
+            await publish_directly(relay, engine, rows)
+        await wait_until_empty(engine)
 
-    assert reads.rows == []
-    seen = without_warm_up(await read_all(addresses.broker, stamped.values()))
+    assert polls.rows == []
+    seen = without_warm_up(await read_records(addresses.broker, topic_names.values()))
     assert len(seen) == 20 * 7
-    assert_all_arrived_in_order(seen, stories, topic_prefix)
+    assert_published_in_order(seen, rows_by_batch, topic_prefix)
 
 
-async def test_order_holds_whoever_writes_and_whoever_hands_over(
-    engine: AsyncEngine, addresses: Addresses, topic_prefix: str, stamped: Topics, reads: Reads
+async def test_order_holds_with_and_without_direct_publish(
+    engine: AsyncEngine, addresses: Addresses, topic_prefix: str, topic_names: Topics, polls: Polls
 ) -> None:
-    """Two processes and a third without a relay, an event each at a time, none of which waits for the one before."""
-    stories = {f"batch {number}": story(f"batch {number}") for number in range(80)}
+    """Two relays and a writer without a relay commit one event at a time, and do not wait for its publishing."""
+    rows_by_batch = {f"batch {number}": batch_rows(f"batch {number}") for number in range(80)}
     async with (
-        relaying(engine, addresses.broker, topic_prefix, UNHURRIED) as one,
-        relaying(engine, addresses.broker, topic_prefix, UNHURRIED) as two,
+        running_relay(engine, addresses.broker, topic_prefix, LONG_TIMES) as one,
+        running_relay(engine, addresses.broker, topic_prefix, LONG_TIMES) as two,
     ):
         writers = cycle((one, two, None, two, None, one, one))
 
-        async def tell(rows: Sequence[OutboxRow]) -> None:
+        async def write(rows: Sequence[OutboxRow]) -> None:
             for event in rows:
                 if relay := next(writers):
-                    await hand_over(relay, engine, [event])
+                    await publish_directly(relay, engine, [event])
                 else:
                     await commit(engine, [event])
 
-        await warmed_up(engine, reads, one, two)
-        together = list(stories.values())
-        for start in range(0, len(together), AT_ONCE):
-            await asyncio.gather(*map(tell, together[start : start + AT_ONCE]))
-        await emptied(engine)
+        await warm_up(engine, polls, one, two)
+        together = list(rows_by_batch.values())
+        for start in range(0, len(together), CONCURRENT_BATCHES):
+            await asyncio.gather(*map(write, together[start : start + CONCURRENT_BATCHES]))
+        await wait_until_empty(engine)
 
-    seen = without_warm_up(await read_all(addresses.broker, stamped.values()))
-    assert 0 < len(reads.rows) < 80 * 7, "a good test has both kinds"
+    seen = without_warm_up(await read_records(addresses.broker, topic_names.values()))
+    assert 0 < len(polls.rows) < 80 * 7, "both ways must occur"
     assert len(seen) == 80 * 7
-    assert_all_arrived_in_order(seen, stories, topic_prefix)
+    assert_published_in_order(seen, rows_by_batch, topic_prefix)
 
 
-async def test_what_is_rolled_back_is_not_sent_and_the_next_is(
-    engine: AsyncEngine, addresses: Addresses, topic_prefix: str, stamped: Topics, reads: Reads
+async def test_rolled_back_rows_are_not_published_and_later_rows_are(
+    engine: AsyncEngine, addresses: Addresses, topic_prefix: str, topic_names: Topics, polls: Polls
 ) -> None:
-    async with relaying(engine, addresses.broker, topic_prefix, UNHURRIED) as relay:
-        await warmed_up(engine, reads, relay)
-        for number in range(2 * (SHARD_COUNT - HASH_SHARDS)):  # none of the shards to lend is lost by it
+    async with running_relay(engine, addresses.broker, topic_prefix, LONG_TIMES) as relay:
+        await warm_up(engine, polls, relay)
+        for number in range(2 * (SHARD_COUNT - HASH_SHARDS)):  # each direct shard is used twice
             with suppress(Unwanted):
                 async with relay.begin(engine) as conn:
-                    await put(conn, story(f"unwanted {number}"))
+                    await put(conn, batch_rows(f"unwanted {number}"))
                     raise Unwanted
-        await hand_over(relay, engine, story("wanted"))
-        await emptied(engine)
+        await publish_directly(relay, engine, batch_rows("wanted"))
+        await wait_until_empty(engine)
 
-    assert reads.rows == []
-    seen = without_warm_up(await read_all(addresses.broker, stamped.values()))
-    assert_all_arrived_in_order(seen, {"wanted": story("wanted")}, topic_prefix)
+    assert polls.rows == []
+    seen = without_warm_up(await read_records(addresses.broker, topic_names.values()))
+    assert_published_in_order(seen, {"wanted": batch_rows("wanted")}, topic_prefix)
 
 
-async def test_what_a_savepoint_gives_up_is_not_sent(
-    engine: AsyncEngine, addresses: Addresses, topic_prefix: str, stamped: Topics
+async def test_rows_of_a_rolled_back_savepoint_are_not_published(
+    engine: AsyncEngine, addresses: Addresses, topic_prefix: str, topic_names: Topics
 ) -> None:
-    async with relaying(engine, addresses.broker, topic_prefix, UNHURRIED) as relay:
-        await owning_all(relay)
+    async with running_relay(engine, addresses.broker, topic_prefix, LONG_TIMES) as relay:
+        await wait_for_shards(relay)
         async with relay.begin(engine) as conn:
-            await put(conn, story("before"))
+            await put(conn, batch_rows("before"))
             with suppress(Unwanted):
                 async with conn.begin_nested():
-                    await put(conn, story("given up"))
+                    await put(conn, batch_rows("rolled back"))
                     raise Unwanted
             async with conn.begin_nested():
-                await put(conn, story("kept"))
-        await emptied(engine)
+                await put(conn, batch_rows("kept"))
+        await wait_until_empty(engine)
 
-    seen = await read_all(addresses.broker, stamped.values())
-    assert_all_arrived_in_order(seen, {"before": story("before"), "kept": story("kept")}, topic_prefix)
+    seen = await read_records(addresses.broker, topic_names.values())
+    assert_published_in_order(seen, {"before": batch_rows("before"), "kept": batch_rows("kept")}, topic_prefix)
 
 
-async def test_what_follows_a_held_row_waits_with_it_in_one_share(
-    engine: AsyncEngine, addresses: Addresses, topic_prefix: str, stamped: Topics
+async def test_rows_after_a_deferred_row_wait_in_its_shard(
+    engine: AsyncEngine, addresses: Addresses, topic_prefix: str, topic_names: Topics
 ) -> None:
-    first, *others = story("held")
+    first, *others = batch_rows("deferred")
     await commit(engine, [first])
     async with engine.begin() as conn:
         rows = await outbox.fetch(conn, range(SHARD_COUNT), rows=10, size=2**20)
-        held = [FailedRow(one, "too large") for one in rows]
-        await outbox.schedule_retry(conn, held, min_delay=timedelta(hours=1), max_delay=timedelta(hours=1))
+        failed = [FailedRow(one, "too large") for one in rows]
+        await outbox.schedule_retry(conn, failed, min_delay=timedelta(hours=1), max_delay=timedelta(hours=1))
 
-    async with relaying(engine, addresses.broker, topic_prefix, UNHURRIED) as relay:
-        await owning_all(relay)
-        await hand_over(relay, engine, [*others, *story("free")])
+    async with running_relay(engine, addresses.broker, topic_prefix, LONG_TIMES) as relay:
+        await wait_for_shards(relay)
+        await publish_directly(relay, engine, [*others, *batch_rows("free")])
 
-        async def only_the_held_are_left() -> bool:
-            return await left(engine) == 1 + len(others)
+        async def only_the_deferred_key_is_left() -> bool:
+            return await rows_left(engine) == 1 + len(others)
 
-        await until(only_the_held_are_left, seconds=10)
+        await until(only_the_deferred_key_is_left, seconds=10)
 
     async with engine.connect() as conn:
-        places = (await conn.execute(PLACES)).all()
-    assert {key for key, _ in places} == {"held"}
-    assert len(places) == 1 + len(others)
-    assert len({shard for _, shard in places}) == 1
-    assert_all_arrived_in_order(
-        await read_all(addresses.broker, stamped.values()), {"free": story("free")}, topic_prefix
+        shards = (await conn.execute(SHARDS_OF_KEYS)).all()
+    assert {key for key, _ in shards} == {"deferred"}
+    assert len(shards) == 1 + len(others)
+    assert len({shard for _, shard in shards}) == 1
+    assert_published_in_order(
+        await read_records(addresses.broker, topic_names.values()), {"free": batch_rows("free")}, topic_prefix
     )
 
 
-async def test_what_is_too_much_to_keep_in_memory_is_read_back(
-    engine: AsyncEngine, addresses: Addresses, topic_prefix: str, stamped: Topics, reads: Reads
+async def test_rows_that_exceed_the_direct_queue_are_fetched(
+    engine: AsyncEngine, addresses: Addresses, topic_prefix: str, topic_names: Topics, polls: Polls
 ) -> None:
     rows = [row("large", number, padding=1000) for number in range(1, 21)]
-    async with relaying(engine, addresses.broker, topic_prefix, replace(UNHURRIED, fetch_bytes=5000)) as relay:
-        await owning_all(relay)
-        await hand_over(relay, engine, rows)
-        await emptied(engine)
+    async with running_relay(engine, addresses.broker, topic_prefix, replace(LONG_TIMES, fetch_bytes=5000)) as relay:
+        await wait_for_shards(relay)
+        await publish_directly(relay, engine, rows)
+        await wait_until_empty(engine)
 
-    assert len(reads.rows) >= 20
-    assert_all_arrived_in_order(await read_all(addresses.broker, stamped.values()), {"large": rows}, topic_prefix)
+    assert len(polls.rows) >= 20
+    assert_published_in_order(await read_records(addresses.broker, topic_names.values()), {"large": rows}, topic_prefix)

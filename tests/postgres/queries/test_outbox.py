@@ -14,9 +14,9 @@ from els_stream.queries import outbox
 from els_stream.queries.outbox import put
 from els_stream.queries.outbox_backlog import OutboxBacklog, read_backlog
 from els_stream.queries.outbox_rows import SHARD_COUNT, FailedRow, OutboxRow, WaitingRow, shard_of
-from tests.support.outbox_rows import commit, row, story
+from tests.support.outbox_rows import batch_rows, commit, row
 
-ALL_SHARES = range(SHARD_COUNT)
+ALL_SHARDS = range(SHARD_COUNT)
 PLENTY = {"rows": 1000, "size": 2**23}
 LONG = timedelta(hours=1)
 
@@ -27,19 +27,19 @@ async def conn(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
         yield connection
 
 
-def told(rows: list[WaitingRow]) -> list[tuple[str, bytes | None]]:
-    return [(waiting.order_key, waiting.value) for waiting in rows]
+def fetched(rows: list[WaitingRow]) -> list[tuple[str, bytes | None]]:
+    return [(row.order_key, row.value) for row in rows]
 
 
 def written(rows: list[OutboxRow]) -> list[tuple[str, bytes | None]]:
     return [(one.order_key, one.event.value) for one in rows]
 
 
-async def test_rows_come_back_byte_for_byte(conn: AsyncConnection) -> None:
+async def test_rows_are_fetched_byte_for_byte(conn: AsyncConnection) -> None:
     whole = row("batch-of-9b", 1)
 
     await put(conn, [whole])
-    [back] = await outbox.fetch(conn, ALL_SHARES, **PLENTY)
+    [back] = await outbox.fetch(conn, ALL_SHARDS, **PLENTY)
 
     assert (back.event_id, back.topic, back.key) == (whole.event.event_id, whole.event.topic, whole.event.key)
     assert (back.value, decode_headers(back.headers)) == (whole.event.value, whole.event.headers)
@@ -50,19 +50,19 @@ async def test_put_is_one_statement_for_any_number_of_rows(conn: AsyncConnection
     statements: list[str] = []
     event.listen(conn.sync_connection, "before_cursor_execute", lambda *args: statements.append(args[2]))
 
-    await put(conn, [one for batch in range(100) for one in story(f"batch {batch}")])
+    await put(conn, [one for batch in range(100) for one in batch_rows(f"batch {batch}")])
 
     assert len(statements) == 1
 
 
-async def test_nothing_to_put_asks_the_database_nothing(conn: AsyncConnection) -> None:
+async def test_putting_no_rows_executes_no_statement(conn: AsyncConnection) -> None:
     await put(conn, [])
 
     assert not conn.in_transaction()
 
 
 @pytest.mark.parametrize("topic", [topics.SLOT_ASSIGNED, topics.EXCESS_CONTENT])
-async def test_an_event_id_that_is_there_raises_whatever_the_bytes(engine: AsyncEngine, topic: str) -> None:
+async def test_an_event_id_that_exists_raises_whatever_the_bytes(engine: AsyncEngine, topic: str) -> None:
     first = row("batch-of-9b", 1)
     again = OutboxRow("batch-of-9b", 2, row("batch-of-9b", 1, topic).event)
     same_id = OutboxRow("batch-of-9b", 2, type(first.event)(first.event.event_id, topic, b"", b"other", b"[]"))
@@ -73,15 +73,15 @@ async def test_an_event_id_that_is_there_raises_whatever_the_bytes(engine: Async
             await commit(engine, [repeated])
 
 
-async def test_rows_of_a_key_come_by_sequence_however_they_were_given(conn: AsyncConnection) -> None:
-    rows = story("batch-of-9b")
+async def test_rows_of_a_key_are_fetched_by_sequence_in_whatever_order_they_are_put(conn: AsyncConnection) -> None:
+    rows = batch_rows("batch-of-9b")
 
     await put(conn, rows[::-1])
 
-    assert told(await outbox.fetch(conn, ALL_SHARES, **PLENTY)) == written(rows)
+    assert fetched(await outbox.fetch(conn, ALL_SHARDS, **PLENTY)) == written(rows)
 
 
-async def test_only_shares_that_are_asked_for_come(conn: AsyncConnection) -> None:
+async def test_only_the_given_shards_are_fetched(conn: AsyncConnection) -> None:
     batches = [f"batch {number}" for number in range(200)]
     await put(conn, [row(batch, 1) for batch in batches])
 
@@ -90,7 +90,7 @@ async def test_only_shares_that_are_asked_for_come(conn: AsyncConnection) -> Non
     assert {one.order_key for one in rows} == {batch for batch in batches if shard_of(batch) in {3, 5}}
 
 
-async def test_shares_named_first_are_served_first(conn: AsyncConnection) -> None:
+async def test_the_first_of_the_given_shards_is_fetched_first(conn: AsyncConnection) -> None:
     await put(conn, [row(f"batch {number}", 1) for number in range(200)])
 
     for turns in ([7, 8, 9], [9, 7, 8]):
@@ -99,53 +99,53 @@ async def test_shares_named_first_are_served_first(conn: AsyncConnection) -> Non
         assert {one.shard for one in rows} == {turns[0]}
 
 
-async def test_a_fetch_is_bounded_by_bytes_but_one_row_always_comes(conn: AsyncConnection) -> None:
+async def test_a_fetch_is_limited_by_bytes_but_returns_at_least_one_row(conn: AsyncConnection) -> None:
     await put(conn, [row("batch-of-9b", number, padding=100_000) for number in range(1, 6)])
 
-    assert len(await outbox.fetch(conn, ALL_SHARES, rows=1000, size=250_000)) == 3
-    assert len(await outbox.fetch(conn, ALL_SHARES, rows=1000, size=1)) == 1
+    assert len(await outbox.fetch(conn, ALL_SHARDS, rows=1000, size=250_000)) == 3
+    assert len(await outbox.fetch(conn, ALL_SHARDS, rows=1000, size=1)) == 1
 
 
-async def test_a_held_row_holds_back_its_key_only(conn: AsyncConnection) -> None:
-    await put(conn, story("poisoned") + story("healthy"))
-    first = next(one for one in await outbox.fetch(conn, ALL_SHARES, **PLENTY) if one.order_key == "poisoned")
+async def test_a_deferred_row_blocks_only_its_key(conn: AsyncConnection) -> None:
+    await put(conn, batch_rows("rejected") + batch_rows("healthy"))
+    first = next(one for one in await outbox.fetch(conn, ALL_SHARDS, **PLENTY) if one.order_key == "rejected")
 
     await outbox.schedule_retry(conn, [FailedRow(first, "too large")], min_delay=LONG, max_delay=LONG)
 
-    assert told(await outbox.fetch(conn, ALL_SHARES, **PLENTY)) == written(story("healthy"))
+    assert fetched(await outbox.fetch(conn, ALL_SHARDS, **PLENTY)) == written(batch_rows("healthy"))
 
 
-async def test_a_due_row_is_the_first_of_its_key_again_and_says_how_often_it_was_held(conn: AsyncConnection) -> None:
-    await put(conn, story("poisoned"))
-    [first, *_] = await outbox.fetch(conn, ALL_SHARES, **PLENTY)
+async def test_a_due_row_is_the_first_of_its_key_again_with_its_attempts(conn: AsyncConnection) -> None:
+    await put(conn, batch_rows("rejected"))
+    [first, *_] = await outbox.fetch(conn, ALL_SHARDS, **PLENTY)
     none = timedelta(0)
 
     for _ in range(3):
         await outbox.schedule_retry(conn, [FailedRow(first, "too large")], min_delay=none, max_delay=none)
-    rows = await outbox.fetch(conn, ALL_SHARES, **PLENTY)
+    rows = await outbox.fetch(conn, ALL_SHARDS, **PLENTY)
 
-    assert told(rows) == written(story("poisoned"))
+    assert fetched(rows) == written(batch_rows("rejected"))
     assert [one.attempts for one in rows] == [3, 0, 0, 0, 0, 0, 0]
 
 
-async def test_each_hold_is_twice_as_long_up_to_the_longest(conn: AsyncConnection) -> None:
-    await put(conn, [row("poisoned", 1)])
-    [first] = await outbox.fetch(conn, ALL_SHARES, **PLENTY)
-    held = text("SELECT extract(epoch FROM next_attempt_at - now())::int, attempts, last_error FROM event_outbox")
+async def test_the_delay_doubles_up_to_the_maximum(conn: AsyncConnection) -> None:
+    await put(conn, [row("rejected", 1)])
+    [first] = await outbox.fetch(conn, ALL_SHARDS, **PLENTY)
+    deferral = text("SELECT extract(epoch FROM next_attempt_at - now())::int, attempts, last_error FROM event_outbox")
 
     seen = []
     for _ in range(4):
         await outbox.schedule_retry(
             conn, [FailedRow(first, "x" * 900)], min_delay=timedelta(seconds=10), max_delay=timedelta(seconds=50)
         )
-        seen.append(tuple((await conn.execute(held)).one()))
+        seen.append(tuple((await conn.execute(deferral)).one()))
 
     assert seen == [(10, 1, "x" * 500), (20, 2, "x" * 500), (40, 3, "x" * 500), (50, 4, "x" * 500)]
 
 
-async def test_a_hold_of_months_does_not_overflow(conn: AsyncConnection) -> None:
-    await put(conn, [row("poisoned", 1)])
-    [first] = await outbox.fetch(conn, ALL_SHARES, **PLENTY)
+async def test_the_delay_does_not_overflow_after_very_many_attempts(conn: AsyncConnection) -> None:
+    await put(conn, [row("rejected", 1)])
+    [first] = await outbox.fetch(conn, ALL_SHARDS, **PLENTY)
     await conn.execute(text("UPDATE event_outbox SET attempts = 100000"))
 
     await outbox.schedule_retry(conn, [FailedRow(first, "still")], min_delay=timedelta(seconds=1), max_delay=LONG)
@@ -153,43 +153,43 @@ async def test_a_hold_of_months_does_not_overflow(conn: AsyncConnection) -> None
     assert (await read_backlog(conn)).deferred == 1
 
 
-async def test_a_position_that_commits_late_is_neither_passed_by_nor_deleted(engine: AsyncEngine) -> None:
-    """The lower position commits after the higher one was fetched, sent and deleted."""
+async def test_a_position_that_commits_late_is_neither_missed_nor_deleted(engine: AsyncEngine) -> None:
+    """The lower position commits after the higher one was fetched, published and deleted."""
     async with engine.connect() as slow, engine.connect() as relay:
         await put(slow, [row("slow", 1)])
         await commit(engine, [row("quick", 1)])
-        seen = await outbox.fetch(relay, ALL_SHARES, **PLENTY)
+        seen = await outbox.fetch(relay, ALL_SHARDS, **PLENTY)
         await slow.commit()
         await outbox.delete(relay, seen)
         await relay.commit()
 
-        rest = await outbox.fetch(relay, ALL_SHARES, **PLENTY)
+        rest = await outbox.fetch(relay, ALL_SHARDS, **PLENTY)
 
     assert [one.order_key for one in seen] == ["quick"]
     assert [one.order_key for one in rest] == ["slow"]
 
 
-async def test_relays_hear_of_rows_at_the_commit_and_not_before(engine: AsyncEngine, database: str) -> None:
-    heard = asyncio.Event()
+async def test_listeners_are_notified_at_the_commit_and_not_before(engine: AsyncEngine, database: str) -> None:
+    notified = asyncio.Event()
     listener = await asyncpg.connect(database)
-    await listener.add_listener(outbox.CHANNEL, lambda *_: heard.set())
+    await listener.add_listener(outbox.CHANNEL, lambda *_: notified.set())
 
     async with engine.begin() as conn:
-        await put(conn, story("batch-of-9b"))
+        await put(conn, batch_rows("batch-of-9b"))
         await listener.execute("SELECT 1")
-        early = heard.is_set()
+        early = notified.is_set()
     async with asyncio.timeout(5):
-        await heard.wait()
+        await notified.wait()
     await listener.close()
 
     assert not early
 
 
-async def test_what_waits_is_counted_with_its_age(conn: AsyncConnection) -> None:
+async def test_the_backlog_has_counts_and_the_age_of_the_oldest_row(conn: AsyncConnection) -> None:
     nothing = await read_backlog(conn)
-    await put(conn, story("poisoned") + story("healthy"))
+    await put(conn, batch_rows("rejected") + batch_rows("healthy"))
     await conn.execute(text("UPDATE event_outbox SET created_at = now() - interval '1 minute' WHERE sequence = 1"))
-    [first, *_] = await outbox.fetch(conn, ALL_SHARES, **PLENTY)
+    [first, *_] = await outbox.fetch(conn, ALL_SHARDS, **PLENTY)
     await outbox.schedule_retry(conn, [FailedRow(first, "too large")], min_delay=LONG, max_delay=LONG)
 
     assert nothing == OutboxBacklog(0, 0, 0.0)

@@ -1,4 +1,4 @@
-"""The dispatcher: what is handed over and what is fetched, each in its turn, and nothing left behind."""
+"""The dispatcher: direct batches and polls alternate, and no row is missed."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from els_stream.relay.options import RelayOptions
 from els_stream.relay.publish_batch import ShardReservation
 from els_stream.relay.shard_leases import ShardLeases
 from els_stream.relay.status import RelayHealth
-from tests.support.outbox_rows import commit, left, row
+from tests.support.outbox_rows import commit, row, rows_left
 
-# Nothing comes by polling.
-PATIENT = RelayOptions(poll_interval_seconds=3600, shard_check_interval_seconds=3600)
+# No poll is due by itself.
+NO_POLLS = RelayOptions(poll_interval_seconds=3600, shard_check_interval_seconds=3600)
 
 
 @pytest.fixture
 async def dispatcher(engine: AsyncEngine) -> AsyncIterator[Dispatcher]:
-    """Its shards are all owned; nobody sends."""
+    """A dispatcher that owns all shards, without publishers."""
     health = RelayHealth()
     acquired = asyncio.Event()
-    leases = ShardLeases(engine, PATIENT, health, on_acquired=acquired.set)
+    leases = ShardLeases(engine, NO_POLLS, health, on_acquired=acquired.set)
     task = asyncio.create_task(leases.run())
     async with asyncio.timeout(10):
         await acquired.wait()
-    yield Dispatcher(engine, leases, PATIENT, health)
+    yield Dispatcher(engine, leases, NO_POLLS, health)
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
@@ -64,29 +64,29 @@ async def next_keys(dispatcher: Dispatcher) -> set[str]:
     return {one.order_key for one in batch.rows}
 
 
-async def test_what_is_handed_over_and_what_waits_take_turns(engine: AsyncEngine, dispatcher: Dispatcher) -> None:
-    await commit(engine, [row("waits", 1)])
+async def test_direct_batches_and_polls_alternate(engine: AsyncEngine, dispatcher: Dispatcher) -> None:
+    await commit(engine, [row("waiting", 1)])
     for key in ("first", "second", "third"):
         await publish_directly(dispatcher, engine, key)
 
-    given = [await next_keys(dispatcher) for _ in range(4)]
+    batches = [await next_keys(dispatcher) for _ in range(4)]
 
-    assert given[0] in ({"first"}, {"waits"})
-    assert {"waits"} in given[:2], "neither keeps the other waiting"
-    assert [keys for keys in given if keys != {"waits"}] == [{"first"}, {"second"}, {"third"}]
+    assert batches[0] in ({"first"}, {"waiting"})
+    assert {"waiting"} in batches[:2], "neither delays the other"
+    assert [keys for keys in batches if keys != {"waiting"}] == [{"first"}, {"second"}, {"third"}]
 
 
-async def test_what_others_put_to_rows_in_flight_is_looked_at_when_these_are_gone(
+async def test_rows_added_to_a_shard_in_use_are_fetched_when_its_batch_is_complete(
     engine: AsyncEngine, dispatcher: Dispatcher
 ) -> None:
-    await next_look_is_over(dispatcher)
+    await next_poll_is_over(dispatcher)
     reservation = reserve(dispatcher)
     await write(engine, reservation, [row("shared", 1)])
     dispatcher.enqueue_committed(reservation, [to_waiting_row(row("shared", 1), reservation.shard)])
     batch = await dispatcher.next_batch(on_idle=lambda: None)
     await commit(engine, [row("shared", 2)])
     dispatcher.wake()
-    await next_look_is_over(dispatcher)
+    await next_poll_is_over(dispatcher)
 
     await dispatcher.write_back(batch.rows, ())
     dispatcher.complete(batch, all_acked=True)
@@ -96,9 +96,7 @@ async def test_what_others_put_to_rows_in_flight_is_looked_at_when_these_are_gon
     assert (follower.order_key, follower.shard) == ("shared", reservation.shard)
 
 
-async def test_a_desk_that_closes_gives_back_what_it_lent_and_leaves_the_rows(
-    engine: AsyncEngine, dispatcher: Dispatcher
-) -> None:
+async def test_closing_releases_reservations_and_leaves_their_rows(engine: AsyncEngine, dispatcher: Dispatcher) -> None:
     for key in ("one", "two"):
         await publish_directly(dispatcher, engine, key)
     late = reserve(dispatcher)
@@ -109,11 +107,11 @@ async def test_a_desk_that_closes_gives_back_what_it_lent_and_leaves_the_rows(
 
     await dispatcher.wait_until_idle(0)
     assert dispatcher.reserve() is None
-    assert await left(engine) == 3
+    assert await rows_left(engine) == 3
     assert await next_keys(dispatcher) == {"one", "two", "late"}
 
 
-async def test_a_key_whose_rows_wait_gets_the_next_ones_in_the_same_share(
+async def test_later_rows_of_a_key_go_to_the_shard_of_its_waiting_rows(
     engine: AsyncEngine, dispatcher: Dispatcher
 ) -> None:
     one, two = reserve(dispatcher), reserve(dispatcher)
@@ -129,8 +127,8 @@ async def test_a_key_whose_rows_wait_gets_the_next_ones_in_the_same_share(
     assert shard_of("hashed") < HASH_SHARDS <= min(one.shard, two.shard)
 
 
-async def next_look_is_over(dispatcher: Dispatcher) -> None:
-    """And found nothing."""
+async def next_poll_is_over(dispatcher: Dispatcher) -> None:
+    """Wait for the end of a poll that finds nothing."""
     idle = asyncio.Event()
     waiting = asyncio.create_task(dispatcher.next_batch(on_idle=idle.set))
     async with asyncio.timeout(5):

@@ -1,4 +1,4 @@
-"""Owning shards: fairly, for as long as the connection lives, and handed over only when nothing is in flight."""
+"""Shard leases: a fair number per relay, as long as the connection lasts; released only when nothing is in flight."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ async def running_leases(engine: AsyncEngine, options: RelayOptions = QUICK) -> 
             await task
 
 
-async def test_one_relay_owns_all_and_gives_half_to_a_second(engine: AsyncEngine) -> None:
+async def test_one_relay_owns_all_shards_and_releases_half_for_a_second(engine: AsyncEngine) -> None:
     async with running_leases(engine) as one:
         await until(lambda: one.owned == SHARD_COUNT)
         async with running_leases(engine) as two:
@@ -44,22 +44,22 @@ async def test_one_relay_owns_all_and_gives_half_to_a_second(engine: AsyncEngine
         await until(lambda: one.owned == SHARD_COUNT)
 
 
-async def test_a_share_in_flight_is_given_back_only_afterwards(engine: AsyncEngine) -> None:
+async def test_a_shard_in_use_is_released_only_afterwards(engine: AsyncEngine) -> None:
     async with running_leases(engine) as one:
         await until(lambda: one.owned == SHARD_COUNT)
         lease = one.acquire()
         async with running_leases(engine) as two:
             await until(lambda: (one.members, two.members) == (2, 2))
-            theirs_while_busy = two.owned
-            still_held = one.is_valid(lease)
+            others_while_in_use = two.owned
+            still_valid = one.is_valid(lease)
             one.release(lease, lease.shards)
             await until(lambda: (one.owned, two.owned) == (SHARD_COUNT // 2, SHARD_COUNT // 2))
 
     assert len(lease.shards) == SHARD_COUNT
-    assert (theirs_while_busy, still_held) == (0, True)
+    assert (others_while_in_use, still_valid) == (0, True)
 
 
-async def test_what_is_in_flight_or_leaving_is_not_handed_out_again(engine: AsyncEngine) -> None:
+async def test_shards_in_use_are_not_acquired_again(engine: AsyncEngine) -> None:
     async with running_leases(engine) as one:
         await until(lambda: one.owned == SHARD_COUNT)
         lease = one.acquire()
@@ -70,7 +70,7 @@ async def test_what_is_in_flight_or_leaving_is_not_handed_out_again(engine: Asyn
         assert one.acquire().shards == {1, 2, 3}
 
 
-async def test_a_lost_connection_ends_every_tenure_at_once_and_for_good(engine: AsyncEngine) -> None:
+async def test_a_lost_connection_ends_every_lease_for_good(engine: AsyncEngine) -> None:
     async with running_leases(engine) as one:
         await until(lambda: one.owned == SHARD_COUNT)
         lease = one.acquire()
@@ -79,47 +79,46 @@ async def test_a_lost_connection_ends_every_tenure_at_once_and_for_good(engine: 
         await until(lambda: not one.is_valid(lease))
         await until(lambda: one.owned == SHARD_COUNT)
 
-        still_held = one.is_valid(lease)
-        in_flight_still = one.acquire().shards
+        still_valid = one.is_valid(lease)
+        acquired_while_in_use = one.acquire().shards
         one.release(lease, lease.shards)
 
-        assert not still_held
-        assert in_flight_still == set()
+        assert not still_valid
+        assert acquired_while_in_use == set()
         assert len(one.acquire().shards) == SHARD_COUNT
 
 
-async def test_one_that_falls_silent_stops_by_its_own_clock_before_postgresql_gives_its_shares_away(
-    engine: AsyncEngine,
-) -> None:
+async def test_a_silent_relay_stops_before_postgresql_releases_its_shards(engine: AsyncEngine) -> None:
+    """It stops by its own clock."""
     silent = replace(QUICK, shard_check_interval_seconds=60, lease_seconds=0.3, session_idle_timeout_seconds=1.5)
     async with running_leases(engine, silent) as one:
         await until(lambda: one.owned == SHARD_COUNT)
         lease = one.acquire()
         async with running_leases(engine) as two:
             await until(lambda: not one.is_valid(lease))
-            locks_then, theirs_then = one.owned, two.owned
-            nothing_more = one.acquire().shards
+            owned_by_one, owned_by_two = one.owned, two.owned
+            acquired = one.acquire().shards
             await until(lambda: two.owned > 0)
 
-    assert (locks_then, theirs_then) == (SHARD_COUNT, 0)
-    assert nothing_more == set()
+    assert (owned_by_one, owned_by_two) == (SHARD_COUNT, 0)
+    assert acquired == set()
 
 
-async def test_a_share_to_lend_is_lent_in_turn_and_once_at_a_time(engine: AsyncEngine) -> None:
+async def test_direct_shards_are_reserved_in_turn_and_once_at_a_time(engine: AsyncEngine) -> None:
     async with running_leases(engine) as one:
         await until(lambda: one.owned == SHARD_COUNT)
-        loans = [one.reserve() for _ in range(SHARD_COUNT - HASH_SHARDS)]
+        reservations = [one.reserve() for _ in range(SHARD_COUNT - HASH_SHARDS)]
         one_too_many = one.reserve()
-        looked_at = one.acquire().shards
+        acquired = one.acquire().shards
 
-    lent = [shard for loan in loans if loan for shard in loan.shards]
-    assert sorted(lent) == list(range(HASH_SHARDS, SHARD_COUNT))
+    reserved = [shard for lease in reservations if lease for shard in lease.shards]
+    assert sorted(reserved) == list(range(HASH_SHARDS, SHARD_COUNT))
     assert one_too_many is None
-    assert looked_at == set(range(HASH_SHARDS))
+    assert acquired == set(range(HASH_SHARDS))
 
 
-async def test_a_share_that_was_given_back_comes_last(engine: AsyncEngine) -> None:
-    """So that what others put there meanwhile is looked at before."""
+async def test_a_released_shard_is_reserved_last(engine: AsyncEngine) -> None:
+    """So a poll sees it first, with the rows that others have added meanwhile."""
     async with running_leases(engine) as one:
         await until(lambda: one.owned == SHARD_COUNT)
         first, second = one.reserve(), one.reserve()
@@ -132,21 +131,21 @@ async def test_a_share_that_was_given_back_comes_last(engine: AsyncEngine) -> No
     assert rest[-1].shards == first.shards
 
 
-async def test_a_look_does_without_what_is_lent_while_it_lasts(engine: AsyncEngine) -> None:
+async def test_a_reservation_takes_its_shard_from_the_current_poll(engine: AsyncEngine) -> None:
     async with running_leases(engine) as one:
         await until(lambda: one.owned == SHARD_COUNT)
-        look = one.acquire()
-        loan = one.reserve()
-        assert loan is not None
-        goes_on_with = one.poll_finished(look, {1} | loan.shards)
-        one.release(look, loan.shards)
-        then = one.acquire().shards
+        poll = one.acquire()
+        reserved = one.reserve()
+        assert reserved is not None
+        ours = one.poll_finished(poll, {1} | reserved.shards)
+        one.release(poll, reserved.shards)
+        acquired = one.acquire().shards
 
-    assert goes_on_with == {1}
-    assert not then & ({1} | loan.shards), "what was lent is busy until the loan is over, whatever the look says"
+    assert ours == {1}
+    assert not acquired & ({1} | reserved.shards), "a reserved shard is in use until its own release"
 
 
-async def test_nothing_is_lent_without_a_lease(engine: AsyncEngine) -> None:
+async def test_nothing_is_reserved_without_a_lease(engine: AsyncEngine) -> None:
     async with running_leases(engine) as one:
         before = one.reserve()
         await until(lambda: one.owned == SHARD_COUNT)
