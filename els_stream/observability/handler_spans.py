@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TracedLock(Generic[Locked]):
-    """What the handler's `lock` returned, and the open spans of its events."""
+    """The result of the handler's `lock`, with the open spans of its events."""
 
     spans: Sequence[Span]
     locked: Locked
@@ -86,7 +86,7 @@ def _within(record: DecodedRecord, span: Span) -> DecodedRecord:
 
 @contextmanager
 def _failure_ends(spans: Sequence[Span]) -> Iterator[None]:
-    """Mark and end the spans where the block raises, also by cancellation."""
+    """End the spans with an error status if the block raises, also by cancellation."""
     try:
         yield
     except BaseException as error:

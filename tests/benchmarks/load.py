@@ -82,7 +82,7 @@ class Load:
 
 
 def _batch_id(number: int) -> str:
-    return make.told_id("bench", number)
+    return make.stable_id("bench", number)
 
 
 def _uuid(dice: RandomSource) -> bytes:

@@ -44,7 +44,7 @@ def open_batch(essays: int = 3, *, class_id: str | None = None) -> Batch:
         course_code="ENG6",
         user_id="ms-frizzle",
         class_id=class_id,
-        correlation_id=UUID(make.told_id("correlation")),
+        correlation_id=UUID(make.stable_id("correlation")),
         student_prompt_ref=None,
         registration_digest=b"digest",
         associations_confirmed_at=None,

@@ -1,4 +1,4 @@
-"""Good events as the other teams send them: raw bytes, with keywords for what a test cares about."""
+"""Valid input events as bytes; keyword arguments replace or add fields."""
 
 import json
 from collections.abc import Sequence
@@ -32,13 +32,13 @@ TITLES: Final = (
 )
 
 
-def told_id(*parts: object) -> str:
-    """An id that is the same in every run, for whatever the parts name."""
+def stable_id(*parts: object) -> str:
+    """Return a UUID that depends on the parts only."""
     return str(uuid5(NAMESPACE, "/".join(map(str, parts))))
 
 
 def file_name(number: int) -> str:
-    """A name that a reader can smile at; numbers beyond the titles come round again."""
+    """Return a file name; titles repeat after the last one, numbers do not."""
     return f"{TITLES[number % len(TITLES)]} ({number}).docx"
 
 
@@ -47,14 +47,14 @@ def essay_ids(count: int, batch_id: str = BATCH) -> list[str]:
 
 
 def envelope(topic: str, data: object, **fields: object) -> bytes:
-    """Envelope around any data; a keyword replaces or adds a field of the envelope."""
+    """Return an envelope around any data; keyword arguments replace or add fields of the envelope."""
     whole: Fields = {
-        "event_id": told_id(topic, json.dumps(data, default=str)),
+        "event_id": stable_id(topic, json.dumps(data, default=str)),
         "event_type": topic,
         "event_timestamp": NOON_TEXT,
         "source_service": "a-friendly-service",
         "schema_version": 1,
-        "correlation_id": told_id("correlation"),
+        "correlation_id": stable_id("correlation"),
         "data_schema_uri": None,
         "data": data,
         "metadata": None,
@@ -81,7 +81,7 @@ def error_detail(**fields: object) -> Fields:
     whole: Fields = {
         "error_code": "EMPTY_CONTENT",
         "message": "Twelve pages, all of them blank",
-        "correlation_id": told_id("correlation"),
+        "correlation_id": stable_id("correlation"),
         "timestamp": NOON_TEXT,
         "service": "file-service",
         "operation": "extract_text",
@@ -94,7 +94,7 @@ def error_detail(**fields: object) -> Fields:
 
 
 def registration_data(batch_id: str = BATCH, *, essays: int | Sequence[str] = 3, **fields: object) -> Fields:
-    """GUEST unless a `class_id` is given; `essays` is how many, or which."""
+    """Return the data of a registration, GUEST unless `class_id` is given; `essays` is a number or the essay ids."""
     ids = essay_ids(essays, batch_id) if isinstance(essays, int) else list(essays)
     whole: Fields = {
         "event": "batch.essays.registered",
@@ -112,7 +112,7 @@ def registration_data(batch_id: str = BATCH, *, essays: int | Sequence[str] = 3,
 
 
 def content_data(batch_id: str = BATCH, *, number: int = 0, **fields: object) -> Fields:
-    """The same number is the same upload of the same text."""
+    """Return the data of a content event; `number` determines its upload and its text."""
     whole: Fields = {
         "event": "essay.content.provisioned",
         "entity_id": batch_id,
@@ -122,14 +122,14 @@ def content_data(batch_id: str = BATCH, *, number: int = 0, **fields: object) ->
         "text_storage_id": f"text-{batch_id}-{number:05}",
         "file_size_bytes": 4096 + number,
         "content_md5_hash": "d41d8cd98f00b204e9800998ecf8427e",
-        "correlation_id": told_id("correlation"),
+        "correlation_id": stable_id("correlation"),
         "timestamp": NOON_TEXT,
     }
     return whole | fields
 
 
 def failure_data(batch_id: str = BATCH, *, number: int = 0, **fields: object) -> Fields:
-    """The same number is the same upload as that of `content_data`."""
+    """Return the data of a failed upload; `number` determines the upload, as for `content_data`."""
     whole: Fields = {
         "event": "essay.validation.failed",
         "entity_id": batch_id,
@@ -139,7 +139,7 @@ def failure_data(batch_id: str = BATCH, *, number: int = 0, **fields: object) ->
         "validation_error_code": "EMPTY_CONTENT",
         "validation_error_detail": error_detail(),
         "file_size_bytes": 0,
-        "correlation_id": told_id("correlation"),
+        "correlation_id": stable_id("correlation"),
         "timestamp": NOON_TEXT,
     }
     return whole | fields
@@ -201,5 +201,5 @@ def record(
     key: bytes | None = None,
     headers: tuple[tuple[str, bytes], ...] = (),
 ) -> RawRecord:
-    """Written at noon."""
+    """Return a record with the timestamp of NOON."""
     return RawRecord(topic, partition, offset, 1769860800000, key, value, headers)

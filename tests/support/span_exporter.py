@@ -1,4 +1,4 @@
-"""An exporter that keeps its spans, and the traces in which producers send."""
+"""An exporter that records spans in memory, and spans of producers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Headers = tuple[tuple[str, bytes], ...]
 
 @dataclass
 class RecordedSpans:
-    """Stands where the exporter of a worker stands."""
+    """Replaces the exporter of a worker."""
 
     provider: TracerProvider = field(default_factory=lambda: TracerProvider(shutdown_on_exit=False))
     memory: InMemorySpanExporter = field(default_factory=InMemorySpanExporter)
@@ -33,11 +33,11 @@ class RecordedSpans:
 
     @contextmanager
     def producer(self, name: str = "upload") -> Iterator[tuple[Span, str]]:
-        """A span of another service, and its traceparent."""
+        """Yield a span of another service and its traceparent."""
         span = self.provider.get_tracer("producer").start_span(name, kind=SpanKind.PRODUCER)
-        told = traceparent_from(span)
-        assert told is not None
-        yield span, told
+        traceparent = traceparent_from(span)
+        assert traceparent is not None
+        yield span, traceparent
         span.end()
 
     def spans(self, name: str) -> list[ReadableSpan]:
@@ -52,7 +52,7 @@ class RecordedSpans:
 
 
 def place(span: ReadableSpan | Span) -> str:
-    """As a traceparent names it."""
+    """Return the traceparent of the span."""
     context = span.get_span_context()
     assert context is not None
     return _named(context)

@@ -1,4 +1,4 @@
-"""Codes and exit codes are promises; the tree that the module draws is the tree that it defines."""
+"""Codes and exit codes are stable, and the tree in the module's docstring is the tree of its classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def family(root: type[errors.ElsError]) -> list[type[errors.ElsError]]:
 TREE = [error for error in family(errors.ElsError) if error.__module__ == errors.__name__]
 
 
-def test_the_drawing_shows_every_error_below_its_parent() -> None:
+def test_the_docstring_shows_every_error_below_its_parent() -> None:
     drawn: list[tuple[int, str]] = [
         (len(match[1]), match[2]) for match in re.finditer(r"^    ([│├└─ ]*)(\w+)", errors.__doc__ or "", re.MULTILINE)
     ]
@@ -27,18 +27,18 @@ def test_the_drawing_shows_every_error_below_its_parent() -> None:
     assert [depth // 4 for depth, _ in drawn] == [len(error.__mro__) - len(errors.ElsError.__mro__) for error in TREE]
 
 
-def test_every_error_has_a_code_of_its_own() -> None:
+def test_every_error_has_its_own_code() -> None:
     assert len({error.code for error in TREE}) == len(TREE)
 
 
 @pytest.mark.parametrize("error", TREE, ids=lambda error: error.__name__)
-def test_the_drawing_tells_the_exit_code(error: type[errors.ElsError]) -> None:
-    told = re.search(rf"{error.__name__} +exit (\d)", errors.__doc__ or "")
+def test_the_docstring_shows_the_exit_code(error: type[errors.ElsError]) -> None:
+    shown = re.search(rf"{error.__name__} +exit (\d)", errors.__doc__ or "")
 
-    assert error.exit_code == (int(told[1]) if told else 1)
+    assert error.exit_code == (int(shown[1]) if shown else 1)
 
 
-def test_contract_violation_reads_as_its_message() -> None:
+def test_a_contract_violation_prints_its_message() -> None:
     violation = ContractViolation(DeadLetterReason.NOT_JSON, "line 1: not JSON")
 
     assert str(violation) == "line 1: not JSON"

@@ -1,4 +1,4 @@
-"""What a real worker says at /metrics, and where its spans go, while batches go through everything that can happen."""
+"""Metrics and trace spans of a real worker while batches go through every scenario."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LATE = "batch-of-9d"
 
 @dataclass
 class Collector:
-    """Takes spans as OpenTelemetry's collector does, and keeps their bytes."""
+    """An OTLP/HTTP endpoint that keeps the bytes of the spans."""
 
     url: str
     received: bytearray = field(default_factory=bytearray)
@@ -52,7 +52,7 @@ async def collecting() -> AsyncIterator[Collector]:
 
 
 @dataclass(frozen=True)
-class Scene:
+class MeasuredWorker:
     worker: Worker
     addresses: Addresses
     topic_prefix: str
@@ -65,8 +65,8 @@ class Scene:
         async with self.engine.begin() as conn:
             await conn.execute(text(sql))
 
-    async def shows(self, **expected: float) -> None:
-        """Waits until the worker shows these sums over series: `name`, or `name__value` of those with such a label."""
+    async def wait_for_metrics(self, **expected: float) -> None:
+        """Wait until metrics have these sums: `name` of all series, `name__value` of those with this label value."""
         wanted = {tuple(name.split("__")): value for name, value in expected.items()}
         last: dict[tuple[str, ...], float | None] = {}
 
@@ -89,7 +89,7 @@ class Scene:
         return sums
 
 
-async def test_metrics_tell_of_every_scenario_in_order(
+async def test_metrics_count_every_scenario(
     addresses: Addresses,
     database: str,
     engine: AsyncEngine,
@@ -110,92 +110,96 @@ async def test_metrics_tell_of_every_scenario_in_order(
             ELS_TRACING_ENDPOINT=collector.url,
         ) as worker,
     ):
-        scene = Scene(worker, addresses, topic_prefix, engine)
-        await a_guest_batch_fills(scene)
-        await a_batch_of_a_class_waits_for_its_students(scene)
-        await a_deadline_passes(scene)
-        await a_purge_takes_the_finished_guest_batch(scene)
-        await the_machinery_is_measured(scene)
+        measured = MeasuredWorker(worker, addresses, topic_prefix, engine)
+        await a_guest_batch_fills(measured)
+        await a_batch_of_a_class_waits_for_its_students(measured)
+        await a_deadline_passes(measured)
+        await a_purge_deletes_the_finished_guest_batch(measured)
+        await relay_latencies_and_pools_are_measured(measured)
     assert bytes.fromhex(TRACE_ID) in collector.received
     assert '"event": "handled"' in (tmp_path / "worker.log").read_text()
 
 
-async def a_guest_batch_fills(scene: Scene) -> None:
-    await scene.shows(huleedu_batches_active__GUEST=0, huleedu_batches_completed__GUEST=0)
-    await scene.send((CONTENT_PROVISIONED, make.content(number=0)))
-    await scene.shows(els_pending_events__content_provisioned=1, huleedu_batches_active__GUEST=0)
+async def a_guest_batch_fills(measured: MeasuredWorker) -> None:
+    await measured.wait_for_metrics(huleedu_batches_active__GUEST=0, huleedu_batches_completed__GUEST=0)
+    await measured.send((CONTENT_PROVISIONED, make.content(number=0)))
+    await measured.wait_for_metrics(els_pending_events__content_provisioned=1, huleedu_batches_active__GUEST=0)
 
     traced = make.envelope(BATCH_REGISTERED, make.registration_data(essays=2), metadata={"traceparent": TRACEPARENT})
-    await scene.send((BATCH_REGISTERED, traced))
-    await scene.shows(els_pending_events__content_provisioned=0, huleedu_batches_active__GUEST=1)
+    await measured.send((BATCH_REGISTERED, traced))
+    await measured.wait_for_metrics(els_pending_events__content_provisioned=0, huleedu_batches_active__GUEST=1)
 
-    await scene.send(*((CONTENT_PROVISIONED, make.content(number=number)) for number in (1, 1, 2)))
-    await scene.shows(
+    await measured.send(*((CONTENT_PROVISIONED, make.content(number=number)) for number in (1, 1, 2)))
+    await measured.wait_for_metrics(
         huleedu_batches_active__GUEST=0,
         huleedu_batches_completed__GUEST=1,
         els_events_total__assigned=1,
         els_events_total__already_assigned=1,
         els_events_total__excess=1,
-        els_events_total__parked=1,
+        els_events_total__pending=1,
         els_events_total__registered=1,
     )
 
 
-async def a_batch_of_a_class_waits_for_its_students(scene: Scene) -> None:
-    await scene.send(
+async def a_batch_of_a_class_waits_for_its_students(measured: MeasuredWorker) -> None:
+    await measured.send(
         (BATCH_REGISTERED, make.registration(REGULAR, essays=2, class_id="class-9b")),
         (BATCH_REGISTERED, b"Dear batch orchestrator,"),
     )
-    await scene.shows(huleedu_batches_active__REGULAR=1, els_dead_letters__not_json=1)
-    await scene.send(
+    await measured.wait_for_metrics(huleedu_batches_active__REGULAR=1, els_dead_letters__not_json=1)
+    await measured.send(
         (CONTENT_PROVISIONED, make.content(REGULAR, number=0)), (VALIDATION_FAILED, make.failure(REGULAR, number=1))
     )
-    await scene.shows(els_events_total__slot_failed=1, els_events_total__assigned=2, huleedu_batches_active__REGULAR=1)
+    await measured.wait_for_metrics(
+        els_events_total__slot_failed=1, els_events_total__assigned=2, huleedu_batches_active__REGULAR=1
+    )
 
-    await scene.send((ASSOCIATIONS_CONFIRMED, make.associations(REGULAR, essays=2)))
+    await measured.send((ASSOCIATIONS_CONFIRMED, make.associations(REGULAR, essays=2)))
 
-    await scene.shows(
+    await measured.wait_for_metrics(
         huleedu_batches_active__REGULAR=0,
         huleedu_batches_completed__REGULAR=1,
         els_events_total__associations_confirmed=1,
     )
 
 
-async def a_deadline_passes(scene: Scene) -> None:
-    await scene.send((BATCH_REGISTERED, make.registration(LATE, essays=2)))
-    await scene.shows(huleedu_batches_active__GUEST=1)
+async def a_deadline_passes(measured: MeasuredWorker) -> None:
+    await measured.send((BATCH_REGISTERED, make.registration(LATE, essays=2)))
+    await measured.wait_for_metrics(huleedu_batches_active__GUEST=1)
 
-    await scene.execute(
+    await measured.execute(
         "UPDATE batch_essay_trackers SET registered_at = now() - interval '2 h', deadline_at = now() - interval '1 h'"
         " WHERE state = 'open'"
     )
 
-    await scene.shows(els_timer_items_total__expire_batches=1, huleedu_batches_active__GUEST=1)
+    await measured.wait_for_metrics(els_timer_items_total__expire_batches=1, huleedu_batches_active__GUEST=1)
 
 
-async def a_purge_takes_the_finished_guest_batch(scene: Scene) -> None:
-    await scene.shows(batches_purged_total__GUEST=0, huleedu_batches_completed__GUEST=1)
-    await scene.execute(
+async def a_purge_deletes_the_finished_guest_batch(measured: MeasuredWorker) -> None:
+    await measured.wait_for_metrics(batches_purged_total__GUEST=0, huleedu_batches_completed__GUEST=1)
+    await measured.execute(
         "UPDATE batch_essay_trackers SET completed_at = now() - interval '15 days' WHERE state = 'completed'"
     )
-    await scene.shows(
+    await measured.wait_for_metrics(
         batches_purged_total__GUEST=1,
         batches_purged_total__REGULAR=0,
         huleedu_batches_completed__GUEST=0,
         huleedu_batches_completed__REGULAR=1,
     )
 
-    await scene.send((CONTENT_PROVISIONED, make.content(number=3)))
+    await measured.send((CONTENT_PROVISIONED, make.content(number=3)))
 
-    await scene.shows(els_dead_letters__batch_purged=1, els_events_total__dead_letter=2)
+    await measured.wait_for_metrics(els_dead_letters__batch_purged=1, els_events_total__dead_letter=2)
 
 
-async def the_machinery_is_measured(scene: Scene) -> None:
-    """Events that left: 2 assigned, excess and completed of the first batch, 4 of the second, 2 dead letters."""
-    await scene.shows(els_outbox_rows=0, els_relay_shards=SHARD_COUNT, els_lag_records=0, els_relay_acked_total=11)
-    await scene.shows(els_end_to_end_seconds_count=10, els_pool_size__worker=10, els_purge_running=0)
+async def relay_latencies_and_pools_are_measured(measured: MeasuredWorker) -> None:
+    """Published events: 2 assigned, excess and completed of the first batch, 4 of the second, 2 dead letters."""
+    await measured.wait_for_metrics(
+        els_outbox_rows=0, els_relay_shards=SHARD_COUNT, els_lag_records=0, els_relay_acked_total=11
+    )
+    await measured.wait_for_metrics(els_end_to_end_seconds_count=10, els_pool_size__worker=10, els_purge_running=0)
     for stage in ("micro_batch", "handler", "commit"):
-        assert (await scene.worker.metric(f"els_{stage}_seconds_count", topic=CONTENT_PROVISIONED) or 0) > 0
-    checked_out = await scene.worker.metric("els_pool_checked_out", pool="worker")
+        assert (await measured.worker.metric(f"els_{stage}_seconds_count", topic=CONTENT_PROVISIONED) or 0) > 0
+    checked_out = await measured.worker.metric("els_pool_checked_out", pool="worker")
     assert checked_out is not None
     assert 0 <= checked_out <= 10

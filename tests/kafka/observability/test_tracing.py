@@ -16,11 +16,11 @@ from tests.support.span_exporter import RecordedSpans, parent, place
 from tests.support.worker_process import until
 
 
-async def test_producer_handler_relay_and_the_event_that_goes_out_are_one_trace(
+async def test_producer_handler_relay_and_output_event_are_one_trace(
     engine: AsyncEngine, addresses: Addresses, topic_prefix: str, kafka_topics: dict[str, str]
 ) -> None:
-    kept = RecordedSpans()
-    tracing = kept.tracing
+    recorded = RecordedSpans()
+    tracing = recorded.tracing
     handlers = {topic: tracing.wrap_handler(handler) for topic, handler in handlers_by_topic().items()}
     harness = BatchHarness(engine=engine, handlers=handlers)
     await harness.together(harness.registration(essays=2))
@@ -36,11 +36,11 @@ async def test_producer_handler_relay_and_the_event_that_goes_out_are_one_trace(
     )
 
     async def acked() -> bool:
-        return bool(kept.spans(f"send {SLOT_ASSIGNED}"))
+        return bool(recorded.spans(f"send {SLOT_ASSIGNED}"))
 
-    with kept.producer() as (upload, told):
+    with recorded.producer() as (upload, traceparent):
         content = harness.content(0)
-        await harness.together(replace(content, headers=(("traceparent", told.encode()),)))
+        await harness.together(replace(content, headers=(("traceparent", traceparent.encode()),)))
     await consumer.start()
     await relay.start()
     try:
@@ -50,7 +50,7 @@ async def test_producer_handler_relay_and_the_event_that_goes_out_are_one_trace(
         await relay.stop()
         await consumer.stop()
 
-    handled, sent = kept.span(f"process {CONTENT_PROVISIONED}"), kept.span(f"send {SLOT_ASSIGNED}")
+    handled, sent = recorded.span(f"process {CONTENT_PROVISIONED}"), recorded.span(f"send {SLOT_ASSIGNED}")
     left = traceparent_of([(name, value or b"") for name, value in record.headers], None)
     assert [parent(handled), parent(sent), left] == [place(upload), place(handled), place(handled)]
     assert len({place(span).split("-")[1] for span in (upload, handled, sent)}) == 1

@@ -15,7 +15,7 @@ from tests.support.batch_harness import DEADLINE, BatchHarness, OutboxEvent
 from tests.support.clock_shift import HOUR, ClockShift
 
 CLASS = "class-9b"
-HAND_IN = make.told_id("the chain of causes of one upload")
+HAND_IN = make.stable_id("the chain of causes of one upload")
 PROJECT = UUID("0b7f2f3e-6f0e-4c1e-9c39-1a2b3c4d5e6f")
 
 
@@ -134,7 +134,7 @@ async def test_the_bytes_of_an_assignment_are_final(harness: BatchHarness) -> No
 
 
 async def test_events_of_the_batch_carry_the_correlation_id_of_its_registration(harness: BatchHarness) -> None:
-    registered = make.told_id("the morning of the registration")
+    registered = make.stable_id("the morning of the registration")
     data = make.registration_data(essays=1)
     await harness.together(
         harness.record(topics.BATCH_REGISTERED, make.envelope(topics.BATCH_REGISTERED, data, correlation_id=registered))

@@ -30,7 +30,7 @@ async def test_the_tracker_stores_the_fields_of_the_registration(harness: BatchH
     row = await harness.tracker()
     assert (row.class_type, row.inventory, row.course_code) == ("REGULAR", "essay_states", "SV2")
     assert (row.user_id, row.org_id, row.class_id) == ("ms-frizzle", "hogwarts", CLASS)
-    assert str(row.correlation_id) == make.told_id("correlation")
+    assert str(row.correlation_id) == make.stable_id("correlation")
     assert row.student_prompt_ref == prompt
     assert row.deadline_at - row.registered_at == DEADLINE
 

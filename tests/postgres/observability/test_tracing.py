@@ -22,7 +22,7 @@ CONTENT = f"process {CONTENT_PROVISIONED}"
 
 
 @pytest.fixture
-def kept() -> RecordedSpans:
+def recorded() -> RecordedSpans:
     return RecordedSpans()
 
 
@@ -31,8 +31,8 @@ def traced(tracing: Tracing) -> dict[str, DomainHandler]:
 
 
 @pytest.fixture
-def harness(engine: AsyncEngine, kept: RecordedSpans) -> BatchHarness:
-    return BatchHarness(engine=engine, handlers=traced(kept.tracing))
+def harness(engine: AsyncEngine, recorded: RecordedSpans) -> BatchHarness:
+    return BatchHarness(engine=engine, handlers=traced(recorded.tracing))
 
 
 @pytest.fixture
@@ -44,39 +44,37 @@ def sent_in(trace: str, record: RawRecord) -> RawRecord:
     return replace(record, headers=(*record.headers, ("traceparent", trace.encode())))
 
 
-def traces(told: list[OutboxEvent]) -> dict[str, str | None]:
-    """Of events by their kind; header and envelope agree."""
+def traces(events: list[OutboxEvent]) -> dict[str, str | None]:
+    """Return the trace of each kind of event; asserts that header and envelope agree."""
     found: dict[str, str | None] = {}
-    for event in told:
+    for event in events:
         trace = traceparent_of(event.headers.items(), None)
         assert event.envelope["metadata"] == (trace and {"traceparent": trace})
         found[event.kind] = trace
     return found
 
 
-async def test_an_event_belongs_to_the_trace_of_the_one_that_caused_it(
-    harness: BatchHarness, kept: RecordedSpans
-) -> None:
+async def test_an_event_is_in_the_trace_of_its_cause(harness: BatchHarness, recorded: RecordedSpans) -> None:
     await harness.together(sent_in(OTHER, harness.registration(essays=2)))
     await harness.together(harness.content(0))
 
     await harness.together(sent_in(TRACE, harness.content(1)))
 
-    *_, last = kept.spans(CONTENT)
+    *_, last = recorded.spans(CONTENT)
     assert parent(last) == TRACE
     assert traces(await harness.outbox_events()) == {"assigned": place(last), "completed": place(last)}
 
 
-async def test_the_trace_may_come_in_the_envelope(harness: BatchHarness, kept: RecordedSpans) -> None:
+async def test_the_trace_may_be_in_the_envelope(harness: BatchHarness, recorded: RecordedSpans) -> None:
     await harness.together(harness.registration(essays=2))
 
-    told = make.envelope(CONTENT_PROVISIONED, make.content_data(number=0), metadata={"traceparent": TRACE})
-    await harness.together(harness.record(CONTENT_PROVISIONED, told))
+    value = make.envelope(CONTENT_PROVISIONED, make.content_data(number=0), metadata={"traceparent": TRACE})
+    await harness.together(harness.record(CONTENT_PROVISIONED, value))
 
-    assert parent(kept.span(CONTENT)) == TRACE
+    assert parent(recorded.span(CONTENT)) == TRACE
 
 
-async def test_what_was_parked_is_told_in_its_own_trace_and_not_in_that_of_the_registration(
+async def test_a_pending_event_keeps_its_trace_when_its_batch_is_registered(
     harness: BatchHarness,
 ) -> None:
     await harness.together(sent_in(TRACE, harness.content(0)))
@@ -86,28 +84,28 @@ async def test_what_was_parked_is_told_in_its_own_trace_and_not_in_that_of_the_r
     assert traces(await harness.outbox_events()) == {"assigned": TRACE}
 
 
-async def test_a_ready_batch_belongs_to_the_trace_of_its_confirmation(
-    harness: BatchHarness, kept: RecordedSpans
+async def test_a_ready_batch_is_in_the_trace_of_its_confirmation(
+    harness: BatchHarness, recorded: RecordedSpans
 ) -> None:
     await harness.together(harness.registration(essays=1, class_id="class-9b"))
     await harness.together(sent_in(TRACE, harness.content(0)))
 
     await harness.together(sent_in(OTHER, harness.associations(1)))
 
-    told = traces(await harness.outbox_events())
-    assert told["ready"] == place(kept.span(f"process {ASSOCIATIONS_CONFIRMED}"))
-    assert told["completed"] == place(kept.span(CONTENT))
+    published = traces(await harness.outbox_events())
+    assert published["ready"] == place(recorded.span(f"process {ASSOCIATIONS_CONFIRMED}"))
+    assert published["completed"] == place(recorded.span(CONTENT))
 
 
-async def test_a_span_says_where_its_record_lay_and_what_became_of_it_and_nothing_of_its_content(
-    harness: BatchHarness, kept: RecordedSpans
+async def test_a_span_has_place_and_outcome_of_its_record_but_no_content(
+    harness: BatchHarness, recorded: RecordedSpans
 ) -> None:
     await harness.together(harness.content(0))
     await harness.together(harness.record(BATCH_REGISTERED, b"Dear orchestrator,"))
 
-    parked, refused = kept.span(CONTENT), kept.span(f"process {BATCH_REGISTERED}")
+    pending, refused = recorded.span(CONTENT), recorded.span(f"process {BATCH_REGISTERED}")
 
-    assert parked.attributes == {
+    assert pending.attributes == {
         "messaging.system": "kafka",
         "messaging.destination.name": CONTENT_PROVISIONED,
         "messaging.destination.partition.id": "0",
@@ -119,17 +117,17 @@ async def test_a_span_says_where_its_record_lay_and_what_became_of_it_and_nothin
     assert refused.attributes["els.outcome"] == "dead_letter"
 
 
-async def test_a_try_that_fails_ends_its_spans_as_errors(harness: BatchHarness, kept: RecordedSpans) -> None:
+async def test_a_failed_attempt_ends_its_spans_as_errors(harness: BatchHarness, recorded: RecordedSpans) -> None:
     await harness.execute("ALTER TABLE batch_pending_events RENAME TO elsewhere")
 
     with pytest.raises(DBAPIError):
         await harness.together(harness.content(0))
 
-    assert not kept.span(CONTENT).status.is_ok
+    assert not recorded.span(CONTENT).status.is_ok
     await harness.execute("ALTER TABLE elsewhere RENAME TO batch_pending_events")
 
 
-async def test_without_tracing_the_producers_trace_goes_on_as_it_came(plain: BatchHarness) -> None:
+async def test_without_tracing_the_trace_of_the_producer_is_passed_on(plain: BatchHarness) -> None:
     await plain.together(plain.registration(essays=3))
     await plain.together(sent_in(TRACE, plain.content(0)))
     assert traces(await plain.outbox_events()) == {"assigned": TRACE}

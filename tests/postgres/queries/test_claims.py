@@ -43,7 +43,7 @@ async def test_a_slot_keeps_all_that_its_content_says(harness: BatchHarness) -> 
     assert (slot.text_storage_id, slot.file_upload_id) == ("text-batch-of-9b-00000", "upload-batch-of-9b-00000")
     assert (slot.raw_file_storage_id, slot.original_file_name) == ("raw-batch-of-9b-00000", make.file_name(0))
     assert (slot.file_size_bytes, slot.content_md5_hash) == (2**63 - 1, None)
-    assert str(slot.correlation_id) == make.told_id("correlation")
+    assert str(slot.correlation_id) == make.stable_id("correlation")
     assert slot.filled_at is not None
     assert slot.failed_at is None
 

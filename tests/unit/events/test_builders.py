@@ -1,4 +1,4 @@
-"""The bytes of outgoing events: equal to their models', ordered, cut, and never too large for a record."""
+"""Output events: equal to their models, ordered, truncated, and never too large for a record."""
 
 import json
 from collections.abc import Callable
@@ -27,10 +27,10 @@ from els_stream.events.trace_context import traceparent_of
 from els_stream.events.truncation import truncate_error_detail, truncate_object, truncate_text
 from tests.support import factories as make
 
-CONTEXT = EventContext(batch_id=make.BATCH, correlation_id=UUID(make.told_id("correlation")), now=make.NOON)
+CONTEXT = EventContext(batch_id=make.BATCH, correlation_id=UUID(make.stable_id("correlation")), now=make.NOON)
 MANY = 10_000
 
-# Whatever may lie in a text column: no NUL, no surrogates.
+# All that a text column may hold: no NUL, no surrogates.
 NAMES = st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"]), min_size=1, max_size=255)
 TRACES = st.none() | st.just("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
 ZONES = st.sampled_from([UTC, timezone(timedelta(hours=2)), timezone(timedelta(hours=-9, minutes=-30))])
@@ -42,7 +42,7 @@ TIMES = st.builds(
 )
 
 
-def told(event: OutboundEvent) -> dict[str, JsonValue]:
+def data_of(event: OutboundEvent) -> dict[str, JsonValue]:
     data: dict[str, JsonValue] = json.loads(event.value or b"")["data"]
     return data
 
@@ -68,7 +68,7 @@ def failed_slot(essay_id: str = "essay-1", **fields: JsonValue) -> FailedSlot:
     NAMES,
     NAMES,
 )
-def test_a_slot_assigned_by_hand_is_what_its_model_writes(
+def test_slot_assigned_without_the_model_equals_its_json(
     context: EventContext, essay_id: str, upload_id: str, text_id: str, name: str
 ) -> None:
     event = builders.slot_assigned(
@@ -96,7 +96,7 @@ def test_a_slot_assigned_by_hand_is_what_its_model_writes(
 
 
 @given(st.lists(st.tuples(NAMES, NAMES), max_size=4), NAMES)
-def test_lists_of_essays_by_hand_are_what_their_models_write(essays: list[tuple[str, str]], user_id: str) -> None:
+def test_lists_of_essays_without_models_equal_their_json(essays: list[tuple[str, str]], user_id: str) -> None:
     event = builders.provisioning_completed(
         CONTEXT, essays=essays, expected_count=9, course_code="ENG5", user_id=user_id
     )
@@ -125,12 +125,12 @@ def test_times_are_written_in_utc_with_six_digits(moment: datetime) -> None:
 def test_the_language_follows_the_course(code: CourseCode) -> None:
     event = builders.essays_ready(CONTEXT, essays=[], course_code=code, student_prompt_ref=None)
 
-    assert told(event)["course_language"] == {"E": "en", "S": "sv"}[code[0]]
-    assert told(event)["student_prompt_ref"] is None
+    assert data_of(event)["course_language"] == {"E": "en", "S": "sv"}[code[0]]
+    assert data_of(event)["student_prompt_ref"] is None
 
 
 @given(st.permutations(["b", "a", "Z", "å", "\U0001f600", "\uffff"]))
-def test_essays_come_in_the_order_of_their_ids_whatever_order_was_given(ids: list[str]) -> None:
+def test_essays_are_ordered_by_id(ids: list[str]) -> None:
     pairs = [(essay, f"text of {essay}") for essay in ids]
     timeout = builders.readiness_timeout(
         CONTEXT, essays=pairs, missing_essay_ids=ids, expected_count=12, timeout_duration_seconds=1
@@ -138,32 +138,32 @@ def test_essays_come_in_the_order_of_their_ids_whatever_order_was_given(ids: lis
     errors = builders.validation_errors(CONTEXT, [failed_slot(essay) for essay in ids], provisioned_count=0)
     in_order = ["Z", "a", "b", "å", "\uffff", "\U0001f600"]
 
-    assert _essay_ids(told(timeout)["ready_essays"]) == in_order
-    assert told(timeout)["missing_essay_ids"] == in_order
-    assert _essay_ids(told(errors)["failed_essays"]) == in_order
+    assert _essay_ids(data_of(timeout)["ready_essays"]) == in_order
+    assert data_of(timeout)["missing_essay_ids"] == in_order
+    assert _essay_ids(data_of(errors)["failed_essays"]) == in_order
 
 
 @pytest.mark.parametrize("provisioned", [0, 1])
-def test_errors_are_critical_where_no_slot_holds_content(provisioned: int) -> None:
+def test_errors_are_critical_if_no_slot_has_content(provisioned: int) -> None:
     slots = [failed_slot("b"), replace(failed_slot("a"), error_code="CONTENT_TOO_LONG"), failed_slot("c")]
     event = builders.validation_errors(CONTEXT, slots, provisioned_count=provisioned)
 
-    assert told(event)["error_summary"] == {
+    assert data_of(event)["error_summary"] == {
         "total_errors": 3,
         "error_categories": {"CONTENT_TOO_LONG": 1, "EMPTY_CONTENT": 2},
         "critical_failure": provisioned == 0,
     }
 
 
-def test_an_error_without_a_time_is_told_with_that_of_its_failure() -> None:
+def test_an_error_without_a_time_gets_the_time_of_its_failure() -> None:
     event = builders.validation_errors(CONTEXT, [failed_slot(timestamp=None)], provisioned_count=1)
 
-    assert _list(told(event)["failed_essays"])[0]["error_detail"]["timestamp"] == make.NOON_TEXT
+    assert _list(data_of(event)["failed_essays"])[0]["error_detail"]["timestamp"] == make.NOON_TEXT
 
 
-def test_free_text_is_cut_where_an_event_goes_out() -> None:
+def test_free_text_is_truncated_in_output_events() -> None:
     slot = failed_slot(message="å" * 5000, details={"log": "x" * 9000}, stack_trace="y" * 9000, trace_id="z" * 2000)
-    error = _list(told(builders.validation_errors(CONTEXT, [slot], provisioned_count=1))["failed_essays"])[0][
+    error = _list(data_of(builders.validation_errors(CONTEXT, [slot], provisioned_count=1))["failed_essays"])[0][
         "error_detail"
     ]
 
@@ -172,20 +172,20 @@ def test_free_text_is_cut_where_an_event_goes_out() -> None:
     assert len(json.dumps(error["details"], separators=(",", ":"))) + len(error["stack_trace"]) == 4096
 
 
-def test_a_stack_trace_gets_what_details_leave() -> None:
-    cut = truncate_error_detail(detail(details={"a": 1}, stack_trace="y" * 9000))
+def test_a_stack_trace_gets_the_bytes_that_details_leave() -> None:
+    truncated = truncate_error_detail(detail(details={"a": 1}, stack_trace="y" * 9000))
 
-    assert cut.details == {"a": 1}
-    assert cut.stack_trace == "y" * (4096 - len('{"a":1}'))
+    assert truncated.details == {"a": 1}
+    assert truncated.stack_trace == "y" * (4096 - len('{"a":1}'))
 
 
 @given(st.text(max_size=40), st.integers(0, 60))
-def test_a_cut_text_is_the_longest_start_that_fits(text: str, limit: int) -> None:
-    cut = truncate_text(text, limit)
+def test_a_truncated_text_is_the_longest_start_that_fits(text: str, limit: int) -> None:
+    truncated = truncate_text(text, limit)
 
-    assert text.startswith(cut)
-    assert len(cut.encode()) <= limit
-    assert cut == text or len(text[: len(cut) + 1].encode()) > limit
+    assert text.startswith(truncated)
+    assert len(truncated.encode()) <= limit
+    assert truncated == text or len(text[: len(truncated) + 1].encode()) > limit
 
 
 @given(
@@ -194,17 +194,17 @@ def test_a_cut_text_is_the_longest_start_that_fits(text: str, limit: int) -> Non
     ),
     st.integers(2, 80),
 )
-def test_a_cut_object_fits_and_keeps_only_what_was_there(given_object: JsonObject, limit: int) -> None:
-    cut = truncate_object(given_object, limit)
+def test_a_truncated_object_fits_and_adds_nothing(given_object: JsonObject, limit: int) -> None:
+    truncated = truncate_object(given_object, limit)
 
-    assert len(json.dumps(cut, ensure_ascii=False, separators=(",", ":")).encode()) <= limit
-    for name, kept in cut.items():
+    assert len(json.dumps(truncated, ensure_ascii=False, separators=(",", ":")).encode()) <= limit
+    for name, kept in truncated.items():
         whole = given_object[name]
         assert whole == kept or (isinstance(whole, str) and isinstance(kept, str) and whole.startswith(kept))
 
 
 @given(st.text(max_size=3000), st.dictionaries(st.text(max_size=8), st.text(max_size=3000), max_size=4))
-def test_cutting_what_was_cut_changes_nothing(text: str, details: dict[str, JsonValue]) -> None:
+def test_truncating_twice_equals_truncating_once(text: str, details: dict[str, JsonValue]) -> None:
     once = truncate_error_detail(detail(message=text, details=details, stack_trace=text))
 
     assert truncate_error_detail(once) == once
@@ -246,7 +246,7 @@ def test_a_batch_of_ten_thousand_fits_into_a_record(build: Callable[[], Outbound
         ),
     ],
 )
-def test_a_trace_is_the_headers_or_the_envelopes_or_none(
+def test_a_traceparent_is_from_the_header_or_the_envelope(
     headers: tuple[tuple[str, bytes], ...], metadata: dict[str, JsonValue] | None, expected: str | None
 ) -> None:
     assert traceparent_of(headers, metadata) == expected

@@ -1,4 +1,4 @@
-"""What is legal although it looks odd, what never is, and that reading ends in one of two ways."""
+"""The rules of the input contract: unusual but valid values, invalid ones, and no third result."""
 
 import json
 from datetime import UTC, datetime
@@ -30,23 +30,23 @@ GOOD = (
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_hostile_input_is_refused_for_its_reason(case: InvalidRecordCase) -> None:
-    with pytest.raises(ContractViolation) as refused:
+def test_an_invalid_record_is_rejected_with_its_reason(case: InvalidRecordCase) -> None:
+    with pytest.raises(ContractViolation) as rejected:
         decode(case.topic, case.value)
 
-    assert refused.value.reason == case.reason
+    assert rejected.value.reason == case.reason
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_refusal_is_one_short_line(case: InvalidRecordCase) -> None:
-    with pytest.raises(ContractViolation) as refused:
+def test_a_violation_message_is_one_short_line(case: InvalidRecordCase) -> None:
+    with pytest.raises(ContractViolation) as rejected:
         decode(case.topic, case.value)
 
-    assert 0 < len(refused.value.message) <= 500
-    assert refused.value.message.isprintable()
+    assert 0 < len(rejected.value.message) <= 500
+    assert rejected.value.message.isprintable()
 
 
-def test_names_of_hostile_cases_are_unique() -> None:
+def test_names_of_the_cases_are_unique() -> None:
     assert len({case.name for case in CASES}) == len(CASES)
 
 
@@ -56,18 +56,20 @@ def test_names_of_hostile_cases_are_unique() -> None:
     [(topic, data, field) for topic, data in GOOD for field in data],
     ids=lambda part: part if isinstance(part, str) else "",
 )
-def test_a_refusal_tells_nothing_of_what_was_sent(topic: str, data: dict[str, object], field: str, secret: str) -> None:
+def test_a_violation_message_holds_nothing_of_the_value(
+    topic: str, data: dict[str, object], field: str, secret: str
+) -> None:
     # As a value, as a key of an object, and as a key of each map that the contract has.
     maps = {"references": {secret: secret}, secret: secret}
-    for spoilt in ([secret], secret * 100, {secret: secret}, maps, secret):
+    for wrong in ([secret], secret * 100, {secret: secret}, maps, secret):
         try:
-            decode(topic, make.envelope(topic, data | {field: spoilt}))
-        except ContractViolation as refusal:
-            told = refusal.message
+            decode(topic, make.envelope(topic, data | {field: wrong}))
+        except ContractViolation as violation:
+            message = violation.message
         else:
             continue
-        assert secret not in told
-        assert "Ξ" not in told
+        assert secret not in message
+        assert "Ξ" not in message
 
 
 @settings(max_examples=150)
@@ -78,14 +80,14 @@ def test_a_refusal_tells_nothing_of_what_was_sent(topic: str, data: dict[str, ob
 @example(topic=topics.BATCH_REGISTERED, value=b'"' + b'\\"' * 10_000)
 @example(topic=topics.BATCH_REGISTERED, value=b"[" * 100_000)
 @example(topic=topics.BATCH_REGISTERED, value=b"-" + b"9" * 5000)
-def test_whatever_is_no_event_is_refused(topic: str, value: bytes | None) -> None:
+def test_any_other_value_is_rejected(topic: str, value: bytes | None) -> None:
     with pytest.raises(ContractViolation):
         decode(topic, value)
 
 
 @settings(max_examples=150)
 @given(kind=st.sampled_from(GOOD), data=st.data())
-def test_a_good_event_with_one_field_spoilt_is_read_or_refused(
+def test_an_event_with_any_value_in_a_field_is_decoded_or_rejected(
     kind: tuple[str, dict[str, object]], data: st.DataObject
 ) -> None:
     topic, good = kind
@@ -100,7 +102,7 @@ def test_a_good_event_with_one_field_spoilt_is_read_or_refused(
 
 @settings(max_examples=200)
 @given(JSON, st.sampled_from([(",", ":"), (" , ", " : ")]))
-def test_no_poison_escapes_the_cheap_look(tree: object, separators: tuple[str, str]) -> None:
+def test_the_prefilters_miss_no_invalid_value(tree: object, separators: tuple[str, str]) -> None:
     value = json.dumps(tree, ensure_ascii=True, separators=separators).encode()
     try:
         check_json(value)
@@ -110,7 +112,7 @@ def test_no_poison_escapes_the_cheap_look(tree: object, separators: tuple[str, s
 
 
 @pytest.mark.parametrize(
-    "poison",
+    "invalid",
     [
         b"1e309",
         b"-1.5E+999",
@@ -125,15 +127,15 @@ def test_no_poison_escapes_the_cheap_look(tree: object, separators: tuple[str, s
 )
 @pytest.mark.parametrize("before", [b"[", b"[0,", b'{"a":', b"[ ", b"[\n", b"[\t", b"[\r"])
 @pytest.mark.parametrize("after", [b"]", b"}", b",0]", b" ]", b"\n]", b"\t]", b"\r]"])
-def test_poison_needs_full_check_wherever_it_stands(before: bytes, poison: bytes, after: bytes) -> None:
-    assert needs_full_check(before + poison + after)
+def test_the_prefilter_finds_an_invalid_value_anywhere(before: bytes, invalid: bytes, after: bytes) -> None:
+    assert needs_full_check(before + invalid + after)
 
 
-def test_an_ordinary_event_does_not_look_suspect() -> None:
+def test_an_ordinary_event_passes_the_prefilter() -> None:
     assert [topic for topic, data in GOOD if needs_full_check(make.envelope(topic, data))] == []
 
 
-def test_fields_that_we_do_not_know_are_ignored_everywhere() -> None:
+def test_unknown_fields_are_ignored_everywhere() -> None:
     detail = make.error_detail(mood="blue")
     data = make.failure_data(validation_error_detail=detail, colour=["red", {"of": "tape"}])
 
@@ -141,9 +143,9 @@ def test_fields_that_we_do_not_know_are_ignored_everywhere() -> None:
 
 
 @pytest.mark.parametrize("instead", ["null", "absent"])
-def test_what_may_be_null_or_absent_is_the_same(instead: str) -> None:
+def test_null_and_absent_are_equal_for_optional_fields(instead: str) -> None:
     def without(data: dict[str, object], *fields: str) -> dict[str, object]:
-        kept = {name: told for name, told in data.items() if name not in fields}
+        kept = {name: value for name, value in data.items() if name not in fields}
         return kept if instead == "absent" else kept | dict.fromkeys(fields)
 
     system = without(make.metadata(), *make.metadata().keys() - {"entity_id", "entity_type"})
@@ -165,7 +167,7 @@ def test_what_may_be_null_or_absent_is_the_same(instead: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("time", "expected"),
     [
         ("2026-01-31T12:00:00Z", datetime(2026, 1, 31, 12, tzinfo=UTC)),
         ("2026-01-31T12:00:00", datetime(2026, 1, 31, 12, tzinfo=UTC)),
@@ -174,19 +176,19 @@ def test_what_may_be_null_or_absent_is_the_same(instead: str) -> None:
         ("2026-01-31t12:00:00z", datetime(2026, 1, 31, 12, tzinfo=UTC)),
     ],
 )
-def test_times_end_in_utc(told: str, expected: datetime) -> None:
-    envelope = decode_content(make.content(timestamp=told))
+def test_times_end_in_utc(time: str, expected: datetime) -> None:
+    envelope = decode_content(make.content(timestamp=time))
 
     assert envelope.data.timestamp == expected
     assert envelope.data.timestamp.utcoffset() == expected.utcoffset()
 
 
 @pytest.mark.parametrize(
-    "told", ["2026-W05-6", "20260131T120000Z", "2026-01-31T24:00:00Z", "2026-02-30T12:00:00Z", "٢٠٢٦"]
+    "time", ["2026-W05-6", "20260131T120000Z", "2026-01-31T24:00:00Z", "2026-02-30T12:00:00Z", "٢٠٢٦"]
 )
-def test_times_that_rfc_3339_does_not_write_are_refused(told: str) -> None:
+def test_times_not_in_the_format_of_rfc_3339_are_rejected(time: str) -> None:
     with pytest.raises(ContractViolation, match="timestamp"):
-        decode_content(make.content(timestamp=told))
+        decode_content(make.content(timestamp=time))
 
 
 @pytest.mark.parametrize(
@@ -202,51 +204,51 @@ def test_times_that_rfc_3339_does_not_write_are_refused(told: str) -> None:
         make.content().ljust(MAX_VALUE_BYTES),
     ],
 )
-def test_what_looks_odd_but_is_legal_is_read(value: bytes) -> None:
+def test_unusual_but_valid_values_are_decoded(value: bytes) -> None:
     assert decode_content(value).data.batch_id == make.BATCH
 
 
-def test_emoji_written_as_a_surrogate_pair_is_one_character() -> None:
+def test_an_escaped_surrogate_pair_is_one_character() -> None:
     value = make.content(original_file_name="@").replace(b'"@"', rb'"\ud83c\udf89"')
 
     assert decode_content(value).data.original_file_name == "🎉"
 
 
-def test_nesting_is_legal_up_to_its_limit() -> None:
-    room = MAX_DEPTH - 2
-    legal = make.content(one_more="@").replace(b'"@"', b"[" * room + b"]" * room)
+def test_nesting_is_valid_up_to_its_limit() -> None:
+    depth = MAX_DEPTH - 2
+    valid = make.content(one_more="@").replace(b'"@"', b"[" * depth + b"]" * depth)
 
-    assert decode_content(legal).data.batch_id == make.BATCH
+    assert decode_content(valid).data.batch_id == make.BATCH
     with pytest.raises(ContractViolation, match="deeper"):
-        decode_content(legal.replace(b"[]", b"[[]]"))
+        decode_content(valid.replace(b"[]", b"[[]]"))
 
 
 def test_many_flat_objects_are_not_deep() -> None:
     assert len(decode_associations(make.associations(essays=500)).data.associations) == 500
 
 
-def test_of_a_repeated_key_the_last_counts() -> None:
+def test_the_last_of_repeated_keys_counts() -> None:
     value = make.content().replace(b'"data":{', b'"data":{"text_storage_id":"first",')
 
     assert decode_content(value).data.text_storage_id == make.content_data()["text_storage_id"]
 
 
-def test_the_correlation_of_the_envelope_is_apart_from_that_in_data() -> None:
+def test_the_correlation_id_of_the_envelope_is_independent_of_that_in_data() -> None:
     inner = "11111111-1111-4111-8111-111111111111"
     envelope = decode_content(make.content(correlation_id=inner))
 
-    assert envelope.correlation_id == UUID(make.told_id("correlation"))
+    assert envelope.correlation_id == UUID(make.stable_id("correlation"))
     assert envelope.data.correlation_id == UUID(inner)
 
 
-def test_ten_thousand_essays_are_a_legal_batch() -> None:
+def test_a_batch_may_have_ten_thousand_essays() -> None:
     ids = [f"e{number}" for number in range(10_000)]
 
     assert len(decode_registration(make.registration(essays=ids)).data.essay_ids) == 10_000
 
 
-def test_a_newer_version_is_told_as_such_whatever_else_is_wrong() -> None:
-    with pytest.raises(ContractViolation) as refused:
+def test_another_schema_version_is_the_reason_whatever_else_is_wrong() -> None:
+    with pytest.raises(ContractViolation) as rejected:
         decode_content(make.envelope(topics.CONTENT_PROVISIONED, "other", schema_version=2))
 
-    assert refused.value.reason is DeadLetterReason.UNSUPPORTED_SCHEMA_VERSION
+    assert rejected.value.reason is DeadLetterReason.UNSUPPORTED_SCHEMA_VERSION

@@ -1,4 +1,4 @@
-"""A dead letter carries the original as it was, or says what of it is missing."""
+"""A dead letter event is the original record unchanged, or it names what was left out."""
 
 import hashlib
 from dataclasses import replace
@@ -17,26 +17,26 @@ from tests.support.invalid_records import CASES, InvalidRecordCase
 HEADERS = (("ce_id", b"theirs"), ("twice", b"\x00"), ("twice", b"\xff"))
 
 
-def buried(record: RawRecord) -> OutboundEvent:
+def dead_letter_of(record: RawRecord) -> OutboundEvent:
     return dead_letter(record, DeadLetterReason.NOT_JSON, "not JSON")
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_key_value_and_headers_stay_as_they_were(case: InvalidRecordCase) -> None:
-    event = buried(make.record(case.topic, case.value, key=case.key, headers=HEADERS))
+def test_key_value_and_headers_are_unchanged(case: InvalidRecordCase) -> None:
+    event = dead_letter_of(make.record(case.topic, case.value, key=case.key, headers=HEADERS))
 
     assert (event.key, event.value, event.headers[:3]) == (case.key, case.value, HEADERS)
 
 
-def test_the_same_record_is_the_same_dead_letter_and_another_is_another() -> None:
+def test_each_record_has_one_dead_letter_id() -> None:
     record = make.record(topics.CONTENT_PROVISIONED, b"x", offset=7)
     others = [replace(record, offset=8), replace(record, partition=1), replace(record, timestamp=1)]
 
-    assert buried(record) == buried(record)
-    assert len({buried(other).event_id for other in [record, *others]}) == 4
+    assert dead_letter_of(record) == dead_letter_of(record)
+    assert len({dead_letter_of(other).event_id for other in [record, *others]}) == 4
 
 
-def test_the_batch_counts_for_its_id_where_it_is_known() -> None:
+def test_the_id_depends_on_the_batch_if_it_is_known() -> None:
     record = make.record(topics.CONTENT_PROVISIONED, b"x", offset=7)
     event = dead_letter(record, DeadLetterReason.BATCH_PURGED, "gone", batch_id="b|1")
     subject = "huleedu.file.essay.content.provisioned.v1/0/7/1769860800000"
@@ -44,16 +44,16 @@ def test_the_batch_counts_for_its_id_where_it_is_known() -> None:
     assert event.event_id == event_id(topics.DEAD_LETTER, "b|1", subject)
 
 
-def test_a_long_message_is_cut() -> None:
+def test_a_long_message_is_truncated() -> None:
     record = make.record(topics.CONTENT_PROVISIONED, b"x")
     headers = dict(dead_letter(record, DeadLetterReason.NOT_JSON, "å" * 2000).headers)
 
     assert headers["dlq_message"] == "å".encode() * 512
 
 
-def test_a_value_too_large_to_send_is_described_instead() -> None:
+def test_a_value_too_large_to_send_is_replaced_by_size_and_hash() -> None:
     value = b"[" * MAX_RECORD_BYTES
-    event = buried(make.record(topics.CONTENT_PROVISIONED, value, key=b"k", headers=HEADERS))
+    event = dead_letter_of(make.record(topics.CONTENT_PROVISIONED, value, key=b"k", headers=HEADERS))
 
     assert event.value is None
     assert event.key == b"k"
@@ -65,18 +65,18 @@ def test_a_value_too_large_to_send_is_described_instead() -> None:
     )
 
 
-def test_the_largest_record_that_fits_goes_out_whole() -> None:
+def test_the_largest_record_that_fits_is_sent_whole() -> None:
     record = make.record(topics.CONTENT_PROVISIONED, b"")
-    room = MAX_RECORD_BYTES - buried(record).size
+    room = MAX_RECORD_BYTES - dead_letter_of(record).size
 
-    assert buried(replace(record, value=b"x" * room)).value == b"x" * room
-    assert buried(replace(record, value=b"x" * (room + 1))).value is None
+    assert dead_letter_of(replace(record, value=b"x" * room)).value == b"x" * room
+    assert dead_letter_of(replace(record, value=b"x" * (room + 1))).value is None
 
 
-def test_headers_and_key_too_large_to_send_stay_out_as_well() -> None:
+def test_headers_and_key_too_large_to_send_are_left_out() -> None:
     huge = b"x" * MAX_RECORD_BYTES
-    headers = buried(make.record(topics.CONTENT_PROVISIONED, huge, key=b"k", headers=(("huge", huge),)))
-    key = buried(make.record(topics.CONTENT_PROVISIONED, b"x", key=huge))
+    headers = dead_letter_of(make.record(topics.CONTENT_PROVISIONED, huge, key=b"k", headers=(("huge", huge),)))
+    key = dead_letter_of(make.record(topics.CONTENT_PROVISIONED, b"x", key=huge))
 
     assert headers.key == b"k"
     assert dict(headers.headers)["dlq_headers_omitted"] == b"true"

@@ -1,4 +1,4 @@
-"""Two readers, one contract: what the fast one takes, the exact one takes too, and alike; the ordinary it does take."""
+"""The fast decoder returns what the strict one returns, or nothing; it decodes all ordinary events."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -24,19 +24,19 @@ from tests.support.decoders import DECODERS
 from tests.support.invalid_records import CASES, CONTENT, KINDS, InvalidRecordCase, Kind
 
 GOLDEN: Final = Path(__file__).parents[2] / "golden"
-RECEIVED: Final = {
+INPUT: Final = {
     "batch_essays_registered": topics.BATCH_REGISTERED,
     "essay_content_provisioned": topics.CONTENT_PROVISIONED,
     "essay_validation_failed": topics.VALIDATION_FAILED,
     "student_associations_confirmed": topics.ASSOCIATIONS_CONFIRMED,
 }
 
-# Size and event type are judged beside the readers.
-LEFT_TO_THE_EXACT: Final = [
+# Size and event type are checked outside of both decoders.
+STRICT_ONLY: Final = [
     case for case in CASES if case.reason is not DeadLetterReason.VALUE_TOO_LARGE and "event type" not in case.name
 ]
 
-# What Python's, Java's and JavaScript's libraries write of UTC.
+# UTC as libraries of Python, Java and JavaScript write it.
 ORDINARY_TIMES: Final = (
     "2026-01-31T12:00:00Z",
     "2026-01-31T12:00:00.5Z",
@@ -62,7 +62,7 @@ ODD_TIMES: Final = (
     "9999-12-31T23:59:59.9999999Z",
 )
 SNIPPETS: Final = (
-    *(b'"%s"' % told.encode() for told in ORDINARY_TIMES + ODD_TIMES),
+    *(b'"%s"' % time.encode() for time in ORDINARY_TIMES + ODD_TIMES),
     *(b"null", b"true", b"0", b"-0", b"-0.0", b"1", b"1.0", b"1e2", b"1e999", b"01", b"1.", b"-", b"NaN", b"[]", b"{}"),
     *(b"9223372036854775807", b"9223372036854775808", b"18446744073709551616", b"0.30000000000000004"),
     *(
@@ -83,50 +83,53 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(ODD_TIMES),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
 )
-# No lone `e`, which looks like an exponent, no colon, of which times end, and nothing that Python writes as surrogates.
+# No lone `e` (like an exponent), no colon (as in times), and nothing that Python writes as surrogates.
 NAMES = st.text("abcxyzåäöÅЖ中'\"&+-_.,;()[] 0123456789", min_size=1, max_size=18)
 
 
-def agree(topic: str, value: bytes) -> bool:
-    """Whether the fast reader took it. Compared as written: `==` takes 1 for true, and noon for noon elsewhere."""
-    reader = DECODERS[topic]
-    envelope = reader.decode_fast(value)
+def decoded_fast(topic: str, value: bytes) -> bool:
+    """Return whether the fast decoder decodes the value, and assert that the strict one returns the same.
+
+    Compares `repr` too, since 1 equals True and equal times may have different zones.
+    """
+    decoder = DECODERS[topic]
+    envelope = decoder.decode_fast(value)
     if envelope is not None:
-        exact = reader.decode_strict(value)
-        assert envelope == exact
-        assert repr(envelope) == repr(exact)
+        strict = decoder.decode_strict(value)
+        assert envelope == strict
+        assert repr(envelope) == repr(strict)
     return envelope is not None
 
 
-@pytest.mark.parametrize("name", RECEIVED)
-def test_a_golden_event_is_read_fast_and_alike(name: str) -> None:
-    assert agree(RECEIVED[name], (GOLDEN / f"{name}.json").read_bytes())
+@pytest.mark.parametrize("name", INPUT)
+def test_a_golden_event_is_decoded_fast(name: str) -> None:
+    assert decoded_fast(INPUT[name], (GOLDEN / f"{name}.json").read_bytes())
 
 
-@pytest.mark.parametrize("case", LEFT_TO_THE_EXACT, ids=lambda case: case.name)
-def test_what_is_hostile_is_left_to_the_exact_reader(case: InvalidRecordCase) -> None:
+@pytest.mark.parametrize("case", STRICT_ONLY, ids=lambda case: case.name)
+def test_an_invalid_record_is_left_to_the_strict_decoder(case: InvalidRecordCase) -> None:
     assert case.value is None or DECODERS[case.topic].decode_fast(case.value) is None
 
 
-@pytest.mark.parametrize("told", ORDINARY_TIMES)
+@pytest.mark.parametrize("time", ORDINARY_TIMES)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.topic)
-def test_ordinary_times_are_read_fast(kind: Kind, told: str) -> None:
-    value = kind.good.replace(make.NOON_TEXT.encode(), told.encode())
+def test_ordinary_times_are_decoded_fast(kind: Kind, time: str) -> None:
+    value = kind.valid.replace(make.NOON_TEXT.encode(), time.encode())
 
-    assert agree(kind.topic, value)
+    assert decoded_fast(kind.topic, value)
 
 
-@pytest.mark.parametrize("told", ODD_TIMES)
+@pytest.mark.parametrize("time", ODD_TIMES)
 @pytest.mark.parametrize("field", ["event_timestamp", "timestamp"])
 @pytest.mark.parametrize("escaped", [False, True])
-def test_odd_times_are_left_to_the_exact_reader(field: str, told: str, *, escaped: bool) -> None:
-    written = "".join(f"\\u{ord(sign):04x}" for sign in told) if escaped else told
+def test_unusual_times_are_left_to_the_strict_decoder(field: str, time: str, *, escaped: bool) -> None:
+    written = "".join(f"\\u{ord(sign):04x}" for sign in time) if escaped else time
     other = make.NOON_TEXT.encode()
-    value = CONTENT.good.replace(
+    value = CONTENT.valid.replace(
         b'"%s":"%s"' % (field.encode(), other), b'"%s":"%s"' % (field.encode(), written.encode())
     )
 
-    assert value != CONTENT.good
+    assert value != CONTENT.valid
     assert decode_content.decode_fast(value) is None
 
 
@@ -134,7 +137,7 @@ def test_odd_times_are_left_to_the_exact_reader(field: str, told: str, *, escape
     "raw", [b'"\xff"', b'{"\xff":1}', b'"\xed\xa0\x80"', b"1e999", b"18446744073709551616", b'"\\u0000"']
 )
 @pytest.mark.parametrize("space", [b"", b" ", b"\n", b"\t", b"\r"])
-def test_poison_in_what_is_ignored_is_left_to_the_exact_reader(raw: bytes, space: bytes) -> None:
+def test_an_invalid_value_in_an_ignored_field_is_left_to_the_strict_decoder(raw: bytes, space: bytes) -> None:
     value = CONTENT.with_raw("one_more", space + raw + space)
 
     assert decode_content.decode_fast(value) is None
@@ -142,12 +145,12 @@ def test_poison_in_what_is_ignored_is_left_to_the_exact_reader(raw: bytes, space
 
 @st.composite
 def ordinary(draw: st.DrawFn) -> tuple[str, bytes]:
-    """A good event as some library writes it, with names of any letters and fields that we do not know."""
+    """Draw a valid event as some library writes it, with any names and with unknown fields."""
     kind = draw(st.sampled_from(KINDS))
     data = kind.data | draw(st.dictionaries(st.just(kind.text_field) | st.sampled_from(["extra", "more"]), NAMES))
     nullable = [name for name in ("event", "class_id", "timestamp", "content_md5_hash") if data.get(name)]
     for name in draw(st.sets(st.sampled_from(nullable))) if nullable and kind is not KINDS[-1] else ():
-        data = {field: told for field, told in data.items() if field != name}
+        data = {field: value for field, value in data.items() if field != name}
     whole = json.loads(make.envelope(kind.topic, data, metadata=draw(st.none() | st.just({"traceparent": "00-4b"}))))
     separators = draw(st.sampled_from([(",", ":"), (", ", ": ")]))
     text = json.dumps(
@@ -158,28 +161,28 @@ def ordinary(draw: st.DrawFn) -> tuple[str, bytes]:
 
 @settings(max_examples=100, deadline=None)
 @given(ordinary())
-def test_an_ordinary_event_is_read_fast_and_alike(event: tuple[str, bytes]) -> None:
-    assert agree(*event)
+def test_an_ordinary_event_is_decoded_fast(event: tuple[str, bytes]) -> None:
+    assert decoded_fast(*event)
 
 
 @settings(max_examples=200, deadline=None)
 @given(kind=st.sampled_from(KINDS), data=st.data())
-def test_what_is_read_fast_is_read_alike_whatever_one_field_holds(kind: Kind, data: st.DataObject) -> None:
+def test_decoders_agree_on_any_value_of_a_field(kind: Kind, data: st.DataObject) -> None:
     whole = json.loads(make.envelope(kind.topic, kind.data))
     place = data.draw(st.sampled_from(list(_places(whole))))
     node = whole
     for step in place[:-1]:
         node = node[step]
     node[place[-1]] = "@@@"
-    raw = data.draw(st.sampled_from(SNIPPETS) | JSON.map(lambda told: json.dumps(told).encode()))
+    raw = data.draw(st.sampled_from(SNIPPETS) | JSON.map(lambda node: json.dumps(node).encode()))
 
-    agree(kind.topic, json.dumps(whole).encode().replace(b'"@@@"', raw))
+    decoded_fast(kind.topic, json.dumps(whole).encode().replace(b'"@@@"', raw))
 
 
 @settings(max_examples=200, deadline=None)
 @given(kind=st.sampled_from(KINDS), data=st.data())
-def test_what_is_read_fast_is_read_alike_whatever_the_bytes(kind: Kind, data: st.DataObject) -> None:
-    value = kind.good
+def test_decoders_agree_on_any_change_of_bytes(kind: Kind, data: st.DataObject) -> None:
+    value = kind.valid
     for _ in range(data.draw(st.integers(1, 3))):
         start = data.draw(st.integers(0, len(value)))
         snippet = data.draw(
@@ -187,30 +190,34 @@ def test_what_is_read_fast_is_read_alike_whatever_the_bytes(kind: Kind, data: st
         )
         value = value[:start] + snippet + value[start + data.draw(st.integers(0, 8)) :]
 
-    agree(kind.topic, value)
+    decoded_fast(kind.topic, value)
 
 
 @pytest.mark.parametrize(
     ("kind_of_text", "fast"),
     [("student_prompt_text", True), ("a" * 255, True), ("a" * 256, False), ("Text", False), ("text\n", False)],
 )
-def test_a_prompt_is_read_fast_under_a_name_that_the_contract_allows(kind_of_text: str, *, fast: bool) -> None:
+def test_a_prompt_with_an_allowed_name_is_decoded_fast(kind_of_text: str, *, fast: bool) -> None:
     prompt = {"references": {kind_of_text: {"storage_id": "prompt-1", "path": ""}}}
 
-    assert agree(topics.BATCH_REGISTERED, make.registration(student_prompt_ref=prompt)) is fast
+    assert decoded_fast(topics.BATCH_REGISTERED, make.registration(student_prompt_ref=prompt)) is fast
 
 
-def test_no_title_keeps_an_event_from_being_read_fast() -> None:
-    odd = [name for name in make.TITLES if not agree(topics.CONTENT_PROVISIONED, make.content(original_file_name=name))]
+def test_events_with_ordinary_titles_are_decoded_fast() -> None:
+    odd = [
+        name
+        for name in make.TITLES
+        if not decoded_fast(topics.CONTENT_PROVISIONED, make.content(original_file_name=name))
+    ]
 
     assert odd == []
 
 
-def test_both_readers_are_told_the_same_bounds() -> None:
-    demands = [(place, *demand) for contract in _contracts() for place, *demand in _demands(contract)]
+def test_both_decoders_have_the_same_bounds() -> None:
+    bounds = [(place, strict, fast) for contract in _contracts() for place, strict, fast in _bounds_of(contract)]
 
-    assert len(demands) > 40
-    assert [(place, exact, fast) for place, exact, fast in demands if exact != fast] == []
+    assert len(bounds) == 54
+    assert [(place, strict, fast) for place, strict, fast in bounds if strict != fast] == []
 
 
 def _contracts() -> list[type[Contract]]:
@@ -218,12 +225,12 @@ def _contracts() -> list[type[Contract]]:
     return [Envelope, *(n for n in named if isinstance(n, type) and issubclass(n, Contract) and n is not Contract)]
 
 
-def _demands(contract: type[Any]) -> Iterator[tuple[str, dict[str, int], dict[str, int]]]:
+def _bounds_of(contract: type[Any]) -> Iterator[tuple[str, dict[str, int], dict[str, int]]]:
     hints = get_type_hints(contract, include_extras=True)
     for field in fields(contract):
         for place, notes in _notes(f"{contract.__name__}.{field.name}", hints[field.name]):
-            exact = [part for note in notes if isinstance(note, FieldInfo) for part in note.metadata]
-            yield place, _bounds(exact), _bounds([note for note in notes if isinstance(note, Meta)])
+            strict = [entry for note in notes if isinstance(note, FieldInfo) for entry in note.metadata]
+            yield place, _bounds(strict), _bounds([note for note in notes if isinstance(note, Meta)])
 
 
 def _bounds(notes: Sequence[object]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Event ids are a promise to other teams: the vectors of the contract, and that no two facts share one."""
+"""Event ids: the test vectors of the contract, and different ids for different facts."""
 
 from uuid import UUID, uuid5
 
@@ -20,21 +20,21 @@ BATCH = "0b7f2f3e-6f0e-4c1e-9c39-1a2b3c4d5e6f"
         (topics.EXCESS_CONTENT, "batch|1", "text%2", "63dc5c17-3ee7-5030-957e-6ed262ade9d3"),
     ],
 )
-def test_the_vectors_of_the_contract_come_out(topic: str, batch_id: str, subject: str, expected: str) -> None:
+def test_ids_equal_the_vectors_of_the_contract(topic: str, batch_id: str, subject: str, expected: str) -> None:
     assert event_id(topic, batch_id, subject) == UUID(expected)
 
 
 @given(st.text(alphabet="a|%é/", max_size=5), st.text(alphabet="a|%é/", max_size=5), st.text(alphabet="a|%é/"))
-def test_ids_are_plain_uuid5_over_escaped_parts(topic: str, batch_id: str, subject: str) -> None:
+def test_ids_are_uuid5_of_the_escaped_parts(topic: str, batch_id: str, subject: str) -> None:
     name = "|".join(part.replace("%", "%25").replace("|", "%7C") for part in (topic, batch_id, subject))
 
     assert event_id(topic, batch_id, subject) == uuid5(NAMESPACE, name)
 
 
-def test_a_delimiter_inside_a_part_does_not_make_two_facts_one() -> None:
+def test_a_separator_inside_a_part_gives_another_id() -> None:
     assert event_id("t", "a|b", "c") != event_id("t", "a", "b|c")
 
 
-def test_a_topic_made_anew_gives_its_dead_letters_new_ids() -> None:
+def test_records_of_a_recreated_topic_get_new_dead_letter_ids() -> None:
     assert dead_letter_subject("t", 0, 7, 1000) == "t/0/7/1000"
     assert dead_letter_subject("t", 0, 7, 1000) != dead_letter_subject("t", 0, 7, 2000)

@@ -1,4 +1,4 @@
-"""The golden files are written by hand from the contract: what we read and write is what they hold, byte for byte."""
+"""Events equal the golden files byte for byte; these were written by hand from the contract."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -96,7 +96,7 @@ def readiness_timeout() -> OutboundEvent:
     )
 
 
-SENT: Final[dict[str, tuple[Callable[[], OutboundEvent], type[outbound.OutboundModel]]]] = {
+OUTPUT: Final[dict[str, tuple[Callable[[], OutboundEvent], type[outbound.OutboundModel]]]] = {
     "essay_slot_assigned": (slot_assigned, outbound.OutboundEnvelope[outbound.EssaySlotAssignedV1]),
     "excess_content_provisioned": (excess_content, outbound.OutboundEnvelope[outbound.ExcessContentProvisionedV1]),
     "batch_content_provisioning_completed": (
@@ -107,7 +107,7 @@ SENT: Final[dict[str, tuple[Callable[[], OutboundEvent], type[outbound.OutboundM
     "batch_validation_errors": (validation_errors, outbound.OutboundEnvelope[outbound.BatchValidationErrorsV1]),
     "batch_readiness_timeout": (readiness_timeout, outbound.OutboundEnvelope[outbound.BatchReadinessTimeout]),
 }
-RECEIVED: Final = {
+INPUT: Final = {
     "batch_essays_registered": topics.BATCH_REGISTERED,
     "essay_content_provisioned": topics.CONTENT_PROVISIONED,
     "essay_validation_failed": topics.VALIDATION_FAILED,
@@ -115,30 +115,30 @@ RECEIVED: Final = {
 }
 
 
-@pytest.mark.parametrize("name", RECEIVED)
-def test_an_incoming_event_is_read_and_written_byte_for_byte(name: str) -> None:
-    envelope = decode(RECEIVED[name], golden(name))
+@pytest.mark.parametrize("name", INPUT)
+def test_an_input_event_is_decoded_and_encoded_to_the_same_bytes(name: str) -> None:
+    envelope = decode(INPUT[name], golden(name))
 
-    assert WRITERS[RECEIVED[name]].dump_json(envelope) == golden(name)
+    assert WRITERS[INPUT[name]].dump_json(envelope) == golden(name)
 
 
-@pytest.mark.parametrize("name", SENT)
-def test_a_builder_writes_the_golden_bytes(name: str) -> None:
-    build, _ = SENT[name]
+@pytest.mark.parametrize("name", OUTPUT)
+def test_a_builder_returns_the_golden_bytes(name: str) -> None:
+    build, _ = OUTPUT[name]
 
     assert build().value == golden(name)
 
 
-@pytest.mark.parametrize("name", SENT)
-def test_the_model_of_an_outgoing_event_reads_and_writes_the_golden_bytes(name: str) -> None:
-    _, model = SENT[name]
+@pytest.mark.parametrize("name", OUTPUT)
+def test_a_model_of_an_output_event_keeps_the_golden_bytes(name: str) -> None:
+    _, model = OUTPUT[name]
 
     assert model.model_validate_json(golden(name)).model_dump_json().encode() == golden(name)
 
 
-@pytest.mark.parametrize("name", SENT)
-def test_an_outgoing_event_has_no_field_beyond_the_contract(name: str) -> None:
-    _, model = SENT[name]
+@pytest.mark.parametrize("name", OUTPUT)
+def test_an_output_event_with_a_field_beyond_the_contract_is_rejected(name: str) -> None:
+    _, model = OUTPUT[name]
 
     for place in _objects(json.loads(golden(name)), free={"details", "error_info", "error_categories", "references"}):
         whole = json.loads(golden(name))
@@ -146,25 +146,25 @@ def test_an_outgoing_event_has_no_field_beyond_the_contract(name: str) -> None:
         for step in place:
             node = node[step]
         node["one_more"] = None
-        # `metadata` of the envelope is a map of strings, so there a stray null is refused by its type.
+        # `metadata` of the envelope is a map of strings, so a null in it is rejected for its type.
         with pytest.raises(ValueError, match="one_more"):
             model.model_validate_json(json.dumps(whole))
 
 
-@pytest.mark.parametrize("name", SENT)
-def test_headers_tell_the_event_without_its_value(name: str) -> None:
-    build, _ = SENT[name]
+@pytest.mark.parametrize("name", OUTPUT)
+def test_headers_repeat_the_envelope(name: str) -> None:
+    build, _ = OUTPUT[name]
     event = build()
-    told = json.loads(golden(name))
+    envelope = json.loads(golden(name))
     headers = {header: content.decode() for header, content in event.headers}
 
     assert len(headers) == len(event.headers)
-    assert headers.pop("traceparent", None) == (told["metadata"] or {}).get("traceparent")
+    assert headers.pop("traceparent", None) == (envelope["metadata"] or {}).get("traceparent")
     assert headers == {
-        "event_id": told["event_id"],
+        "event_id": envelope["event_id"],
         "event_type": event.topic,
-        "correlation_id": told["correlation_id"],
-        "ce_id": told["event_id"],
+        "correlation_id": envelope["correlation_id"],
+        "ce_id": envelope["event_id"],
         "ce_type": event.topic,
         "ce_source": "essay-lifecycle-service",
         "ce_subject": CONTEXT.batch_id,
@@ -172,11 +172,11 @@ def test_headers_tell_the_event_without_its_value(name: str) -> None:
         "ce_specversion": "1.0",
     }
     assert event.key == CONTEXT.batch_id.encode()
-    assert event.event_id == UUID(told["event_id"])
-    assert event.topic == told["event_type"]
+    assert event.event_id == UUID(envelope["event_id"])
+    assert event.topic == envelope["event_type"]
 
 
-def test_a_dead_letter_is_the_original_with_where_and_why() -> None:
+def test_a_dead_letter_is_the_original_with_its_place_and_reason() -> None:
     content = topics.CONTENT_PROVISIONED
     headers = (("traceparent", TRACE.encode()), ("ce_id", b"the-senders-own"))
     record = RawRecord(content, 3, 1729, 1769860800000, b"class 9b", b"Dear Sir or Madam,", headers)
@@ -184,7 +184,7 @@ def test_a_dead_letter_is_the_original_with_where_and_why() -> None:
     described = {
         "key": (event.key or b"").decode(),
         "value": (event.value or b"").decode(),
-        "headers": [[name, told.decode()] for name, told in event.headers],
+        "headers": [[name, content.decode()] for name, content in event.headers],
     }
 
     assert json.dumps(described, ensure_ascii=False, separators=(",", ":")).encode() == golden("dead_letter")
@@ -193,13 +193,13 @@ def test_a_dead_letter_is_the_original_with_where_and_why() -> None:
 def test_every_event_of_the_contract_has_a_golden_file() -> None:
     names = {path.stem for path in GOLDEN.glob("*.json")}
 
-    assert names == {*SENT, *RECEIVED, "dead_letter"}
-    assert {build().topic for build, _ in SENT.values()} == set(topics.OUTPUT_TOPICS)
-    assert set(RECEIVED.values()) == set(topics.INPUT_TOPICS)
+    assert names == {*OUTPUT, *INPUT, "dead_letter"}
+    assert {build().topic for build, _ in OUTPUT.values()} == set(topics.OUTPUT_TOPICS)
+    assert set(INPUT.values()) == set(topics.INPUT_TOPICS)
 
 
 def _objects(node: object, free: set[str], place: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """Where the objects of fixed shape are."""
+    """Return the paths of the objects with a fixed set of fields."""
     if isinstance(node, dict):
         inside = [_objects(below, free, (*place, name)) for name, below in node.items() if name not in free]
         return [place, *(found for some in inside for found in some)]

@@ -9,11 +9,11 @@ TRACED = own_headers(b"an id", b"a topic", b"a chain of causes", b"class 9b", b"
 
 
 @given(st.lists(st.tuples(st.text(), st.binary())).map(tuple))
-def test_any_headers_come_back_as_they_were(headers: tuple[tuple[str, bytes], ...]) -> None:
+def test_any_headers_are_decoded_as_they_were(headers: tuple[tuple[str, bytes], ...]) -> None:
     assert decode_headers(encode_headers(headers)) == headers
 
 
-def test_stored_form_is_plain_json_that_other_code_can_read() -> None:
+def test_the_stored_form_is_json() -> None:
     stored = encode_headers((("ce_type", b"essay"), ("odd", b"\x00\xff"), ("ce_type", b"again")))
 
     assert stored == b'[["ce_type","essay"],["odd","\\u0000\\u00ff"],["ce_type","again"]]'
@@ -25,31 +25,31 @@ def test_no_headers_are_an_empty_list() -> None:
 
 
 @pytest.mark.parametrize("headers", [OWN, TRACED])
-def test_headers_of_our_own_events_come_back_from_what_they_are_made_of(headers: Headers) -> None:
+def test_headers_of_own_events_are_stored_as_their_values_only(headers: Headers) -> None:
     stored = encode_headers(headers)
 
     assert decode_headers(stored) == headers
-    assert stored.count(b"an id") == 1, f"each part is written once: {stored!r}"
+    assert stored.count(b"an id") == 1, f"each value is stored once: {stored!r}"
 
 
 @pytest.mark.parametrize(("headers", "trace"), [(OWN, None), (TRACED, "00-trace-01")])
-def test_they_are_written_without_being_made(headers: Headers, trace: str | None) -> None:
+def test_own_headers_are_encoded_alike_without_being_built(headers: Headers, trace: str | None) -> None:
     batch_id = dict(headers)["ce_subject"]
     stored = encode_own_headers("an id", "a topic", "a chain of causes", batch_id, "noon", trace)
     assert stored == encode_headers(headers)
 
 
 @pytest.mark.parametrize("changed", range(len(TRACED)))
-def test_headers_that_only_look_like_ours_come_back_as_they_were(changed: int) -> None:
-    for like_ours in (
+def test_headers_similar_to_own_ones_are_decoded_as_they_were(changed: int) -> None:
+    for similar in (
         (*TRACED[:changed], (TRACED[changed][0], b"other"), *TRACED[changed + 1 :]),
         (*TRACED[:changed], ("other", TRACED[changed][1]), *TRACED[changed + 1 :]),
         (*TRACED[:changed], *TRACED[changed + 1 :]),
     ):
-        assert decode_headers(encode_headers(like_ours)) == like_ours
+        assert decode_headers(encode_headers(similar)) == similar
 
 
-def test_rows_that_an_older_release_wrote_are_read_too() -> None:
+def test_rows_of_an_older_release_are_decoded() -> None:
     stored = b'[["event_id","1"],["event_type","t"],["ce_id","1"]]'
 
     assert decode_headers(stored) == (("event_id", b"1"), ("event_type", b"t"), ("ce_id", b"1"))

@@ -10,19 +10,19 @@ DAY = 86_400_000
 
 @pytest.mark.parametrize("age", [0, 1, 999, 60_000, DAY, 24 * DAY])
 @pytest.mark.parametrize("now", [NOW, 2**31 * 900, 2**31 * 900 + 5])
-def test_the_age_of_a_record_survives_31_bits(age: int, now: int) -> None:
-    stamp = truncate_timestamp(now - age)
+def test_the_age_of_a_record_is_exact_for_24_days(age: int, now: int) -> None:
+    truncated = truncate_timestamp(now - age)
 
-    assert stamp is not None
-    assert stamp < 2**31
-    assert age_seconds(stamp, now) == age / 1000
+    assert truncated is not None
+    assert truncated < 2**31
+    assert age_seconds(truncated, now) == age / 1000
 
 
-def test_a_record_of_a_clock_that_is_ahead_is_new() -> None:
-    stamp = truncate_timestamp(NOW + 30_000)
+def test_a_record_from_a_clock_that_is_ahead_has_age_zero() -> None:
+    truncated = truncate_timestamp(NOW + 30_000)
 
-    assert stamp is not None
-    assert age_seconds(stamp, NOW) == 0
+    assert truncated is not None
+    assert age_seconds(truncated, NOW) == 0
 
 
 def test_a_record_without_a_timestamp_has_no_age() -> None:

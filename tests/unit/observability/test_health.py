@@ -11,12 +11,12 @@ from els_stream.observability.health import Code, Health, Reason, group_reasons
 
 BACKLOG = [PartitionLag("content", 0, 7), PartitionLag("content", 1, 0)]
 
-STALLED_SECONDS = 60
+STALL_SECONDS = 60
 
 
 @dataclass
 class Worker:
-    """All that Health looks at, in one place, with a clock that stands still."""
+    """All inputs of Health, and a clock that tests set."""
 
     now: float = 1000.0
     last_commit_at: float = 1000.0
@@ -26,14 +26,14 @@ class Worker:
     paused: Mapping[str, str] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
     backlog: list[PartitionLag] = field(default_factory=list)
-    outside: list[Reason] = field(default_factory=list)
+    external: list[Reason] = field(default_factory=list)
     relay: Mapping[str, str] = field(default_factory=dict)
 
     def lag(self) -> Collection[PartitionLag]:
         return self.backlog
 
     def reasons(self) -> Collection[Reason]:
-        return self.outside
+        return self.external
 
 
 @pytest.fixture
@@ -43,14 +43,14 @@ def worker() -> Worker:
 
 @pytest.fixture
 def health(worker: Worker) -> Health:
-    return Health(worker, worker, lambda: worker.relay, STALLED_SECONDS, lambda: worker.now)
+    return Health(worker, worker, lambda: worker.relay, STALL_SECONDS, lambda: worker.now)
 
 
 def codes(reasons: list[Reason]) -> list[Code]:
     return [reason.code for reason in reasons]
 
 
-def test_a_worker_that_declares_nothing_is_ready_and_alive(health: Health) -> None:
+def test_a_worker_without_reasons_is_ready_and_alive(health: Health) -> None:
     assert health.not_ready() == health.not_alive() == []
 
 
@@ -62,11 +62,11 @@ def test_a_worker_that_declares_nothing_is_ready_and_alive(health: Health) -> No
         ({"retrying": {"assign_content": "08006"}}, Code.RETRYING),
         ({"paused": {"content/3": "42P01"}}, Code.PAUSED),
         ({"errors": {"fetching": "UnsupportedCodecError"}}, Code.CONSUMER),
-        ({"outside": [Reason(Code.DATABASE, "away")]}, Code.DATABASE),
+        ({"external": [Reason(Code.DATABASE, "ConnectionRefusedError")]}, Code.DATABASE),
         ({"relay": {"publisher": "KafkaTimeoutError"}}, Code.RELAY),
     ],
 )
-def test_each_declared_trouble_turns_readiness_off(
+def test_each_reason_makes_a_worker_not_ready(
     worker: Worker, health: Health, change: dict[str, object], code: Code
 ) -> None:
     for name, value in change.items():
@@ -75,7 +75,7 @@ def test_each_declared_trouble_turns_readiness_off(
     assert codes(health.not_ready()) == [code]
 
 
-def test_all_reasons_are_told_at_once(worker: Worker, health: Health) -> None:
+def test_all_reasons_are_returned(worker: Worker, health: Health) -> None:
     worker.stopping, worker.assignment_ready = True, False
     worker.paused = {"content/3": "42P01", "content/1": "42P01"}
 
@@ -87,22 +87,22 @@ def test_a_worker_with_a_backlog_and_no_progress_is_not_alive(worker: Worker, he
     worker.backlog = BACKLOG
     assert health.not_alive() == []
 
-    worker.now += STALLED_SECONDS - 1
+    worker.now += STALL_SECONDS - 1
     assert health.not_alive() == []
     worker.now += 1
 
     assert health.not_alive() == [Reason(Code.STALLED, "7 records wait, and nothing was committed for 60 s")]
 
 
-def test_progress_keeps_a_worker_with_a_backlog_alive(worker: Worker, health: Health) -> None:
+def test_a_worker_with_a_backlog_and_progress_is_alive(worker: Worker, health: Health) -> None:
     worker.backlog = BACKLOG
     for _ in range(10):
         assert health.not_alive() == []
-        worker.now += STALLED_SECONDS - 1
+        worker.now += STALL_SECONDS - 1
         worker.last_commit_at = worker.now
 
 
-def test_the_first_record_after_an_idle_night_finds_a_worker_alive(worker: Worker, health: Health) -> None:
+def test_a_worker_is_alive_at_the_first_record_after_an_idle_night(worker: Worker, health: Health) -> None:
     worker.now += 12 * 3600
     worker.backlog = BACKLOG
 
@@ -125,7 +125,7 @@ def test_an_idle_worker_stays_alive(worker: Worker, health: Health) -> None:
         {"errors": {"positions": "KafkaTimeoutError"}},
     ],
 )
-def test_what_explains_that_nothing_moves_keeps_a_worker_alive(
+def test_a_worker_without_progress_is_alive_if_a_reason_explains_it(
     worker: Worker, health: Health, change: dict[str, object]
 ) -> None:
     for name, value in change.items():
@@ -137,7 +137,7 @@ def test_what_explains_that_nothing_moves_keeps_a_worker_alive(
         worker.now += 3600
 
 
-def test_time_explained_does_not_count_against_a_worker_afterwards(worker: Worker, health: Health) -> None:
+def test_time_with_a_reason_does_not_count_as_a_stall(worker: Worker, health: Health) -> None:
     worker.backlog = BACKLOG
     health.not_alive()
     worker.retrying = {"assign_content": "08006"}
@@ -151,17 +151,17 @@ def test_time_explained_does_not_count_against_a_worker_afterwards(worker: Worke
 OURS = frozenset({Partition("content", 0), Partition("content", 1)})
 
 
-def test_a_group_that_owns_every_partition_is_no_reason() -> None:
+def test_a_group_that_owns_every_partition_gives_no_reason() -> None:
     assert group_reasons(Ownership("Stable", OURS, OURS)) == []
 
 
-def test_partitions_that_no_living_member_owns_are_named() -> None:
+def test_partitions_without_an_owner_are_listed() -> None:
     reasons = group_reasons(Ownership("Stable", OURS, OURS - {Partition("content", 1)}))
 
     assert reasons == [Reason(Code.UNASSIGNED, "1 of 2: content/1")]
 
 
-def test_many_unowned_partitions_fit_a_line() -> None:
+def test_many_partitions_without_an_owner_fit_into_a_line() -> None:
     many = frozenset(Partition("content", number) for number in range(100))
 
     (reason,) = group_reasons(Ownership("Stable", many, frozenset()))
@@ -170,13 +170,13 @@ def test_many_unowned_partitions_fit_a_line() -> None:
     assert len(reason.detail) < 100
 
 
-def test_a_group_in_a_rebalance_says_so_and_not_that_nobody_owns_anything() -> None:
+def test_a_rebalancing_group_is_the_only_reason() -> None:
     assert codes(group_reasons(Ownership("PreparingRebalance", OURS, frozenset()))) == [Code.REBALANCING]
 
 
-def test_a_group_without_members_owns_nothing() -> None:
+def test_a_group_without_members_owns_no_partition() -> None:
     assert codes(group_reasons(Ownership("Empty", OURS, frozenset()))) == [Code.UNASSIGNED]
 
 
-def test_a_topic_that_does_not_exist_has_no_partitions_and_is_still_missed() -> None:
+def test_a_missing_topic_is_a_reason() -> None:
     assert codes(group_reasons(Ownership("Stable", OURS, OURS, missing=("registered",)))) == [Code.UNASSIGNED]

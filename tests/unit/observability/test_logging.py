@@ -1,4 +1,4 @@
-"""Lines that machines read, from whatever library; nothing that a student wrote, nor who it was."""
+"""Log lines of all libraries have one format and hold no text and no name of a student."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from els_stream.observability.logging import LogStyle, configure_logging
 
 
 @pytest.fixture(autouse=True)
-def _logging_as_it_was() -> Iterator[None]:
+def _restored_logging() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
@@ -30,7 +30,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
 
-def test_line_is_one_json_object_with_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_is_a_json_object_with_the_fields_of_the_event(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("info", "json")
 
     structlog.get_logger("els_stream.agents").info("slot assigned", batch_id="b-1", attempt=2)
@@ -41,7 +41,7 @@ def test_line_is_one_json_object_with_its_fields(capsys: pytest.CaptureFixture[s
     assert line["timestamp"].endswith("Z")
 
 
-def test_on_a_terminal_lines_are_for_people_and_elsewhere_for_machines(
+def test_auto_logs_text_to_a_terminal_and_json_elsewhere(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = []
@@ -55,7 +55,7 @@ def test_on_a_terminal_lines_are_for_people_and_elsewhere_for_machines(
     assert [line.startswith("{") for line in written] == [False, True]
 
 
-def test_libraries_log_in_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
+def test_libraries_log_in_the_same_format(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("info", "json")
 
     logging.getLogger("faust.worker").warning("partition %d is late", 3)
@@ -65,7 +65,7 @@ def test_libraries_log_in_the_same_form(capsys: pytest.CaptureFixture[str]) -> N
     assert line["logger"] == "faust.worker"
 
 
-def test_libraries_chat_only_when_debugging(capsys: pytest.CaptureFixture[str]) -> None:
+def test_libraries_log_info_only_at_level_debug(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("info", "json")
     logging.getLogger("aiokafka.consumer").info("joined")
     assert lines(capsys) == []
@@ -75,7 +75,7 @@ def test_libraries_chat_only_when_debugging(capsys: pytest.CaptureFixture[str]) 
     assert [line["event"] for line in lines(capsys)] == ["joined"]
 
 
-def test_level_below_the_setting_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lower_levels_are_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("warning", "json")
 
     structlog.get_logger("els_stream").info("too small to mention")
@@ -84,7 +84,7 @@ def test_level_below_the_setting_is_not_written(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("style", ["json", "console"])
-def test_what_a_student_wrote_is_left_out_of_fields(style: LogStyle, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fields_with_student_data_are_replaced(style: LogStyle, capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("info", style)
 
     structlog.get_logger("els_stream").info("read", text="My summer, by Astrid", original_file_name="astrid.docx")
@@ -96,9 +96,7 @@ def test_what_a_student_wrote_is_left_out_of_fields(style: LogStyle, capsys: pyt
 
 
 @pytest.mark.parametrize("style", ["json", "console"])
-def test_data_that_a_database_quotes_is_left_out_of_tracebacks(
-    style: LogStyle, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_tracebacks_hold_no_data_of_database_errors(style: LogStyle, capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging("info", style)
     cause = RuntimeError("duplicate key\nDETAIL:  Failing row contains (Astrid,\nsecond line of Astrid).")
     wrapped = RuntimeError("(IntegrityError)\n[SQL: INSERT]\n[parameters: ('Astrid',)]\n(Background on this error)")

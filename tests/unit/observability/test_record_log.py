@@ -32,7 +32,7 @@ def test_each_record_of_a_small_batch_is_logged_by_ids_without_content() -> None
             "record": f"{CONTENT_PROVISIONED}/0/0",
             "outcome": "pending",
             "batch_id": make.BATCH,
-            "correlation_id": make.told_id("correlation"),
+            "correlation_id": make.stable_id("correlation"),
         },
         {
             "record": f"{CONTENT_PROVISIONED}/0/7",
