@@ -68,7 +68,7 @@ async def test_it_counts_batches_events_and_records(environment: Mapping[str, st
     assert [is_open[name] for name in ("batches", "slots", "filled", "failed", "free")] == [1, 3, 2, 0, 1]
     assert [(row["name"], row["count"]) for row in report["pending"]] == [("validation_failed", 2)]
     assert [(row["name"], row["count"]) for row in report["dead_letters"]] == [("not_json", 1)]
-    assert (report["outbox"]["rows"], report["outbox"]["held"]) == (5, 0)
+    assert (report["outbox"]["rows"], report["outbox"]["deferred"]) == (5, 0)
     lag = {row["topic"].removeprefix(environment["ELS_TOPIC_PREFIX"]): row["lag"] for row in report["offsets"]}
     assert lag == {AT: 4, topics.VALIDATION_FAILED: 0}  # ten records and a marker; two, and only a marker left
     assert report["broker_error"] is None

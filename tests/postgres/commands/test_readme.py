@@ -1,4 +1,4 @@
-"""The batch that README.md shows: its events go in, and `els batch` prints what stands there."""
+"""`els batch` prints the example of README.md for the events that it shows."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ def printed(text: str) -> list[str]:
     return [TIME.sub("TIME", line.rstrip()) for line in text.strip().splitlines()]
 
 
-async def test_els_batch_prints_what_the_readme_shows(environment: Mapping[str, str], school: BatchHarness) -> None:
+async def test_els_batch_prints_what_the_readme_shows(environment: Mapping[str, str], harness: BatchHarness) -> None:
     (shown,) = re.findall(r"^```text\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
     for value in inputs():
-        await school.together(school.record(json.loads(value)["event_type"], value))
+        await harness.together(harness.record(json.loads(value)["event_type"], value))
 
-    async with school.all_sent():
-        ended = await els(environment, "batch", BATCH)
+    async with harness.all_sent():
+        result = await els(environment, "batch", BATCH)
 
-    assert printed(ended.stdout) == printed(shown)
+    assert printed(result.stdout) == printed(shown)
 
 
-async def test_the_service_publishes_the_ids_that_the_readme_shows(school: BatchHarness) -> None:
+async def test_the_service_publishes_the_ids_that_the_readme_shows(harness: BatchHarness) -> None:
     for value in inputs():
-        await school.together(school.record(json.loads(value)["event_type"], value))
+        await harness.together(harness.record(json.loads(value)["event_type"], value))
 
-    published = {str(row.event_id) for row in await school.rows("SELECT event_id FROM event_outbox")}
+    published = {str(row.event_id) for row in await harness.rows("SELECT event_id FROM event_outbox")}
     shown = {json.loads(golden(name))["event_id"] for name in ("essay_slot_assigned", "batch_essays_ready")}
     assert shown <= published

@@ -133,7 +133,7 @@ BROKEN = [
     pytest.param(
         "I3",
         ["DELETE FROM essay_states WHERE batch_id = 'guests'"],
-        ["batch guests: counters say 0 free, 1 filled, 0 failed of 1; rows say 0, 0, 0 of 0"],
+        ["batch guests: counters show 0 free, 1 filled, 0 failed of 1; rows show 0, 0, 0 of 0"],
         id="slots lost",
     ),
     pytest.param(
