@@ -1,4 +1,4 @@
-"""PostgreSQL tables, in SQLAlchemy Core. These are not Faust Tables: PostgreSQL is the only state of the service."""
+"""PostgreSQL tables in SQLAlchemy Core. They are not Faust tables: PostgreSQL is the only state of the service."""
 
 from __future__ import annotations
 

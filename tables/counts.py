@@ -1,6 +1,7 @@
-"""`batch_counts`: how many batches are completed, kept by the database itself, whoever completes or removes them.
+"""`batch_counts`: the number of completed batches, counted by triggers, whatever code completes or deletes a batch.
 
-A change adds a row, so no two transactions wait for one counter; a timer folds the rows into one for each class type.
+Each change adds a row, so that transactions do not wait for one counter row. A timer compacts the rows into one per
+class type.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _COUNT: Final = """
         RETURN NULL;
     END $$
 """
-# Rows whose standing stays pay for the comparison only.
+# An update that does not change whether the batch is completed costs only this comparison.
 _TRIGGER: Final = """
     CREATE TRIGGER count_completed_on_{when} AFTER {when} ON batch_essay_trackers FOR EACH ROW
     WHEN ({condition}) EXECUTE FUNCTION count_completed_batch()

@@ -1,7 +1,7 @@
-"""`essay_states`: a row per slot, from the registration on; and `slot_assignments`, the older strategies' inventory.
+"""`essay_states`: one row per slot of a registered batch; `slot_assignments`: the slot table of the older strategies.
 
-A slot is free when its status is `uploaded` and it holds neither content nor failure. Status is text without a closed
-CHECK: later phases of the platform own more values.
+A slot is free if its status is `uploaded` and it holds neither a content nor a failure. No CHECK limits the status,
+since later phases of the platform have more values.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ essay_states = Table(
     ),
     CheckConstraint("association_confidence BETWEEN 0 AND 1", name="association_confidence"),
     CheckConstraint("association_method IN ('human', 'timeout', 'auto')", name="association_method"),
-    # I1 and I2 hold by these two, whatever the code above them does.
+    # These two enforce I1 and I2 whatever the code does.
     Index(
         "uq_essay_states_text",
         "batch_id",
@@ -80,8 +80,8 @@ essay_states = Table(
         "essay_id",
         postgresql_where=text("current_status = 'uploaded' AND text_storage_id IS NULL AND failed_at IS NULL"),
     ),
-    # A slot that is filled grows threefold. With room for that on its page, a claim writes one page and not two, and
-    # PostgreSQL logs what changed and not the whole row.
+    # A row grows threefold when its slot is filled. With free space on its page, a claim writes one page and not two,
+    # and PostgreSQL logs the change and not the whole row.
     postgresql_with={"fillfactor": 30},
 )
 

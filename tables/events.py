@@ -1,4 +1,4 @@
-"""What leaves and what was handled: the outbox, the dead letters, and the ledger of consumed offsets."""
+"""Output and input records: the outbox, the dead letters, the consumed offsets; and the log of purges."""
 
 from __future__ import annotations
 

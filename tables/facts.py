@@ -1,4 +1,4 @@
-"""What became of contents and failures beside the slots: excess, failures, parked. Repeats are known by them."""
+"""Facts of a batch beside its slots: excess contents, failed uploads and pending events. Repeats are found by them."""
 
 from __future__ import annotations
 

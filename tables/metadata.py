@@ -1,4 +1,4 @@
-"""The one MetaData of all tables, with a naming convention so that every rule in the database has a stable name."""
+"""The MetaData of all tables; its naming convention gives every constraint and index a stable name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMING_CONVENTION = {
 
 
 class Base(DeclarativeBase):
-    """Gives `Base.metadata`; the tables are Core tables on it, no class is mapped."""
+    """Provides `Base.metadata`. The tables are Core tables; no class is mapped."""
 
     metadata = MetaData(naming_convention=NAMING_CONVENTION)
 

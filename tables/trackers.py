@@ -1,4 +1,4 @@
-"""`batch_essay_trackers`: one row per batch, and the one lock under which anything about that batch changes."""
+"""`batch_essay_trackers`: one row per batch; every change of a batch is made under the lock of this row."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ batch_essay_trackers = Table(
         "free_count >= 0 AND filled_count >= 0 AND failed_count >= 0 AND pending_count >= 0",
         name="counts_not_negative",
     ),
-    # I3, in every committed state: each registered slot is free, filled or failed.
+    # I3: each registered slot is free, filled or failed.
     CheckConstraint(
         "expected_count IS NULL OR free_count + filled_count + failed_count = expected_count",
         name="counts_add_up",
@@ -93,7 +93,7 @@ batch_essay_trackers = Table(
         name="registration_complete",
     ),
     CheckConstraint("state = 'unregistered' OR pending_count = 0", name="pending_only_unregistered"),
-    # A tombstone may be of an abandoned batch, so `purged` says nothing about the other times.
+    # The tombstone of an abandoned batch has no completion times.
     CheckConstraint(
         "state = 'purged'"
         " OR (state IN ('content_complete', 'completed')) = (content_completed_at IS NOT NULL)"
@@ -119,6 +119,6 @@ batch_essay_trackers = Table(
         postgresql_where=text("state = 'completed' AND class_type = 'GUEST'"),
     ),
     Index("ix_batch_essay_trackers_purged", "purged_at", postgresql_where=text("state = 'purged'")),
-    # Room for the counters' updates on the same page: no index holds a counter, so they stay heap-only.
+    # Free space for updates of the counters on the same page: no index contains a counter, so updates are heap-only.
     postgresql_with={"fillfactor": 70},
 )

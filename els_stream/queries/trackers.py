@@ -58,14 +58,14 @@ _LOCK_EXISTING = text("SELECT FROM batch_essay_trackers WHERE batch_id = :batch_
 _SAVE = text("""
     UPDATE batch_essay_trackers t
     SET state = v.state, free_count = v.free, filled_count = v.filled, failed_count = v.failed,
-        pending_count = v.parked, next_sequence = v.next_sequence,
+        pending_count = v.pending, next_sequence = v.next_sequence,
         associations_confirmed_at = v.confirmed_at, content_completed_at = v.content_completed_at,
         completed_at = v.completed_at
     FROM unnest(CAST(:batch_ids AS text[]), CAST(:states AS text[]), CAST(:free AS int[]), CAST(:filled AS int[]),
-                CAST(:failed AS int[]), CAST(:parked AS int[]), CAST(:next_sequences AS bigint[]),
+                CAST(:failed AS int[]), CAST(:pending AS int[]), CAST(:next_sequences AS bigint[]),
                 CAST(:confirmed_at AS timestamptz[]), CAST(:content_completed_at AS timestamptz[]),
                 CAST(:completed_at AS timestamptz[]))
-         AS v (batch_id, state, free, filled, failed, parked, next_sequence, confirmed_at, content_completed_at,
+         AS v (batch_id, state, free, filled, failed, pending, next_sequence, confirmed_at, content_completed_at,
                completed_at)
     WHERE t.batch_id = v.batch_id
 """)
@@ -183,7 +183,7 @@ async def save(conn: AsyncConnection, batches: Sequence[Batch]) -> None:
         free=lambda b: b.free,
         filled=lambda b: b.filled,
         failed=lambda b: b.failed,
-        parked=lambda b: b.pending,
+        pending=lambda b: b.pending,
         next_sequences=lambda b: b.next_sequence,
         confirmed_at=lambda b: b.associations_confirmed_at,
         content_completed_at=lambda b: b.content_completed_at,

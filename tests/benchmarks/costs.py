@@ -24,7 +24,7 @@ from tests.benchmarks.report import Figure, Scale, Section
 from tests.support import factories as make
 from tests.support.batch_harness import handlers_by_topic
 from tests.support.micro_batches import MicroBatchRunner, chunks
-from tests.support.protocol_recorder import ProtocolRecorder, counting
+from tests.support.protocol_recorder import ProtocolRecorder, recorded
 
 SIZES: Final = (500, 1000)
 BATCHES: Final = {Scale.QUICK: 200, Scale.FULL: 1000}
@@ -39,7 +39,7 @@ NOW: Final = text("SELECT pg_current_wal_flush_lsn()")
 
 async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
     for size in SIZES:
-        async with ground.database() as url, counting(url) as wire:
+        async with ground.database() as url, recorded(url) as wire:
             engine = create_engine(for_sqlalchemy(wire.url), Limits(), pool_size=1)
             outside = create_engine(for_sqlalchemy(url), Limits(), pool_size=1)
             async with outside.connect() as conn:
@@ -66,7 +66,7 @@ async def _costs(
     since = await conn.scalar(NOW)
     before = (await conn.execute(DEAD)).one()
     await conn.rollback()
-    wire.said.clear()
+    wire.messages.clear()
     await _flow(flow, engine, rest)
     trips, statements = wire.round_trips, wire.statements
     await _until_counted(engine)

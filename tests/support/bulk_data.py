@@ -1,4 +1,4 @@
-"""Many batches at once, by SQL: what the tables hold where the service has been at work for long."""
+"""Many batches made by SQL, as in the tables of a service that has run for long."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _ESSAYS: Final = text("""
         batch_id, essay_id, current_status, text_storage_id, file_upload_id, original_file_name, raw_file_storage_id,
         file_size_bytes, content_md5_hash, correlation_id, filled_at
     )
-    SELECT i.batch_id, i.id, CASE WHEN held THEN 'ready_for_processing' ELSE 'uploaded' END,
-           CASE WHEN held THEN 'text-' || i.id END, CASE WHEN held THEN 'upload-' || i.id END,
-           CASE WHEN held THEN 'Hamlet Should Have Texted.docx' END, CASE WHEN held THEN 'raw-' || i.id END,
-           CASE WHEN held THEN 4096 END, CASE WHEN held THEN 'd41d8cd98f00b204e9800998ecf8427e' END,
-           CASE WHEN held THEN gen_random_uuid() END, CASE WHEN held THEN now() END
+    SELECT i.batch_id, i.id, CASE WHEN filled THEN 'ready_for_processing' ELSE 'uploaded' END,
+           CASE WHEN filled THEN 'text-' || i.id END, CASE WHEN filled THEN 'upload-' || i.id END,
+           CASE WHEN filled THEN 'Hamlet Should Have Texted.docx' END, CASE WHEN filled THEN 'raw-' || i.id END,
+           CASE WHEN filled THEN 4096 END, CASE WHEN filled THEN 'd41d8cd98f00b204e9800998ecf8427e' END,
+           CASE WHEN filled THEN gen_random_uuid() END, CASE WHEN filled THEN now() END
     FROM generate_series(CAST(:first AS bigint), :last) AS n
     CROSS JOIN generate_series(1, CAST(:slots AS int)) AS e
     CROSS JOIN LATERAL (
         SELECT concat(CAST(:name AS text), '-', lpad(CAST(n AS text), 8, '0')) AS batch_id,
                concat('essay-', lpad(CAST(n AS text), 8, '0'), '-', lpad(CAST(e AS text), 5, '0')) AS id,
-               e <= CAST(:filled AS int) AS held
+               e <= CAST(:filled AS int) AS filled
     ) i
 """)
 _SLOTS: Final = text("""
@@ -54,7 +54,7 @@ _SLOTS: Final = text("""
 
 @dataclass(frozen=True, slots=True)
 class BulkData:
-    """`batches` of `slots` each, `filled` of them held, `days` ago; complete where all are."""
+    """`batches` of `slots` each, of which `filled` hold a content, made `days` ago; complete if all are filled."""
 
     name: str
     batches: int
@@ -64,26 +64,26 @@ class BulkData:
     inventory: SlotTable = SlotTable.ESSAY_STATES
 
     def batch_id(self, number: int) -> str:
-        """From 1 on."""
+        """Return the id of a batch; numbers start at 1."""
         return f"{self.name}-{number:08}"
 
     def essay_id(self, number: int, slot: int) -> str:
         return f"essay-{number:08}-{slot:05}"
 
     async def add_trackers(self, conn: AsyncConnection, first: int = 1, last: int | None = None) -> None:
-        """Those from `first` to `last`, or all; their slots are another matter."""
-        asked = {"name": self.name, "slots": self.slots, "filled": self.filled, "days": self.days}
-        asked |= {"first": first, "last": last or self.batches}
-        await conn.execute(_TRACKERS, {**asked, "inventory": self.inventory})
+        """Add the trackers from `first` to `last` (default: all), without their slots."""
+        params = {"name": self.name, "slots": self.slots, "filled": self.filled, "days": self.days}
+        params |= {"first": first, "last": last or self.batches}
+        await conn.execute(_TRACKERS, {**params, "inventory": self.inventory})
 
     async def add(self, conn: AsyncConnection, first: int = 1, last: int | None = None) -> None:
-        """All of them, or those from `first` to `last`."""
+        """Add the batches from `first` to `last` (default: all)."""
         await self.add_trackers(conn, first, last)
-        asked = {"name": self.name, "slots": self.slots, "filled": self.filled}
-        asked |= {"first": first, "last": last or self.batches}
-        # Their trackers were made a moment ago: to look for each of them again is half of the time.
+        params = {"name": self.name, "slots": self.slots, "filled": self.filled}
+        params |= {"first": first, "last": last or self.batches}
+        # Skips the foreign key checks, which take half of the time: the trackers were just added.
         await conn.execute(text("SET LOCAL session_replication_role = replica"))
-        await conn.execute(_ESSAYS, asked)
+        await conn.execute(_ESSAYS, params)
         if self.inventory is SlotTable.SLOT_ASSIGNMENTS:
             await conn.execute(_SLOTS, {"name": self.name})
         await conn.execute(text("SET LOCAL session_replication_role = origin"))

@@ -1,4 +1,4 @@
-"""All that PostgreSQL keeps about our tables, as comparable rows."""
+"""The catalogue entries of the service's tables, as comparable rows."""
 
 from __future__ import annotations
 
@@ -45,5 +45,5 @@ QUERIES: Final = {
 
 
 async def catalogue(conn: AsyncConnection) -> dict[str, list[str]]:
-    """As sorted text, so that a difference reads well in a failing test."""
+    """Return the entries by kind as sorted text, so that a failing test shows a readable difference."""
     return {name: sorted(map(repr, await conn.execute(text(query)))) for name, query in QUERIES.items()}

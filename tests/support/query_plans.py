@@ -1,4 +1,4 @@
-"""What PostgreSQL did for statements, as EXPLAIN (ANALYZE, BUFFERS) tells it: by how many rows and pages it went."""
+"""The rows and pages that PostgreSQL read for statements, by EXPLAIN (ANALYZE, BUFFERS)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-BIG = ("batch_essay_trackers", "essay_states", "event_outbox", "slot_assignments")
+LARGE_TABLES = ("batch_essay_trackers", "essay_states", "event_outbox", "slot_assignments")
 
 
 @dataclass
 class PlanWork:
-    """`rows` that scans of tables gave or threw away, and that joins and filters above them threw away."""
+    """`rows` counts what scans of tables returned or discarded, and what joins and filters above them discarded."""
 
     rows: int = 0
     pages: int = 0
@@ -27,22 +27,22 @@ class PlanWork:
         self.pages += plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
         for node in _nodes(plan):
             loops = node["Actual Loops"]
-            thrown = sum(value for name, value in node.items() if name.startswith("Rows Removed"))
+            rows = sum(value for name, value in node.items() if name.startswith("Rows Removed"))
             if "Relation Name" in node and node["Node Type"] != "ModifyTable":
-                thrown += node["Actual Rows"]
-            self.rows += round(thrown * loops)
-            if node["Node Type"] == "Seq Scan" and node["Relation Name"] in BIG:
+                rows += node["Actual Rows"]
+            self.rows += round(rows * loops)
+            if node["Node Type"] == "Seq Scan" and node["Relation Name"] in LARGE_TABLES:
                 self.scanned.add(node["Relation Name"])
 
 
 async def work_of(engine: AsyncEngine, run: Callable[[AsyncConnection], Awaitable[object]]) -> PlanWork:
-    """Of all that `run` executes; nothing that it writes stays."""
+    """Return the work of all statements that `run` executes; rolls back what it writes."""
     async with engine.connect() as conn:
-        async with _overheard(engine) as said:
+        async with _recorded(engine) as statements:
             await run(conn)
         await conn.rollback()
         work = PlanWork()
-        for statement, parameters in said:
+        for statement, parameters in statements:
             explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"
             plan = (await conn.exec_driver_sql(explain, parameters)).scalar_one()
             work.add(plan[0]["Plan"])
@@ -50,24 +50,24 @@ async def work_of(engine: AsyncEngine, run: Callable[[AsyncConnection], Awaitabl
         return work
 
 
-async def with_statistics_of_emptiness(engine: AsyncEngine) -> None:
-    """As of a service that was just installed: what comes now is not in them, and nobody gathers them again."""
+async def with_empty_statistics(engine: AsyncEngine) -> None:
+    """Gather statistics now and never again, as if the tables were filled right after the installation."""
     async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
-        for table in BIG:
+        for table in LARGE_TABLES:
             await conn.execute(text(f"ALTER TABLE {table} SET (autovacuum_enabled = false)"))
             await conn.execute(text(f"VACUUM ANALYZE {table}"))
 
 
 @contextlib.asynccontextmanager
-async def _overheard(engine: AsyncEngine) -> AsyncIterator[list[tuple[str, Any]]]:
-    said: list[tuple[str, Any]] = []
+async def _recorded(engine: AsyncEngine) -> AsyncIterator[list[tuple[str, Any]]]:
+    statements: list[tuple[str, Any]] = []
 
-    def hear(*args: Any) -> None:  # noqa: ANN401 - as SQLAlchemy calls it
-        said.append((args[2], args[3]))
+    def record(*args: Any) -> None:  # noqa: ANN401 - the signature of the event
+        statements.append((args[2], args[3]))
 
-    event.listen(engine.sync_engine, "before_cursor_execute", hear)
-    yield said
-    event.remove(engine.sync_engine, "before_cursor_execute", hear)
+    event.listen(engine.sync_engine, "before_cursor_execute", record)
+    yield statements
+    event.remove(engine.sync_engine, "before_cursor_execute", record)
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

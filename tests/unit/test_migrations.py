@@ -21,13 +21,13 @@ def imported_by(path: Path) -> set[str]:
     return {module.partition(".")[0] for module in modules}
 
 
-def test_released_migrations_are_what_they_were() -> None:
+def test_released_migrations_are_unchanged() -> None:
     present = [f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in REVISION_FILES]
 
     assert [line for line in RELEASED.read_text().splitlines() if not line.startswith("#")] == present
 
 
-def test_migrations_know_nothing_of_the_code_that_came_after_them() -> None:
+def test_migrations_import_nothing_of_the_service() -> None:
     imports = {
         path.name: imported_by(path) & {"els_stream", "tables", "agents"}
         for path in REVISION_FILES
@@ -37,13 +37,13 @@ def test_migrations_know_nothing_of_the_code_that_came_after_them() -> None:
     assert not any(imports.values()), imports
 
 
-def test_there_is_one_head_and_it_is_known() -> None:
+def test_there_is_one_head_revision() -> None:
     head, known = revisions()
 
     assert head in known
 
 
-def test_migrations_can_be_written_out_as_sql_without_a_database() -> None:
+def test_migrations_can_be_printed_as_sql_without_a_database() -> None:
     written = io.StringIO()
     config = Config(output_buffer=written)
     config.set_main_option("script_location", str(FOLDER))

@@ -41,7 +41,7 @@ async def until_found(group: ConsumerGroup, wanted: Callable[[list[Reason]], boo
     return found
 
 
-async def test_a_group_that_nobody_joined_owns_nothing(group: ConsumerGroup) -> None:
+async def test_a_group_without_members_owns_nothing(group: ConsumerGroup) -> None:
     # A broker that never had a group makes the topic of group offsets first.
     (reason,) = await until_found(group, lambda reasons: [r.code for r in reasons] == [Code.UNASSIGNED])
 
@@ -61,7 +61,7 @@ async def test_partitions_are_owned_once_living_members_have_all_of_them(
     await until_found(group, lambda reasons: [r.code for r in reasons] == [Code.UNASSIGNED])
 
 
-async def test_a_topic_that_no_member_reads_is_unowned(
+async def test_a_topic_without_a_reader_is_unassigned(
     group: ConsumerGroup, addresses: Addresses, topic_prefix: str, kafka_topics: dict[str, str]
 ) -> None:
     read, *_ = [kafka_topics[topic] for topic in INPUT_TOPICS]
@@ -71,7 +71,7 @@ async def test_a_topic_that_no_member_reads_is_unowned(
     assert reason.code == Code.UNASSIGNED
 
 
-async def test_a_topic_that_does_not_exist_is_told(addresses: Addresses, topic_prefix: str) -> None:
+async def test_a_missing_topic_is_reported(addresses: Addresses, topic_prefix: str) -> None:
     group = ConsumerGroup(addresses.broker, f"{topic_prefix}group", [f"{topic_prefix}nowhere"])
 
     reasons = group_reasons(await group.describe())

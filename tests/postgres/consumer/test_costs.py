@@ -17,7 +17,7 @@ from els_stream.queries import outbox
 from els_stream.queries.outbox_rows import SHARD_COUNT
 from tests.support.batch_harness import RecordFactory, handlers_by_topic
 from tests.support.micro_batches import MicroBatchRunner, chunks
-from tests.support.protocol_recorder import ProtocolRecorder, counting
+from tests.support.protocol_recorder import ProtocolRecorder, recorded
 
 # BEGIN, the trackers' lock, who holds which slot, the claim, the lists of the batches that are complete, the trackers,
 # the outbox, the ledger, COMMIT.
@@ -35,7 +35,7 @@ WAL_WRITTEN = """
 
 @pytest.fixture
 async def wire(database: str) -> AsyncIterator[ProtocolRecorder]:
-    async with counting(database) as wire:
+    async with recorded(database) as wire:
         yield wire
 
 
@@ -77,13 +77,13 @@ async def test_a_micro_batch_says_as_much_to_the_database_however_many_contents_
     bag = RecordFactory()
     for half in (batches[:contents], batches[contents:]):  # the first prepares the statements
         await flow.micro_batch([content(bag, batch_id, 0) for batch_id in half])
-        wire.said.clear()
+        wire.messages.clear()
         assert set(await flow.micro_batch([content(bag, batch_id, 1) for batch_id in half])) == {"assigned"}
 
     # Two-step takes the slots in one statement, and writes the essays in another.
     expected = STATEMENTS + (strategy is Strategy.TWO_STEP)
     assert (wire.statements, wire.round_trips) == (expected, expected), (
-        f"a good micro-batch says {expected} things, each once and over arrays, and prepares nothing anew: {wire.said}"
+        f"a micro-batch executes {expected} statements over arrays and prepares none again: {wire.messages}"
     )
 
 

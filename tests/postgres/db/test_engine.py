@@ -8,7 +8,7 @@ from els_stream.db.engine import Limits, PoolUsage, create_engine, pool_usage
 from tests.support.worker_process import until
 
 
-async def test_who_waits_for_a_connection_is_counted_until_there_is_one(database: str) -> None:
+async def test_tasks_that_wait_for_a_connection_are_counted(database: str) -> None:
     url = make_url(database).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
     engine = create_engine(url, Limits(), pool_size=1)
 

@@ -66,7 +66,7 @@ async def test_downgrade_to_base_leaves_nothing(empty_database: str) -> None:
         assert await schema.check(conn) == Outdated(None, HEAD)
 
 
-async def test_a_database_without_schema_is_refused_with_the_command_that_helps(empty_database: str) -> None:
+async def test_a_database_without_schema_raises_with_the_command_that_helps(empty_database: str) -> None:
     async with connected(empty_database) as conn:
         with pytest.raises(SchemaOutdated, match=r"has no schema.*run `els migrate`"):
             await schema.require(conn)
@@ -80,7 +80,7 @@ async def test_an_upgraded_database_is_current(empty_database: str) -> None:
         await schema.require(conn)
 
 
-async def test_a_revision_that_the_code_does_not_know_is_newer_and_accepted_with_a_warning(
+async def test_an_unknown_revision_is_newer_and_accepted_with_a_warning(
     empty_database: str,
 ) -> None:
     await schema.upgrade(empty_database)
@@ -104,10 +104,10 @@ async def test_a_revision_before_the_head_is_outdated(empty_database: str, monke
             await schema.require(conn)
 
 
-async def test_the_command_tells_programs_too_where_the_schema_is(database: str) -> None:
-    told = await els({"ELS_BROKER_URL": "127.0.0.1:1", "ELS_DATABASE_URL": database}, "migrate", "--json")
+async def test_the_command_prints_the_revision_for_programs(database: str) -> None:
+    result = await els({"ELS_BROKER_URL": "127.0.0.1:1", "ELS_DATABASE_URL": database}, "migrate", "--json")
 
-    assert json.loads(told.stdout) == {"revision": HEAD}
+    assert json.loads(result.stdout) == {"revision": HEAD}
 
 
 async def test_an_upgrade_repeated_changes_nothing(empty_database: str) -> None:
@@ -121,7 +121,7 @@ async def test_an_upgrade_repeated_changes_nothing(empty_database: str) -> None:
         assert await catalogue(conn) == before
 
 
-async def test_alembics_own_command_takes_the_database_from_the_settings(
+async def test_the_alembic_command_uses_the_database_of_the_settings(
     empty_database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("ELS_DATABASE_URL", empty_database)
@@ -135,7 +135,7 @@ async def test_alembics_own_command_takes_the_database_from_the_settings(
         assert await schema.check(conn) == Current(HEAD)
 
 
-async def test_migrations_started_at_once_wait_for_the_one_that_holds_the_lock(empty_database: str) -> None:
+async def test_concurrent_migrations_wait_for_the_one_with_the_lock(empty_database: str) -> None:
     async with schema.migrating(empty_database), connected(empty_database) as observer:
 
         async def all_wait() -> bool:
@@ -146,7 +146,7 @@ async def test_migrations_started_at_once_wait_for_the_one_that_holds_the_lock(e
         await until(all_wait)
 
         assert await schema.check(observer) == Outdated(None, HEAD)
-        # What waits must hold no transaction: an index that is built concurrently waits for every older one.
+        # A waiting migration must not have an open transaction: CREATE INDEX CONCURRENTLY waits for every older one.
         await until(lambda: no_transaction_is_open(observer))
 
     await asyncio.gather(*upgrades)

@@ -1,4 +1,4 @@
-"""Erasure on request: what is asked for goes, whatever its class and age, and the record names nobody."""
+"""Erasure on request: of any class and age, with an audit entry without personal data."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def erase(harness: BatchHarness, batch_id: str, *, dry_run: bool = False) 
         return await erase_batch(conn, batch_id, dry_run=dry_run)
 
 
-async def test_a_batch_of_any_class_and_age_goes_and_its_dry_run_changes_nothing(harness: BatchHarness) -> None:
+async def test_a_batch_of_any_class_and_age_is_erased_but_not_by_a_dry_run(harness: BatchHarness) -> None:
     await add_completed_batch(harness, CLASS, class_id="9b")
     before = await all_rows(harness)
 
@@ -50,7 +50,7 @@ async def test_a_batch_of_any_class_and_age_goes_and_its_dry_run_changes_nothing
     assert not any(said in str(record) for said in (CLASS, "9b", "frizzle"))
 
 
-async def test_events_are_sent_first(harness: BatchHarness) -> None:
+async def test_a_batch_with_unsent_events_is_not_erased(harness: BatchHarness) -> None:
     await harness.together(harness.registration(CLASS, essays=1))
     await harness.together(harness.content(0, CLASS))
 
@@ -58,7 +58,7 @@ async def test_events_are_sent_first(harness: BatchHarness) -> None:
     assert await erase(harness, "nobody's batch") == NothingToErase()
 
 
-async def test_what_is_parked_for_a_batch_that_never_registered_goes_with_its_tracker(harness: BatchHarness) -> None:
+async def test_pending_events_of_an_unregistered_batch_are_erased_with_its_tracker(harness: BatchHarness) -> None:
     await harness.together(harness.content(0, CLASS), harness.content(1, CLASS))
 
     assert await erase(harness, CLASS) == Erased(Removed(pending_events=2), None)
@@ -67,7 +67,7 @@ async def test_what_is_parked_for_a_batch_that_never_registered_goes_with_its_tr
     assert await harness.together(harness.content(0, CLASS)) == ["pending"]
 
 
-async def test_what_came_late_for_a_tombstone_loses_its_payload(harness: BatchHarness) -> None:
+async def test_late_events_of_a_tombstone_lose_their_payload(harness: BatchHarness) -> None:
     await add_completed_batch(harness, CLASS)
     await erase(harness, CLASS)
     assert await erase(harness, CLASS) == NothingToErase()
@@ -80,7 +80,7 @@ async def test_what_came_late_for_a_tombstone_loses_its_payload(harness: BatchHa
     assert [row.batches for row in await harness.rows("SELECT batches FROM purge_log ORDER BY id")] == [1, 0]
 
 
-async def test_the_command_prints_one_table_for_what_would_go_and_what_went(
+async def test_the_command_prints_the_same_table_for_a_dry_run(
     harness: BatchHarness, environment: Mapping[str, str]
 ) -> None:
     await add_completed_batch(harness, CLASS, class_id="9b")
@@ -100,7 +100,7 @@ async def test_the_command_prints_one_table_for_what_would_go_and_what_went(
     assert (await els(environment, "erase", "unsent")).exit_code == 1
 
 
-async def test_a_student_is_forgotten_everywhere_and_the_record_names_nobody(
+async def test_a_student_is_erased_everywhere_without_a_name_in_the_log(
     harness: BatchHarness, environment: Mapping[str, str]
 ) -> None:
     await add_completed_batch(harness, CLASS, class_id="9b")

@@ -1,4 +1,4 @@
-"""Retention: what is old and finished goes whole, everything else stays, and there is a record of it."""
+"""Purge: old finished batches are removed whole, all others stay, and the log records it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.finished_batches import add_completed_batch, add_old_batches,
 GUESTS = "a-guest-batch"
 CLASS = "a-class-of-9b"
 PURGED = "SELECT batch_id FROM batch_essay_trackers WHERE state = 'purged' ORDER BY batch_id"
-TOUCHED = """
+ROWS_READ = """
     SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_xact_user_tables
     WHERE relname = 'batch_essay_trackers'
 """
@@ -38,7 +38,7 @@ async def run_purge(harness: BatchHarness, plan: PurgePlan) -> PurgeResult:
     return await purge.purge_guests(harness.engine, plan, stop=asyncio.Event(), progress=lambda _: None)
 
 
-async def test_an_old_guest_batch_leaves_its_tombstone_and_nothing_of_a_person(harness: BatchHarness) -> None:
+async def test_an_old_guest_batch_leaves_its_tombstone_without_personal_data(harness: BatchHarness) -> None:
     await add_completed_batch(harness, GUESTS)
     await make_older(harness, GUESTS, 15)
 
@@ -48,8 +48,8 @@ async def test_an_old_guest_batch_leaves_its_tombstone_and_nothing_of_a_person(h
     tombstone = await harness.tracker(GUESTS)
     assert (tombstone.state, tombstone.class_type, tombstone.expected_count) == ("purged", "GUEST", 2)
     assert (tombstone.user_id, tombstone.org_id, tombstone.class_id, tombstone.student_prompt_ref) == (None,) * 4
-    (letter,) = await harness.rows("SELECT * FROM dead_letters")
-    assert (letter.reason, letter.value, letter.key, len(letter.value_sha256)) == (
+    (dead_letter,) = await harness.rows("SELECT * FROM dead_letters")
+    assert (dead_letter.reason, dead_letter.value, dead_letter.key, len(dead_letter.value_sha256)) == (
         "upload_already_provisioned",
         None,
         None,
@@ -64,7 +64,7 @@ async def test_an_old_guest_batch_leaves_its_tombstone_and_nothing_of_a_person(h
     )
 
 
-async def test_what_is_young_of_a_class_or_unfinished_stays(harness: BatchHarness) -> None:
+async def test_young_regular_and_unfinished_batches_stay(harness: BatchHarness) -> None:
     await add_completed_batch(harness, GUESTS)
     await make_older(harness, GUESTS, 13)
     await add_completed_batch(harness, CLASS, class_id="9b")
@@ -86,7 +86,7 @@ async def test_a_batch_with_unsent_events_stays_until_they_are_sent(harness: Bat
     assert await run_purge(harness, PurgePlan(14, chunk=1)) == Purged(Removed(batches=1, essay_states=1))
 
 
-async def test_a_batch_that_is_at_work_is_left_for_the_next_time(harness: BatchHarness) -> None:
+async def test_a_locked_batch_is_left_for_the_next_run(harness: BatchHarness) -> None:
     await add_completed_batch(harness, GUESTS)
     await make_older(harness, GUESTS, 15)
     async with harness.engine.begin() as other:
@@ -99,7 +99,7 @@ async def test_a_batch_that_is_at_work_is_left_for_the_next_time(harness: BatchH
     assert result.removed.batches == 1
 
 
-async def test_a_dry_run_says_the_same_and_changes_nothing(harness: BatchHarness) -> None:
+async def test_a_dry_run_counts_the_same_and_changes_nothing(harness: BatchHarness) -> None:
     await add_completed_batch(harness, GUESTS)
     await make_older(harness, GUESTS, 15)
     before = await all_rows(harness)
@@ -111,7 +111,7 @@ async def test_a_dry_run_says_the_same_and_changes_nothing(harness: BatchHarness
     assert await run_purge(harness, PurgePlan(14)) == Purged(counted)
 
 
-async def test_many_batches_go_in_chunks_and_a_stop_leaves_the_rest_for_the_next_run(harness: BatchHarness) -> None:
+async def test_a_stop_between_chunks_leaves_the_rest_for_the_next_run(harness: BatchHarness) -> None:
     await add_old_batches(harness, 7, GUESTS)
     stop = asyncio.Event()
     chunks: list[int] = []
@@ -133,9 +133,7 @@ async def test_many_batches_go_in_chunks_and_a_stop_leaves_the_rest_for_the_next
     assert [tuple(row) for row in log] == [(4, False), (3, True)]
 
 
-async def test_a_chunk_that_waits_for_a_lock_shrinks_to_nothing_but_that_batch_and_grows_again(
-    harness: BatchHarness, database: str
-) -> None:
+async def test_a_chunk_that_waits_for_a_lock_shrinks_and_grows_again(harness: BatchHarness, database: str) -> None:
     await add_old_batches(harness, 12, GUESTS)
     engine = create_engine(
         make_url(database).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False), Limits(lock=0.05)
@@ -157,7 +155,7 @@ async def test_a_chunk_that_waits_for_a_lock_shrinks_to_nothing_but_that_batch_a
     assert await run_purge(harness, PurgePlan(14)) == Purged(Removed(batches=1, essay_states=1))
 
 
-async def test_the_oldest_are_found_without_a_look_at_batches_that_stay(harness: BatchHarness) -> None:
+async def test_the_oldest_batches_are_found_without_reading_batches_that_stay(harness: BatchHarness) -> None:
     await harness.execute(
         """
         INSERT INTO batch_essay_trackers
@@ -173,7 +171,7 @@ async def test_the_oldest_are_found_without_a_look_at_batches_that_stay(harness:
 
     async with harness.engine.connect() as conn:
         found = await lock_oldest(conn, timedelta(days=14), after=BEFORE_ALL, limit=100, abandoned=False)
-        touched = await conn.scalar(text(TOUCHED))
+        touched = await conn.scalar(text(ROWS_READ))
         await conn.rollback()
 
     await harness.execute("DELETE FROM batch_essay_trackers WHERE batch_id LIKE 'batch %'")
@@ -182,7 +180,7 @@ async def test_the_oldest_are_found_without_a_look_at_batches_that_stay(harness:
     assert touched < 40
 
 
-async def test_a_batch_stays_while_the_event_of_one_of_its_dead_letters_waits(harness: BatchHarness) -> None:
+async def test_a_batch_stays_while_a_dead_letter_event_of_it_is_unsent(harness: BatchHarness) -> None:
     await add_completed_batch(harness, GUESTS)
     await make_older(harness, GUESTS, 15)
     await harness.together(harness.content(4, GUESTS, file_upload_id=f"upload-{GUESTS}-00000"))
@@ -195,14 +193,14 @@ async def test_a_batch_stays_while_the_event_of_one_of_its_dead_letters_waits(ha
     assert (result.removed.batches, result.removed.dead_letters) == (1, 2)
 
 
-async def test_a_second_purge_says_that_another_runs(harness: BatchHarness) -> None:
+async def test_a_second_purge_reports_that_another_runs(harness: BatchHarness) -> None:
     async with purge.purge_lock(harness.engine) as alone:
         assert alone
         assert await run_purge(harness, PurgePlan(14)) == AnotherPurgeRuns()
     assert await run_purge(harness, PurgePlan(14)) == Purged(Removed())
 
 
-async def test_what_comes_for_a_purged_batch_is_refused_by_name(harness: BatchHarness) -> None:
+async def test_an_event_of_a_purged_batch_becomes_a_dead_letter(harness: BatchHarness) -> None:
     await add_completed_batch(harness, GUESTS)
     await make_older(harness, GUESTS, 15)
     await run_purge(harness, PurgePlan(14))
@@ -217,7 +215,7 @@ async def test_what_comes_for_a_purged_batch_is_refused_by_name(harness: BatchHa
     assert (await harness.reasons())[1:] == ["batch_purged"] * 4
 
 
-async def test_abandoned_guest_batches_go_only_when_asked_for(harness: BatchHarness) -> None:
+async def test_abandoned_guest_batches_are_purged_only_on_request(harness: BatchHarness) -> None:
     await harness.together(harness.registration(GUESTS, essays=2))
     await harness.together(harness.content(0, GUESTS))
     await harness.execute("DELETE FROM event_outbox")
@@ -233,7 +231,7 @@ def retention(**settings: object) -> Retention:
     return Retention.from_settings(Settings.model_validate(settings))
 
 
-async def test_the_timer_purges_what_is_due_once_in_its_interval_whoever_looks(harness: BatchHarness) -> None:
+async def test_the_timer_purges_once_in_its_interval_over_all_workers(harness: BatchHarness) -> None:
     await add_completed_batch(harness, GUESTS)
     await make_older(harness, GUESTS, 15)
 
@@ -245,7 +243,7 @@ async def test_the_timer_purges_what_is_due_once_in_its_interval_whoever_looks(h
     assert await apply_retention(harness.engine, retention()) == 1
 
 
-async def test_the_timer_goes_on_with_a_run_that_was_stopped(harness: BatchHarness) -> None:
+async def test_the_timer_continues_a_run_that_was_stopped(harness: BatchHarness) -> None:
     await add_old_batches(harness, 3, GUESTS)
     stop = asyncio.Event()
     plan = next(retention(purge_chunk_batches=1).plans())
@@ -254,7 +252,7 @@ async def test_the_timer_goes_on_with_a_run_that_was_stopped(harness: BatchHarne
     assert await apply_retention(harness.engine, retention()) == 2
 
 
-async def test_a_command_that_asked_for_older_batches_only_is_not_the_timers_run(harness: BatchHarness) -> None:
+async def test_a_command_for_older_batches_does_not_count_as_the_timers_run(harness: BatchHarness) -> None:
     await add_completed_batch(harness, GUESTS)
     await make_older(harness, GUESTS, 15)
     assert await run_purge(harness, PurgePlan(365)) == Purged(Removed())
@@ -262,7 +260,7 @@ async def test_a_command_that_asked_for_older_batches_only_is_not_the_timers_run
     assert await apply_retention(harness.engine, retention()) == 1
 
 
-async def test_the_timer_can_be_off_and_takes_abandoned_batches_only_when_told(harness: BatchHarness) -> None:
+async def test_the_timer_can_be_disabled_and_purges_abandoned_only_if_set(harness: BatchHarness) -> None:
     await harness.together(harness.registration(GUESTS, essays=2))
     await harness.execute("UPDATE batch_essay_trackers SET registered_at = now() - interval '31 days'")
 
@@ -271,7 +269,7 @@ async def test_the_timer_can_be_off_and_takes_abandoned_batches_only_when_told(h
     assert await apply_retention(harness.engine, retention(purge_abandoned_after_days=30)) == 1
 
 
-async def test_tombstones_go_after_their_own_time(harness: BatchHarness) -> None:
+async def test_tombstones_are_deleted_after_their_retention(harness: BatchHarness) -> None:
     for number in range(3):
         await add_completed_batch(harness, f"{GUESTS}-{number}")
         await make_older(harness, f"{GUESTS}-{number}", 15)

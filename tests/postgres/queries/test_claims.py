@@ -9,7 +9,7 @@ from tests.support import factories as make
 from tests.support.batch_harness import BatchHarness, handlers_by_topic
 
 
-async def test_the_suite_runs_on_a_schema_of_either_making(harness: BatchHarness, schema_by: str) -> None:
+async def test_the_suite_runs_on_migrated_and_on_created_schemas(harness: BatchHarness, schema_by: str) -> None:
     (row,) = await harness.rows("SELECT to_regclass('alembic_version') IS NULL AS created")
 
     assert row.created == (schema_by == "create_all")
@@ -23,7 +23,7 @@ async def test_contents_take_the_free_slots_in_the_order_of_their_ids(harness: B
     assert await harness.counts() == ("open", 1, 2, 0, 0)
 
 
-async def test_the_outcome_names_the_slot(harness: BatchHarness) -> None:
+async def test_the_outcome_contains_the_slot(harness: BatchHarness) -> None:
     await harness.together(harness.registration(essays=2))
 
     async with harness.engine.begin() as conn:
@@ -33,7 +33,7 @@ async def test_the_outcome_names_the_slot(harness: BatchHarness) -> None:
     assert outcome.slot.essay_id == make.essay_ids(1)[0]
 
 
-async def test_a_slot_keeps_all_that_its_content_says(harness: BatchHarness) -> None:
+async def test_a_slot_stores_all_fields_of_its_content(harness: BatchHarness) -> None:
     await harness.together(harness.registration(essays=1))
 
     await harness.together(harness.content(0, file_size_bytes=2**63 - 1, content_md5_hash=None))
@@ -81,7 +81,9 @@ async def test_the_same_upload_with_another_text_is_a_dead_letter(harness: Batch
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-async def test_content_of_a_full_batch_is_excess_and_remembered(harness: BatchHarness, *, at_once: bool) -> None:
+async def test_content_of_a_full_batch_is_excess_and_its_repeat_is_recognised(
+    harness: BatchHarness, *, at_once: bool
+) -> None:
     await harness.together(harness.registration(essays=1))
     deliver = harness.together if at_once else harness.one_by_one
     surplus = harness.content(1)
@@ -95,7 +97,7 @@ async def test_content_of_a_full_batch_is_excess_and_remembered(harness: BatchHa
     assert await harness.kinds() == ["assigned", "completed", "excess"]
 
 
-async def test_excess_is_remembered_long_after_its_event_was_sent(harness: BatchHarness) -> None:
+async def test_a_repeat_of_excess_is_recognised_after_its_event_was_sent(harness: BatchHarness) -> None:
     surplus = harness.content(1)
     await harness.one_by_one(harness.registration(essays=1), harness.content(0), surplus)
 
@@ -118,7 +120,7 @@ async def test_one_micro_batch_fills_many_batches_and_leaves_each_its_own_excess
     batches = [f"class-set-{number}" for number in range(30)]
     await harness.together(*(harness.registration(batch_id, essays=2) for batch_id in batches))
 
-    # Round robin, so that the contents of a batch lie far apart.
+    # Round robin, so that the contents of a batch are far apart.
     labels = await harness.together(*(harness.content(n, batch_id) for n in range(3) for batch_id in batches))
 
     assert labels == ["assigned"] * 60 + ["excess"] * 30
@@ -129,14 +131,12 @@ async def test_one_micro_batch_fills_many_batches_and_leaves_each_its_own_excess
 
 async def test_equal_uploads_and_texts_of_two_batches_are_two_contents(harness: BatchHarness) -> None:
     await harness.together(harness.registration("9a", 1), harness.registration("9b", 1))
-    told = {"file_upload_id": "hamlet.docx", "text_storage_id": "to-text-or-not-to-text"}
+    ids = {"file_upload_id": "hamlet.docx", "text_storage_id": "to-text-or-not-to-text"}
 
-    assert (
-        await harness.together(harness.content(0, "9a", **told), harness.content(0, "9b", **told)) == ["assigned"] * 2
-    )
+    assert await harness.together(harness.content(0, "9a", **ids), harness.content(0, "9b", **ids)) == ["assigned"] * 2
 
 
-async def test_a_slot_that_moved_on_to_a_later_phase_is_neither_free_nor_lost(harness: BatchHarness) -> None:
+async def test_a_slot_in_a_later_phase_is_neither_free_nor_lost(harness: BatchHarness) -> None:
     await harness.one_by_one(harness.registration(essays=2), harness.content(0))
     await harness.execute("UPDATE essay_states SET current_status = 'spellchecking' WHERE text_storage_id IS NOT NULL")
 
@@ -146,9 +146,7 @@ async def test_a_slot_that_moved_on_to_a_later_phase_is_neither_free_nor_lost(ha
 
 
 @pytest.mark.parametrize("then", list(Strategy))
-async def test_a_batch_keeps_the_inventory_it_was_registered_with_whatever_workers_are_told_later(
-    harness: BatchHarness, then: Strategy
-) -> None:
+async def test_a_batch_keeps_the_slot_table_it_was_registered_with(harness: BatchHarness, then: Strategy) -> None:
     await harness.one_by_one(harness.registration(essays=3), harness.content(0))
     registered_with = (await harness.tracker()).inventory
 
@@ -164,7 +162,7 @@ async def test_a_batch_keeps_the_inventory_it_was_registered_with_whatever_worke
     assert await harness.counts() == ("completed", 0, 2, 1, 0)
 
 
-async def test_the_database_itself_refuses_a_content_in_two_slots(harness: BatchHarness) -> None:
+async def test_the_database_rejects_a_content_in_two_slots(harness: BatchHarness) -> None:
     await harness.one_by_one(harness.registration(essays=2), harness.content(0))
     forged = """
         UPDATE essay_states SET filled_at = now(), file_upload_id = :upload, text_storage_id = :text

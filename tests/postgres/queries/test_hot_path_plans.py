@@ -1,4 +1,4 @@
-"""The hot path's plans must hold where statistics are oldest: taken while the tables were empty, before 50 000 rows."""
+"""Plans of the hot path with the worst statistics: gathered while the tables were empty, before 50 000 rows."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from tests.postgres.queries.test_outbox_plans import fill as fill_outbox
 from tests.support import factories as make
 from tests.support.batch_builders import SOURCE
 from tests.support.bulk_data import BulkData
-from tests.support.query_plans import PlanWork, with_statistics_of_emptiness, work_of
+from tests.support.query_plans import PlanWork, with_empty_statistics, work_of
 
 CLAIMED = 500
 PAGES_PER_ROW = 60
-"""What an index's depth, the row and its new indexes' entries ask for; a plan that went astray asks for thousands."""
+"""Enough for the depth of an index, the row and its new index entries; a bad plan reads thousands."""
 
 
 def crowds(name: str, batches: int, slots: int, filled: int) -> dict[SlotTable, BulkData]:
@@ -46,7 +46,7 @@ BOTH = pytest.mark.parametrize("crowd", [HOT, MANY], ids=["one hot batch", "many
 
 @pytest.fixture(scope="module")
 def crowded(addresses: Addresses) -> Iterator[str]:
-    """A database that was empty when its statistics were gathered; no test of this module leaves anything in it."""
+    """A filled database with statistics of empty tables; the tests of this module change nothing in it."""
     name = f"crowded_{uuid4().hex[:12]}"
     yield asyncio.run(fill(addresses.database_url, name))
     asyncio.run(drop_database(addresses.database_url, name))
@@ -56,7 +56,7 @@ async def fill(server: str, name: str) -> str:
     url = (await create_database(server, name)).replace("postgresql://", "postgresql+asyncpg://")
     await schema.upgrade(url)
     engine = create_engine(url, Limits(statement=60))
-    await with_statistics_of_emptiness(engine)
+    await with_empty_statistics(engine)
     async with engine.begin() as conn:
         for crowd in (*HOT.values(), *MANY.values()):
             await crowd.add(conn)
@@ -73,7 +73,7 @@ async def engine(crowded: str) -> AsyncIterator[AsyncEngine]:
 
 
 def batch_ids(crowd: BulkData) -> list[str]:
-    """Of each batch as many contents as make CLAIMED in all."""
+    """Return a batch id for each of CLAIMED contents, spread evenly over the batches."""
     batches = min(crowd.batches, CLAIMED)
     return [crowd.batch_id(number + 1) for number in range(batches) for _ in range(CLAIMED // batches)]
 
@@ -83,15 +83,15 @@ def holder(batch_id: str, number: int) -> tuple[Slot, Content]:
     return Slot(content.event.file_upload_id, content.event.text_storage_id, new_holder=content), content
 
 
-def looks_good(work: PlanWork, most: int, good: str) -> None:
-    assert work.rows <= most, f"{work.rows} rows touched: {good}\n{work.plans}"
-    assert work.pages <= PAGES_PER_ROW * most, f"{work.pages} pages touched: {good}\n{work.plans}"
+def assert_cheap(work: PlanWork, most: int, good: str) -> None:
+    assert work.rows <= most, f"{work.rows} rows read: {good}\n{work.plans}"
+    assert work.pages <= PAGES_PER_ROW * most, f"{work.pages} pages read: {good}\n{work.plans}"
     assert not work.scanned, f"scanned {work.scanned}: {good}\n{work.plans}"
 
 
 @BOTH
 @pytest.mark.parametrize("strategy", list(Strategy))
-async def test_a_claim_touches_the_slots_that_it_takes(
+async def test_a_claim_reads_only_the_slots_that_it_takes(
     engine: AsyncEngine, crowd: dict[SlotTable, BulkData], strategy: Strategy
 ) -> None:
     inventory = SlotTable.ESSAY_STATES if strategy is Strategy.OPTION_B else SlotTable.SLOT_ASSIGNMENTS
@@ -103,26 +103,26 @@ async def test_a_claim_touches_the_slots_that_it_takes(
         wanted = [claims.SlotClaim(batches[one], holder(one, n)[0]) for n, one in enumerate(ids)]
         await claims.claim(conn, wanted, datetime.now(UTC), strategy)
 
-    # Found free, and updated: in one table, or in both of them.
+    # Each slot is found and updated, in one table or in both.
     tables = 1 if strategy is Strategy.OPTION_B else 2
     work = await work_of(engine, claim)
 
-    looks_good(work, (tables + 1) * CLAIMED + 50, f"a good claim finds {CLAIMED} free slots and writes these")
+    assert_cheap(work, (tables + 1) * CLAIMED + 50, f"a good claim finds {CLAIMED} free slots and writes these")
 
 
 @BOTH
-async def test_the_locks_of_trackers_touch_these_trackers(
+async def test_locking_trackers_reads_only_these_trackers(
     engine: AsyncEngine, crowd: dict[SlotTable, BulkData]
 ) -> None:
     ids = set(batch_ids(crowd[SlotTable.ESSAY_STATES]))
 
     work = await work_of(engine, lambda conn: trackers.lock(conn, ids))
 
-    looks_good(work, 2 * len(ids), "a good lock counts its rows in the index, and reads them once")
+    assert_cheap(work, 2 * len(ids), "a good lock counts its rows in the index, and reads them once")
 
 
 @BOTH
-async def test_who_holds_the_slots_costs_two_look_ups_for_each_content(
+async def test_reading_slot_holders_costs_two_index_probes_per_content(
     engine: AsyncEngine, crowd: dict[SlotTable, BulkData]
 ) -> None:
     here = crowd[SlotTable.ESSAY_STATES]
@@ -136,23 +136,23 @@ async def test_who_holds_the_slots_costs_two_look_ups_for_each_content(
 
     work = await work_of(engine, holders)
 
-    looks_good(work, 2 * CLAIMED, "good look-ups find the slot by its upload and by its text, and nothing else")
+    assert_cheap(work, 2 * CLAIMED, "good look-ups find the slot by its upload and by its text, and nothing else")
 
 
 @BOTH
-async def test_the_list_of_a_complete_batch_touches_its_own_slots(
+async def test_the_list_of_a_complete_batch_reads_only_its_slots(
     engine: AsyncEngine, crowd: dict[SlotTable, BulkData]
 ) -> None:
     ids = set(batch_ids(crowd[SlotTable.ESSAY_STATES]))
 
     work = await work_of(engine, lambda conn: slots.filled(conn, ids))
 
-    looks_good(
+    assert_cheap(
         work, len(ids) * crowd[SlotTable.ESSAY_STATES].slots, "a good list is one range of an index for each batch"
     )
 
 
-async def test_the_relay_touches_the_rows_that_it_sends(addresses: Addresses, crowded: str) -> None:
+async def test_the_relay_reads_only_the_rows_that_it_sends(addresses: Addresses, crowded: str) -> None:
     engine = create_relay_engine(load_settings(broker_url=addresses.broker, database_url=crowded))
 
     async def send(conn: AsyncConnection) -> None:
@@ -161,14 +161,14 @@ async def test_the_relay_touches_the_rows_that_it_sends(addresses: Addresses, cr
     work = await work_of(engine, send)
     await engine.dispose()
 
-    # Fetched, found again by its key, and deleted.
-    looks_good(work, 3 * CLAIMED + 2 * SHARD_COUNT, "a good relay stops where its limit does, and deletes by key")
+    # Each row is fetched, found again by its key, and deleted.
+    assert_cheap(work, 3 * CLAIMED + 2 * SHARD_COUNT, "a good relay stops where its limit does, and deletes by key")
 
 
-async def test_the_gauges_look_at_each_row_once_at_most(engine: AsyncEngine) -> None:
+async def test_the_gauges_read_each_row_once_at_most(engine: AsyncEngine) -> None:
     work = await work_of(engine, stats.read_stats)
 
     assert work.rows <= OUTBOX + TRACKERS + 2 * SHARD_COUNT, (
-        f"{work.rows} rows touched: good gauges count once\n{work.plans}"
+        f"{work.rows} rows read: good gauges count once\n{work.plans}"
     )
     assert "batch_essay_trackers" not in work.scanned, f"good gauges count batches in an index\n{work.plans}"

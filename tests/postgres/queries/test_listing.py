@@ -1,4 +1,4 @@
-"""What a person looks through: pages that are whole, in order and cheap, also among 50 000 others."""
+"""Pages of batches and dead letters: complete, in order, and cheap among 50 000 others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from els_stream.queries.dashboard import read_dashboard
-from els_stream.queries.dead_letter_admin import DeadLetterFilter, newest
+from els_stream.queries.dead_letter_admin import DeadLetterFilter, count_and_last_id, list_ids, newest
 from els_stream.queries.listing import BatchFilter, newest_batches
 
 MANY = 50_000
@@ -25,15 +25,16 @@ SOME_BATCHES = [
     BatchFilter(state="unregistered"),
     BatchFilter(older_than=timedelta(hours=6)),
 ]
-SOME_LETTERS = [
+SOME_DEAD_LETTERS = [
     DeadLetterFilter(),
     DeadLetterFilter(state="open"),
     DeadLetterFilter(reason="too_deep"),
     DeadLetterFilter(state="discarded"),
     DeadLetterFilter(batch_id="batch 7"),
+    DeadLetterFilter(topic="topic", older_than=timedelta(0)),
 ]
 
-# Two of each thousand were made in the same instant; four in a hundred thousand are of the rarest kind.
+# Two batches of each thousand have the same time; the rarest kind is four in a hundred thousand.
 FILL = """
     INSERT INTO batch_essay_trackers (
         batch_id, state, class_type, inventory, registration_digest, course_code, user_id, correlation_id,
@@ -51,7 +52,7 @@ FILL = """
         FROM generate_series(0, :rows - 1) AS n
     ) made
 """
-FILL_LETTERS = """
+FILL_DEAD_LETTERS = """
     INSERT INTO dead_letters (batch_id, reason, message, source_topic, source_partition, source_offset,
                               source_timestamp, value_size, value_sha256, headers, state, resolved_at)
     SELECT 'batch ' || n % 1000, CASE WHEN n % 10000 = 1 THEN 'too_deep' ELSE 'not_json' END, 'Dear orchestrator,',
@@ -59,7 +60,7 @@ FILL_LETTERS = """
            CASE WHEN n % 10000 <> 0 THEN now() END
     FROM generate_series(0, :rows - 1) AS n
 """
-TOUCHED = """
+ROWS_READ = """
     SELECT CAST(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)) AS bigint) FROM pg_stat_xact_user_tables
     WHERE relname IN ('batch_essay_trackers', 'dead_letters', 'essay_states')
 """
@@ -69,32 +70,32 @@ async def fill(engine: AsyncEngine, rows: int = MANY) -> None:
     async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as conn:
         await conn.execute(text("VACUUM ANALYZE"))
         await conn.execute(text(FILL), {"rows": rows})
-        await conn.execute(text(FILL_LETTERS), {"rows": rows})
+        await conn.execute(text(FILL_DEAD_LETTERS), {"rows": rows})
 
 
-async def most_touched(engine: AsyncEngine, run: Callable[[AsyncConnection], Awaitable[object]]) -> int:
-    """Of several runs on one connection, so that also a plan that knows no parameters is seen."""
-    touched = []
+async def most_rows_read(engine: AsyncEngine, run: Callable[[AsyncConnection], Awaitable[object]]) -> int:
+    """Return the most that one of several runs on a connection reads; later runs may use a generic plan."""
+    rows_read = []
     async with engine.connect() as conn:
         for _ in range(RUNS):
-            before = int(await conn.scalar(text(TOUCHED)) or 0)
+            before = int(await conn.scalar(text(ROWS_READ)) or 0)
             await run(conn)
-            touched.append(int(await conn.scalar(text(TOUCHED)) or 0) - before)
+            rows_read.append(int(await conn.scalar(text(ROWS_READ)) or 0) - before)
             await conn.rollback()
-    return max(touched)
+    return max(rows_read)
 
 
 async def pages(engine: AsyncEngine, chosen: BatchFilter, size: int) -> list[str]:
     found: list[str] = []
     async with engine.connect() as conn:
         before = None
-        while lines := await newest_batches(conn, chosen, size, before):
-            found += [line.batch_id for line in lines]
-            before = lines[-1].created_at, lines[-1].batch_id
+        while page := await newest_batches(conn, chosen, size, before):
+            found += [batch.batch_id for batch in page]
+            before = page[-1].created_at, page[-1].batch_id
     return found
 
 
-async def test_pages_together_hold_every_batch_once_the_newest_first(engine: AsyncEngine) -> None:
+async def test_all_pages_together_list_every_batch_once_newest_first(engine: AsyncEngine) -> None:
     await fill(engine, 3000)
     async with engine.connect() as conn:
         rows = await conn.execute(
@@ -117,46 +118,79 @@ async def test_pages_together_hold_every_batch_once_the_newest_first(engine: Asy
     ],
     ids=str,
 )
-async def test_filters_leave_what_they_name(engine: AsyncEngine, chosen: BatchFilter, expected: list[str]) -> None:
+async def test_filters_select_matching_batches(engine: AsyncEngine, chosen: BatchFilter, expected: list[str]) -> None:
     await fill(engine, 3000)
 
     assert await pages(engine, chosen, 2) == expected
 
 
-async def test_a_page_touches_a_page_of_each_kind_at_most(engine: AsyncEngine) -> None:
+async def test_a_page_reads_at_most_one_page_of_each_kind(engine: AsyncEngine) -> None:
     await fill(engine)
     async with engine.connect() as conn:
         middle = (await newest_batches(conn, BatchFilter(), 1))[0].created_at - timedelta(hours=3)
 
-    touched: dict[object, int] = {}
+    rows_read: dict[object, int] = {}
     for batches in SOME_BATCHES:
         find = partial(newest_batches, filters=batches, limit=PAGE, before=(middle, ""))
-        touched[batches] = await most_touched(engine, find)
-    for letters in SOME_LETTERS:
-        touched[letters] = await most_touched(engine, partial(newest, filters=letters, limit=PAGE, before=MANY // 2))
+        rows_read[batches] = await most_rows_read(engine, find)
+    for filters in SOME_DEAD_LETTERS:
+        rows_read[filters] = await most_rows_read(
+            engine, partial(newest, filters=filters, limit=PAGE, before=MANY // 2)
+        )
 
-    assert {chosen: rows for chosen, rows in touched.items() if rows > 9 * PAGE} == {}
+    assert {chosen: rows for chosen, rows in rows_read.items() if rows > 9 * PAGE} == {}
 
 
-async def test_dead_letters_are_found_by_what_they_are(engine: AsyncEngine) -> None:
+async def test_dead_letters_are_found_by_state_reason_topic_and_batch(engine: AsyncEngine) -> None:
     await fill(engine, 20_002)
 
     async with engine.connect() as conn:
-        unread = await newest(conn, DeadLetterFilter(state="open"), 10)
+        unresolved = await newest(conn, DeadLetterFilter(state="open"), 10)
         deep = await newest(conn, DeadLetterFilter(reason="too_deep"), 10)
         older = await newest(conn, DeadLetterFilter(), 1, before=deep[0].id)
         one = await newest(conn, DeadLetterFilter(reason="too_deep", batch_id="batch 1"), 1)
 
-    assert [letter.offset for letter in unread] == [20_000, 10_000, 0]
-    assert [letter.offset for letter in deep] == [20_001, 10_001, 1]
+    assert [found.offset for found in unresolved] == [20_000, 10_000, 0]
+    assert [found.offset for found in deep] == [20_001, 10_001, 1]
     assert older[0].id == deep[0].id - 1
-    assert [letter.offset for letter in one] == [20_001]
+    assert [found.offset for found in one] == [20_001]
 
 
-async def test_a_glance_reads_the_slots_of_what_completed_just_now_only(engine: AsyncEngine) -> None:
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        (DeadLetterFilter(), 2_000),
+        (DeadLetterFilter(state="open"), 1),
+        (DeadLetterFilter(reason="too_deep"), 1),
+        (DeadLetterFilter(batch_id="batch 7"), 2),
+        (DeadLetterFilter(topic="topic", younger_than=timedelta(days=1)), 2_000),
+        (DeadLetterFilter(topic="another topic"), 0),
+        (DeadLetterFilter(older_than=timedelta(days=1)), 0),
+        (DeadLetterFilter(batch_id="batch 7", state="open"), 0),
+    ],
+    ids=str,
+)
+async def test_counting_and_listing_dead_letters_agree(
+    engine: AsyncEngine, filters: DeadLetterFilter, expected: int
+) -> None:
+    await fill(engine, 2_000)
+
+    async with engine.connect() as conn:
+        count, last = await count_and_last_id(conn, filters)
+        ids = await list_ids(conn, filters, after=0, last=last, limit=5_000)
+        page = await newest(conn, filters, 5_000)
+        rest = await list_ids(conn, filters, after=ids[0] if ids else 0, last=last - 1, limit=5_000)
+
+    assert (count, len(ids), last) == (expected, expected, max(ids, default=0))
+    assert ids == sorted(ids)
+    assert [found.id for found in page] == ids[::-1]
+    assert rest == ids[1:-1]
+
+
+async def test_a_dashboard_snapshot_reads_slots_only_of_new_completions(engine: AsyncEngine) -> None:
     await fill(engine)
     async with engine.connect() as conn:
         first = await read_dashboard(conn, "group", None)
 
     assert (first.completed, first.waited_seconds) == (0, None)
-    assert await most_touched(engine, lambda conn: read_dashboard(conn, "group", first.read_at)) == 0
+    assert await most_rows_read(engine, lambda conn: read_dashboard(conn, "group", first.read_at)) == 0

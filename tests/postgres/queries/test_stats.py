@@ -52,14 +52,14 @@ async def add_outbox_row(conn: AsyncConnection, shard: int, age_seconds: int, *,
     )
 
 
-async def test_an_empty_database_has_zero_of_everything(engine: AsyncEngine) -> None:
-    figures = await read(engine)
+async def test_an_empty_database_counts_zero_of_everything(engine: AsyncEngine) -> None:
+    stats = await read(engine)
 
-    assert figures.active == figures.completed == figures.purged == EMPTY
-    assert figures.pending == dict.fromkeys(PENDING_KINDS, 0)
-    assert set(figures.dead_letters.values()) == {0}
-    assert (figures.outbox_rows, figures.outbox_deferred) == (0, 0)
-    assert (figures.outbox_oldest_seconds, figures.pending_oldest_seconds) == (0, 0)
+    assert stats.active == stats.completed == stats.purged == EMPTY
+    assert stats.pending == dict.fromkeys(PENDING_KINDS, 0)
+    assert set(stats.dead_letters.values()) == {0}
+    assert (stats.outbox_rows, stats.outbox_deferred) == (0, 0)
+    assert (stats.outbox_oldest_seconds, stats.pending_oldest_seconds) == (0, 0)
 
 
 async def test_batches_are_active_from_registration_to_completion(engine: AsyncEngine) -> None:
@@ -71,13 +71,13 @@ async def test_batches_are_active_from_registration_to_completion(engine: AsyncE
         await add_batches(conn, 6, "GUEST", "purged")
         await conn.execute(insert(batch_essay_trackers).values(batch_id="content came first"))
 
-    figures = await read(engine)
+    stats = await read(engine)
 
-    assert figures.active == {"GUEST": 2, "REGULAR": 7}
-    assert figures.completed == {"GUEST": 5, "REGULAR": 0}
+    assert stats.active == {"GUEST": 2, "REGULAR": 7}
+    assert stats.completed == {"GUEST": 5, "REGULAR": 0}
 
 
-async def test_purged_batches_are_counted_from_the_log_so_that_they_survive_restarts_and_tombstones(
+async def test_purged_batches_are_counted_from_the_log(
     engine: AsyncEngine,
 ) -> None:
     async with engine.begin() as conn:
@@ -100,13 +100,13 @@ async def test_the_outbox_is_as_old_as_its_oldest_row_in_any_shard(engine: Async
         await add_outbox_row(conn, 0, 5)
         await add_outbox_row(conn, SHARD_COUNT - 1, 90, held=True)
 
-    figures = await read(engine)
+    stats = await read(engine)
 
-    assert (figures.outbox_rows, figures.outbox_deferred) == (3, 1)
-    assert figures.outbox_oldest_seconds == pytest.approx(90, abs=5)
+    assert (stats.outbox_rows, stats.outbox_deferred) == (3, 1)
+    assert stats.outbox_oldest_seconds == pytest.approx(90, abs=5)
 
 
-async def test_parked_events_are_counted_by_kind_with_the_age_of_the_oldest(engine: AsyncEngine) -> None:
+async def test_pending_events_are_counted_by_kind_with_the_age_of_the_oldest(engine: AsyncEngine) -> None:
     source = {"source_topic": "t", "source_partition": 0, "source_offset": 0, "source_timestamp": 0}
     async with engine.begin() as conn:
         await conn.execute(insert(batch_essay_trackers).values(batch_id="b", pending_count=3))
@@ -120,13 +120,13 @@ async def test_parked_events_are_counted_by_kind_with_the_age_of_the_oldest(engi
             text("UPDATE batch_pending_events SET pending_since = now() - interval '1 h' WHERE subject = '1'")
         )
 
-    figures = await read(engine)
+    stats = await read(engine)
 
-    assert figures.pending == {"content_provisioned": 2, "validation_failed": 1, "associations_confirmed": 0}
-    assert figures.pending_oldest_seconds == pytest.approx(3600, abs=5)
+    assert stats.pending == {"content_provisioned": 2, "validation_failed": 1, "associations_confirmed": 0}
+    assert stats.pending_oldest_seconds == pytest.approx(3600, abs=5)
 
 
-async def test_open_dead_letters_are_counted_by_reason_and_settled_ones_are_not(engine: AsyncEngine) -> None:
+async def test_only_open_dead_letters_are_counted_by_reason(engine: AsyncEngine) -> None:
     async with engine.begin() as conn:
         for offset, (reason, state) in enumerate(
             (("not_json", "open"), ("not_json", "open"), ("too_deep", "discarded"))
@@ -147,15 +147,15 @@ async def test_open_dead_letters_are_counted_by_reason_and_settled_ones_are_not(
                 )
             )
 
-    figures = await read(engine)
+    stats = await read(engine)
 
-    assert (figures.dead_letters["not_json"], figures.dead_letters["too_deep"]) == (2, 0)
+    assert (stats.dead_letters["not_json"], stats.dead_letters["too_deep"]) == (2, 0)
 
 
-async def test_counting_active_batches_reads_no_row_of_the_table_and_no_entry_of_a_completed_one(
+async def test_counting_active_batches_is_an_index_only_scan(
     engine: AsyncEngine,
 ) -> None:
-    """Wide rows, and many: a sequential scan of them would cost what the workers' claims need."""
+    """Many wide rows: a sequential scan of them would slow down the workers' claims."""
     async with engine.begin() as conn:
         await add_batches(conn, 20_000, "GUEST", "completed")
         await add_batches(conn, 500, "GUEST", "open")
@@ -174,7 +174,7 @@ async def test_counting_active_batches_reads_no_row_of_the_table_and_no_entry_of
     assert "Heap Fetches: 0" in plan, plan
 
 
-async def test_folded_or_not_the_count_of_completed_batches_is_the_same(engine: AsyncEngine) -> None:
+async def test_compaction_does_not_change_the_count_of_completed_batches(engine: AsyncEngine) -> None:
     async with engine.begin() as conn:
         await add_batches(conn, 150, "GUEST", "completed")
         await add_batches(conn, 7, "REGULAR", "completed")
@@ -188,7 +188,7 @@ async def test_folded_or_not_the_count_of_completed_batches_is_the_same(engine: 
     assert rows == 2
 
 
-async def test_a_change_that_commits_while_another_folds_is_neither_lost_nor_counted_twice(engine: AsyncEngine) -> None:
+async def test_a_change_that_commits_during_a_compaction_counts_once(engine: AsyncEngine) -> None:
     async with engine.begin() as conn:
         await add_batches(conn, 150, "GUEST", "completed")
     async with engine.connect() as late, engine.connect() as folding:
@@ -203,7 +203,7 @@ async def test_a_change_that_commits_while_another_folds_is_neither_lost_nor_cou
     assert (await read(engine)).completed == {"GUEST": 150, "REGULAR": 1}
 
 
-async def test_a_completed_batch_is_counted_until_it_is_purged_or_gone_whoever_did_it(engine: AsyncEngine) -> None:
+async def test_a_completed_batch_counts_until_it_is_purged_or_deleted(engine: AsyncEngine) -> None:
     async with engine.begin() as conn:
         await add_batches(conn, 3, "GUEST", "completed")
         await conn.execute(text("DELETE FROM batch_essay_trackers WHERE batch_id = 'GUEST-completed-1'"))
@@ -222,7 +222,7 @@ async def test_a_rollback_counts_nothing(engine: AsyncEngine) -> None:
     assert (await read(engine)).completed == EMPTY
 
 
-async def test_a_purge_at_work_shows_in_every_process(engine: AsyncEngine) -> None:
+async def test_a_running_purge_is_visible_in_every_process(engine: AsyncEngine) -> None:
     assert (await read(engine)).purge == PurgeStats(running=False, batches=None, started_at=None, finished=False)
     async with engine.begin() as conn:
         await conn.execute(insert(purge_log).values(action="purge", class_type="GUEST", batches=4, removed={}))
