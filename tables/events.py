@@ -84,7 +84,11 @@ dead_letters = Table(
     Column("value_sha256", LargeBinary, nullable=False),
     Column("headers", LargeBinary, nullable=False, comment="JSON: [[name, value as Latin-1], ...]"),
     Column("state", Text, nullable=False, server_default="open"),
-    Column("replay_of", BigInteger, comment="the dead letter whose replay failed into this one"),
+    Column(
+        "replay_of",
+        BigInteger,
+        comment="the first dead letter of the record, if this one was written because a replay failed",
+    ),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     Column("resolved_at", DateTime(timezone=True)),
     ForeignKeyConstraint(["replay_of"], ["dead_letters.id"], ondelete="SET NULL"),

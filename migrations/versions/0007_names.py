@@ -102,6 +102,11 @@ COMMENTS: Final = (
     ),
     ("dead_letters.value", "the original bytes; gone with a purge", "the original bytes; null after a purge"),
     (
+        "dead_letters.replay_of",
+        "the dead letter whose replay failed into this one",
+        "the first dead letter of the record, if this one was written because a replay failed",
+    ),
+    (
         "essay_states.file_upload_id",
         "of the content, or of the failed file, that holds the slot",
         "upload of the content, or of the failed file, that takes the slot",

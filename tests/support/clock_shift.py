@@ -68,10 +68,11 @@ class ClockShift:
     broker: Collection[Partition] | None = field(default_factory=partitions)
     retention: timedelta = timedelta(days=7)
     step: int = 100
+    prefix: str = PREFIX
 
     @property
     def policy(self) -> ExpiryPolicy:
-        return ExpiryPolicy(self.list_partitions, GROUP, PREFIX, self.retention, self.step)
+        return ExpiryPolicy(self.list_partitions, GROUP, self.prefix, self.retention, self.step)
 
     async def list_partitions(self, names: Sequence[str]) -> frozenset[Partition]:
         if self.broker is None:
