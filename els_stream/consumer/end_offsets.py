@@ -6,7 +6,6 @@ partition is the last time at which everything in it was processed; deadlines ar
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
@@ -16,6 +15,7 @@ from typing import Final, Protocol
 from els_stream.consumer.partition_buffers import PartitionBuffers
 from els_stream.db.errors import DATABASE_ERRORS
 from els_stream.kafka.offsets import Partition
+from els_stream.tasks import run_every
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +35,14 @@ async def refresh_end_offsets(
     buffers: PartitionBuffers, kafka: EndOffsetSource, store: WatermarkStore, errors: tuple[type[Exception], ...]
 ) -> None:
     """Refresh periodically until cancelled. `errors`: what Kafka and the database raise while they are away."""
-    while True:
+
+    async def refresh() -> None:
         try:
             await refresh_once(buffers, kafka, store)
         except errors as error:
             log.info("end offsets or watermark could not be refreshed: %s", type(error).__name__)
-        await asyncio.sleep(REFRESH_INTERVAL_SECONDS)
+
+    await run_every(REFRESH_INTERVAL_SECONDS, refresh)
 
 
 async def refresh_once(buffers: PartitionBuffers, kafka: EndOffsetSource, store: WatermarkStore) -> None:

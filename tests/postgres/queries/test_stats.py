@@ -41,14 +41,14 @@ async def add_batches(conn: AsyncConnection, count: int, class_type: str, state:
     )
 
 
-async def add_outbox_row(conn: AsyncConnection, shard: int, age_seconds: int, *, held: bool = False) -> None:
+async def add_outbox_row(conn: AsyncConnection, shard: int, age_seconds: int, *, deferred: bool = False) -> None:
     await conn.execute(
         text("""
             INSERT INTO event_outbox (order_key, event_id, shard, sequence, topic, headers, created_at, next_attempt_at)
             VALUES (CAST(:id AS text), CAST(:id AS uuid), :shard, 1, 'topic', '[]',
-                    now() - make_interval(secs => :age), CASE WHEN :held THEN now() END)
+                    now() - make_interval(secs => :age), CASE WHEN :deferred THEN now() END)
         """),
-        {"id": str(uuid4()), "shard": shard, "age": age_seconds, "held": held},
+        {"id": str(uuid4()), "shard": shard, "age": age_seconds, "deferred": deferred},
     )
 
 
@@ -98,7 +98,7 @@ async def test_the_outbox_is_as_old_as_its_oldest_row_in_any_shard(engine: Async
     async with engine.begin() as conn:
         await add_outbox_row(conn, 0, 10)
         await add_outbox_row(conn, 0, 5)
-        await add_outbox_row(conn, SHARD_COUNT - 1, 90, held=True)
+        await add_outbox_row(conn, SHARD_COUNT - 1, 90, deferred=True)
 
     stats = await read(engine)
 
