@@ -38,14 +38,20 @@ class ConfigurationError(ElsError):
 
 
 class ServersMissing(ConfigurationError):
+    """Broker or database have no address, and no servers of `els up` run."""
+
     code = "servers_missing"
 
 
 class SchemaOutdated(ConfigurationError):
+    """The database needs `els migrate`."""
+
     code = "schema_outdated"
 
 
 class ServersUnavailable(ElsError):
+    """A server did not start, answer or stop in time."""
+
     code = "servers_unavailable"
     exit_code = 3
 
@@ -67,4 +73,6 @@ class InventoryMismatch(ElsError):
 
 
 class DemoFailed(ElsError):
+    """The demo found a difference between expected and observed events."""
+
     code = "demo_failed"

@@ -59,6 +59,7 @@ class Settings(SettingFields):
 
     @property
     def strategy(self) -> Strategy:
+        """The claim strategy of the two flags."""
         return choose_strategy(
             cte_upsert=self.use_cte_upsert_assignment, essay_states=self.use_essay_states_as_inventory
         )

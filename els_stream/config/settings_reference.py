@@ -25,6 +25,8 @@ _FAUST_PREFIX = "ELS_FAUST_"
 
 @dataclass(frozen=True, slots=True)
 class Unit:
+    """The unit of a number."""
+
     name: str
 
 
@@ -47,6 +49,7 @@ class SettingRow:
 
 
 def rows(model: type[BaseSettings]) -> Iterator[SettingRow]:
+    """Yield a line for each field, in their order."""
     for name, field in model.model_fields.items():
         yield SettingRow(
             variable=variable(model, name),
@@ -64,10 +67,12 @@ def variable(model: type[BaseSettings], name: str) -> str:
 
 
 def is_secret(field: FieldInfo) -> bool:
+    """Return whether the value must never be shown."""
     return SecretStr in set(_inner_types(field.annotation))
 
 
 def allowed(field: FieldInfo) -> str:
+    """Return the allowed values of a field in words."""
     for entry in field.metadata:
         if isinstance(entry, Allowed):
             return entry.text

@@ -65,6 +65,7 @@ def slot_assigned(
 
 
 def excess_content(context: EventContext, *, text_storage_id: str, original_file_name: str) -> OutboundEvent:
+    """Build the event of a content for which its batch had no free slot."""
     data = ExcessContentProvisionedV1(
         batch_id=context.batch_id,
         original_file_name=original_file_name,
@@ -100,6 +101,7 @@ def essays_ready(
     course_code: str,
     student_prompt_ref: StorageReferenceMetadata | None,
 ) -> OutboundEvent:
+    """Build the event of a REGULAR batch whose students are confirmed; `essays` are the slots with content."""
     course = CourseCode(course_code)
     data = BatchEssaysReady(
         batch_id=context.batch_id,

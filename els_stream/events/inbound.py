@@ -49,6 +49,8 @@ class Envelope(Contract, Generic[DataT_co]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchEssaysRegistered(Contract):
+    """A batch is registered, with its slots. Counts and ids must agree."""
+
     event: Literal["batch.essays.registered"] | None = None
     entity_id: Identifier
     expected_essay_count: Annotated[int, Field(ge=1, le=MAX_ESSAYS), Meta(ge=1, le=MAX_ESSAYS)]
@@ -78,6 +80,8 @@ class BatchEssaysRegistered(Contract):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EssayContentProvisionedV1(Contract):
+    """The text of an uploaded file is stored."""
+
     event: Literal["essay.content.provisioned"] | None = None
     entity_id: Identifier
     file_upload_id: Identifier
@@ -96,6 +100,8 @@ class EssayContentProvisionedV1(Contract):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EssayValidationFailedV1(Contract):
+    """An uploaded file could not be used."""
+
     event: Literal["essay.validation.failed"] | None = None
     entity_id: Identifier
     file_upload_id: Identifier
@@ -126,6 +132,8 @@ class StudentAssociation(Contract):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudentAssociationsConfirmedV1(Contract):
+    """The students of the essays of a REGULAR batch are confirmed."""
+
     event_name: Literal["student.associations.confirmed"]
     entity_id: Identifier | None = None
     entity_type: Identifier | None = None

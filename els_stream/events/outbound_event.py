@@ -43,10 +43,12 @@ class OutboundEvent:
 
     @classmethod
     def with_headers(cls, event_id: UUID, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> Self:
+        """Create an event with any headers."""
         return cls(event_id, topic, key, value, encode_headers(headers))
 
     @property
     def headers(self) -> Headers:
+        """The decoded headers."""
         return decode_headers(self.stored_headers)
 
     @property

@@ -39,6 +39,8 @@ class RelayCounts(Protocol):
 
 
 class LagCollector(Collector):
+    """The lag of the assigned partitions."""
+
     def __init__(self, source: Callable[[], Iterable[PartitionLag]]) -> None:
         self._source = source
 
@@ -47,6 +49,8 @@ class LagCollector(Collector):
 
 
 class RepairsCollector(Collector):
+    """The repairs by kind."""
+
     def __init__(self, source: Callable[[], Mapping[RepairKind, int]]) -> None:
         self._source = source
 
@@ -55,6 +59,8 @@ class RepairsCollector(Collector):
 
 
 class RelayCollector(Collector):
+    """The relay's counts and failing components."""
+
     def __init__(self, source: Callable[[], RelayCounts]) -> None:
         self._source = source
 
@@ -117,6 +123,7 @@ class LatencyCollector(Collector):
         self._sum = 0.0
 
     def observe(self, seconds: float, times: int) -> None:
+        """Add `times` observations of the same value."""
         self._counts[bisect_left(self._bounds, seconds)] += times
         self._sum += seconds * times
 

@@ -38,6 +38,8 @@ class Code(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
+    """Why a worker is not ready or not alive; `detail` is one line for people."""
+
     code: Code
     detail: str
 

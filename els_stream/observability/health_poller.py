@@ -95,12 +95,14 @@ class HealthPoller:
         ]
 
     async def stop(self) -> None:
+        """End the checks and close the connection to the broker."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._group.close()
 
     async def check_database(self) -> None:
+        """Check that the database answers in time and has a current schema."""
         try:
             async with asyncio.timeout(DATABASE_TIMEOUT_SECONDS), self._engine.connect() as conn:
                 state = await schema.check(conn)
@@ -114,6 +116,7 @@ class HealthPoller:
             )
 
     async def check_group(self) -> None:
+        """Check that the broker answers and that every partition has an owner."""
         self._broker.update(group_reasons(await self._group.describe()))
 
     async def read_stats(self) -> None:

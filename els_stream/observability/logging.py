@@ -64,6 +64,7 @@ def logging_config(level: str, style: LogStyle) -> dict[str, object]:
 
 
 def hide_private(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Replace the values of private fields; a structlog processor."""
     return {field: "[private]" if field in PRIVATE else value for field, value in event.items()}
 
 

@@ -68,7 +68,7 @@ BATCH_FAILURES: Final = Definition(
 )
 BATCH_FAILURE_CAUSES: Final = Definition(
     "els_batch_failure_causes",
-    "The same failures, by the class of their SQLSTATE; driver: an error without a SQLSTATE.",
+    "Failed attempts to process a micro-batch, by class of the SQLSTATE; driver: an error without one.",
     {"class": list(FailureClass), "cause": [*SQLSTATE_CLASSES.values(), DRIVER]},
 )
 CONSUMER_DEAD_LETTERS: Final = Definition(

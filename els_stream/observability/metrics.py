@@ -73,6 +73,7 @@ class Metrics:
         ).set(1)
 
     def record_batch(self, agent: str, outcomes: Mapping[str, int], records: int, timings: BatchTimings) -> None:
+        """Count a committed micro-batch; `outcomes` are counts by label."""
         topic = self._topics.get(agent, OTHER)
         for label, count in outcomes.items():
             self._events.inc(count, topic, label)
@@ -82,11 +83,13 @@ class Metrics:
         self._commit_seconds.labels(topic).observe(timings.commit)
 
     def record_failure(self, agent: str, failure_class: str, cause: str) -> None:
+        """Count a failed attempt; `cause` is a SQLSTATE or the name of an exception."""
         self._failures.inc(1, self._topics.get(agent, OTHER), failure_class)
         family = SQLSTATE_CLASSES.get(cause[:2], OTHER) if SQLSTATE.fullmatch(cause) else DRIVER
         self._failure_causes.inc(1, failure_class, family)
 
     def record_dead_letter(self, agent: str, reason: str) -> None:
+        """Count a record that became a dead letter after it failed alone."""
         self._dead_letters.inc(1, self._topics.get(agent, OTHER), reason)
 
     def record_event(self, event: ConsumerEvent, count: int = 1) -> None:
@@ -139,6 +142,7 @@ class BoundedCounter:
             self._counter.labels(*values)
 
     def inc(self, amount: int, *values: str) -> None:
+        """Add to the series of these label values, given in the order of the definition."""
         bounded = (v if v in allowed else OTHER for v, allowed in zip(values, self._allowed, strict=True))
         self._counter.labels(*bounded).inc(amount)
 

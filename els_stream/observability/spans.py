@@ -60,6 +60,7 @@ def start_span(
 
 
 def traceparent_from(span: Span) -> str | None:
+    """Return the W3C traceparent of a span; None if its context is invalid."""
     carrier: dict[str, str] = {}
     _propagator.inject(carrier, set_span_in_context(span, Context()))
     return carrier.get("traceparent")

@@ -26,14 +26,17 @@ class Tracing:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Tracing:
+        """Create the exporter if ELS_TRACING_ENDPOINT is set. Raises ConfigurationError without the extra."""
         return cls(None if settings.tracing_endpoint is None else create_exporter(settings.tracing_endpoint))
 
     def wrap_handler(self, handler: DomainHandler) -> DomainHandler:
+        """Return a handler that starts a span for each event."""
         if self.exporter is None:
             return handler
         return TracedHandler(handler, self.exporter.provider.get_tracer("els_stream", VERSION))
 
     def wrap_on_ack(self, on_ack: OnAck) -> OnAck:
+        """Return a callback that calls `on_ack` and records a span for each row."""
         if self.exporter is None:
             return on_ack
         spans = SendSpans(self.exporter.provider.get_tracer("els_stream", VERSION))
@@ -45,5 +48,6 @@ class Tracing:
         return both
 
     async def stop(self) -> None:
+        """Send the remaining spans, for a limited time."""
         if self.exporter is not None:
             await shut_down(self.exporter)
