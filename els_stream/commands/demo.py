@@ -8,7 +8,7 @@ from els_stream.commands.exit_codes import exit_codes
 from els_stream.config.settings import load_settings
 from els_stream.demo.console import DemoConsole
 from els_stream.demo.run import demo as perform
-from els_stream.demo.traffic import LARGEST, Mix, make_traffic, with_a_lie
+from els_stream.demo.traffic import LARGEST, Mix, make_traffic, with_injected_error
 
 BATCHES = 48
 
@@ -34,4 +34,4 @@ def demo(*, seed: int, batches: int, largest: int, inject_error: bool) -> None:
     Example: els demo --batches 400 --seed 7
     """
     traffic = make_traffic(seed, batches, largest, Mix(overdue=True))
-    asyncio.run(perform(load_settings(), with_a_lie(traffic) if inject_error else traffic, DemoConsole()))
+    asyncio.run(perform(load_settings(), with_injected_error(traffic) if inject_error else traffic, DemoConsole()))

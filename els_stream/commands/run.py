@@ -9,7 +9,7 @@ from els_stream.commands.exit_codes import exit_codes
 from els_stream.commands.topics import ensure
 from els_stream.config.settings import Settings, load_settings
 from els_stream.db import schema
-from els_stream.embedded.processes import undisturbed
+from els_stream.embedded.processes import shielded
 from els_stream.embedded.servers import running
 from els_stream.errors import ServersUnavailable
 
@@ -44,7 +44,7 @@ async def _run_worker(web_port: int) -> None:
     finally:
         if process.returncode is None:
             process.terminate()
-            await undisturbed(_exited(process))
+            await shielded(_exited(process))
     raise ServersUnavailable(f"the worker exited with code {status}")
 
 

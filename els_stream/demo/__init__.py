@@ -1,4 +1,4 @@
-"""The demo: class sets from a seed, two real workers, and a proof that what came out is right.
+"""The demo: sends generated batches through two real workers and checks the published events.
 
-What must come out is known from what was sent alone; nothing here asks the service's tables whether it did well.
+The expected events follow from the sent records alone. The service's tables are not used to derive them.
 """

@@ -1,4 +1,4 @@
-"""The transcript against the promises: every difference is one line, and no line means that all is right."""
+"""Compares the published events with the expected ones: one line per difference, no line if all is right."""
 
 from __future__ import annotations
 
@@ -19,153 +19,160 @@ if TYPE_CHECKING:
 _VALUE_SHOWN: Final = 60
 
 
-def differences(traffic: Traffic, transcript: Observations) -> list[str]:
-    tales, found = transcript.tales()
-    found = [*transcript.differences, *found]
-    for promise in traffic.promises:
-        tale = tales.pop(promise.batch_id, ObservedBatch())
-        found += [f"{promise.batch_id} ({promise.story}): {line}" for line in _of_batch(promise, tale)]
-    found += [f"{batch_id}: nobody sent anything about this batch" for batch_id in tales]
-    found += _of_letters(traffic.poison, transcript.letters())
+def differences(traffic: Traffic, observations: Observations) -> list[str]:
+    batches, found = observations.batches()
+    found = [*observations.differences, *found]
+    for expectation in traffic.expectations:
+        batch = batches.pop(expectation.batch_id, ObservedBatch())
+        found += [
+            f"{expectation.batch_id} ({expectation.scenario}): {line}" for line in _check_batch(expectation, batch)
+        ]
+    found += [f"{batch_id}: no record of this batch was sent" for batch_id in batches]
+    found += _dead_letters(traffic.poison, observations.dead_letters())
     return found
 
 
-def _of_batch(promise: Expectation, tale: ObservedBatch) -> Iterator[str]:
-    yield from _counts(promise, tale)
-    yield from _slots(promise, tale)
-    yield from _excess(promise, tale)
-    yield from _completion(promise, tale)
-    yield from _errors(promise, tale)
-    yield from _timeouts(promise, tale)
-    yield from _order(tale)
+def _check_batch(expectation: Expectation, batch: ObservedBatch) -> Iterator[str]:
+    yield from _counts(expectation, batch)
+    yield from _slots(expectation, batch)
+    yield from _excess(expectation, batch)
+    yield from _completion(expectation, batch)
+    yield from _errors(expectation, batch)
+    yield from _timeouts(expectation, batch)
+    yield from _order(batch)
 
 
-def _counts(promise: Expectation, tale: ObservedBatch) -> Iterator[str]:
-    """The number assigned may lie within bounds; every other number follows from it."""
-    assigned = len(tale.assigned)
-    if assigned not in promise.assigned:
-        yield f"{assigned} slots assigned, not {promise.assigned}"
-    excess = len(promise.contents) - assigned if promise.full else 0
+def _counts(expectation: Expectation, batch: ObservedBatch) -> Iterator[str]:
+    """Check the counts: that of assigned slots is a range, and every other count follows from it."""
+    assigned = len(batch.assigned)
+    if assigned not in expectation.assigned:
+        yield f"{assigned} slots assigned, not {expectation.assigned}"
+    excess = max(0, len(expectation.contents) - assigned) if expectation.full else 0
     for name, events, due in (
-        ("excess", tale.excess, excess),
-        ("completed", tale.completed, int(promise.full)),
-        ("ready", tale.ready, int(promise.ready(assigned))),
-        ("validation errors", tale.errors, int(promise.full and assigned < promise.slots)),
+        ("excess", batch.excess, excess),
+        ("completed", batch.completed, int(expectation.full)),
+        ("ready", batch.ready, int(expectation.ready(assigned))),
+        ("validation errors", batch.errors, int(expectation.full and assigned < expectation.slots)),
     ):
         if len(events) != due:
             yield f"{len(events)} events of {name}, not {due}"
-    if len(tale.timeouts) not in promise.timeouts:
-        yield f"{len(tale.timeouts)} events of readiness timeout, not {promise.timeouts}"
+    if len(batch.timeouts) not in expectation.timeouts:
+        yield f"{len(batch.timeouts)} events of readiness timeout, not {expectation.timeouts}"
 
 
-def _slots(promise: Expectation, tale: ObservedBatch) -> Iterator[str]:
-    events = [told.data for told in tale.assigned]
+def _slots(expectation: Expectation, batch: ObservedBatch) -> Iterator[str]:
+    events = [observed.data for observed in batch.assigned]
     yield from _repeated("slot", (event.essay_id for event in events), "was assigned")
     yield from _repeated("content", (event.text_storage_id for event in events), "was assigned")
     yield from _repeated("upload", (event.file_upload_id for event in events), "was assigned")
-    for told in tale.assigned:
-        event = told.data
-        if event.essay_id not in promise.essay_ids:
+    for observed in batch.assigned:
+        event = observed.data
+        if event.essay_id not in expectation.essay_ids:
             yield f"slot {event.essay_id} is not of this batch"
-        sent = (event.file_upload_id, event.original_file_name, told.correlation_id)
-        known = promise.contents.get(event.text_storage_id, ())
+        sent = (event.file_upload_id, event.original_file_name, observed.correlation_id)
+        known = expectation.contents.get(event.text_storage_id, ())
         if sent not in [(u.upload_id, u.file_name, u.correlation_id) for u in known]:
-            yield f"content {event.text_storage_id} was assigned otherwise than it was sent"
-        if event.correlation_id != told.correlation_id:
+            yield f"content {event.text_storage_id} was assigned with other fields than it was sent"
+        if event.correlation_id != observed.correlation_id:
             yield f"content {event.text_storage_id} was assigned under two correlation ids"
 
 
-def _excess(promise: Expectation, tale: ObservedBatch) -> Iterator[str]:
-    assigned = {told.data.text_storage_id for told in tale.assigned}
-    yield from _repeated("content", (told.data.text_storage_id for told in tale.excess), "was excess")
-    for told in tale.excess:
-        event = told.data
+def _excess(expectation: Expectation, batch: ObservedBatch) -> Iterator[str]:
+    assigned = {observed.data.text_storage_id for observed in batch.assigned}
+    yield from _repeated("content", (observed.data.text_storage_id for observed in batch.excess), "was excess")
+    for observed in batch.excess:
+        event = observed.data
         if event.text_storage_id in assigned:
-            yield f"content {event.text_storage_id} has two fates"
-        known = promise.contents.get(event.text_storage_id, ())
-        if (event.original_file_name, told.correlation_id) not in [(u.file_name, u.correlation_id) for u in known]:
-            yield f"content {event.text_storage_id} was excess otherwise than it was sent"
+            yield f"content {event.text_storage_id} is both assigned and excess"
+        known = expectation.contents.get(event.text_storage_id, ())
+        if (event.original_file_name, observed.correlation_id) not in [(u.file_name, u.correlation_id) for u in known]:
+            yield f"content {event.text_storage_id} was excess with other fields than it was sent"
 
 
-def _completion(promise: Expectation, tale: ObservedBatch) -> Iterator[str]:
-    held = sorted((told.data.essay_id, told.data.text_storage_id) for told in tale.assigned)
-    for completed in tale.completed:
+def _completion(expectation: Expectation, batch: ObservedBatch) -> Iterator[str]:
+    assigned = sorted((observed.data.essay_id, observed.data.text_storage_id) for observed in batch.assigned)
+    for completed in batch.completed:
         event = completed.data
-        if _pairs(event.essays_for_processing) != held or event.provisioned_count != len(held):
-            yield f"completed with {event.provisioned_count} essays, which are not the {len(held)} assigned"
-        if (event.expected_count, event.course_code, event.user_id) != (promise.slots, promise.course, promise.user):
+        if _pairs(event.essays_for_processing) != assigned or event.provisioned_count != len(assigned):
+            yield f"completed with {event.provisioned_count} essays, which are not the {len(assigned)} assigned"
+        if (event.expected_count, event.course_code, event.user_id) != (
+            expectation.slots,
+            expectation.course,
+            expectation.user,
+        ):
             yield "completed with another count, course or user than was registered"
-        if completed.correlation_id != promise.correlation_id:
+        if completed.correlation_id != expectation.correlation_id:
             yield "completed under another correlation id than was registered"
-    for ready in tale.ready:
-        if _pairs(ready.data.ready_essays) != held:
-            yield f"ready with {len(ready.data.ready_essays)} essays, which are not the {len(held)} assigned"
-        if (ready.data.course_code, ready.correlation_id) != (promise.course, promise.correlation_id):
+    for ready in batch.ready:
+        if _pairs(ready.data.ready_essays) != assigned:
+            yield f"ready with {len(ready.data.ready_essays)} essays, which are not the {len(assigned)} assigned"
+        if (ready.data.course_code, ready.correlation_id) != (expectation.course, expectation.correlation_id):
             yield "ready with another course or correlation id than was registered"
 
 
-def _errors(promise: Expectation, tale: ObservedBatch) -> Iterator[str]:
-    held = {told.data.essay_id for told in tale.assigned}
-    sent = Counter((failed.file_name, failed.code) for failed in promise.failures.values())
-    for told in tale.errors:
-        event = told.data
+def _errors(expectation: Expectation, batch: ObservedBatch) -> Iterator[str]:
+    assigned = {observed.data.essay_id for observed in batch.assigned}
+    sent = Counter((failed.file_name, failed.code) for failed in expectation.failures.values())
+    for observed in batch.errors:
+        event = observed.data
         slots = {failed.essay_id for failed in event.failed_essays}
-        if len(slots) != len(event.failed_essays) or slots != promise.essay_ids - held:
-            yield f"validation errors in {len(slots)} slots, which are not the {promise.slots - len(held)} others"
+        if len(slots) != len(event.failed_essays) or slots != expectation.essay_ids - assigned:
+            others = expectation.slots - len(assigned)
+            yield f"validation errors in {len(slots)} slots, which are not the {others} others"
         if Counter((f.file_name, f.error_detail.error_code) for f in event.failed_essays) - sent:
-            yield "validation errors of files that did not fail like that"
+            yield "validation errors of files that did not fail with that code"
         categories = Counter(failed.error_detail.error_code for failed in event.failed_essays)
         summary = event.error_summary
         if (summary.total_errors, summary.error_categories) != (len(event.failed_essays), categories):
-            yield "validation errors whose summary adds up to something else"
-        if summary.critical_failure is not (not held):
-            yield "validation errors that are critical with essays there, or not without any"
+            yield "validation errors with a wrong summary"
+        if summary.critical_failure is not (not assigned):
+            yield "validation errors with a wrong critical_failure"
 
 
-def _timeouts(promise: Expectation, tale: ObservedBatch) -> Iterator[str]:
-    for event in (told.data for told in tale.timeouts):
+def _timeouts(expectation: Expectation, batch: ObservedBatch) -> Iterator[str]:
+    for event in (observed.data for observed in batch.timeouts):
         there = {essay.essay_id: essay.text_storage_id for essay in event.ready_essays}
         missing = set(event.missing_essay_ids)
-        if event.expected_count != promise.slots or event.actual_count != len(there):
-            yield f"the timeout counts {event.actual_count} of {event.expected_count}"
-        if missing & there.keys() or not missing | there.keys() <= promise.essay_ids or not missing:
-            yield "the timeout tells of other slots than those that are there and those that are missing"
-        if not set(there.values()) <= promise.contents.keys():
-            yield "the timeout names texts that nobody sent"
+        if event.expected_count != expectation.slots or event.actual_count != len(there):
+            yield f"the timeout has counts {event.actual_count} of {event.expected_count}"
+        if missing & there.keys() or not missing | there.keys() <= expectation.essay_ids or not missing:
+            yield "the timeout has other slots than those of the batch"
+        if not set(there.values()) <= expectation.contents.keys():
+            yield "the timeout has texts that were not sent"
 
 
-def _order(tale: ObservedBatch) -> Iterator[str]:
-    """Topics share no offsets, so order is told by the time at which the first copy of each was sent."""
+def _order(batch: ObservedBatch) -> Iterator[str]:
+    """Check the order of events. Offsets of topics cannot be compared, so timestamps of the first copies are."""
     ranks = (
-        ("assigned", [told.at for told in tale.assigned]),
-        ("validation errors", [told.at for told in tale.errors]),
-        ("completed", [told.at for told in tale.completed]),
-        ("ready", [told.at for told in tale.ready]),
+        ("assigned", [observed.at for observed in batch.assigned]),
+        ("validation errors", [observed.at for observed in batch.errors]),
+        ("completed", [observed.at for observed in batch.completed]),
+        ("ready", [observed.at for observed in batch.ready]),
     )
     for position, (later, moments) in enumerate(ranks):
         for earlier, before in ranks[:position]:
             if moments and before and min(moments) < max(before):
                 yield f"{later} was sent before {earlier}"
-    if tale.completed and any(told.at < tale.completed[0].at for told in tale.excess):
+    if batch.completed and any(observed.at < batch.completed[0].at for observed in batch.excess):
         yield "excess was sent before completed"
 
 
-def _of_letters(poison: Sequence[Poison], letters: Sequence[RawRecord]) -> Iterator[str]:
-    """By topic, key, bytes and reason; which offset it lay at is the broker's affair."""
-    found = Counter(_letter(letter) for letter in letters)
+def _dead_letters(poison: Sequence[Poison], dead_letters: Sequence[RawRecord]) -> Iterator[str]:
+    """Compare dead letters by topic, key, bytes and reason."""
+    found = Counter(_content_of(dead_letter) for dead_letter in dead_letters)
     for expected in poison:
         message = expected.message
-        letter = (message.topic, message.key, message.value, expected.reason.value)
-        count = found.pop(letter, 0)
-        if count not in expected.letters:
-            yield f"{topics.DEAD_LETTER}: {count} of {_shown(*letter)}, not {expected.letters}"
-    for letter, count in found.items():
-        yield f"{topics.DEAD_LETTER}: {count} of {_shown(*letter)}, which nobody expected"
+        content = (message.topic, message.key, message.value, expected.reason.value)
+        count = found.pop(content, 0)
+        if count not in expected.dead_letters:
+            yield f"{topics.DEAD_LETTER}: {count} of {_shown(*content)}, not {expected.dead_letters}"
+    for content, count in found.items():
+        yield f"{topics.DEAD_LETTER}: {count} of {_shown(*content)}, not expected"
 
 
-def _letter(record: RawRecord) -> tuple[str, bytes | None, bytes | None, str]:
-    told = {name: value.decode(errors="replace") for name, value in record.headers}
-    return told.get("dlq_topic", ""), record.key, record.value, told.get("dlq_reason", "")
+def _content_of(record: RawRecord) -> tuple[str, bytes | None, bytes | None, str]:
+    headers = {name: value.decode(errors="replace") for name, value in record.headers}
+    return headers.get("dlq_topic", ""), record.key, record.value, headers.get("dlq_reason", "")
 
 
 def _shown(topic: str, key: bytes | None, value: bytes | None, reason: str) -> str:

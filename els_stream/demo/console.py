@@ -1,4 +1,4 @@
-"""What a person sees: each step with its time, live bars in a terminal or plain lines elsewhere, and two tables."""
+"""The output of the demo: each step with its duration, progress bars or lines, and two tables."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from els_stream.demo.expectations import Between, exactly
+from els_stream.demo.expectations import CountRange, exactly
 from els_stream.events import topics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from els_stream.demo.driver import Counts, Show
+    from els_stream.demo.driver import Counts, ShowProgress
     from els_stream.demo.expectations import Expectation, Traffic
     from els_stream.demo.observations import Observations, ObservedBatch
 
-LINE_SECONDS: Final = 2.0
-# A pipe tells no width; narrower than this the tables would fold.
+LINE_INTERVAL_SECONDS: Final = 2.0
+# A pipe has no width; in less than this the tables would wrap.
 PLAIN_WIDTH: Final = 100
 
 
@@ -45,7 +45,7 @@ class DemoConsole:
         self.console.print(escape(line), soft_wrap=True)
 
     @contextlib.contextmanager
-    def progress(self, traffic: Traffic) -> Iterator[Show]:
+    def progress(self, traffic: Traffic) -> Iterator[ShowProgress]:
         if not self.console.is_terminal:
             yield self._lines(traffic)
             return
@@ -53,58 +53,62 @@ class DemoConsole:
         with Progress(*columns, console=self.console) as bars:
             sent = bars.add_task("records sent", total=len(traffic.messages))
             handled = bars.add_task("records handled", total=len(traffic.messages))
-            told = bars.add_task("events told", total=due(traffic).high)
+            published = bars.add_task("events published", total=expected_events(traffic).high)
 
             def show(counts: Counts) -> None:
                 bars.update(sent, completed=counts.sent)
                 bars.update(handled, completed=counts.handled)
-                bars.update(told, completed=counts.told)
+                bars.update(published, completed=counts.published)
 
             yield show
 
-    def _lines(self, traffic: Traffic) -> Show:
+    def _lines(self, traffic: Traffic) -> ShowProgress:
         last = time.monotonic()
 
         def show(counts: Counts) -> None:
             nonlocal last
-            if time.monotonic() - last >= LINE_SECONDS:
+            if time.monotonic() - last >= LINE_INTERVAL_SECONDS:
                 last = time.monotonic()
                 total = len(traffic.messages)
-                self.say(f"  {counts.sent} of {total} sent, {counts.handled} handled, {counts.told} events told")
+                self.say(
+                    f"  {counts.sent} of {total} sent, {counts.handled} handled, {counts.published} events published"
+                )
 
         return show
 
-    def tables(self, traffic: Traffic, transcript: Observations) -> None:
-        for table in (by_topic(traffic, transcript), by_story(traffic, transcript.tales()[0])):
+    def tables(self, traffic: Traffic, observations: Observations) -> None:
+        for table in (topic_table(traffic, observations), scenario_table(traffic, observations.batches()[0])):
             self.console.print()
             self.console.print(table)
         self.console.print()
 
 
-def due(traffic: Traffic) -> Between:
-    return sum((traffic.told(topic) for topic in (*topics.OUTPUT_TOPICS, topics.DEAD_LETTER)), exactly(0))
+def expected_events(traffic: Traffic) -> CountRange:
+    return sum((traffic.events(topic) for topic in (*topics.OUTPUT_TOPICS, topics.DEAD_LETTER)), exactly(0))
 
 
-def by_topic(traffic: Traffic, transcript: Observations) -> Table:
-    table = _table("What the output topics hold", "topic", "must come", "came", "copies", "")
+def topic_table(traffic: Traffic, observations: Observations) -> Table:
+    table = _table("Events in the output topics", "topic", "expected", "found", "copies", "")
     for topic in (*topics.OUTPUT_TOPICS, topics.DEAD_LETTER):
-        must, came = traffic.told(topic), transcript.counts[topic]
-        table.add_row(topic, str(must), str(came), str(transcript.copies[topic]), _verdict(right=came in must))
+        expected, found = traffic.events(topic), observations.counts[topic]
+        table.add_row(
+            topic, str(expected), str(found), str(observations.copies[topic]), _check_mark(right=found in expected)
+        )
     return table
 
 
-def by_story(traffic: Traffic, tales: dict[str, ObservedBatch]) -> Table:
-    told: defaultdict[str, list[Expectation]] = defaultdict(list)
-    for promise in traffic.promises:
-        told[promise.story].append(promise)
-    table = _table("What became of the class sets", "", "sets", "slots", "texts", "given", "excess", "full", "ready")
-    for story, promises in told.items():
-        found = [tales[promise.batch_id] for promise in promises if promise.batch_id in tales]
+def scenario_table(traffic: Traffic, batches: dict[str, ObservedBatch]) -> Table:
+    by_scenario: defaultdict[str, list[Expectation]] = defaultdict(list)
+    for expectation in traffic.expectations:
+        by_scenario[expectation.scenario].append(expectation)
+    table = _table("Batches by scenario", "", "sets", "slots", "texts", "given", "excess", "full", "ready")
+    for scenario, expectations in by_scenario.items():
+        found = [batches[expectation.batch_id] for expectation in expectations if expectation.batch_id in batches]
         table.add_row(
-            escape(story),
-            str(len(promises)),
-            str(sum(promise.slots for promise in promises)),
-            str(sum(len(promise.contents) for promise in promises)),
+            escape(scenario),
+            str(len(expectations)),
+            str(sum(expectation.slots for expectation in expectations)),
+            str(sum(len(expectation.contents) for expectation in expectations)),
             *_sums(found),
         )
     return table
@@ -120,12 +124,12 @@ def _table(title: str, first: str, *numbers: str) -> Table:
     return table
 
 
-def _sums(tales: Sequence[ObservedBatch]) -> Iterator[str]:
-    yield str(sum(len(tale.assigned) for tale in tales))
-    yield str(sum(len(tale.excess) for tale in tales))
-    yield str(sum(len(tale.completed) for tale in tales))
-    yield str(sum(len(tale.ready) for tale in tales))
+def _sums(batches: Sequence[ObservedBatch]) -> Iterator[str]:
+    yield str(sum(len(batch.assigned) for batch in batches))
+    yield str(sum(len(batch.excess) for batch in batches))
+    yield str(sum(len(batch.completed) for batch in batches))
+    yield str(sum(len(batch.ready) for batch in batches))
 
 
-def _verdict(*, right: bool) -> str:
+def _check_mark(*, right: bool) -> str:
     return "[green]✓[/]" if right else "[bold red]✗[/]"

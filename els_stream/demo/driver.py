@@ -1,4 +1,4 @@
-"""The traffic sent, and watched until the workers have handled all of it and told all that came of it."""
+"""Sends the traffic and waits until the workers have handled all records and published all events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from aiokafka import AIOKafkaProducer
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from els_stream.embedded.processes import undisturbed
+from els_stream.embedded.processes import shielded
 from els_stream.events import topics
 from els_stream.events.topics import INPUT_TOPICS
 from els_stream.kafka.offsets import Partition
@@ -30,23 +30,23 @@ if TYPE_CHECKING:
     from els_stream.demo.output_consumer import OutputConsumer
     from els_stream.demo.workers import DemoWorker
 
-PATIENCE_SECONDS: Final = 60.0
-LOOK_SECONDS: Final = 0.1
-# Sent together, then acknowledged: small enough for batches, topics and workers to overlap.
-HANDFUL: Final = 50
+MAX_IDLE_SECONDS: Final = 60.0
+POLL_INTERVAL_SECONDS: Final = 0.1
+# Records sent before waiting for acknowledgements: few enough for batches, topics and workers to overlap.
+SEND_BATCH: Final = 50
 
 
 @dataclass(slots=True)
 class Counts:
-    """How far it is: records sent and handled, events waiting in the outbox, different events that came out."""
+    """Progress: records sent and handled, events waiting in the outbox, different events published."""
 
     sent: int = 0
     handled: int = 0
     waiting: int = 0
-    told: int = 0
+    published: int = 0
 
 
-Show = Callable[[Counts], None]
+ShowProgress = Callable[[Counts], None]
 Check = Callable[[], None]
 
 
@@ -54,18 +54,18 @@ Check = Callable[[], None]
 class Driver:
     settings: Settings
     traffic: Traffic
-    transcript: Observations
+    observations: Observations
     counts: Counts
 
-    async def run(self, audience: OutputConsumer, workers: Sequence[DemoWorker], show: Show) -> bool:
-        """Whether all was handled and told; False once nothing has moved for a minute."""
+    async def run(self, outputs: OutputConsumer, workers: Sequence[DemoWorker], show: ShowProgress) -> bool:
+        """Return whether everything was handled and published; False after MAX_IDLE_SECONDS without progress."""
         engine = create_async_engine(self.settings.database, pool_size=1)
         try:
-            async with _beside(self._send()) as sending, _beside(audience.listen()) as listening:
+            async with _in_background(self._send()) as sending, _in_background(outputs.run()) as listening:
                 done = await self._watch(engine, (*(w.check for w in workers), sending, listening), show)
-            await audience.hear_out()
+            await outputs.drain()
         finally:
-            await undisturbed(engine.dispose())
+            await shielded(engine.dispose())
         return done
 
     async def _send(self) -> None:
@@ -73,42 +73,42 @@ class Driver:
         await producer.start()
         try:
             messages = self.traffic.messages
-            for start in range(0, len(messages), HANDFUL):
-                handful = messages[start : start + HANDFUL]
+            for start in range(0, len(messages), SEND_BATCH):
+                sent = messages[start : start + SEND_BATCH]
                 acks = [
                     await producer.send(self.settings.topic_prefix + message.topic, message.value, message.key)
-                    for message in handful
+                    for message in sent
                 ]
                 await asyncio.gather(*acks)
-                self.counts.sent += len(handful)
+                self.counts.sent += len(sent)
         finally:
-            await undisturbed(producer.stop())
+            await shielded(producer.stop())
 
-    async def _watch(self, engine: AsyncEngine, checks: Sequence[Check], show: Show) -> bool:
+    async def _watch(self, engine: AsyncEngine, checks: Sequence[Check], show: ShowProgress) -> bool:
         moved, before = time.monotonic(), Counts()
-        while time.monotonic() - moved < PATIENCE_SECONDS:
+        while time.monotonic() - moved < MAX_IDLE_SECONDS:
             for check in checks:
                 check()
-            await self._look(engine)
+            await self._refresh(engine)
             show(self.counts)
-            if self._all_told():
+            if self._finished():
                 return True
             if self.counts != before:
                 moved, before = time.monotonic(), replace(self.counts)
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
         return False
 
-    def _all_told(self) -> bool:
-        """Deadlines pass after all was handled, and their events are the last."""
-        timeouts = self.transcript.counts[topics.READINESS_TIMEOUT]
+    def _finished(self) -> bool:
+        """Return whether nothing is left to happen; the timeouts come last, when deadlines have passed."""
+        timeouts = self.observations.counts[topics.READINESS_TIMEOUT]
         return (
             self.counts.handled == len(self.traffic.messages)
             and not self.counts.waiting
-            and timeouts >= self.traffic.told(topics.READINESS_TIMEOUT).low
+            and timeouts >= self.traffic.events(topics.READINESS_TIMEOUT).low
         )
 
-    async def _look(self, engine: AsyncEngine) -> None:
-        """The ledger first: what it says is handled has its events in the outbox by then, or sent."""
+    async def _refresh(self, engine: AsyncEngine) -> None:
+        """Read the counts. Offsets are read first: the events of handled records are in the outbox by then, or sent."""
         partitions = [
             Partition(self.settings.topic_prefix + topic, number)
             for topic in INPUT_TOPICS
@@ -118,12 +118,12 @@ class Driver:
             rows = await consumed_offsets.read(conn, self.settings.consumer_group, partitions)
             self.counts.handled = sum(row.next_offset for row in rows.values())
             self.counts.waiting = (await read_stats(conn)).outbox_rows
-        self.counts.told = len(self.transcript.first)
+        self.counts.published = len(self.observations.first)
 
 
 @contextlib.asynccontextmanager
-async def _beside(work: Coroutine[None, None, None]) -> AsyncIterator[Check]:
-    """The work goes on while the block runs; what is yielded raises its error, if it had one."""
+async def _in_background(work: Coroutine[None, None, None]) -> AsyncIterator[Check]:
+    """Run the work during the block. The yielded function raises the error of the work, if it had one."""
     task = asyncio.create_task(work)
 
     def check() -> None:

@@ -1,6 +1,6 @@
-"""A stage of the demo's own on whatever servers there are: one database, one prefix of topics, one consumer group.
+"""Creates and removes a database, a topic prefix and a consumer group for one demo.
 
-Demos side by side, or one after another on the same servers, know nothing of each other.
+Several demos on the same servers do not disturb each other.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import asyncpg
 
 from els_stream.db import schema
 from els_stream.embedded.databases import create_database, drop_database
-from els_stream.embedded.processes import undisturbed
+from els_stream.embedded.processes import shielded
 from els_stream.errors import ConfigurationError, ServersUnavailable
 from els_stream.kafka.topics import TOPICS, delete_topics, ensure_topics
 
@@ -23,26 +23,28 @@ if TYPE_CHECKING:
     from els_stream.embedded.servers import Addresses
 
 
-# Long enough for most batches to fill before it, short enough to wait for with those that never do.
+# Long enough for most batches to fill in time, short enough to wait for those that never fill.
 DEADLINE_SECONDS: Final = 15
 
 
 @contextlib.asynccontextmanager
-async def stage(settings: Settings, found: Addresses) -> AsyncIterator[Settings]:
-    """Settings that lead to the stage, migrated and with its topics; nothing of it is left afterwards."""
+async def demo_environment(settings: Settings, found: Addresses) -> AsyncIterator[Settings]:
+    """Yield settings of a new migrated database and new topics; remove both at the end."""
     name = f"demo-{secrets.token_hex(4)}"
     database = name.replace("-", "_")
     try:
         url = await create_database(found.database_url, database)
     except asyncpg.InsufficientPrivilegeError as error:
-        raise ConfigurationError("the demo makes a database of its own, which ELS_DATABASE_URL may not") from error
+        raise ConfigurationError(
+            "the demo creates a database, which the account in ELS_DATABASE_URL may not do"
+        ) from error
     try:
         here = _settings(settings, found.broker, url, name)
         await schema.upgrade(here.database)
         await ensure_topics(here.broker, here.topic_prefix, here.topic_partitions, here.topic_replication_factor)
         yield here
     finally:
-        await undisturbed(_strike(found, database, f"{name}."))
+        await shielded(_teardown(found, database, f"{name}."))
 
 
 def _settings(settings: Settings, broker: str, url: str, name: str) -> Settings:
@@ -57,8 +59,8 @@ def _settings(settings: Settings, broker: str, url: str, name: str) -> Settings:
     return settings.model_copy(update=own).with_servers(broker_url=broker, database_url=url)
 
 
-async def _strike(found: Addresses, database: str, prefix: str) -> None:
-    """Servers that are gone by now take the stage with them, and their loss has been told by whoever met it."""
+async def _teardown(found: Addresses, database: str, prefix: str) -> None:
+    """Remove topics and database. Servers that have gone are ignored: the demo has reported that already."""
     with contextlib.suppress(ServersUnavailable):
         await delete_topics(found.broker, [prefix + plan.topic for plan in TOPICS])
     with contextlib.suppress(OSError, asyncpg.PostgresError):

@@ -1,7 +1,7 @@
-"""What must come out, stated so that it holds in whatever order the partitions are read.
+"""What must be published, for any order in which the partitions are read.
 
-Which content finds its batch full, and which upload takes which slot, is decided by arrival: there a promise names
-what is allowed, and no more than is.
+The order of arrival decides which content finds its batch full and which upload takes which slot. There an expectation
+is a range of counts, as narrow as possible.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Between:
+class CountRange:
     low: int
     high: int
 
     def __contains__(self, count: int) -> bool:
         return self.low <= count <= self.high
 
-    def __add__(self, other: Between) -> Between:
-        return Between(self.low + other.low, self.high + other.high)
+    def __add__(self, other: CountRange) -> CountRange:
+        return CountRange(self.low + other.low, self.high + other.high)
 
     def __str__(self) -> str:
         return f"{self.low}" if self.low == self.high else f"{self.low} to {self.high}"
 
 
-def exactly(count: int) -> Between:
-    return Between(count, count)
+def exactly(count: int) -> CountRange:
+    return CountRange(count, count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,10 @@ class FailedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
-    """One batch. `contents` are by text, several uploads of one text being one content; `failures` are by upload."""
+    """What must be published for one batch. `contents` are uploads by text id, `failures` are by upload id."""
 
     batch_id: str
-    story: str
+    scenario: str
     essay_ids: frozenset[str]
     regular: bool
     course: str
@@ -59,7 +59,7 @@ class Expectation:
     correlation_id: UUID
     registered: bool
     confirmed: bool
-    overdue: bool  # the deadline is so short that it passes before the end
+    overdue: bool  # the deadline passes before the demo ends
     contents: Mapping[str, tuple[Upload, ...]]
     failures: Mapping[str, FailedFile]
 
@@ -69,41 +69,41 @@ class Expectation:
 
     @property
     def full(self) -> bool:
-        """Whether every slot is taken in the end: as many files came as there are slots, readable or not."""
+        """Whether every slot is taken in the end: there are at least as many files as slots, readable or not."""
         return self.registered and len(self._uploads) >= self.slots
 
     @property
-    def assigned(self) -> Between:
-        """A full batch may have lost a slot to each failure; one that is not full had room for every content."""
+    def assigned(self) -> CountRange:
+        """How many slots get a content. In a full batch each failure may take a slot from a content."""
         if not self.registered:
             return exactly(0)
         if not self.full:
             return exactly(len(self.contents))
-        return Between(max(0, self.slots - len(self.failures)), min(self.slots, len(self.contents)))
+        return CountRange(max(0, self.slots - len(self.failures)), min(self.slots, len(self.contents)))
 
     @property
     def _uploads(self) -> set[str]:
-        """Each is one slot at most; a text that came under several uploads is one slot, under the first of them."""
+        """Uploads that take a slot: for a text with several uploads only the first."""
         return {uploads[0].upload_id for uploads in self.contents.values()} | self.failures.keys()
 
     def ready(self, assigned: int) -> bool:
         return self.full and self.regular and self.confirmed and assigned > 0
 
     @property
-    def timeouts(self) -> Between:
-        """A batch that fills may do so before its deadline or after; one that does not is told of once."""
+    def timeouts(self) -> CountRange:
+        """How many timeouts: one for a batch that never fills, at most one for a batch that fills."""
         if not (self.overdue and self.registered):
             return exactly(0)
-        return Between(0, 1) if self.full else exactly(1)
+        return CountRange(0, 1) if self.full else exactly(1)
 
-    def told(self, topic: str) -> Between:
-        """How many different events of this batch a topic must hold."""
+    def events(self, topic: str) -> CountRange:
+        """Return how many different events of this batch the topic must contain."""
         if topic == topics.READINESS_TIMEOUT:
             return self.timeouts
-        low, high = self._told(topic, self.assigned.low), self._told(topic, self.assigned.high)
-        return Between(min(low, high), max(low, high))
+        low, high = self._events(topic, self.assigned.low), self._events(topic, self.assigned.high)
+        return CountRange(min(low, high), max(low, high))
 
-    def _told(self, topic: str, assigned: int) -> int:
+    def _events(self, topic: str, assigned: int) -> int:
         match topic:
             case topics.SLOT_ASSIGNED:
                 return assigned
@@ -121,28 +121,28 @@ class Expectation:
 
 @dataclass(frozen=True, slots=True)
 class Poison:
-    """A record that must end as a dead letter; `deliveries` that parked together are buried together, as one."""
+    """A record that must become a dead letter; with `may_wait`, several deliveries may become one together."""
 
     message: Message
     reason: DeadLetterReason
     deliveries: int
-    parkable: bool
+    may_wait: bool
 
     @property
-    def letters(self) -> Between:
-        return Between(1 if self.parkable else self.deliveries, self.deliveries)
+    def dead_letters(self) -> CountRange:
+        return CountRange(1 if self.may_wait else self.deliveries, self.deliveries)
 
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """`messages` in the order in which to send them, repeats among them."""
+    """Everything to send, in that order and with repeats, and everything to expect."""
 
     seed: int
     messages: tuple[Message, ...]
-    promises: tuple[Expectation, ...]
+    expectations: tuple[Expectation, ...]
     poison: tuple[Poison, ...]
 
-    def told(self, topic: str) -> Between:
+    def events(self, topic: str) -> CountRange:
         if topic == topics.DEAD_LETTER:
-            return sum((poison.letters for poison in self.poison), exactly(0))
-        return sum((promise.told(topic) for promise in self.promises), exactly(0))
+            return sum((poison.dead_letters for poison in self.poison), exactly(0))
+        return sum((expectation.events(topic) for expectation in self.expectations), exactly(0))

@@ -1,4 +1,4 @@
-"""Bytes as the other teams' producers write them. Times are those of one school day: the seed alone decides."""
+"""Builds records as the other services' producers write them. All have one time: only the seed decides the bytes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SENDERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One record to send; without a key the producer picks a partition."""
+    """A record to send; without a key the producer chooses the partition."""
 
     topic: str
     key: bytes | None
@@ -37,7 +37,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """One file that someone handed in; its text is that of another upload where two handed in the same."""
+    """An uploaded file. Uploads of the same text share its text_id."""
 
     upload_id: str
     text_id: str
@@ -45,9 +45,9 @@ class Upload:
     correlation_id: UUID
 
 
-def envelope(dice: RandomSource, topic: str, correlation_id: UUID, data: object) -> bytes:
+def envelope(rng: RandomSource, topic: str, correlation_id: UUID, data: object) -> bytes:
     whole: Fields = {
-        "event_id": str(dice.uuid()),
+        "event_id": str(rng.uuid()),
         "event_type": topic,
         "event_timestamp": SCHOOL_DAY,
         "source_service": _SENDERS[topic],
@@ -118,8 +118,8 @@ def _file(batch_id: str, upload: Upload) -> Fields:
 def associations(
     batch_id: str, students: Iterable[tuple[str, str | None]], *, course: str, class_id: str, method: str
 ) -> Fields:
-    """`students` are pairs of essay id and student, None where nobody wants to have written it."""
-    told = [
+    """Build the associations event; `students` are pairs of essay id and student, or None for no student."""
+    entries = [
         {
             "essay_id": essay_id,
             "student_id": student,
@@ -137,8 +137,8 @@ def associations(
         "batch_id": batch_id,
         "class_id": class_id,
         "course_code": course,
-        "associations": told,
+        "associations": entries,
         "timeout_triggered": False,
-        "validation_summary": {method: len(told)},
+        "validation_summary": {method: len(entries)},
         "timestamp": SCHOOL_DAY,
     }

@@ -1,4 +1,4 @@
-"""Teachers, students and essays: made up, and meant to be."""
+"""Invented teachers, students, essay titles and file errors."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ TITLES: Final = (
 
 ENDINGS: Final = (".docx", ".docx", ".pdf", " (1).docx", " FINAL.docx", " final FINAL v3.docx", ".odt", ".pages")
 
-# Contract code and what the file service says of it.
+# Error code of the contract, and the message of the file service.
 MISHAPS: Final = (
     ("EMPTY_CONTENT", "Twelve pages, all of them blank"),
     ("CONTENT_TOO_SHORT", "The whole essay reads: 'No.'"),
@@ -69,5 +69,5 @@ MISHAPS: Final = (
 )
 
 
-def file_name(dice: RandomSource) -> str:
-    return f"{dice.choice(STUDENTS)} - {dice.choice(TITLES)}{dice.choice(ENDINGS)}"
+def file_name(rng: RandomSource) -> str:
+    return f"{rng.choice(STUDENTS)} - {rng.choice(TITLES)}{rng.choice(ENDINGS)}"

@@ -1,4 +1,4 @@
-"""What the output topics said, each event once: copies are counted, and must say the same to the byte."""
+"""Collects the records of the output topics, each event once. Copies are counted and must have the same bytes."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ _MODELS: Final[Mapping[str, type[Envelopes]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class ObservedEvents(Generic[DataT]):
-    """An event, and when its first copy was sent (ms)."""
+class ObservedEvent(Generic[DataT]):
+    """An event and the timestamp of its first copy, in milliseconds."""
 
     data: DataT
     correlation_id: UUID
@@ -58,36 +58,36 @@ class ObservedEvents(Generic[DataT]):
 
 @dataclass(slots=True)
 class ObservedBatch:
-    """All that was told of one batch."""
+    """The events that were published for one batch."""
 
-    assigned: list[ObservedEvents[EssaySlotAssignedV1]] = field(default_factory=list)
-    excess: list[ObservedEvents[ExcessContentProvisionedV1]] = field(default_factory=list)
-    completed: list[ObservedEvents[BatchContentProvisioningCompletedV1]] = field(default_factory=list)
-    ready: list[ObservedEvents[BatchEssaysReady]] = field(default_factory=list)
-    errors: list[ObservedEvents[BatchValidationErrorsV1]] = field(default_factory=list)
-    timeouts: list[ObservedEvents[BatchReadinessTimeout]] = field(default_factory=list)
+    assigned: list[ObservedEvent[EssaySlotAssignedV1]] = field(default_factory=list)
+    excess: list[ObservedEvent[ExcessContentProvisionedV1]] = field(default_factory=list)
+    completed: list[ObservedEvent[BatchContentProvisioningCompletedV1]] = field(default_factory=list)
+    ready: list[ObservedEvent[BatchEssaysReady]] = field(default_factory=list)
+    errors: list[ObservedEvent[BatchValidationErrorsV1]] = field(default_factory=list)
+    timeouts: list[ObservedEvent[BatchReadinessTimeout]] = field(default_factory=list)
 
     def add(self, data: OutboundModel, correlation_id: UUID, at: int) -> None:
         match data:
             case EssaySlotAssignedV1():
-                self.assigned.append(ObservedEvents(data, correlation_id, at))
+                self.assigned.append(ObservedEvent(data, correlation_id, at))
             case ExcessContentProvisionedV1():
-                self.excess.append(ObservedEvents(data, correlation_id, at))
+                self.excess.append(ObservedEvent(data, correlation_id, at))
             case BatchContentProvisioningCompletedV1():
-                self.completed.append(ObservedEvents(data, correlation_id, at))
+                self.completed.append(ObservedEvent(data, correlation_id, at))
             case BatchEssaysReady():
-                self.ready.append(ObservedEvents(data, correlation_id, at))
+                self.ready.append(ObservedEvent(data, correlation_id, at))
             case BatchValidationErrorsV1():
-                self.errors.append(ObservedEvents(data, correlation_id, at))
+                self.errors.append(ObservedEvent(data, correlation_id, at))
             case BatchReadinessTimeout():
-                self.timeouts.append(ObservedEvents(data, correlation_id, at))
+                self.timeouts.append(ObservedEvent(data, correlation_id, at))
             case _:
-                raise TypeError(f"no event of ours: {type(data).__name__}")
+                raise TypeError(f"not an output event: {type(data).__name__}")
 
 
 @dataclass(slots=True)
 class Observations:
-    """Grows record by record; `differences` are those that show without knowing what was sent."""
+    """Records of the output topics. `differences` are errors that need no knowledge of what was sent."""
 
     first: dict[UUID, RawRecord] = field(default_factory=dict)
     sent_at: dict[UUID, int] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class Observations:
     copies: Counter[str] = field(default_factory=Counter)
     differences: list[str] = field(default_factory=list)
 
-    def see(self, record: RawRecord) -> None:
+    def add(self, record: RawRecord) -> None:
         place = f"{record.topic}/{record.partition}/{record.offset}"
         identity = _identity(record)
         if identity is None:
@@ -113,14 +113,14 @@ class Observations:
             record.value,
             record.headers,
         ):
-            self.differences.append(f"{place}: event {identity} came before and said something else")
+            self.differences.append(f"{place}: event {identity} was published before with other bytes")
 
-    def letters(self) -> list[RawRecord]:
+    def dead_letters(self) -> list[RawRecord]:
         return [record for record in self.first.values() if record.topic == topics.DEAD_LETTER]
 
-    def tales(self) -> tuple[dict[str, ObservedBatch], list[str]]:
-        """By batch, and what could not be read or stood under a key or an id that is not its own."""
-        tales: defaultdict[str, ObservedBatch] = defaultdict(ObservedBatch)
+    def batches(self) -> tuple[dict[str, ObservedBatch], list[str]]:
+        """Return the events by batch id, and a line for each event that is invalid or has a wrong key, id or type."""
+        batches: defaultdict[str, ObservedBatch] = defaultdict(ObservedBatch)
         differences: list[str] = []
         for identity, record in self.first.items():
             if record.topic == topics.DEAD_LETTER:
@@ -128,19 +128,21 @@ class Observations:
             try:
                 envelope = _MODELS[record.topic].model_validate_json(record.value or b"")
             except ValidationError as error:
-                differences.append(f"{record.topic}: event {identity} breaks its contract, {error.error_count()} times")
+                differences.append(
+                    f"{record.topic}: event {identity} violates its contract in {error.error_count()} fields"
+                )
                 continue
             data = envelope.data
-            tales[data.batch_id].add(data, envelope.correlation_id, self.sent_at[identity])
+            batches[data.batch_id].add(data, envelope.correlation_id, self.sent_at[identity])
             if (envelope.event_id, envelope.event_type) != (identity, record.topic):
                 differences.append(f"{record.topic}: event {identity} has another id or type inside")
             if record.key != data.batch_id.encode():
                 differences.append(f"{record.topic}: event {identity} of {data.batch_id} has another key")
-        return dict(tales), differences
+        return dict(batches), differences
 
 
 def _identity(record: RawRecord) -> UUID | None:
-    """Of a repeated header the last one: a dead letter keeps those of the original before ours."""
+    """Return the event id: the last such header, as a dead letter has the headers of the original before its own."""
     try:
         return UUID(dict(record.headers)["ce_id"].decode())
     except (KeyError, ValueError):

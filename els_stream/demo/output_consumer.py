@@ -1,4 +1,4 @@
-"""An ordinary consumer of the output topics, as any other team has one: it knows nothing of the service but those."""
+"""Reads the output topics with an ordinary consumer, as other services do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiokafka import AIOKafkaConsumer
 
-from els_stream.embedded.processes import eventually, undisturbed
+from els_stream.embedded.processes import shielded, wait_until
 from els_stream.events.records import RawRecord
 from els_stream.events.topics import DEAD_LETTER, OUTPUT_TOPICS
 
@@ -21,29 +21,29 @@ MAX_RECORDS: Final = 2000
 
 
 class OutputConsumer:
-    def __init__(self, consumer: AIOKafkaConsumer, prefix: str, transcript: Observations) -> None:
+    def __init__(self, consumer: AIOKafkaConsumer, prefix: str, observations: Observations) -> None:
         self._consumer = consumer
         self._prefix = prefix
-        self._transcript = transcript
+        self._transcript = observations
 
-    async def listen(self) -> None:
-        """Until cancelled."""
+    async def run(self) -> None:
+        """Consume until cancelled."""
         while True:
-            await self._hear(POLL_MS)
+            await self._consume(POLL_MS)
 
-    async def hear_out(self) -> None:
-        """All that the topics hold at the time of the call; not while `listen` runs."""
-        await eventually(lambda: bool(self._consumer.assignment()))
+    async def drain(self) -> None:
+        """Consume up to the present end of the topics; must not be called while `run` runs."""
+        await wait_until(lambda: bool(self._consumer.assignment()))
         ends = await self._consumer.end_offsets(self._consumer.assignment())
         while [tp for tp, end in ends.items() if await self._consumer.position(tp) < end]:
-            await self._hear(POLL_MS)
+            await self._consume(POLL_MS)
 
-    async def _hear(self, timeout_ms: int) -> None:
+    async def _consume(self, timeout_ms: int) -> None:
         for records in (await self._consumer.getmany(timeout_ms=timeout_ms)).values():
             for record in records:
                 topic = record.topic.removeprefix(self._prefix)
                 headers = tuple(record.headers)
-                self._transcript.see(
+                self._transcript.add(
                     RawRecord(
                         topic, record.partition, record.offset, record.timestamp, record.key, record.value, headers
                     )
@@ -51,7 +51,7 @@ class OutputConsumer:
 
 
 @contextlib.asynccontextmanager
-async def audience(settings: Settings, transcript: Observations) -> AsyncIterator[OutputConsumer]:
+async def consume_outputs(settings: Settings, observations: Observations) -> AsyncIterator[OutputConsumer]:
     prefix = settings.topic_prefix
     consumer = AIOKafkaConsumer(
         *(prefix + topic for topic in (*OUTPUT_TOPICS, DEAD_LETTER)),
@@ -64,6 +64,6 @@ async def audience(settings: Settings, transcript: Observations) -> AsyncIterato
     )
     try:
         await consumer.start()
-        yield OutputConsumer(consumer, prefix, transcript)
+        yield OutputConsumer(consumer, prefix, observations)
     finally:
-        await undisturbed(consumer.stop())
+        await shielded(consumer.stop())

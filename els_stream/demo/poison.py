@@ -1,4 +1,4 @@
-"""Records that nobody can read, each with the reason that must stand on its dead letter."""
+"""Invalid records, each with the expected reason of its dead letter."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ _TOO_DEEP = 200
 POISON_KINDS: Final = 10
 
 
-def poison(dice: RandomSource) -> Iterator[tuple[Message, R]]:
+def poison(rng: RandomSource) -> Iterator[tuple[Message, R]]:
     yield Message(topics.CONTENT_PROVISIONED, None, b"Dear Sir or Madam, the dog ate my JSON."), R.NOT_JSON
     yield Message(topics.BATCH_REGISTERED, None, b'{"essays": "see attachment"}'), R.CONTRACT_VIOLATION
     yield Message(topics.ASSOCIATIONS_CONFIRMED, _BATCH.encode(), None), R.VALUE_MISSING
     yield Message(topics.VALIDATION_FAILED, b"\xff\x00", b"[" * _TOO_DEEP + b"]" * _TOO_DEEP), R.TOO_DEEP
-    yield _registration(dice, expected_essay_count=4), R.CONTRACT_VIOLATION
-    yield _registration(dice, essay_ids=["a", "b", "a"]), R.CONTRACT_VIOLATION
-    yield _registration(dice, course_code="KLINGON2"), R.CONTRACT_VIOLATION
-    yield _content(dice, original_file_name="Bobby\x00Tables.docx"), R.BAD_TEXT
-    yield _content(dice, file_size_bytes=2**64), R.NUMBER_OUT_OF_RANGE
-    yield _from_the_future(dice), R.UNSUPPORTED_SCHEMA_VERSION
+    yield _registration(rng, expected_essay_count=4), R.CONTRACT_VIOLATION
+    yield _registration(rng, essay_ids=["a", "b", "a"]), R.CONTRACT_VIOLATION
+    yield _registration(rng, course_code="KLINGON2"), R.CONTRACT_VIOLATION
+    yield _content(rng, original_file_name="Bobby\x00Tables.docx"), R.BAD_TEXT
+    yield _content(rng, file_size_bytes=2**64), R.NUMBER_OUT_OF_RANGE
+    yield _from_the_future(rng), R.UNSUPPORTED_SCHEMA_VERSION
 
 
-def _registration(dice: RandomSource, **fields: object) -> Message:
+def _registration(rng: RandomSource, **fields: object) -> Message:
     data = messages.registration(_BATCH, ["a", "b", "c"], course="ENG5", user="mr-hyde", class_id=None)
-    value = messages.envelope(dice, topics.BATCH_REGISTERED, dice.uuid(), data | fields)
+    value = messages.envelope(rng, topics.BATCH_REGISTERED, rng.uuid(), data | fields)
     return Message(topics.BATCH_REGISTERED, _BATCH.encode(), value)
 
 
-def _content(dice: RandomSource, **fields: object) -> Message:
-    data = messages.content(_BATCH, Upload("upload-of-horrors", "text-of-horrors", "Dracula.docx", dice.uuid()))
-    value = messages.envelope(dice, topics.CONTENT_PROVISIONED, dice.uuid(), data | fields)
+def _content(rng: RandomSource, **fields: object) -> Message:
+    data = messages.content(_BATCH, Upload("upload-of-horrors", "text-of-horrors", "Dracula.docx", rng.uuid()))
+    value = messages.envelope(rng, topics.CONTENT_PROVISIONED, rng.uuid(), data | fields)
     return Message(topics.CONTENT_PROVISIONED, _BATCH.encode(), value)
 
 
-def _from_the_future(dice: RandomSource) -> Message:
-    value = _content(dice).value or b""
-    told = json.dumps(json.loads(value) | {"schema_version": 7}).encode()
-    return Message(topics.CONTENT_PROVISIONED, _BATCH.encode(), told)
+def _from_the_future(rng: RandomSource) -> Message:
+    value = _content(rng).value or b""
+    newer = json.dumps(json.loads(value) | {"schema_version": 7}).encode()
+    return Message(topics.CONTENT_PROVISIONED, _BATCH.encode(), newer)

@@ -1,4 +1,4 @@
-"""The one source of chance: the same seed, the same demo."""
+"""The only source of random values: the same seed makes the same demo."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ class RandomSource(Random):
         return UUID(int=self.getrandbits(128), version=4)
 
     def some_of(self, count: int, low: float, high: float) -> list[float]:
-        """Moments between the two, in no order."""
+        """Return `count` numbers between `low` and `high`, unsorted."""
         return [self.uniform(low, high) for _ in range(count)]

@@ -1,4 +1,4 @@
-"""The demo from the first server to the last line: what it starts it ends, also on Ctrl-C and after a failure."""
+"""Runs the demo and removes what it started or created, also on Ctrl-C and after an error."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from aiokafka.errors import KafkaError
 from sqlalchemy.exc import SQLAlchemyError
 
 from els_stream.demo.check import differences
-from els_stream.demo.driver import PATIENCE_SECONDS, Counts, Driver
-from els_stream.demo.environment import stage
+from els_stream.demo.driver import MAX_IDLE_SECONDS, Counts, Driver
+from els_stream.demo.environment import demo_environment
 from els_stream.demo.observations import Observations
-from els_stream.demo.output_consumer import audience
-from els_stream.demo.workers import workers
+from els_stream.demo.output_consumer import consume_outputs
+from els_stream.demo.workers import running_workers
 from els_stream.embedded.servers import running
 from els_stream.errors import DemoFailed, ServersUnavailable
 from els_stream.verify.runner import verify
@@ -27,54 +27,54 @@ if TYPE_CHECKING:
 WORKERS: Final = 2
 
 
-async def demo(settings: Settings, traffic: Traffic, screen: DemoConsole) -> None:
-    """Raises DemoFailed, every difference printed, unless what came out is what must come of the traffic."""
-    screen.say(f"seed {traffic.seed}: {len(traffic.promises)} class sets in {len(traffic.messages)} records")
+async def demo(settings: Settings, traffic: Traffic, console: DemoConsole) -> None:
+    """Send the traffic through two workers and check the output; print each difference, then raise DemoFailed."""
+    console.say(f"seed {traffic.seed}: {len(traffic.expectations)} class sets in {len(traffic.messages)} records")
     async with contextlib.AsyncExitStack() as end:
-        with screen.step("PostgreSQL and Kafka"):
+        with console.step("PostgreSQL and Kafka"):
             found = await end.enter_async_context(running(settings))
         try:
-            await _perform(settings, found, traffic, screen)
+            await _run(settings, found, traffic, console)
         except (KafkaError, SQLAlchemyError, OSError) as error:
             raise ServersUnavailable(f"the demo lost its servers: {error}") from error
 
 
-async def _perform(settings: Settings, found: Addresses, traffic: Traffic, screen: DemoConsole) -> None:
-    transcript = Observations()
+async def _run(settings: Settings, found: Addresses, traffic: Traffic, console: DemoConsole) -> None:
+    observations = Observations()
     async with contextlib.AsyncExitStack() as end:
-        with screen.step("a database, topics and a group of its own"):
-            here = await end.enter_async_context(stage(settings, found))
-        with screen.step(f"{WORKERS} workers"):
-            crew = await end.enter_async_context(workers(here, WORKERS))
-        for worker in crew:
-            screen.say(f"  {worker.web}/ is its page; log {worker.log}")
-        heard = await end.enter_async_context(audience(here, transcript))
-        performance = Driver(here, traffic, transcript, Counts())
-        with screen.step("all records sent, handled and told of"), screen.progress(traffic) as show:
-            done = await performance.run(heard, crew, show)
-        _judge(traffic, transcript, screen, done=done)
-        await _prove(here, screen)
-        screen.say(f"`make run` keeps a worker, with its page at http://{here.web_host}:{here.web_port}/.")
+        with console.step("database, topics and consumer group of this demo"):
+            here = await end.enter_async_context(demo_environment(settings, found))
+        with console.step(f"{WORKERS} workers"):
+            workers = await end.enter_async_context(running_workers(here, WORKERS))
+        for worker in workers:
+            console.say(f"  page {worker.web}/, log {worker.log}")
+        heard = await end.enter_async_context(consume_outputs(here, observations))
+        performance = Driver(here, traffic, observations, Counts())
+        with console.step("all records sent and handled, all events published"), console.progress(traffic) as show:
+            done = await performance.run(heard, workers, show)
+        _report(traffic, observations, console, done=done)
+        await _verify(here, console)
+        console.say(f"`make run` keeps a worker, with its page at http://{here.web_host}:{here.web_port}/.")
 
 
-async def _prove(settings: Settings, screen: DemoConsole) -> None:
-    """What `els verify --kafka` does."""
-    screen.say("")
+async def _verify(settings: Settings, console: DemoConsole) -> None:
+    """Print what `els verify --kafka` finds; raise DemoFailed if an invariant is violated."""
+    console.say("")
     violated = 0
     async for finding in verify(settings, kafka=True):
         violated += finding.violated
-        screen.say(str(finding))
+        console.say(str(finding))
     if violated:
-        raise DemoFailed(f"{violated} violations of what must always hold")
+        raise DemoFailed(f"{violated} violated invariants")
 
 
-def _judge(traffic: Traffic, transcript: Observations, screen: DemoConsole, *, done: bool) -> None:
-    screen.tables(traffic, transcript)
-    found = differences(traffic, transcript)
+def _report(traffic: Traffic, observations: Observations, console: DemoConsole, *, done: bool) -> None:
+    console.tables(traffic, observations)
+    found = differences(traffic, observations)
     for line in found:
-        screen.say(f"difference: {line}")
+        console.say(f"difference: {line}")
     if not done:
-        raise DemoFailed(f"nothing moved for {PATIENCE_SECONDS:.0f} s, and not all was handled")
+        raise DemoFailed(f"no progress for {MAX_IDLE_SECONDS:.0f} s, and not all records were handled")
     if found:
-        raise DemoFailed(f"what came out is not what must come, in {len(found)} lines")
-    screen.say("All that came out is what must come: each slot once, each batch once, each surplus as it was sent.")
+        raise DemoFailed(f"{len(found)} differences between the output and the expected events")
+    console.say("The output is as expected: each slot once, each batch once, each excess content as it was sent.")

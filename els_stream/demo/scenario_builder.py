@@ -1,4 +1,4 @@
-"""One class set: its story told as records with the moments at which they are sent, and as a promise."""
+"""Builds one batch of a scenario: its records, the time of each, and the expected events."""
 
 from __future__ import annotations
 
@@ -19,34 +19,35 @@ if TYPE_CHECKING:
     from els_stream.demo.messages import Fields
     from els_stream.demo.random_source import RandomSource
 
-# Uploads come between 0 and 1; before and after them there is time for what comes first or last.
-_SPANS: Final = {When.BEFORE: (-0.2, -0.1), When.AMID: (0.2, 0.8), When.AFTER: (1.1, 1.2)}
+# Uploads are sent between 0 and 1. Records before or after the uploads have times outside.
+_MOMENTS: Final = {When.BEFORE: (-0.2, -0.1), When.AMID: (0.2, 0.8), When.AFTER: (1.1, 1.2)}
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
-    """`reason` where the record must end as a dead letter; `parkable` where it may wait with its copies before.
+class PlannedRecord:
+    """A record and the time at which it is sent.
 
-    What others of its story must not overtake is `in_turn`.
+    `reason` is set if it must become a dead letter; with `may_wait` it may be a pending event before that. No other
+    record of the scenario may overtake one with `keeps_order`.
     """
 
     moment: float
     message: Message
     reason: DeadLetterReason | None = None
-    parkable: bool = False
-    in_turn: bool = False
+    may_wait: bool = False
+    keeps_order: bool = False
 
 
 @dataclass(slots=True)
-class ClassSet:
-    """A batch in the making."""
+class ScenarioBuilder:
+    """Collects the records and the expected events of one batch."""
 
-    dice: RandomSource
-    story: Scenario
+    rng: RandomSource
+    scenario: Scenario
     batch_id: str
     slots: int
     overdue: bool = False
-    sent: list[Sent] = field(default_factory=list)
+    sent: list[PlannedRecord] = field(default_factory=list)
     contents: dict[str, tuple[Upload, ...]] = field(default_factory=dict)
     failures: dict[str, FailedFile] = field(default_factory=dict)
     course: str = field(init=False)
@@ -54,20 +55,20 @@ class ClassSet:
     correlation_id: UUID = field(init=False)
 
     def __post_init__(self) -> None:
-        self.course = self.dice.choice(names.COURSES)
-        self.user = self.dice.choice(names.TEACHERS)
-        self.correlation_id = self.dice.uuid()
+        self.course = self.rng.choice(names.COURSES)
+        self.user = self.rng.choice(names.TEACHERS)
+        self.correlation_id = self.rng.uuid()
 
     @property
     def class_id(self) -> str | None:
-        return f"class-of-{self.batch_id}" if self.story.regular else None
+        return f"class-of-{self.batch_id}" if self.scenario.regular else None
 
     @property
     def essay_ids(self) -> list[str]:
         return [f"{self.batch_id}-essay-{number:03}" for number in range(1, self.slots + 1)]
 
-    def tell(self) -> Expectation:
-        """All of it, into `sent`, and what must come of it."""
+    def build(self) -> Expectation:
+        """Append all records to `sent` and return what must be published."""
         self._register()
         self._hand_in()
         self._swap()
@@ -75,27 +76,27 @@ class ClassSet:
         self._confirm_oddly()
         return Expectation(
             batch_id=self.batch_id,
-            story=self.story.line,
+            scenario=self.scenario.title,
             essay_ids=frozenset(self.essay_ids),
-            regular=self.story.regular,
+            regular=self.scenario.regular,
             course=self.course,
             user=self.user,
             correlation_id=self.correlation_id,
-            registered=self.story.registered is not When.NEVER,
-            confirmed=self.story.confirmed is not When.NEVER,
+            registered=self.scenario.registered is not When.NEVER,
+            confirmed=self.scenario.confirmed is not When.NEVER,
             overdue=self.overdue,
             contents=self.contents,
             failures=self.failures,
         )
 
     def _register(self) -> None:
-        if self.story.registered is When.NEVER:
+        if self.scenario.registered is When.NEVER:
             return
-        moment = self.dice.uniform(*_SPANS[self.story.registered])
+        moment = self.rng.uniform(*_MOMENTS[self.scenario.registered])
         self._send(moment, topics.BATCH_REGISTERED, self._registration(self.essay_ids))
-        if self.story.repeated:  # the same in other words: whichever comes first, the other is a repeat
+        if self.scenario.repeated:  # the same ids in another order: the second to arrive is a repeat
             self._send(moment + 0.3, topics.BATCH_REGISTERED, self._registration(self.essay_ids[::-1]))
-        if self.story.conflict:
+        if self.scenario.conflict:
             other = [*self.essay_ids[:-1], f"{self.batch_id}-essay-of-the-dog"]
             reason = DeadLetterReason.CONFLICTING_REGISTRATION
             self._send(moment + 0.2, topics.BATCH_REGISTERED, self._registration(other), reason)
@@ -106,42 +107,42 @@ class ClassSet:
         )
 
     def _hand_in(self) -> None:
-        files = self.slots - self.story.missing + self.story.surplus
-        failing = files if self.story.all_fail else self.story.failing
+        files = self.slots - self.scenario.missing + self.scenario.surplus
+        failing = files if self.scenario.all_fail else self.scenario.failing
         uploads = [self._upload(number) for number in range(files)]
-        self.dice.shuffle(uploads)
+        self.rng.shuffle(uploads)
         for number, upload in enumerate(uploads):
             if number < failing:
                 self._fail(upload)
-            if number >= failing or number < self.story.mended:
+            if number >= failing or number < self.scenario.repaired:
                 self._provide(upload)
-        for first, *_ in list(self.contents.values())[: self.story.shared]:
+        for first, *_ in list(self.contents.values())[: self.scenario.shared]:
             self._share(first)
 
     def _upload(self, number: int) -> Upload:
         name = f"{self.batch_id}-{number:03}"
-        return Upload(f"upload-{name}", f"text-{name}", names.file_name(self.dice), self.dice.uuid())
+        return Upload(f"upload-{name}", f"text-{name}", names.file_name(self.rng), self.rng.uuid())
 
     def _provide(self, upload: Upload) -> None:
         self.contents[upload.text_id] = (*self.contents.get(upload.text_id, ()), upload)
-        self._content(self.dice.random(), upload)
+        self._content(self.rng.random(), upload)
 
     def _share(self, first: Upload) -> None:
-        """Another student, the same text."""
+        """Upload the same text for another student."""
         upload_id = f"{first.upload_id}-too"
-        self._provide(Upload(upload_id, first.text_id, names.file_name(self.dice), self.dice.uuid()))
+        self._provide(Upload(upload_id, first.text_id, names.file_name(self.rng), self.rng.uuid()))
 
     def _fail(self, upload: Upload) -> None:
-        code, what = self.dice.choice(names.MISHAPS)
+        code, what = self.rng.choice(names.MISHAPS)
         self.failures[upload.upload_id] = FailedFile(upload.file_name, code)
-        told = messages.failure(self.batch_id, upload, code, what)
-        self._send(self.dice.random(), topics.VALIDATION_FAILED, told, correlation_id=upload.correlation_id)
+        data = messages.failure(self.batch_id, upload, code, what)
+        self._send(self.rng.random(), topics.VALIDATION_FAILED, data, correlation_id=upload.correlation_id)
 
     def _swap(self) -> None:
-        """The same upload with another text, after the first: a dead letter, wherever the first went."""
+        """Send an upload again with another text, later: a dead letter, whether the first was assigned or excess."""
         lonely = [uploads[0] for uploads in self.contents.values() if len(uploads) == 1]
-        for first in lonely[: self.story.swapped]:
-            swapped = Upload(first.upload_id, f"{first.text_id}-rewritten", first.file_name, self.dice.uuid())
+        for first in lonely[: self.scenario.swapped]:
+            swapped = Upload(first.upload_id, f"{first.text_id}-rewritten", first.file_name, self.rng.uuid())
             self._content(1.05, swapped, DeadLetterReason.UPLOAD_ALREADY_PROVISIONED)
 
     def _content(self, moment: float, upload: Upload, reason: DeadLetterReason | None = None) -> None:
@@ -149,18 +150,18 @@ class ClassSet:
         self._send(moment, topics.CONTENT_PROVISIONED, data, reason, upload.correlation_id)
 
     def _confirm(self) -> None:
-        """In two parts, by machine; where repeated, then once more by a human."""
-        if self.story.confirmed is When.NEVER:
+        """Confirm in two events by machine; in a repeated scenario once more by a human."""
+        if self.scenario.confirmed is When.NEVER:
             return
-        moment = self.dice.uniform(*_SPANS[self.story.confirmed])
+        moment = self.rng.uniform(*_MOMENTS[self.scenario.confirmed])
         half = (self.slots + 1) // 2
-        for part in filter(None, (self.essay_ids[:half], self.essay_ids[half:])):
-            self._associate(moment, part, "auto")
-        if self.story.repeated:
+        for essay_ids in filter(None, (self.essay_ids[:half], self.essay_ids[half:])):
+            self._associate(moment, essay_ids, "auto")
+        if self.scenario.repeated:
             self._associate(moment + 0.5, self.essay_ids, "human")
 
     def _confirm_oddly(self) -> None:
-        match self.story.students:
+        match self.scenario.students:
             case Students.NOTHING_ODD:
                 pass
             case Students.UNKNOWN_ESSAY_FIRST:
@@ -181,10 +182,10 @@ class ClassSet:
         class_id: str | None = None,
         reason: DeadLetterReason | None = None,
     ) -> None:
-        students = [(essay_id, self.dice.choice((*names.STUDENTS, None))) for essay_id in essay_ids]
-        told_class = class_id or self.class_id or "a-class-of-guests"
-        told = messages.associations(self.batch_id, students, course=self.course, class_id=told_class, method=method)
-        self._send(moment, topics.ASSOCIATIONS_CONFIRMED, told, reason)
+        students = [(essay_id, self.rng.choice((*names.STUDENTS, None))) for essay_id in essay_ids]
+        class_id = class_id or self.class_id or "a-class-of-guests"
+        data = messages.associations(self.batch_id, students, course=self.course, class_id=class_id, method=method)
+        self._send(moment, topics.ASSOCIATIONS_CONFIRMED, data, reason)
 
     def _send(
         self,
@@ -194,8 +195,8 @@ class ClassSet:
         reason: DeadLetterReason | None = None,
         correlation_id: UUID | None = None,
     ) -> None:
-        key = self.batch_id.encode() if self.story.keyed else None
-        value = messages.envelope(self.dice, topic, correlation_id or self.correlation_id, data)
-        parkable = topic != topics.BATCH_REGISTERED
-        in_turn = self.story.conflict or self.story.swapped > 0
-        self.sent.append(Sent(moment, Message(topic, key, value), reason, parkable, in_turn))
+        key = self.batch_id.encode() if self.scenario.keyed else None
+        value = messages.envelope(self.rng, topic, correlation_id or self.correlation_id, data)
+        may_wait = topic != topics.BATCH_REGISTERED
+        keeps_order = self.scenario.conflict or self.scenario.swapped > 0
+        self.sent.append(PlannedRecord(moment, Message(topic, key, value), reason, may_wait, keeps_order))

@@ -1,4 +1,4 @@
-"""Workers as an operator starts them: processes of their own, told where to be by their environment alone."""
+"""Starts workers as an operator does: as processes that are configured by environment variables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 
 from els_stream.embedded.ports import LOOPBACK, new_ports
-from els_stream.embedded.processes import eventually, undisturbed
+from els_stream.embedded.processes import shielded, wait_until
 from els_stream.errors import DemoFailed
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
     from els_stream.config.settings import Settings
 
-READY_SECONDS: Final = 60.0
-STOP_SECONDS: Final = 15.0
-POLL_SECONDS: Final = 0.1
-PROBE_SECONDS: Final = 2.0
+START_TIMEOUT_SECONDS: Final = 60.0
+STOP_TIMEOUT_SECONDS: Final = 15.0
+POLL_INTERVAL_SECONDS: Final = 0.1
+PROBE_TIMEOUT_SECONDS: Final = 2.0
 TAIL_LINES: Final = 15
 READY: Final = 200
-# Given to Python, with the web port behind it.
+# Arguments of Python; the web port follows.
 SERVICE: Final = ("-m", "els_stream", "worker", "--web-port")
 
 
@@ -39,36 +39,36 @@ class DemoWorker:
     log: Path
 
     def check(self) -> None:
-        """Raises with the end of its log if it has ended."""
+        """Raise DemoFailed with the end of the log if the process has ended."""
         if self.process.returncode is not None:
             tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
             raise DemoFailed(f"a worker ended with {self.process.returncode}; {self.log} ends with:\n{tail}")
 
 
 @contextlib.asynccontextmanager
-async def workers(
+async def running_workers(
     settings: Settings, count: int, program: Sequence[str] = SERVICE
 ) -> AsyncIterator[Sequence[DemoWorker]]:
-    """Running and ready; ended with the block, however that ends. After an error their logs stay."""
+    """Start workers, yield them once they are ready, stop them after the block. After an error their logs stay."""
     started: list[DemoWorker] = []
     try:
         for number, port in enumerate(new_ports(count), start=1):
             log = settings.state_dir / f"{settings.consumer_group}-worker-{number}.log"
-            # Between the start of a process and its place in the list no cancellation may come.
-            started.append(await undisturbed(_start(settings, port, log, program)))
+            # A cancellation between the start and the append would leave the process running.
+            started.append(await shielded(_start(settings, port, log, program)))
         await _until_ready(started)
         yield started
         for worker in started:
             worker.check()
     finally:
-        await undisturbed(_stop(started))
-        if not isinstance(sys.exception(), Exception):  # all is well, or it was Ctrl-C
+        await shielded(_stop(started))
+        if not isinstance(sys.exception(), Exception):  # no error, or Ctrl-C
             for worker in started:
                 worker.log.unlink()
 
 
 async def _start(settings: Settings, port: int, log: Path, program: Sequence[str]) -> DemoWorker:
-    """In a session of its own: Ctrl-C in a terminal reaches the demo only, which stops its workers in order."""
+    """Start in a new session: Ctrl-C in a terminal reaches the demo only, which then stops its workers."""
     env = {
         **os.environ,
         "ELS_BROKER_URL": settings.broker,
@@ -93,22 +93,22 @@ async def _start(settings: Settings, port: int, log: Path, program: Sequence[str
 
 
 async def _until_ready(started: Sequence[DemoWorker]) -> None:
-    """All at once: the second to join unsettles the first."""
+    """Wait until all are ready at the same time: each worker that joins makes the others unready for a moment."""
     try:
-        async with asyncio.timeout(READY_SECONDS), aiohttp.ClientSession() as http:
+        async with asyncio.timeout(START_TIMEOUT_SECONDS), aiohttp.ClientSession() as http:
             while True:
                 if all([await _ready(http, worker) for worker in started]):
                     return
-                await asyncio.sleep(POLL_SECONDS)
+                await asyncio.sleep(POLL_INTERVAL_SECONDS)
     except TimeoutError as late:
         logs = ", ".join(str(worker.log) for worker in started)
-        raise DemoFailed(f"the workers were not ready after {READY_SECONDS:.0f} s: see {logs}") from late
+        raise DemoFailed(f"the workers were not ready after {START_TIMEOUT_SECONDS:.0f} s: see {logs}") from late
 
 
 async def _ready(http: aiohttp.ClientSession, worker: DemoWorker) -> bool:
     worker.check()
     try:
-        async with http.get(f"{worker.web}/readyz", timeout=aiohttp.ClientTimeout(PROBE_SECONDS)) as answer:
+        async with http.get(f"{worker.web}/readyz", timeout=aiohttp.ClientTimeout(PROBE_TIMEOUT_SECONDS)) as answer:
             return answer.status == READY
     except (aiohttp.ClientError, TimeoutError):
         return False
@@ -119,8 +119,8 @@ async def _stop(started: Sequence[DemoWorker]) -> None:
         if worker.process.returncode is None:
             worker.process.terminate()
     try:
-        async with asyncio.timeout(STOP_SECONDS):
-            await eventually(lambda: all(worker.process.returncode is not None for worker in started))
+        async with asyncio.timeout(STOP_TIMEOUT_SECONDS):
+            await wait_until(lambda: all(worker.process.returncode is not None for worker in started))
     except TimeoutError:
         for worker in started:
             if worker.process.returncode is None:

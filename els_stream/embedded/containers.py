@@ -20,7 +20,7 @@ from els_stream.errors import ServersUnavailable
 
 POSTGRES_IMAGE = "postgres:18"
 KAFKA_IMAGE = f"apache/kafka:{VERSION}"
-START_SECONDS = 180
+START_TIMEOUT_SECONDS = 180
 # The image starts the server once to prepare the data and listens on no port then.
 POSTGRES_STARTED = r"listening on IPv4 address[\s\S]*database system is ready to accept connections"
 
@@ -56,7 +56,7 @@ def _started(
     strategy = _module("testcontainers.core.wait_strategies").LogMessageWaitStrategy(ready)
     try:
         container: Any = _module("testcontainers.core.container").DockerContainer(image, env=variables)
-        container.with_bind_ports(*port).waiting_for(strategy.with_startup_timeout(START_SECONDS))
+        container.with_bind_ports(*port).waiting_for(strategy.with_startup_timeout(START_TIMEOUT_SECONDS))
         undo.callback(container.stop)
         container.start()
         return str(container.get_container_id())

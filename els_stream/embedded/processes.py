@@ -21,9 +21,9 @@ from els_stream.errors import ServersUnavailable
 
 T = TypeVar("T")
 
-POLL_SECONDS = 0.02
+POLL_INTERVAL_SECONDS = 0.02
 TAIL_LINES = 15
-KILL_SECONDS = 10
+KILL_TIMEOUT_SECONDS = 10
 # The shell ends at once, so the server is nobody's child: it outlives its starter and leaves no zombie with it.
 DETACHED = '"$@" >&2 & echo $!'
 PROC = Path("/proc")
@@ -86,14 +86,14 @@ def children(pid: int) -> Iterator[ProcessId]:
                 yield ProcessId(int(stat.parent.name), fields[17])
 
 
-async def eventually(condition: Callable[[], bool]) -> None:
+async def wait_until(condition: Callable[[], bool]) -> None:
     while True:
         if condition():
             return
-        await asyncio.sleep(POLL_SECONDS)
+        await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
 
-async def undisturbed(work: Coroutine[None, None, T]) -> T:
+async def shielded(work: Coroutine[None, None, T]) -> T:
     """A cancellation waits until the work is done: between a server's start and its record nothing may come."""
     task = asyncio.ensure_future(work)
     cancelled = False
@@ -126,7 +126,7 @@ class ServerProcess:
 
     async def spawn(self, *command: str, env: dict[str, str], account: pwd.struct_passwd | None = None) -> int:
         """Starts the command detached; its output goes to the end of the log, whose old length is returned."""
-        return await undisturbed(self._spawn(*command, env=env, account=account))
+        return await shielded(self._spawn(*command, env=env, account=account))
 
     async def _spawn(self, *command: str, env: dict[str, str], account: pwd.struct_passwd | None) -> int:
         with self.log.open("ab") as log:
@@ -141,7 +141,7 @@ class ServerProcess:
         """Raises with the tail of the log when the process ends or time passes before it is ready."""
         try:
             async with asyncio.timeout(seconds):
-                await eventually(lambda: ready() or self.process is None)
+                await wait_until(lambda: ready() or self.process is None)
         except TimeoutError as late:
             raise ServersUnavailable(f"{self.name} is not ready after {seconds:.0f} s:\n{self.tail()}") from late
         if self.process is None:
@@ -156,10 +156,10 @@ class ServerProcess:
         running.signal(number)
         try:
             async with asyncio.timeout(seconds):
-                await eventually(lambda: not running.alive)
+                await wait_until(lambda: not running.alive)
         except TimeoutError:
             running.signal(signal.SIGKILL)
-            await eventually(lambda: not running.alive)
+            await wait_until(lambda: not running.alive)
 
     @contextlib.asynccontextmanager
     async def starting(self) -> AsyncIterator[None]:
@@ -167,7 +167,7 @@ class ServerProcess:
         try:
             yield
         except BaseException:
-            await undisturbed(self.end(signal.SIGKILL, KILL_SECONDS))
+            await shielded(self.end(signal.SIGKILL, KILL_TIMEOUT_SECONDS))
             raise
 
     def signal_all(self, number: signal.Signals) -> None:

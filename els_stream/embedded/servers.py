@@ -18,7 +18,7 @@ from els_stream.embedded import containers
 from els_stream.embedded.kafka import EmbeddedKafka
 from els_stream.embedded.ports import answers
 from els_stream.embedded.postgres import EmbeddedPostgres
-from els_stream.embedded.processes import undisturbed
+from els_stream.embedded.processes import shielded
 from els_stream.embedded.state import RunningServers, StateFolder
 from els_stream.errors import ConfigurationError
 
@@ -48,13 +48,13 @@ class EmbeddedServers:
     async def start(self) -> None:
         """Both at once; when one fails, or the start is cancelled, neither is left."""
         try:
-            await _together(self.postgres.start(), self.kafka.start())
+            await _gather_all(self.postgres.start(), self.kafka.start())
         except BaseException:
-            await undisturbed(self.stop())
+            await shielded(self.stop())
             raise
 
     async def stop(self) -> None:
-        await _together(self.postgres.stop(), self.kafka.stop())
+        await _gather_all(self.postgres.stop(), self.kafka.stop())
 
     def remove_data(self) -> None:
         self.postgres.remove_data()
@@ -116,7 +116,7 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
             raise
         finally:
             if not found_running:
-                await undisturbed(down(settings))
+                await shielded(down(settings))
 
 
 def register_web(settings: Settings, address: str) -> None:
@@ -184,7 +184,7 @@ def _signals_cancel_body() -> Iterator[list[int]]:
             loop.remove_signal_handler(number)
 
 
-async def _together(*work: Coroutine[None, None, None]) -> None:
+async def _gather_all(*work: Coroutine[None, None, None]) -> None:
     """Waits for all, then raises the first error of any: nothing goes on behind the caller's back."""
     results = await asyncio.gather(*work, return_exceptions=True)
     for result in results:

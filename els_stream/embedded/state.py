@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from els_stream.embedded.processes import ProcessId, eventually, this_process
+from els_stream.embedded.processes import ProcessId, this_process, wait_until
 from els_stream.errors import ServersUnavailable
 
-LOCK_SECONDS = 180
+LOCK_TIMEOUT_SECONDS = 180
 
 Kind = Literal["embedded", "containers"]
 
@@ -50,10 +50,10 @@ class StateFolder:
         """One `up` or `down` at a time; the lock goes with its process, however that ends."""
         with (self.path / "lock").open("w") as lock:
             try:
-                async with asyncio.timeout(LOCK_SECONDS):
-                    await eventually(lambda: _taken(lock.fileno()))
+                async with asyncio.timeout(LOCK_TIMEOUT_SECONDS):
+                    await wait_until(lambda: _taken(lock.fileno()))
             except TimeoutError as late:
-                raise ServersUnavailable(f"another command has held {self.path} for {LOCK_SECONDS} s") from late
+                raise ServersUnavailable(f"another command has held {self.path} for {LOCK_TIMEOUT_SECONDS} s") from late
             yield
 
     def running(self) -> RunningServers | None:

@@ -19,7 +19,7 @@ PASSABLE = stat.S_IXOTH
 READABLE = stat.S_IRGRP | stat.S_IROTH
 
 
-def other_account() -> pwd.struct_passwd | None:
+def unprivileged_user() -> pwd.struct_passwd | None:
     """None where the server may run as ourselves."""
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 

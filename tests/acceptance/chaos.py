@@ -71,19 +71,19 @@ class Result:
 
 async def chaos(plan: Plan, scene: DemoEnvironment, servers: EmbeddedServers) -> Result:
     started = time.monotonic()
-    dice = RandomSource(plan.seed)
+    rng = RandomSource(plan.seed)
     traffic = make_traffic(plan.seed, plan.batches, plan.largest, MIX)
     total = len(traffic.messages)
     result = Result(plan, total, sum(poison.deliveries for poison in traffic.poison))
     planned = plan.faults
-    dice.shuffle(planned)
+    rng.shuffle(planned)
     scene.crew.set(transactions_in_flight=plan.in_flight, micro_batch_records=plan.micro_batch)
-    faults = Faults(scene, servers, dice)
+    faults = Faults(scene, servers, rng)
     async with asyncio.TaskGroup() as beside:
         beside.create_task(scene.send(traffic.messages))
         for _ in range(plan.workers):
             scene.crew.start()
-        for moment, fault in zip(sorted(dice.random() * LAST_FAULT for _ in planned), planned, strict=True):
+        for moment, fault in zip(sorted(rng.random() * LAST_FAULT for _ in planned), planned, strict=True):
             await scene.handled(round(moment * total))
             await faults.cause(fault)
     await scene.all_handled()

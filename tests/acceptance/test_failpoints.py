@@ -40,12 +40,12 @@ async def test_a_crash_at_any_point_loses_and_doubles_nothing(scene: DemoEnviron
 async def test_crashes_at_one_point_again_and_again_lose_and_double_nothing(
     scene: DemoEnvironment, point: Failpoint
 ) -> None:
-    dice = RandomSource(point)
+    rng = RandomSource(point)
     traffic = make_traffic(seed=7, batches=96, largest=20, mix=MIX)
     scene.crew.set(micro_batch_records=10, buffered_records_per_partition=100)
     await scene.send(traffic.messages)
 
-    await dies_at(scene, [f"{point}:{dice.randrange(4)}" for _ in range(4)])
+    await dies_at(scene, [f"{point}:{rng.randrange(4)}" for _ in range(4)])
     scene.crew.start()
     await scene.all_handled()
 

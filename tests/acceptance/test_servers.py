@@ -14,7 +14,7 @@ import pytest
 
 from els_stream.config.settings import Settings
 from els_stream.embedded.postgres import EmbeddedPostgres
-from els_stream.embedded.processes import ProcessId, eventually
+from els_stream.embedded.processes import ProcessId, wait_until
 from els_stream.embedded.servers import EmbeddedServers, addresses, down, up
 from els_stream.errors import ServersUnavailable
 from els_stream.kafka.topics import Created, Present, ensure_topics
@@ -125,7 +125,7 @@ async def test_what_a_killed_run_left_is_recognised_and_started_again_with_its_d
     family = processes(settings)
     for process in family:
         process.signal(signal.SIGKILL)
-    await eventually(lambda: not any(process.alive for process in family))
+    await wait_until(lambda: not any(process.alive for process in family))
     assert addresses(settings) is None
 
     after = await up(settings)
@@ -178,7 +178,7 @@ async def test_a_foreground_owner_takes_its_servers_with_it(
 
 async def test_a_start_that_is_interrupted_leaves_no_process(settings: Settings) -> None:
     owner = await run_python(FOREGROUND, settings=settings)
-    await eventually(lambda: len(processes(settings)) == 2)
+    await wait_until(lambda: len(processes(settings)) == 2)
     family = processes(settings)
 
     owner.send_signal(signal.SIGTERM)

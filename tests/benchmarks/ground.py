@@ -19,7 +19,7 @@ from sqlalchemy import make_url
 from els_stream.config.settings import Settings
 from els_stream.db import schema
 from els_stream.embedded.databases import create_database, drop_database
-from els_stream.embedded.processes import ProcessId, undisturbed
+from els_stream.embedded.processes import ProcessId, shielded
 from els_stream.embedded.servers import EmbeddedServers
 from els_stream.errors import ServersUnavailable
 from els_stream.kafka.topics import TOPICS, delete_topics, ensure_topics
@@ -58,7 +58,7 @@ class Ground:
             await asyncio.to_thread(os.sync)
             yield url
         finally:
-            await undisturbed(drop_database(self.servers.postgres.url, name))
+            await shielded(drop_database(self.servers.postgres.url, name))
 
     @asynccontextmanager
     async def topics(self) -> AsyncIterator[str]:
@@ -68,7 +68,7 @@ class Ground:
         try:
             yield prefix
         finally:
-            await undisturbed(delete_topics(self.broker, [prefix + plan.topic for plan in TOPICS]))
+            await shielded(delete_topics(self.broker, [prefix + plan.topic for plan in TOPICS]))
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[Settings]:

@@ -13,7 +13,7 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from els_stream.config.settings import Settings
-from els_stream.demo.workers import workers
+from els_stream.demo.workers import running_workers
 from els_stream.events.topics import CONTENT_PROVISIONED, SLOT_ASSIGNED
 from tests.benchmarks import runs
 from tests.benchmarks.ground import PARTITIONS, Ground
@@ -58,7 +58,7 @@ async def _at(ground: Ground, scale: Scale, rate: float, title: str, name: str) 
     load = Load(round(rate * SECONDS[scale] / 30))
     async with ground.place() as settings:
         await runs.register(settings, load)
-        async with workers(settings, 1):
+        async with running_workers(settings, 1):
             notes = await _send_and_see(settings, load, rate)
     took = notes.milliseconds(WARM_UP_SECONDS)
     figures = [

@@ -57,26 +57,26 @@ class Load:
 
     def sent(self) -> Iterator[Content]:
         """Key and value of each content, in the order in which they come."""
-        dice = RandomSource(42)
+        rng = RandomSource(42)
         sent = 0
         for start in range(0, self.batches, AT_ONCE):
             here = [_batch_id(number).encode() for number in range(start, min(start + AT_ONCE, self.batches))]
             for number in range(self.essays_per_batch):
                 for batch_id in here:
-                    essay = _uuid(dice)
-                    yield self._content(dice, batch_id, number, essay)
+                    essay = _uuid(rng)
+                    yield self._content(rng, batch_id, number, essay)
                     sent += 1
                     if self.repeat_every and sent % self.repeat_every == 0:
-                        yield self._content(dice, batch_id, number, essay)
+                        yield self._content(rng, batch_id, number, essay)
 
-    def _content(self, dice: RandomSource, batch_id: bytes, number: int, essay: bytes) -> Content:
+    def _content(self, rng: RandomSource, batch_id: bytes, number: int, essay: bytes) -> Content:
         value = TEMPLATE % {
             b"batch": batch_id,
             b"upload": essay,
             b"text": essay,
             b"file": _FILES[number % len(_FILES)],
             b"correlation": essay,
-            b"event": _uuid(dice),
+            b"event": _uuid(rng),
         }
         return batch_id if self.keyed else None, value
 
@@ -85,8 +85,8 @@ def _batch_id(number: int) -> str:
     return make.stable_id("bench", number)
 
 
-def _uuid(dice: RandomSource) -> bytes:
-    return str(dice.uuid()).encode()
+def _uuid(rng: RandomSource) -> bytes:
+    return str(rng.uuid()).encode()
 
 
 _FILES: Final = [make.file_name(number).encode() for number in range(120)]

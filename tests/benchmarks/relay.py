@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.config.settings import Settings
 from els_stream.db.engine import Limits, create_engine
-from els_stream.embedded.processes import eventually
+from els_stream.embedded.processes import wait_until
 from els_stream.events.headers import decode_headers
 from els_stream.events.topics import CONTENT_PROVISIONED
 from els_stream.handlers.handler import process
@@ -128,4 +128,4 @@ async def _relay(engine: AsyncEngine, settings: Settings, count: int) -> float:
 
 async def _until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(runs.PATIENCE_SECONDS):
-        await eventually(condition)
+        await wait_until(condition)

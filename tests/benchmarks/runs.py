@@ -14,7 +14,7 @@ import asyncpg
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from els_stream.config.settings import Settings
-from els_stream.demo.workers import DemoWorker, workers
+from els_stream.demo.workers import DemoWorker, running_workers
 from els_stream.errors import ElsError
 from els_stream.events.topics import CONTENT_PROVISIONED
 from els_stream.handlers.handler import process
@@ -95,7 +95,7 @@ async def service(ground: Ground, settings: Settings, load: Load, release: Relea
     """From the first content's transaction until the ledger is at the end and the outbox empty, as it is acked."""
     conn = await asyncpg.connect(for_asyncpg(settings.database))
     try:
-        async with workers(settings, count) as team:
+        async with running_workers(settings, count) as team:
             trees = {"worker": _pids(team), "postgres": [ground.postgres_pid], "kafka": [ground.kafka_pid]}
             before = read_clock(trees)
             await release()
@@ -112,7 +112,7 @@ async def lane_alone(settings: Settings, load: Load, release: Release) -> Run:
     """Between the first look that sees the ledger moved and the last."""
     conn = await asyncpg.connect(for_asyncpg(settings.database))
     try:
-        async with workers(settings, 1, NOOP) as team:
+        async with running_workers(settings, 1, NOOP) as team:
             await release()
             seen = await _until_handled(conn, settings, load.contents, team)
     finally:

@@ -197,15 +197,15 @@ class DemoEnvironment:
 
     async def broken_promises(self, traffic: Traffic) -> list[str]:
         """What the output topics hold against what must come of the traffic."""
-        transcript = Observations()
+        observations = Observations()
         prefix = self.settings.topic_prefix
         async for record in output_records(self.settings.broker, prefix):
             headers: Headers = tuple(record.headers)
             topic = record.topic.removeprefix(prefix)
-            transcript.see(
+            observations.add(
                 RawRecord(topic, record.partition, record.offset, record.timestamp, record.key, record.value, headers)
             )
-        return differences(traffic, transcript)
+        return differences(traffic, observations)
 
     async def wrong(self, traffic: Traffic) -> list[str]:
         """Stops the workers; everything that is not as it must be."""

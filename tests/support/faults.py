@@ -22,10 +22,10 @@ class Fault(StrEnum):
 class Faults:
     """The seed chooses victims and ways."""
 
-    def __init__(self, scene: DemoEnvironment, servers: EmbeddedServers, dice: RandomSource) -> None:
+    def __init__(self, scene: DemoEnvironment, servers: EmbeddedServers, rng: RandomSource) -> None:
         self._scene = scene
         self._servers = servers
-        self._dice = dice
+        self._dice = rng
         self.wrong: list[str] = []
 
     async def cause(self, fault: Fault) -> None:

@@ -8,12 +8,12 @@ from els_stream.demo.console import DemoConsole
 from els_stream.demo.driver import Counts
 from els_stream.demo.observations import Observations
 from els_stream.demo.random_source import RandomSource
-from els_stream.demo.scenarios import STORIES
+from els_stream.demo.scenarios import SCENARIOS
 from els_stream.demo.traffic import make_traffic
 from els_stream.events import topics
 from tests.support.reference_service import outputs
 
-TRAFFIC = make_traffic(seed=3, batches=len(STORIES), largest=9)
+TRAFFIC = make_traffic(seed=3, batches=len(SCENARIOS), largest=9)
 
 
 def screen(*, terminal: bool) -> tuple[DemoConsole, io.StringIO]:
@@ -22,12 +22,12 @@ def screen(*, terminal: bool) -> tuple[DemoConsole, io.StringIO]:
 
 
 def test_tables_say_which_topic_is_right_and_which_is_wrong() -> None:
-    transcript = Observations()
+    observations = Observations()
     for record in outputs(TRAFFIC, RandomSource(3)):
         if record.topic != topics.ESSAYS_READY:
-            transcript.see(record)
+            observations.add(record)
     plain, shown = screen(terminal=False)
-    plain.tables(TRAFFIC, transcript)
+    plain.tables(TRAFFIC, observations)
 
     verdicts = {line.split()[0]: line.split()[-1] for line in shown.getvalue().splitlines() if "huleedu" in line}
     assert verdicts.pop(topics.ESSAYS_READY) == "✗"
@@ -39,13 +39,13 @@ def test_tables_fit_a_terminal_of_80_columns() -> None:
     plain.tables(TRAFFIC, Observations())
 
     assert "…" not in shown.getvalue()
-    assert all(story.line in shown.getvalue() for story in STORIES)
+    assert all(scenario.title in shown.getvalue() for scenario in SCENARIOS)
 
 
 def test_a_terminal_gets_bars() -> None:
     live, shown = screen(terminal=True)
     with live.progress(TRAFFIC) as show:
-        show(Counts(sent=7, handled=5, told=3))
+        show(Counts(sent=7, handled=5, published=3))
 
     assert f"7/{len(TRAFFIC.messages)}" in shown.getvalue()
 

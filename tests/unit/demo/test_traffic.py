@@ -10,7 +10,7 @@ from els_stream.demo.check import differences
 from els_stream.demo.expectations import Traffic
 from els_stream.demo.observations import Observations
 from els_stream.demo.random_source import RandomSource
-from els_stream.demo.scenarios import STORIES
+from els_stream.demo.scenarios import SCENARIOS
 from els_stream.demo.traffic import Mix, make_traffic
 from els_stream.events import topics
 from tests.support.reference_service import arrivals, outputs
@@ -33,11 +33,11 @@ def test_another_seed_makes_another_demo(traffic: Traffic) -> None:
 
 
 def test_batches_have_from_1_to_120_essays_with_and_without_class(traffic: Traffic) -> None:
-    sizes = [promise.slots for promise in traffic.promises]
+    sizes = [expectation.slots for expectation in traffic.expectations]
 
     assert len(sizes) == BATCHES
     assert (min(sizes), max(sizes)) == (1, 120)
-    assert {promise.regular for promise in traffic.promises} == {True, False}
+    assert {expectation.regular for expectation in traffic.expectations} == {True, False}
 
 
 def test_every_tenth_record_is_delivered_three_times(traffic: Traffic) -> None:
@@ -62,11 +62,11 @@ def test_some_contents_come_before_their_registration_and_some_without_a_key(tra
 
 
 def test_every_story_is_told(traffic: Traffic) -> None:
-    assert {promise.story for promise in traffic.promises} == {story.line for story in STORIES}
+    assert {expectation.scenario for expectation in traffic.expectations} == {scenario.title for scenario in SCENARIOS}
 
 
 def test_all_output_topics_but_the_timeouts_have_something_to_hold(traffic: Traffic) -> None:
-    told = {topic: traffic.told(topic).low for topic in (*topics.OUTPUT_TOPICS, topics.DEAD_LETTER)}
+    told = {topic: traffic.events(topic).low for topic in (*topics.OUTPUT_TOPICS, topics.DEAD_LETTER)}
 
     assert told.pop(topics.READINESS_TIMEOUT) == 0
     assert min(told.values()) > 0
@@ -76,12 +76,12 @@ def test_all_output_topics_but_the_timeouts_have_something_to_hold(traffic: Traf
 @pytest.mark.parametrize("mix", [Mix(), MIX], ids=["as told", "mixed"])
 def test_promises_hold_in_whatever_order_partitions_are_read(hundred: int, mix: Mix) -> None:
     for seed in range(hundred * 100, hundred * 100 + 100):
-        traffic = make_traffic(seed, batches=len(STORIES), largest=9, mix=mix)
-        transcript = Observations()
+        traffic = make_traffic(seed, batches=len(SCENARIOS), largest=9, mix=mix)
+        observations = Observations()
         for record in outputs(traffic, RandomSource(seed)):
-            transcript.see(record)
+            observations.add(record)
 
-        assert differences(traffic, transcript) == [], f"seed {seed}"
+        assert differences(traffic, observations) == [], f"seed {seed}"
 
 
 def test_a_mix_makes_a_share_late_and_refuses_a_share() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import sys
 from asyncio.subprocess import PIPE
 
-from els_stream.embedded.processes import PROC, eventually, started_at
+from els_stream.embedded.processes import PROC, started_at, wait_until
 
 FIRST_THREAD_ENDS = """
 import ctypes, threading
@@ -20,10 +20,10 @@ async def test_a_process_lives_as_long_as_any_of_its_threads() -> None:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", FIRST_THREAD_ENDS, stdout=PIPE)
     assert process.stdout is not None
     await process.stdout.readline()
-    await eventually(lambda: ") Z " in (PROC / str(process.pid) / "stat").read_text())
+    await wait_until(lambda: ") Z " in (PROC / str(process.pid) / "stat").read_text())
     alive = started_at(process.pid) is not None
     process.kill()
-    await eventually(lambda: started_at(process.pid) is None)
+    await wait_until(lambda: started_at(process.pid) is None)
     await process.wait()
 
     assert alive
