@@ -1,5 +1,5 @@
-"""Real servers for development, tests and the demo: PostgreSQL and Apache Kafka without Docker.
+"""PostgreSQL and Apache Kafka for development, tests and the demo, without Docker.
 
-Nothing here is needed by a worker that is told its servers; the packages that carry the binaries are development
-dependencies and are looked for only when a server starts.
+A worker with ELS_BROKER_URL and ELS_DATABASE_URL needs none of it. The packages that contain the servers' binaries are
+development dependencies; they are imported only when a server starts.
 """

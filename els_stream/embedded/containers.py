@@ -1,6 +1,6 @@
-"""The same two servers as containers, for those who ask for it and have a Docker engine.
+"""Runs the same two servers as containers, where the settings ask for it and a Docker engine runs.
 
-They stay until `down`, as the embedded ones do: the reaper that ends test containers with their process is off.
+They run until `down`, as the embedded servers do: testcontainers' reaper, which removes containers, is off.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from els_stream.errors import ServersUnavailable
 POSTGRES_IMAGE = "postgres:18"
 KAFKA_IMAGE = f"apache/kafka:{VERSION}"
 START_TIMEOUT_SECONDS = 180
-# The image starts the server once to prepare the data and listens on no port then.
+# Before that the image starts the server once without a port, to prepare the data.
 POSTGRES_STARTED = r"listening on IPv4 address[\s\S]*database system is ready to accept connections"
 
 
 def start() -> RunningServers:
-    """Blocks until both are ready; what was started is removed again when the other one fails."""
+    """Start both containers and block until they are ready. If one fails, remove the other."""
     _without_reaper()
     password = secrets.token_urlsafe(32)
     postgres, broker, controller = new_ports(3)
@@ -42,7 +42,7 @@ def start() -> RunningServers:
 
 
 def stop(ids: Sequence[str]) -> None:
-    """What is gone already is fine."""
+    """Remove the containers; those that no longer exist are ignored."""
     client = _module("testcontainers.core.docker_client").DockerClient().client
     for identity in ids:
         with contextlib.suppress(_module("docker.errors").NotFound):
@@ -66,7 +66,10 @@ def _started(
 
 
 def _kafka_variables(broker: int, controller: int) -> dict[str, str]:
-    """Our own properties in the image's spelling; one port inside and outside, so that the broker reaches itself."""
+    """Return the properties as environment variables of the image.
+
+    The port is the same inside and outside, so that the broker reaches itself at its advertised address.
+    """
     data = "/var/lib/kafka/data"
     properties = PROPERTIES.format(listen="", host=LOOPBACK, broker=broker, controller=controller, data=data)
     pairs = (line.split("=", 1) for line in properties.splitlines())

@@ -1,4 +1,4 @@
-"""Making and dropping whole databases: a fresh one for each test costs a copy, not a migration."""
+"""Creates and drops databases. A test gets a copy of a template, which is faster than a migration."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
 
 async def create_database(url: str, name: str, template: str | None = None) -> str:
-    """The new database's address. Nobody may be connected to the template meanwhile."""
+    """Create a database and return its URL. No other session may be connected to the template."""
     copied = "" if template is None else f" TEMPLATE {_quoted(template)} STRATEGY FILE_COPY"
     await _execute(url, f"CREATE DATABASE {_quoted(name)}{copied}")
     return with_database(url, name)
 
 
 async def drop_database(url: str, name: str) -> None:
-    """Ends the connections that are left."""
+    """Drop the database, if it exists, and end its connections."""
     await _execute(url, f"DROP DATABASE IF EXISTS {_quoted(name)} WITH (FORCE)")
 
 

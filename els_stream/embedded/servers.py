@@ -1,6 +1,6 @@
-"""The servers of this checkout: those that settings name, else containers if asked for, else embedded ones.
+"""Starts and stops the servers that the settings choose: servers with addresses, containers or embedded ones.
 
-`up` and `down` may be called by any number of processes at once; each finds what the one before left.
+Several processes may call `up` and `down` at the same time: a lock file orders them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ POSTGRES_PORT = 5432
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """`database_url` is for any client and holds the password. `web` is that of the first worker alive, if any."""
+    """Addresses of the servers. `database_url` contains the password; `web` is that of the first running worker."""
 
     broker: str
     database_url: str
@@ -35,7 +35,7 @@ class Addresses:
 
 
 class EmbeddedServers:
-    """Both servers in one state folder, which may be anyone's: the checkout's or a test run's."""
+    """Both servers in one state folder, of the checkout or of a test run."""
 
     def __init__(self, state_dir: Path, *, fsync: bool = True) -> None:
         self.postgres = EmbeddedPostgres(state_dir, fsync=fsync)
@@ -46,7 +46,7 @@ class EmbeddedServers:
         return self.postgres.server.process is not None and self.kafka.server.process is not None
 
     async def start(self) -> None:
-        """Both at once; when one fails, or the start is cancelled, neither is left."""
+        """Start both at the same time; if one fails or the start is cancelled, stop both."""
         try:
             await _gather_all(self.postgres.start(), self.kafka.start())
         except BaseException:
@@ -62,7 +62,7 @@ class EmbeddedServers:
 
 
 async def up(settings: Settings, *, fsync: bool = True) -> Addresses:
-    """Starts what does not run yet and leaves it running, detached, until `down`."""
+    """Start what does not run yet; it runs until `down`, also after this process has ended."""
     if _named(settings):
         return _addresses_named(settings)
     folder = StateFolder(settings.state_dir)
@@ -78,7 +78,7 @@ async def up(settings: Settings, *, fsync: bool = True) -> Addresses:
 
 
 async def down(settings: Settings, *, remove_data: bool = False) -> None:
-    """Stops what `up` started here, also what a killed run left; servers that settings name are not ours to stop."""
+    """Stop what `up` started in this folder, also by a killed process. Servers in the settings are not stopped."""
     folder = StateFolder(settings.state_dir)
     if _named(settings) or not folder.path.is_dir():
         return
@@ -89,7 +89,7 @@ async def down(settings: Settings, *, remove_data: bool = False) -> None:
 
 
 def addresses(settings: Settings) -> Addresses | None:
-    """Those that settings name, else those started here while both answer."""
+    """Return the addresses in the settings, else of the servers started here if both answer."""
     folder = StateFolder(settings.state_dir)
     if _named(settings):
         return _addresses_named(settings)
@@ -101,10 +101,9 @@ def addresses(settings: Settings) -> Addresses | None:
 
 @contextlib.asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Addresses]:
-    """For a command in the foreground: what it started ends with it, also on Ctrl-C and SIGTERM.
+    """Run servers for a command in the foreground; stop them after the block, unless they ran before.
 
-    The body is cancelled by either signal, and the exit code is then the one a shell expects. Servers that ran before
-    stay.
+    SIGINT and SIGTERM cancel the block; then SystemExit is raised with the exit code that shells use (128 + signal).
     """
     found_running = addresses(settings) is not None
     with _signals_cancel_body() as received:
@@ -120,7 +119,7 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
 
 
 def register_web(settings: Settings, address: str) -> None:
-    """Tells `addresses` where this process serves its web port, for as long as the process lives."""
+    """Record the web address of this process for `addresses`; it counts while the process runs."""
     StateFolder(settings.state_dir).register_worker(address)
 
 
@@ -185,7 +184,7 @@ def _signals_cancel_body() -> Iterator[list[int]]:
 
 
 async def _gather_all(*work: Coroutine[None, None, None]) -> None:
-    """Waits for all, then raises the first error of any: nothing goes on behind the caller's back."""
+    """Wait for all, then raise the first error: nothing runs on after an error."""
     results = await asyncio.gather(*work, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):

@@ -1,6 +1,6 @@
-"""The state folder: what runs, where it answers, and one owner at a time.
+"""The state folder: records of running servers and workers, and a lock.
 
-Every record names a process with its start time, so what a killed run left is told from what runs.
+Each record contains the pid and start time of a process, so that records of ended processes are recognized.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Kind = Literal["embedded", "containers"]
 
 @dataclass(frozen=True, slots=True)
 class RunningServers:
-    """Which servers were started here; `containers` holds their ids on the Docker engine."""
+    """The servers that were started here; `containers` are ids of the Docker engine."""
 
     kind: Kind
     broker: str
@@ -40,24 +40,25 @@ class StateFolder:
         self._workers = self.path / "workers"
 
     def create(self) -> None:
-        """For its owner only; root leaves others the way through, or PostgreSQL could not reach its data."""
+        """Create the folder for its owner only; below root others may pass, so that PostgreSQL reaches its data."""
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if os.geteuid() == 0:
             self.path.chmod(0o711)
 
     @contextlib.asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
-        """One `up` or `down` at a time; the lock goes with its process, however that ends."""
+        """Lock the folder for one `up` or `down` at a time; the lock ends with the process."""
         with (self.path / "lock").open("w") as lock:
             try:
                 async with asyncio.timeout(LOCK_TIMEOUT_SECONDS):
                     await wait_until(lambda: _taken(lock.fileno()))
             except TimeoutError as late:
-                raise ServersUnavailable(f"another command has held {self.path} for {LOCK_TIMEOUT_SECONDS} s") from late
+                seconds = LOCK_TIMEOUT_SECONDS
+                raise ServersUnavailable(f"another command has locked {self.path} for {seconds} s") from late
             yield
 
     def running(self) -> RunningServers | None:
-        """What was recorded last, whether or not it still runs."""
+        """Return the last record, whether or not the servers still run."""
         try:
             fields = json.loads(self._servers.read_text())
             return RunningServers(fields["kind"], fields["broker"], fields["database_url"], tuple(fields["containers"]))
@@ -79,7 +80,7 @@ class StateFolder:
         (self._workers / f"{os.getpid()}.json").unlink(missing_ok=True)
 
     def first_worker(self) -> str | None:
-        """The web address of the worker that registered first among those alive."""
+        """Return the web address of the running worker that registered first."""
         records = [(record.stat().st_mtime_ns, record) for record in self._workers.glob("*.json")]
         for _, record in sorted(records):
             fields = json.loads(record.read_text())
@@ -97,7 +98,7 @@ def _taken(descriptor: int) -> bool:
 
 
 def _write(path: Path, fields: dict[str, object]) -> None:
-    """Readers see the old record or the new one; nobody else sees the password in it."""
+    """Replace the file atomically; only its owner may read it, as it contains a password."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.touch(mode=0o600)
     draft.write_text(json.dumps(fields, indent=2) + "\n")

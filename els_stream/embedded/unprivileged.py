@@ -1,7 +1,7 @@
-"""Running PostgreSQL, which refuses root, when we are root: as `nobody`, in a folder that it can reach.
+"""Runs PostgreSQL as the account `nobody` when we are root, as it refuses to run as root.
 
-No account is made and no permission on the way to the checkout is changed. What lies where others can't go (a
-checkout below /root, say) has its place below SHARED instead, which belongs to root.
+No account is created and no permission of a parent folder is changed. If `nobody` cannot reach a folder (for example
+below /root), a folder below SHARED is used instead, which belongs to root.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ READABLE = stat.S_IRGRP | stat.S_IROTH
 
 
 def unprivileged_user() -> pwd.struct_passwd | None:
-    """None where the server may run as ourselves."""
+    """Return the account for the server, or None if it may run as the present user."""
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
 
@@ -29,7 +29,10 @@ def reachable(folder: Path) -> bool:
 
 
 def private_folder(link: Path, account: pwd.struct_passwd | None) -> Path:
-    """A folder for the account alone; where it can't go there, the path becomes a link to one that it can."""
+    """Create a folder for the account only; if it cannot be reached, make a link to a folder below SHARED.
+
+    Returns the resolved path.
+    """
     if not link.exists():
         link.unlink(missing_ok=True)
         if account is None or reachable(link.parent.resolve()):
@@ -43,7 +46,7 @@ def private_folder(link: Path, account: pwd.struct_passwd | None) -> Path:
 
 
 def reachable_copy(name: str, folders: Iterable[Path], account: pwd.struct_passwd | None) -> Path:
-    """The parent of these sibling folders, or that of a readable copy of them."""
+    """Return the parent of these sibling folders, or of a copy that the account can read."""
     sources = list(folders)
     if account is None or all(reachable(folder.resolve()) for folder in sources):
         return sources[0].parent
@@ -59,7 +62,7 @@ def reachable_copy(name: str, folders: Iterable[Path], account: pwd.struct_passw
                 path.chmod(mode | READABLE | (0o011 if mode & stat.S_IXUSR else 0))
         try:
             draft.rename(copy)
-        except OSError:  # another start was quicker
+        except OSError:  # another process was faster
             shutil.rmtree(draft)
     return copy
 

@@ -36,7 +36,7 @@ def test_jars_with_our_hashes_are_taken_and_no_other_file(store: Path, hashes: P
 def test_a_jar_with_another_hash_is_refused(store: Path, hashes: Path) -> None:
     (store / "sheep.jar").write_bytes(b"a wolf")
 
-    with pytest.raises(ServersUnavailable, match=r"sheep\.jar in .* is not the file we know"):
+    with pytest.raises(ServersUnavailable, match=r"sheep\.jar in .* does not have the expected hash"):
         kafka_jars(store, hashes)
 
 
