@@ -1,4 +1,4 @@
-"""A worker that dies between any two effects that belong together: nothing is lost, nothing is doubled."""
+"""A worker that crashes between any two effects that belong together loses and doubles nothing."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from els_stream.failpoints import CONFIRMATION_VARIABLE, CONFIRMED, EXIT_CODE, F
 from tests.support.demo_environment import DemoEnvironment
 
 MIX = Mix(late=0.2, refused=0.05)
-# Long enough for what comes before a point to be handled on a busy machine.
-REACHED_SECONDS = 60.0
+# Long enough to process what comes before a failpoint, on a busy machine.
+MAX_WAIT_SECONDS = 60.0
 
 
-async def dies_at(scene: DemoEnvironment, places: Iterable[str]) -> None:
-    for place in places:
-        worker = scene.crew.start({FAILPOINT_VARIABLE: place, CONFIRMATION_VARIABLE: CONFIRMED})
-        assert await scene.crew.gone(worker, REACHED_SECONDS) == EXIT_CODE, place
+async def crash_at(scene: DemoEnvironment, failpoints: Iterable[str]) -> None:
+    for point in failpoints:
+        worker = scene.crew.start({FAILPOINT_VARIABLE: point, CONFIRMATION_VARIABLE: CONFIRMED})
+        assert await scene.crew.gone(worker, MAX_WAIT_SECONDS) == EXIT_CODE, point
 
 
-async def test_a_crash_at_any_point_loses_and_doubles_nothing(scene: DemoEnvironment) -> None:
+async def test_a_crash_at_any_failpoint_loses_and_doubles_nothing(scene: DemoEnvironment) -> None:
     traffic = make_traffic(seed=6, batches=48, largest=20, mix=MIX)
     scene.crew.set(micro_batch_records=10, buffered_records_per_partition=100)
     await scene.send(traffic.messages)
 
-    await dies_at(scene, Failpoint)
+    await crash_at(scene, Failpoint)
     scene.crew.start()
     await scene.all_handled()
 
@@ -37,7 +37,7 @@ async def test_a_crash_at_any_point_loses_and_doubles_nothing(scene: DemoEnviron
 @pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("point", [point for point in Failpoint if point is not Failpoint.AFTER_OFFSETS_INITIALIZED])
-async def test_crashes_at_one_point_again_and_again_lose_and_double_nothing(
+async def test_repeated_crashes_at_one_failpoint_lose_and_double_nothing(
     scene: DemoEnvironment, point: Failpoint
 ) -> None:
     rng = RandomSource(point)
@@ -45,7 +45,7 @@ async def test_crashes_at_one_point_again_and_again_lose_and_double_nothing(
     scene.crew.set(micro_batch_records=10, buffered_records_per_partition=100)
     await scene.send(traffic.messages)
 
-    await dies_at(scene, [f"{point}:{rng.randrange(4)}" for _ in range(4)])
+    await crash_at(scene, [f"{point}:{rng.randrange(4)}" for _ in range(4)])
     scene.crew.start()
     await scene.all_handled()
 

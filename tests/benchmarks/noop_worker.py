@@ -46,8 +46,8 @@ class DoNothing:
         return [NOTHING] * len(locked)
 
 
-async def run(intake: ConsumerService, handlers: Mapping[str, DomainHandler]) -> None:
-    await intake.run(handlers["do_nothing"])
+async def run(consumer: ConsumerService, handlers: Mapping[str, DomainHandler]) -> None:
+    await consumer.run(handlers["do_nothing"])
 
 
 def main(web_port: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.embedded.servers import Addresses
-from tests.support.consumer_testbed import CREATE, ConsumerTestbed
+from tests.support.consumer_testbed import CREATE_EFFECTS, ConsumerTestbed
 
 
 @pytest.fixture(params=[1, 2], ids=["1 in flight", "2 in flight"])
@@ -17,13 +17,13 @@ def in_flight(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-async def bed(
+async def testbed(
     addresses: Addresses, database: str, engine: AsyncEngine, tmp_path: Path, topic_prefix: str
 ) -> AsyncIterator[ConsumerTestbed]:
-    """With one topic, `alpha`, and two micro-batches in flight; every worker it started is ended."""
+    """A test bed with the topic `alpha`; its workers are ended after the test."""
     async with engine.begin() as conn:
-        await conn.execute(CREATE)
-    bed = ConsumerTestbed(addresses.broker, database, engine, tmp_path, topic_prefix)
-    await bed.make_topics("alpha")
-    yield bed
-    await bed.end()
+        await conn.execute(CREATE_EFFECTS)
+    testbed = ConsumerTestbed(addresses.broker, database, engine, tmp_path, topic_prefix)
+    await testbed.make_topics("alpha")
+    yield testbed
+    await testbed.end()

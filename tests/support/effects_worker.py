@@ -1,8 +1,8 @@
-"""A worker whose handlers only note what they were given: the application's own wiring around work made for faults.
+"""A worker whose handlers insert one row per record, and fail on request: wired by the application as the real one.
 
-What a record's value asks for: `bug` and `refuse` make its handling fail, `slow` makes it slow; the variable
-EFFECTS_FAULTS (of `before`, `after`: the share of transactions that fail around COMMIT; `bad`: every record fails;
-`pause`: seconds per micro-batch) makes the worker misbehave.
+A value that begins with `bug` or `refuse` fails, with `slow` takes a minute. The variable EFFECTS_FAULTS is a JSON
+object: `before` and `after` are the fractions of transactions that fail before and after COMMIT, `bad` makes every
+record fail, `pause` is a delay in seconds per micro-batch.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from els_stream.consumer.service import ConsumerService
 from els_stream.events.records import RawRecord
 from els_stream.handlers.event_handler import DomainHandler
 
-CHANCE = SystemRandom()
-NOTE = text("""
+RNG = SystemRandom()
+INSERT = text("""
     INSERT INTO effects (topic, partition, "offset", value)
     SELECT * FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]),
                          CAST(:values AS bytea[]))
 """)
-REFUSED = text("SELECT 1 / 0")
+FAIL = text("SELECT 1 / 0")
 SLEEP = text("SELECT pg_sleep(:seconds)")
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
-    label: str = "noted"
+class Inserted:
+    label: str = "inserted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Faults:
 
 
 @dataclass(frozen=True, slots=True)
-class NoteEffects:
+class InsertEffects:
     name: str
     topic: str
     faults: Faults
@@ -63,10 +63,10 @@ class NoteEffects:
         del conn
         return decoded
 
-    async def apply(self, conn: AsyncConnection, locked: Sequence[RawRecord]) -> Sequence[Noted]:
-        await self._misbehave(conn, [record.value or b"" for record in locked])
+    async def apply(self, conn: AsyncConnection, locked: Sequence[RawRecord]) -> Sequence[Inserted]:
+        await self._inject_faults(conn, [record.value or b"" for record in locked])
         await conn.execute(
-            NOTE,
+            INSERT,
             {
                 "topics": [record.topic for record in locked],
                 "partitions": [record.partition for record in locked],
@@ -74,28 +74,28 @@ class NoteEffects:
                 "values": [record.value for record in locked],
             },
         )
-        if CHANCE.random() < self.faults.before:
+        if RNG.random() < self.faults.before:
             raise asyncpg.ConnectionDoesNotExistError("made up")
-        return [Noted()] * len(locked)
+        return [Inserted()] * len(locked)
 
-    async def _misbehave(self, conn: AsyncConnection, values: Sequence[bytes]) -> None:
+    async def _inject_faults(self, conn: AsyncConnection, values: Sequence[bytes]) -> None:
         if self.faults.pause:
             await asyncio.sleep(self.faults.pause)
         if self.faults.bad or any(value.startswith(b"bug") for value in values):
             raise LookupError("made up")
         if any(value.startswith(b"refuse") for value in values):
-            await conn.execute(REFUSED)
+            await conn.execute(FAIL)
         if any(value.startswith(b"slow") for value in values):
             await conn.execute(SLEEP, {"seconds": 60})
 
 
-def lose_answers_of_commits(share: float) -> None:
-    """The transaction is committed and the client told that its connection is gone."""
+def lose_commit_answers(fraction: float) -> None:
+    """Commit, and then raise an error as if the connection had been lost, for this fraction of transactions."""
     commit: Callable[[AsyncAdapt_asyncpg_connection], None] = AsyncAdapt_asyncpg_connection.commit
 
     def commit_and_fail(connection: AsyncAdapt_asyncpg_connection) -> None:
         commit(connection)
-        if CHANCE.random() < share:
+        if RNG.random() < fraction:
             raise asyncpg.ConnectionDoesNotExistError("made up")
 
     pytest.MonkeyPatch().setattr(AsyncAdapt_asyncpg_connection, "commit", commit_and_fail)
@@ -103,12 +103,12 @@ def lose_answers_of_commits(share: float) -> None:
 
 def work(topics: Sequence[str], faults: Faults) -> Workload:
     def agent(name: str) -> Agent:
-        async def run(intake: ConsumerService, handlers: Mapping[str, DomainHandler]) -> None:
-            await intake.run(handlers[name])
+        async def run(consumer: ConsumerService, handlers: Mapping[str, DomainHandler]) -> None:
+            await consumer.run(handlers[name])
 
         return run
 
-    handlers: dict[str, Any] = {topic: NoteEffects(topic, topic, faults) for topic in topics}
+    handlers: dict[str, Any] = {topic: InsertEffects(topic, topic, faults) for topic in topics}
     return Workload(handlers, {topic: agent(topic) for topic in topics})
 
 
@@ -116,7 +116,7 @@ def main() -> None:
     settings = load_settings()
     faults = Faults(**json.loads(os.environ.get("EFFECTS_FAULTS", "{}")))
     if faults.after:
-        lose_answers_of_commits(faults.after)
+        lose_commit_answers(faults.after)
     choose_event_loop()
     run_worker(build(settings, work(os.environ["EFFECTS_TOPICS"].split(","), faults), on_listening=lambda _: None))
 

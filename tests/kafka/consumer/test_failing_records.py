@@ -1,4 +1,4 @@
-"""What happens to records that fail by themselves, and to all of them under a bad release."""
+"""Records that fail alone, and a release under which all records fail."""
 
 from __future__ import annotations
 
@@ -9,43 +9,47 @@ from tests.support.consumer_testbed import ConsumerTestbed
 GOOD = [f"record {number}" for number in range(300)]
 
 
-async def test_poison_between_good_records_is_buried_and_the_rest_done(bed: ConsumerTestbed, in_flight: int) -> None:
-    await bed.produce([*GOOD, "bug 1", "bug 2", *GOOD, "refuse", *GOOD])
-    worker = bed.start(transactions_in_flight=in_flight, micro_batch_records=100)
-    await bed.all_done_once(but=3)
-    assert await bed.buried() == {"bug 1": "unprocessable", "bug 2": "unprocessable", "refuse": "database_refused"}
-    await bed.ready(worker)
+async def test_poison_between_good_records_is_dead_lettered(testbed: ConsumerTestbed, in_flight: int) -> None:
+    await testbed.produce([*GOOD, "bug 1", "bug 2", *GOOD, "refuse", *GOOD])
+    worker = testbed.start(transactions_in_flight=in_flight, micro_batch_records=100)
+    await testbed.all_processed_once(but=3)
+    assert await testbed.dead_letters() == {
+        "bug 1": "unprocessable",
+        "bug 2": "unprocessable",
+        "refuse": "database_refused",
+    }
+    await testbed.ready(worker)
 
 
-async def test_a_bad_release_buries_nothing_however_often_it_restarts(bed: ConsumerTestbed) -> None:
-    await bed.produce(GOOD)
+async def test_a_bad_release_dead_letters_nothing_after_restarts(testbed: ConsumerTestbed) -> None:
+    await testbed.produce(GOOD)
     for _ in range(2):
-        worker = bed.start(faults={"bad": True})
-        await bed.until(partial(bed.says, worker, "partition_paused"), 20)
+        worker = testbed.start(faults={"bad": True})
+        await testbed.until(partial(testbed.has_code, worker, "partition_paused"), 20)
         await worker.kill()
-    assert await bed.buried() == {}
-    assert await bed.ledger() == dict.fromkeys(await bed.ends(), 0)
-    bed.start()
-    await bed.all_done_once()
+    assert await testbed.dead_letters() == {}
+    assert await testbed.stored_offsets() == dict.fromkeys(await testbed.ends(), 0)
+    testbed.start()
+    await testbed.all_processed_once()
 
 
-async def test_a_suspect_at_the_end_is_held_until_another_record_passes(bed: ConsumerTestbed) -> None:
-    worker = bed.start()
-    await bed.produce(["fine", "bug"], partition=0)
-    await bed.until(lambda: bed.says(worker, "partition_paused"), 20)
+async def test_poison_at_the_end_waits_until_another_record_passes(testbed: ConsumerTestbed) -> None:
+    worker = testbed.start()
+    await testbed.produce(["fine", "bug"], partition=0)
+    await testbed.until(lambda: testbed.has_code(worker, "partition_paused"), 20)
     assert (await worker.get("/livez"))[0] == 200
-    assert await bed.buried() == {}
-    await bed.produce(["another"], partition=1)
-    await bed.all_done_once(but=1)
-    assert await bed.buried() == {"bug": "unprocessable"}
-    await bed.ready(worker)
+    assert await testbed.dead_letters() == {}
+    await testbed.produce(["another"], partition=1)
+    await testbed.all_processed_once(but=1)
+    assert await testbed.dead_letters() == {"bug": "unprocessable"}
+    await testbed.ready(worker)
 
 
-async def test_a_record_whose_statement_always_takes_too_long_is_held_alone(bed: ConsumerTestbed) -> None:
-    worker = bed.start(statement_timeout_seconds=0.3)
-    await bed.produce(["slow"], partition=0)
-    await bed.produce(GOOD[:20], partition=1)
-    await bed.handled(20)
-    await bed.until(lambda: bed.says(worker, "partition_paused"), 20)
-    assert await bed.buried() == {}
-    assert await bed.count() == 20
+async def test_a_record_whose_statement_times_out_is_paused_alone(testbed: ConsumerTestbed) -> None:
+    worker = testbed.start(statement_timeout_seconds=0.3)
+    await testbed.produce(["slow"], partition=0)
+    await testbed.produce(GOOD[:20], partition=1)
+    await testbed.wait_for_effects(20)
+    await testbed.until(lambda: testbed.has_code(worker, "partition_paused"), 20)
+    assert await testbed.dead_letters() == {}
+    assert await testbed.count() == 20

@@ -1,4 +1,4 @@
-"""What a micro-batch costs, in figures that no busy machine changes: statements, round trips, and bytes of WAL."""
+"""The costs of a micro-batch that do not depend on the machine: statements, round trips and bytes of WAL."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.support.batch_harness import RecordFactory, handlers_by_topic
 from tests.support.micro_batches import MicroBatchRunner, chunks
 from tests.support.protocol_recorder import ProtocolRecorder, recorded
 
-# BEGIN, the trackers' lock, who holds which slot, the claim, the lists of the batches that are complete, the trackers,
-# the outbox, the ledger, COMMIT.
+# BEGIN, lock of the trackers, holders of slots, claim, essay lists of complete batches, trackers, outbox, stored
+# offsets, COMMIT.
 STATEMENTS = 9
 MICRO_BATCH = 500
 SLOTS = 30
 
 WAL_BYTES_PER_ESSAY = 2600
-"""Recorded: 36-character ids, batches of 30 that fill one after the other, outbox and its emptying in it."""
+"""Measured with ids of 36 characters and batches of 30, filled one after the other; includes deleted outbox rows."""
 
 WAL_WRITTEN = """
     SELECT CAST(sum(record_size) AS bigint) FROM pg_get_wal_stats(:since, pg_current_wal_flush_lsn())
@@ -34,15 +34,15 @@ WAL_WRITTEN = """
 
 
 @pytest.fixture
-async def wire(database: str) -> AsyncIterator[ProtocolRecorder]:
-    async with recorded(database) as wire:
-        yield wire
+async def recorder(database: str) -> AsyncIterator[ProtocolRecorder]:
+    async with recorded(database) as recorder:
+        yield recorder
 
 
 @pytest.fixture
-async def one_connection(wire: ProtocolRecorder) -> AsyncIterator[AsyncEngine]:
-    """A worker's, through the door that counts."""
-    engine = create_engine(wire.url.replace("postgresql://", "postgresql+asyncpg://"), Limits(), pool_size=1)
+async def one_connection(recorder: ProtocolRecorder) -> AsyncIterator[AsyncEngine]:
+    """An engine with one connection, through the recorder."""
+    engine = create_engine(recorder.url.replace("postgresql://", "postgresql+asyncpg://"), Limits(), pool_size=1)
     yield engine
     await engine.dispose()
 
@@ -66,10 +66,10 @@ def content(bag: RecordFactory, batch_id: str, number: int) -> RawRecord:
 
 @pytest.mark.parametrize("strategy", list(Strategy))
 @pytest.mark.parametrize("contents", [1, MICRO_BATCH])
-async def test_a_micro_batch_says_as_much_to_the_database_however_many_contents_it_has(
-    one_connection: AsyncEngine, wire: ProtocolRecorder, contents: int, strategy: Strategy
+async def test_the_number_of_statements_does_not_depend_on_the_number_of_contents(
+    one_connection: AsyncEngine, recorder: ProtocolRecorder, contents: int, strategy: Strategy
 ) -> None:
-    """Every content completes a batch that has held a slot before: nothing that a micro-batch may need is left out."""
+    """Every content completes a batch with an assigned slot, so that the micro-batch needs every statement."""
     bag = RecordFactory()
     flow = MicroBatchRunner(one_connection, handlers_by_topic(strategy=strategy)[topics.CONTENT_PROVISIONED])
     await flow.initialize()
@@ -77,24 +77,24 @@ async def test_a_micro_batch_says_as_much_to_the_database_however_many_contents_
     bag = RecordFactory()
     for half in (batches[:contents], batches[contents:]):  # the first prepares the statements
         await flow.micro_batch([content(bag, batch_id, 0) for batch_id in half])
-        wire.messages.clear()
+        recorder.messages.clear()
         assert set(await flow.micro_batch([content(bag, batch_id, 1) for batch_id in half])) == {"assigned"}
 
-    # Two-step takes the slots in one statement, and writes the essays in another.
+    # The two-step strategy claims slots in one statement and writes the essays in another.
     expected = STATEMENTS + (strategy is Strategy.TWO_STEP)
-    assert (wire.statements, wire.round_trips) == (expected, expected), (
-        f"a micro-batch executes {expected} statements over arrays and prepares none again: {wire.messages}"
+    assert (recorder.statements, recorder.round_trips) == (expected, expected), (
+        f"a micro-batch executes {expected} statements over arrays and prepares none again: {recorder.messages}"
     )
 
 
 async def emptied(conn: AsyncConnection) -> None:
-    """As the relay does it."""
+    """Delete the outbox rows as the relay does."""
     await outbox.delete(conn, await outbox.fetch(conn, range(SHARD_COUNT), rows=2000, size=2**30))
     await conn.commit()
 
 
-async def test_an_essay_writes_no_more_wal_than_it_did(engine: AsyncEngine) -> None:
-    """Without the images of pages that follow a checkpoint: how many these are is chance."""
+async def test_an_essay_writes_no_more_wal_than_before(engine: AsyncEngine) -> None:
+    """Full page images after a checkpoint are not counted: their number is random."""
     bag = RecordFactory()
     flow = MicroBatchRunner(engine, handlers_by_topic()[topics.CONTENT_PROVISIONED])
     await flow.initialize()
@@ -112,6 +112,6 @@ async def test_an_essay_writes_no_more_wal_than_it_did(engine: AsyncEngine) -> N
 
     per_essay = written / len(records)
     assert per_essay == pytest.approx(WAL_BYTES_PER_ESSAY, rel=0.1), (
-        f"{per_essay:.0f} bytes of WAL for each essay: a good transaction updates the essay's row once, adds it to "
-        "three indexes, and writes and deletes one outbox row; if it costs less now, record it"
+        f"{per_essay:.0f} bytes of WAL per essay: a transaction should update the essay's row once, add it to three "
+        "indexes, and write and delete one outbox row; if it costs less now, change the constant"
     )

@@ -1,4 +1,4 @@
-"""Errors that PostgreSQL may raise at any time, raised on purpose: in the claim, and as late as in the COMMIT."""
+"""Errors that PostgreSQL may raise at any time, injected into the claim and into the COMMIT."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def inject(harness: BatchHarness, error: str, where: str) -> None:
 
 @pytest.mark.parametrize("where", [IN_THE_CLAIM, AT_COMMIT], ids=["in the claim", "at commit"])
 @pytest.mark.parametrize("error", [DEADLOCK, SERIALIZATION, KILLED], ids=["40P01", "40001", "killed"])
-async def test_an_error_of_the_moment_leaves_nothing_behind_and_the_next_try_works(
+async def test_a_transient_error_rolls_back_and_the_retry_succeeds(
     harness: BatchHarness, error: str, where: str
 ) -> None:
     await harness.together(harness.registration(essays=2))

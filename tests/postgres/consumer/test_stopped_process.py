@@ -1,4 +1,4 @@
-"""A process that is stopped in the middle of a transaction holds nobody up for longer than the limits say."""
+"""A process that is stopped in the middle of a transaction blocks others only within the limits of the engine."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from els_stream.db.engine import Limits, create_engine
 LIMITS = Limits(statement=0.4, idle_in_transaction=0.2)
 BEFORE_EXECUTION = "prepared"
 
-MAKE = text("CREATE TABLE hostages (name text)")
-TAKE = text("LOCK TABLE hostages IN ACCESS EXCLUSIVE MODE")
+CREATE = text("CREATE TABLE hostages (name text)")
+LOCK = text("LOCK TABLE hostages IN ACCESS EXCLUSIVE MODE")
 
 
 async def stop(conn: AsyncConnection, where: str) -> None:
@@ -25,18 +25,18 @@ async def stop(conn: AsyncConnection, where: str) -> None:
 
 
 @pytest.mark.parametrize("where", ["idle", BEFORE_EXECUTION])
-async def test_its_locks_are_free_again_in_time(database: str, engine: AsyncEngine, where: str) -> None:
+async def test_the_locks_of_a_stopped_process_are_released(database: str, engine: AsyncEngine, where: str) -> None:
     url = make_url(database).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
     stopped = create_engine(url, LIMITS, pool_size=1)
     async with engine.begin() as conn:
-        await conn.execute(MAKE)
+        await conn.execute(CREATE)
     conn = await stopped.connect()
-    await conn.execute(TAKE)
+    await conn.execute(LOCK)
     await stop(conn, where)
 
     async with asyncio.timeout(5), engine.begin() as other:
         await other.execute(text("SET LOCAL lock_timeout = '5s'"))
-        await other.execute(TAKE)
+        await other.execute(LOCK)
 
     await conn.invalidate()
     await conn.close()
