@@ -17,7 +17,9 @@ from els_stream.config.setting_types import CHECKOUT
 from els_stream.config.settings import Settings
 from els_stream.config.settings_reference import rows
 from els_stream.consumer.reporting import BatchTimings
+from els_stream.consumer.retry_policy import MICRO_BATCH, SINGLE_RECORD, Action
 from els_stream.db.engine import PoolUsage
+from els_stream.db.errors import FailureClass
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.topics import BATCH_REGISTERED, INPUT_TOPICS
 from els_stream.handlers.recount import RepairKind
@@ -47,6 +49,18 @@ OUTPUT_EXAMPLES: Final = (
     "batch_essays_ready",
     "batch_readiness_timeout",
 )
+
+
+ACTIONS: Final[dict[Action, str]] = {
+    Action.RETRY: "retry at once",
+    Action.BACK_OFF: "retry after a backoff",
+    Action.SPLIT: "split in halves",
+    Action.SPLIT_BY_PARTITION: "each partition alone",
+    Action.ISOLATE: "record by record",
+    Action.PAUSE_PARTITION: "pause the partition",
+    Action.DEAD_LETTER_IF_OTHERS_PASS: "a dead letter if another record succeeds, else pause the partition",
+    Action.DEAD_LETTER: "a dead letter",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +102,16 @@ def topics() -> str:
     )
 
 
+def policy() -> str:
+    return table(
+        ("class", "a micro-batch", "a single record"),
+        (
+            (f"`{failure_class}`", _actions(MICRO_BATCH[failure_class]), _actions(SINGLE_RECORD[failure_class]))
+            for failure_class in FailureClass
+        ),
+    )
+
+
 def options() -> str:
     """A section for each command: what it takes, its options and its exit codes."""
     with click.Context(main) as context:
@@ -108,6 +132,7 @@ BLOCKS: Final[dict[str, Generated]] = {
     "metrics": Generated(DOCS / "metrics.md", metrics),
     "commands": Generated(DOCS / "cli.md", commands),
     "options": Generated(DOCS / "cli.md", options),
+    "policy": Generated(DOCS / "failure-handling.md", policy),
     "topics": Generated(DOCS / "events.md", topics),
     "input examples": Generated(DOCS / "events.md", input_examples),
     "output examples": Generated(DOCS / "events.md", output_examples),
@@ -191,6 +216,10 @@ def _described(name: str, command: click.Command) -> str:
         parts.append(table(("option", "meaning"), ((f"`{_option(p)}`", _meaning(p)) for p in shown)))
     parts.append(_paragraphs(command.epilog))
     return "\n\n".join(part for part in parts if part)
+
+
+def _actions(actions: Iterable[Action]) -> str:
+    return ", then ".join(ACTIONS[action] for action in actions)
 
 
 def _argument(argument: click.Argument) -> str:
