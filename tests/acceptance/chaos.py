@@ -1,7 +1,7 @@
-"""Class sets through real workers that are killed, on servers that are restarted; then everything must be right.
+"""Sends traffic through workers that are killed, on servers that are restarted, and checks the result.
 
-`python -m tests.acceptance.chaos --help` runs it at any length on servers of its own; the same seed sends the same
-records and plans the same faults.
+`python -m tests.acceptance.chaos --help` runs it at any length on new servers. The same seed sends the same records and
+plans the same faults.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from els_stream.embedded.servers import EmbeddedServers
 from tests.support.demo_environment import DemoEnvironment
 from tests.support.faults import Fault, Faults
 
-# Besides, every tenth event is repeated.
+# Every tenth record is repeated in any mix.
 MIX = Mix(late=0.2, refused=0.01)
-# Of the records, so that also the last fault has a busy service.
+# Ratio of the handled records: the last fault happens while the service is still busy.
 LAST_FAULT = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is sent and what goes wrong meanwhile; when, and in which order, is drawn by the seed."""
+    """What is sent and which faults happen. The seed decides their times and order."""
 
     seed: int = 1
     batches: int = 700
@@ -69,7 +69,7 @@ class Result:
         return f"seed {self.plan.seed}: {sent}, in {self.seconds:.0f} s; {faults}; {len(self.wrong)} differences"
 
 
-async def chaos(plan: Plan, scene: DemoEnvironment, servers: EmbeddedServers) -> Result:
+async def chaos(plan: Plan, env: DemoEnvironment, servers: EmbeddedServers) -> Result:
     started = time.monotonic()
     rng = RandomSource(plan.seed)
     traffic = make_traffic(plan.seed, plan.batches, plan.largest, MIX)
@@ -77,30 +77,30 @@ async def chaos(plan: Plan, scene: DemoEnvironment, servers: EmbeddedServers) ->
     result = Result(plan, total, sum(poison.deliveries for poison in traffic.poison))
     planned = plan.faults
     rng.shuffle(planned)
-    scene.crew.set(transactions_in_flight=plan.in_flight, micro_batch_records=plan.micro_batch)
-    faults = Faults(scene, servers, rng)
-    async with asyncio.TaskGroup() as beside:
-        beside.create_task(scene.send(traffic.messages))
+    env.pool.set(transactions_in_flight=plan.in_flight, micro_batch_records=plan.micro_batch)
+    faults = Faults(env, servers, rng)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(env.send(traffic.messages))
         for _ in range(plan.workers):
-            scene.crew.start()
+            env.pool.start()
         for moment, fault in zip(sorted(rng.random() * LAST_FAULT for _ in planned), planned, strict=True):
-            await scene.handled(round(moment * total))
+            await env.until_handled(round(moment * total))
             await faults.cause(fault)
-    await scene.all_handled()
-    result.wrong = faults.wrong + await scene.wrong(traffic)
+    await env.until_all_handled()
+    result.wrong = faults.wrong + await env.wrong(traffic)
     result.seconds = time.monotonic() - started
     return result
 
 
-async def alone(plan: Plan, folder: Path) -> Result:
-    """On servers of its own, in this folder, which are stopped at the end."""
+async def run_alone(plan: Plan, folder: Path) -> Result:
+    """Run on new servers in this folder; stop them at the end."""
     servers = EmbeddedServers(folder)
     await servers.start()
     try:
         database = await servers.postgres.create_database(f"chaos_{plan.seed}_{os.getpid()}")
         await schema.upgrade(database)
-        async with DemoEnvironment(servers.kafka.address, database, f"chaos-{os.getpid()}.", folder) as scene:
-            return await chaos(plan, scene, servers)
+        async with DemoEnvironment(servers.kafka.address, database, f"chaos-{os.getpid()}.", folder) as env:
+            return await chaos(plan, env, servers)
     finally:
         await servers.stop()
 
@@ -108,12 +108,12 @@ async def alone(plan: Plan, folder: Path) -> Result:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="for the servers' state and the workers' log")
-    for one in fields(Plan):
-        parser.add_argument(f"--{one.name.replace('_', '-')}", type=int, default=one.default)
+    for option in fields(Plan):
+        parser.add_argument(f"--{option.name.replace('_', '-')}", type=int, default=option.default)
     given = vars(parser.parse_args())
     folder = given.pop("folder").resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    result = asyncio.run(alone(Plan(**given), folder))
+    result = asyncio.run(run_alone(Plan(**given), folder))
     sys.stdout.write(f"{result}\n" + "".join(f"  {line}\n" for line in result.wrong[:50]))
     return int(bool(result.wrong))
 

@@ -11,10 +11,8 @@ from tests.support.demo_environment import DemoEnvironment
 
 
 @pytest.fixture
-async def scene(
-    addresses: Addresses, database: str, topic_prefix: str, tmp_path: Path
-) -> AsyncIterator[DemoEnvironment]:
-    """On the run's servers, for this test alone."""
-    async with DemoEnvironment(addresses.broker, database, topic_prefix, tmp_path) as scene:
-        yield scene
+async def env(addresses: Addresses, database: str, topic_prefix: str, tmp_path: Path) -> AsyncIterator[DemoEnvironment]:
+    """A database, topics and a consumer group on the servers of this process."""
+    async with DemoEnvironment(addresses.broker, database, topic_prefix, tmp_path) as env:
+        yield env
     await delete_topics(addresses.broker, [topic_prefix + plan.topic for plan in TOPICS])

@@ -1,4 +1,4 @@
-"""The demo as its users start it, small, on the servers of the run."""
+"""Runs small demos as a user starts them, on the servers of this process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from els_stream.embedded.servers import Addresses
 
 SMALL = ("--batches", "16", "--largest", "12")
 LONG = ("--batches", "400")
-LAST_STEP_BEFORE_TRAFFIC = "is its page"
+BEFORE_TRAFFIC = "  page http"
 
 
 @pytest.fixture
@@ -46,18 +46,18 @@ async def started(environment: dict[str, str], *options: str) -> AsyncIterator[P
             await process.wait()
 
 
-async def until_said(process: Process, words: str) -> None:
+async def until_printed(process: Process, words: str) -> None:
     assert process.stdout is not None
     async for line in process.stdout:
         if words in line.decode():
             return
-    pytest.fail(f"the demo ended without a word of {words!r}")
+    pytest.fail(f"the demo ended without printing {words!r}")
 
 
 async def outcome(process: Process) -> tuple[int, str]:
-    said, _ = await process.communicate()
+    printed, _ = await process.communicate()
     assert process.returncode is not None
-    return process.returncode, said.decode()
+    return process.returncode, printed.decode()
 
 
 async def demo(environment: dict[str, str], *options: str) -> tuple[int, str]:
@@ -73,7 +73,7 @@ def logs_in(environment: dict[str, str]) -> list[Path]:
     return list(Path(environment["ELS_STATE_DIR"]).glob("*.log"))
 
 
-async def left_on(addresses: Addresses) -> list[str]:
+async def left_behind(addresses: Addresses) -> list[str]:
     connection = await asyncpg.connect(addresses.database_url)
     try:
         databases = await connection.fetch("SELECT datname FROM pg_database WHERE datname LIKE 'demo%'")
@@ -88,47 +88,47 @@ async def left_on(addresses: Addresses) -> list[str]:
     return [str(row["datname"]) for row in databases] + [topic for topic in topics if topic.startswith("demo")]
 
 
-async def test_demo_shows_what_came_out_and_ends_well(environment: dict[str, str], addresses: Addresses) -> None:
-    code, said = await demo(environment, *SMALL)
+async def test_the_demo_prints_its_result_and_exits_with_0(environment: dict[str, str], addresses: Addresses) -> None:
+    code, printed = await demo(environment, *SMALL)
 
-    assert (code, "✗" in said, "difference" in said) == (0, False, False), said
-    assert "huleedu.els.batch.essays.ready.v1" in said
-    assert "uploaded, never registered" in said
-    assert said.splitlines()[-1] == "`make run` keeps a worker, with its page at http://127.0.0.1:6066/."
-    assert await left_on(addresses) == []
-
-
-async def test_demo_ends_badly_when_something_is_expected_that_never_comes(environment: dict[str, str]) -> None:
-    code, said = await demo(environment, *SMALL, "--seed", "5", "--inject-error")
-
-    assert code == 1, said
-    assert "difference: batch-001" in said
+    assert (code, "✗" in printed, "difference" in printed) == (0, False, False), printed
+    assert "huleedu.els.batch.essays.ready.v1" in printed
+    assert "uploaded, never registered" in printed
+    assert printed.splitlines()[-1] == "`make run` keeps a worker, with its page at http://127.0.0.1:6066/."
+    assert await left_behind(addresses) == []
 
 
-async def test_ctrl_c_in_the_middle_of_the_demo_leaves_nothing_behind(
+async def test_the_demo_exits_with_1_if_an_expected_event_is_missing(environment: dict[str, str]) -> None:
+    code, printed = await demo(environment, *SMALL, "--seed", "5", "--inject-error")
+
+    assert code == 1, printed
+    assert "difference: batch-001" in printed
+
+
+async def test_ctrl_c_during_the_demo_leaves_no_worker_database_or_topic(
     environment: dict[str, str], addresses: Addresses
 ) -> None:
     async with started(environment, *LONG) as process:
-        await until_said(process, LAST_STEP_BEFORE_TRAFFIC)
+        await until_printed(process, BEFORE_TRAFFIC)
         workers = workers_of(process)
         process.send_signal(signal.SIGINT)
-        code, said = await outcome(process)
+        code, printed = await outcome(process)
 
-    assert code == 128 + signal.SIGINT, said
+    assert code == 128 + signal.SIGINT, printed
     assert len(workers) == 2
     assert not any(worker.is_running() for worker in workers)
-    assert await left_on(addresses) == []
+    assert await left_behind(addresses) == []
     assert logs_in(environment) == []
 
 
-async def test_demo_ends_badly_when_a_worker_dies(environment: dict[str, str]) -> None:
+async def test_the_demo_exits_with_1_if_a_worker_ends(environment: dict[str, str]) -> None:
     async with started(environment, *LONG) as process:
-        await until_said(process, LAST_STEP_BEFORE_TRAFFIC)
+        await until_printed(process, BEFORE_TRAFFIC)
         first, second = workers_of(process)
         first.kill()
-        code, said = await outcome(process)
+        code, printed = await outcome(process)
 
-    assert code == 1, said
-    assert f"a worker ended with {-signal.SIGKILL}" in said
+    assert code == 1, printed
+    assert f"a worker ended with {-signal.SIGKILL}" in printed
     assert not second.is_running()
     assert len(logs_in(environment)) == 2

@@ -16,37 +16,37 @@ MIX = Mix(late=0.2, refused=0.05)
 MAX_WAIT_SECONDS = 60.0
 
 
-async def crash_at(scene: DemoEnvironment, failpoints: Iterable[str]) -> None:
+async def crash_at(env: DemoEnvironment, failpoints: Iterable[str]) -> None:
     for point in failpoints:
-        worker = scene.crew.start({FAILPOINT_VARIABLE: point, CONFIRMATION_VARIABLE: CONFIRMED})
-        assert await scene.crew.gone(worker, MAX_WAIT_SECONDS) == EXIT_CODE, point
+        worker = env.pool.start({FAILPOINT_VARIABLE: point, CONFIRMATION_VARIABLE: CONFIRMED})
+        assert await env.pool.until_ended(worker, MAX_WAIT_SECONDS) == EXIT_CODE, point
 
 
-async def test_a_crash_at_any_failpoint_loses_and_doubles_nothing(scene: DemoEnvironment) -> None:
+async def test_a_crash_at_any_failpoint_loses_and_doubles_nothing(env: DemoEnvironment) -> None:
     traffic = make_traffic(seed=6, batches=48, largest=20, mix=MIX)
-    scene.crew.set(micro_batch_records=10, buffered_records_per_partition=100)
-    await scene.send(traffic.messages)
+    env.pool.set(micro_batch_records=10, buffered_records_per_partition=100)
+    await env.send(traffic.messages)
 
-    await crash_at(scene, Failpoint)
-    scene.crew.start()
-    await scene.all_handled()
+    await crash_at(env, Failpoint)
+    env.pool.start()
+    await env.until_all_handled()
 
-    assert await scene.wrong(traffic) == []
+    assert await env.wrong(traffic) == []
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("point", [point for point in Failpoint if point is not Failpoint.AFTER_OFFSETS_INITIALIZED])
 async def test_repeated_crashes_at_one_failpoint_lose_and_double_nothing(
-    scene: DemoEnvironment, point: Failpoint
+    env: DemoEnvironment, point: Failpoint
 ) -> None:
     rng = RandomSource(point)
     traffic = make_traffic(seed=7, batches=96, largest=20, mix=MIX)
-    scene.crew.set(micro_batch_records=10, buffered_records_per_partition=100)
-    await scene.send(traffic.messages)
+    env.pool.set(micro_batch_records=10, buffered_records_per_partition=100)
+    await env.send(traffic.messages)
 
-    await crash_at(scene, [f"{point}:{rng.randrange(4)}" for _ in range(4)])
-    scene.crew.start()
-    await scene.all_handled()
+    await crash_at(env, [f"{point}:{rng.randrange(4)}" for _ in range(4)])
+    env.pool.start()
+    await env.until_all_handled()
 
-    assert await scene.wrong(traffic) == []
+    assert await env.wrong(traffic) == []

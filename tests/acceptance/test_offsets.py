@@ -1,7 +1,6 @@
-"""The ledger with the whole domain: workers come, go and sleep, logs and group offsets change under them.
+"""Stored offsets with whole workers, while workers join and leave and while logs and group offsets change.
 
-Traffic is sent in two halves, with something happening between or meanwhile; batches lie across both. After each:
-no violation, no broken promise.
+Traffic is sent in two halves that share batches, with an event in between. Then `verify` and the output are checked.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from tests.support import compaction
 from tests.support.demo_environment import DemoEnvironment
 
 MIX = Mix(late=0.2, refused=0.02)
-# All that a record without effect would leave behind.
-TRACES = """
+# Counts that a record changes if it is processed again.
+EFFECTS = """
     SELECT (SELECT count(*) FROM dead_letters) + (SELECT count(*) FROM event_outbox)
          + (SELECT count(*) FROM batch_pending_events) + (SELECT sum(pending_count + next_sequence)
             FROM batch_essay_trackers) + (SELECT last_value FROM pg_sequences WHERE sequencename LIKE 'event_outbox%')
@@ -43,161 +42,164 @@ def halves(traffic: Traffic) -> tuple[Sequence[Message], Sequence[Message]]:
 
 
 def noise(count: int) -> list[Message]:
-    """What would become dead letters, if anybody read it."""
+    """Return invalid records: each would become a dead letter if it was processed."""
     return [Message(CONTENT_PROVISIONED, b"noise-%d" % number, b"noise") for number in range(count)]
 
 
-async def move_group(scene: DemoEnvironment, offsets: dict[Partition, int]) -> None:
-    """While no worker runs, as an operator would: the broker takes it once it knows that nobody is left."""
-    await scene.members(0)
-    async with scene.consumer(group_id=scene.settings.consumer_group) as consumer:
+async def move_group(env: DemoEnvironment, offsets: dict[Partition, int]) -> None:
+    """Commit group offsets as an operator would; the broker accepts that only from an empty group."""
+    await env.until_members(0)
+    async with env.consumer(group_id=env.settings.consumer_group) as consumer:
         consumer.assign([TopicPartition(*partition) for partition in offsets])
         await consumer.commit({TopicPartition(*tp): OffsetAndMetadata(end, "") for tp, end in offsets.items()})
 
 
-async def forget_before(scene: DemoEnvironment, offsets: dict[Partition, int]) -> None:
-    """Kafka deletes what lies before these, as retention does."""
-    async with scene.admin() as admin:
+async def delete_before(env: DemoEnvironment, offsets: dict[Partition, int]) -> None:
+    """Delete all records before these offsets, as Kafka's retention does."""
+    async with env.admin() as admin:
         await admin.delete_records({TopicPartition(*tp): RecordsToDelete(end) for tp, end in offsets.items()})
 
 
-async def test_two_three_and_four_workers_share_the_work_as_they_come_and_go(
-    scene: DemoEnvironment, traffic: Traffic, halves: tuple[Sequence[Message], Sequence[Message]]
+async def test_workers_that_join_and_leave_share_the_partitions(
+    env: DemoEnvironment, traffic: Traffic, halves: tuple[Sequence[Message], Sequence[Message]]
 ) -> None:
     first, second = halves
-    crew = scene.crew
-    crew.set(micro_batch_records=20)
-    oldest = crew.start()
-    crew.start()
-    await scene.send(first)
-    await scene.handled(len(first) // 3)
-    crew.start()
-    crew.start()
-    await scene.members(4)
-    assert await crew.stop(oldest) == 0
-    await scene.send(second)
-    await scene.members(3)
-    await scene.all_handled()
+    pool = env.pool
+    pool.set(micro_batch_records=20)
+    oldest = pool.start()
+    pool.start()
+    await env.send(first)
+    await env.until_handled(len(first) // 3)
+    pool.start()
+    pool.start()
+    await env.until_members(4)
+    assert await pool.stop(oldest) == 0
+    await env.send(second)
+    await env.until_members(3)
+    await env.until_all_handled()
 
-    assert await scene.wrong(traffic) == []
+    assert await env.wrong(traffic) == []
 
 
 @pytest.mark.parametrize(
     "workers", [pytest.param(2, marks=pytest.mark.long), 3, pytest.param(4, marks=pytest.mark.long)]
 )
-async def test_a_worker_that_slept_beyond_its_session_doubles_nothing(
-    scene: DemoEnvironment, traffic: Traffic, halves: tuple[Sequence[Message], Sequence[Message]], workers: int
+async def test_a_worker_frozen_beyond_its_session_repeats_no_effect(
+    env: DemoEnvironment, traffic: Traffic, halves: tuple[Sequence[Message], Sequence[Message]], workers: int
 ) -> None:
     first, second = halves
-    crew = scene.crew
-    crew.set(micro_batch_records=20)
+    pool = env.pool
+    pool.set(micro_batch_records=20)
     for _ in range(workers):
-        crew.start()
-    await scene.members(workers)
-    await scene.send(first)
-    await scene.handled(len(first) // 4)
-    sleeper = crew.workers[0]
-    crew.freeze(sleeper)
-    await scene.members(workers - 1)
-    await scene.handled(len(first))
-    crew.wake(sleeper)
-    await scene.send(second)
-    await scene.members(workers)
-    await scene.all_handled()
+        pool.start()
+    await env.until_members(workers)
+    await env.send(first)
+    await env.until_handled(len(first) // 4)
+    frozen = pool.workers[0]
+    pool.freeze(frozen)
+    await env.until_members(workers - 1)
+    await env.until_handled(len(first))
+    pool.wake(frozen)
+    await env.send(second)
+    await env.until_members(workers)
+    await env.until_all_handled()
 
-    assert await scene.wrong(traffic) == []
+    assert await env.wrong(traffic) == []
 
 
-async def test_the_group_moved_ahead_or_to_the_beginning_changes_nothing(
-    scene: DemoEnvironment, traffic: Traffic, halves: tuple[Sequence[Message], Sequence[Message]]
+async def test_group_offsets_moved_ahead_or_back_change_nothing(
+    env: DemoEnvironment, traffic: Traffic, halves: tuple[Sequence[Message], Sequence[Message]]
 ) -> None:
     first, second = halves
-    crew = scene.crew
-    crew.start()
-    await scene.send(first)
-    await scene.all_handled()
-    await crew.stop_all()
-    await scene.send(second)
-    ends = dict(await scene.ends())
-    await move_group(scene, ends)
-    crew.start()
-    crew.start()
-    await scene.all_handled()
-    await crew.stop_all()
-    traces = await scene.ask(TRACES)
+    pool = env.pool
+    pool.start()
+    await env.send(first)
+    await env.until_all_handled()
+    await pool.stop_all()
+    await env.send(second)
+    ends = dict(await env.end_offsets())
+    await move_group(env, ends)
+    pool.start()
+    pool.start()
+    await env.until_all_handled()
+    await pool.stop_all()
+    effects = await env.ask(EFFECTS)
 
-    await move_group(scene, dict.fromkeys(ends, 0))
-    crew.start()
-    crew.start()
+    await move_group(env, dict.fromkeys(ends, 0))
+    pool.start()
+    pool.start()
 
-    async def the_group_is_told_again() -> bool:
-        return await scene.told_group() == ends
+    async def group_offsets_are_committed_again() -> bool:
+        return await env.committed_offsets() == ends
 
-    await scene.until(the_group_is_told_again)
-    assert await scene.ask(TRACES) == traces
-    assert await scene.wrong(traffic) == []
+    await env.until(group_offsets_are_committed_again)
+    assert await env.ask(EFFECTS) == effects
+    assert await env.wrong(traffic) == []
 
 
-async def test_what_kafka_deleted_is_passed_over_handled_or_not(
-    scene: DemoEnvironment, traffic: Traffic, halves: tuple[Sequence[Message], Sequence[Message]]
+async def test_deleted_records_are_skipped_whether_processed_or_not(
+    env: DemoEnvironment, traffic: Traffic, halves: tuple[Sequence[Message], Sequence[Message]]
 ) -> None:
     first, second = halves
-    crew = scene.crew
-    crew.start()
-    await scene.send(first)
-    await scene.all_handled()
-    await crew.stop_all()
-    # One topic loses what was handled and what was not, the others just what was handled.
-    await scene.send(noise(40))
-    cut = dict(await scene.ends())
-    await scene.send(second)
-    await forget_before(scene, cut)
-    crew.start()
-    crew.start()
-    await scene.all_handled()
+    pool = env.pool
+    pool.start()
+    await env.send(first)
+    await env.until_all_handled()
+    await pool.stop_all()
+    # One topic loses processed and unprocessed records, the others only processed ones.
+    await env.send(noise(40))
+    cut = dict(await env.end_offsets())
+    await env.send(second)
+    await delete_before(env, cut)
+    pool.start()
+    pool.start()
+    await env.until_all_handled()
 
-    assert await scene.wrong(traffic) == []
+    assert await env.wrong(traffic) == []
 
 
-async def test_a_log_with_holes_is_read_on_behind_them(
-    scene: DemoEnvironment, traffic: Traffic, halves: tuple[Sequence[Message], Sequence[Message]]
+async def test_a_log_with_offset_gaps_is_read_to_its_end(
+    env: DemoEnvironment, traffic: Traffic, halves: tuple[Sequence[Message], Sequence[Message]]
 ) -> None:
-    """Compaction takes handled records away; an aborted transaction leaves offsets that nobody ever reads."""
+    """Compaction removes processed records; an aborted transaction leaves offsets without a record."""
     first, second = halves
-    crew = scene.crew
-    crew.start()
-    await scene.send(first)
-    await scene.all_handled()
-    await crew.stop_all()
-    holes = await compaction.compact(scene, CONTENT_PROVISIONED)
-    await scene.send(second)
-    crew.start()
-    crew.start()
-    await scene.all_handled()
+    pool = env.pool
+    pool.start()
+    await env.send(first)
+    await env.until_all_handled()
+    await pool.stop_all()
+    removed = await compaction.compact(env, CONTENT_PROVISIONED)
+    await env.send(second)
+    pool.start()
+    pool.start()
+    await env.until_all_handled()
 
-    assert holes > 0
-    assert await scene.wrong(traffic) == []
+    assert removed > 0
+    assert await env.wrong(traffic) == []
 
 
 @pytest.mark.parametrize(
-    "anew",
+    "recreated",
     [pytest.param((CONTENT_PROVISIONED,), marks=pytest.mark.long), (CONTENT_PROVISIONED, BATCH_REGISTERED)],
     ids=["one", "two"],
 )
-async def test_topics_made_anew_under_running_workers_are_read_from_their_beginning(
-    scene: DemoEnvironment, traffic: Traffic, halves: tuple[Sequence[Message], Sequence[Message]], anew: tuple[str, ...]
+async def test_topics_recreated_under_running_workers_are_read_from_the_start(
+    env: DemoEnvironment,
+    traffic: Traffic,
+    halves: tuple[Sequence[Message], Sequence[Message]],
+    recreated: tuple[str, ...],
 ) -> None:
     first, second = halves
-    crew = scene.crew
-    crew.start()
-    crew.start()
-    await scene.send(first)
-    await scene.all_handled()
-    await scene.owned(*INPUT_TOPICS)
-    await delete_topics(scene.settings.broker, [scene.settings.topic_prefix + topic for topic in anew])
-    await scene.owned(*(topic for topic in INPUT_TOPICS if topic not in anew))
-    await ensure_topics(scene.settings.broker, scene.settings.topic_prefix)
-    await scene.send(second)
-    await scene.all_handled()
+    pool = env.pool
+    pool.start()
+    pool.start()
+    await env.send(first)
+    await env.until_all_handled()
+    await env.until_owned(*INPUT_TOPICS)
+    await delete_topics(env.settings.broker, [env.settings.topic_prefix + topic for topic in recreated])
+    await env.until_owned(*(topic for topic in INPUT_TOPICS if topic not in recreated))
+    await ensure_topics(env.settings.broker, env.settings.topic_prefix)
+    await env.send(second)
+    await env.until_all_handled()
 
-    assert await scene.wrong(traffic) == []
+    assert await env.wrong(traffic) == []

@@ -1,4 +1,4 @@
-"""Each test has servers of its own, in a state folder of its own."""
+"""Each test has its own servers in its own state folder."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def main():
     await connection.close()
     await postgres.stop()
 
-# Below a folder of root's alone nobody could not even read the binaries: then as ourselves.
+# Below a folder that only root may enter, `nobody` cannot read the binaries: then run as root.
 if os.geteuid() == 0 and reachable(Path(sys.prefix)):
     os.setgroups([])
     os.setgid(65534)
@@ -103,29 +103,29 @@ async def execute(url: str, statement: str) -> object:
         await connection.close()
 
 
-async def test_servers_answer_until_down_which_leaves_no_process(settings: Settings) -> None:
-    started = await up(settings)
+async def test_servers_answer_until_down_and_leave_no_process(settings: Settings) -> None:
+    found = await up(settings)
 
-    assert addresses(settings) == started == await up(settings)
-    assert await execute(started.database_url, "SELECT current_setting('fsync')") == "on"
-    assert {type(state) for state in await ensure_topics(started.broker)} == {Created}
-    assert {type(state) for state in await ensure_topics(started.broker)} == {Present}
+    assert addresses(settings) == found == await up(settings)
+    assert await execute(found.database_url, "SELECT current_setting('fsync')") == "on"
+    assert {type(state) for state in await ensure_topics(found.broker)} == {Created}
+    assert {type(state) for state in await ensure_topics(found.broker)} == {Present}
 
-    family = processes(settings)
+    started = processes(settings)
     await down(settings)
 
     assert addresses(settings) is None
-    assert [process.alive for process in family] == [False, False]
+    assert [process.alive for process in started] == [False, False]
 
 
-async def test_what_a_killed_run_left_is_recognised_and_started_again_with_its_data(settings: Settings) -> None:
+async def test_killed_servers_are_started_again_with_their_data(settings: Settings) -> None:
     before = await up(settings)
     await execute(before.database_url, "CREATE TABLE otters (name text)")
     await ensure_topics(before.broker)
-    family = processes(settings)
-    for process in family:
+    started = processes(settings)
+    for process in started:
         process.signal(signal.SIGKILL)
-    await wait_until(lambda: not any(process.alive for process in family))
+    await wait_until(lambda: not any(process.alive for process in started))
     assert addresses(settings) is None
 
     after = await up(settings)
@@ -135,17 +135,17 @@ async def test_what_a_killed_run_left_is_recognised_and_started_again_with_its_d
     assert {type(state) for state in await ensure_topics(after.broker)} == {Present}
 
 
-async def test_a_server_that_lost_its_twin_is_not_started_twice(settings: Settings) -> None:
+async def test_up_restarts_both_servers_if_one_has_ended(settings: Settings) -> None:
     before = await up(settings)
     embedded = EmbeddedServers(settings.state_dir)
     await embedded.postgres.kill()
-    lonely = embedded.kafka.server.process
-    assert lonely is not None
+    kafka = embedded.kafka.server.process
+    assert kafka is not None
     assert addresses(settings) is None
 
     assert await up(settings) == before
 
-    assert not lonely.alive
+    assert not kafka.alive
     assert len(processes(settings)) == 2
 
 
@@ -160,35 +160,35 @@ async def test_two_ups_at_once_start_one_pair_of_servers(settings: Settings) -> 
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-async def test_a_foreground_owner_takes_its_servers_with_it(
+async def test_a_foreground_command_stops_its_servers_when_it_ends(
     settings: Settings, number: signal.Signals, code: int
 ) -> None:
     owner = await run_python(FOREGROUND, settings=settings)
     assert owner.stdout is not None
     await owner.stdout.readline()
-    family = processes(settings)
-    assert len(family) == 2
+    started = processes(settings)
+    assert len(started) == 2
 
     owner.send_signal(number)
     await output(owner)
 
     assert owner.returncode == code
-    assert [process.alive for process in family] == [False, False]
+    assert [process.alive for process in started] == [False, False]
 
 
-async def test_a_start_that_is_interrupted_leaves_no_process(settings: Settings) -> None:
+async def test_an_interrupted_start_leaves_no_process(settings: Settings) -> None:
     owner = await run_python(FOREGROUND, settings=settings)
     await wait_until(lambda: len(processes(settings)) == 2)
-    family = processes(settings)
+    started = processes(settings)
 
     owner.send_signal(signal.SIGTERM)
     await output(owner)
 
-    assert [process.alive for process in family] == [False, False]
+    assert [process.alive for process in started] == [False, False]
     assert addresses(settings) is None
 
 
-async def test_a_server_that_fails_to_start_shows_its_log_and_takes_the_other_down(settings: Settings) -> None:
+async def test_a_server_that_fails_to_start_shows_its_log_and_stops_the_other(settings: Settings) -> None:
     await up(settings)
     await down(settings)
     (settings.state_dir / "postgres" / "data" / "postgresql.conf").write_text("wombats = 7\n")
@@ -199,7 +199,7 @@ async def test_a_server_that_fails_to_start_shows_its_log_and_takes_the_other_do
     assert processes(settings) == []
 
 
-async def test_postgres_runs_for_an_account_that_is_not_root() -> None:
+async def test_postgres_runs_for_an_account_other_than_root() -> None:
     with reachable_folder() as folder:
         settings = Settings(state_dir=folder / "state")
         own = folder / "own"
@@ -210,7 +210,8 @@ async def test_postgres_runs_for_an_account_that_is_not_root() -> None:
         assert await output(process) == "hello from els"
 
 
-async def test_postgres_runs_below_a_folder_that_others_cannot_enter_and_leaves_its_permissions() -> None:
+async def test_postgres_runs_below_a_folder_that_others_cannot_enter() -> None:
+    """The permissions of the folder stay as they are."""
     with reachable_folder() as folder:
         folder.chmod(0o700)
         postgres = EmbeddedPostgres(folder)

@@ -18,15 +18,15 @@ async def test_topics_are_created_once_and_then_present(addresses: Addresses, da
 
     assert await ensure_topics(addresses.broker, topic_prefix) == [Created(name) for name in names]
     assert await ensure_topics(addresses.broker, topic_prefix) == [Present(name) for name in names]
-    told = await els(named, "topics", "--json")
-    assert [json.loads(line) for line in told.stdout.splitlines()] == [
+    printed = await els(named, "topics", "--json")
+    assert [json.loads(line) for line in printed.stdout.splitlines()] == [
         {"state": "present", "topic": name} for name in names
     ]
 
     await delete_topics(addresses.broker, names)
 
 
-async def test_a_topic_that_is_not_as_the_table_says_is_reported_and_left_alone(
+async def test_a_topic_with_other_settings_is_reported_and_not_changed(
     addresses: Addresses, kafka_topics: dict[str, str], topic_prefix: str
 ) -> None:
     plan = TopicPlan(DEAD_LETTER, retention_days=1, max_bytes=16 * 1024 * 1024)
@@ -37,12 +37,12 @@ async def test_a_topic_that_is_not_as_the_table_says_is_reported_and_left_alone(
         assert state == Different(kafka_topics[DEAD_LETTER], differences)
 
 
-async def test_a_topic_that_the_broker_refuses_is_named(addresses: Addresses) -> None:
+async def test_a_topic_that_the_broker_refuses_is_in_the_error(addresses: Addresses) -> None:
     with pytest.raises(ServersUnavailable, match="refuses to create what a name!"):
         await ensure_topics(addresses.broker, topics=[TopicPlan("what a name!", retention_days=1, max_bytes=1024)])
 
 
-async def test_topics_survive_the_broker_being_killed(
+async def test_topics_are_present_after_the_broker_was_killed(
     addresses: Addresses, kafka_topics: dict[str, str], topic_prefix: str, servers: EmbeddedServers
 ) -> None:
     await servers.kafka.kill()

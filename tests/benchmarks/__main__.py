@@ -13,10 +13,10 @@ import click
 import uvloop
 from rich.console import Console
 
-from tests.benchmarks.ground import Ground, ground
+from tests.benchmarks.environment import BenchmarkEnvironment, benchmark_environment
 from tests.benchmarks.machine import machine, versions
 from tests.benchmarks.output import as_table, write_json
-from tests.benchmarks.registry import BENCHMARKS, Benchmark, chosen
+from tests.benchmarks.registry import BENCHMARKS, Benchmark, select
 from tests.benchmarks.report import Scale, Section
 
 RESULT = Path(__file__).parents[2] / "bench.json"
@@ -37,8 +37,8 @@ def main(scale: str, only: tuple[str, ...], path: Path) -> None:
     finished = False
     try:
         # The loop of a worker, also for what is measured in this process.
-        with ground() as here, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(here, chosen(Scale(scale), only), Scale(scale), sections))
+        with benchmark_environment() as env, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(env, select(Scale(scale), only), Scale(scale), sections))
         finished = True
     finally:
         Console().print(as_table(sections))
@@ -47,11 +47,11 @@ def main(scale: str, only: tuple[str, ...], path: Path) -> None:
         click.echo(f"{about['seconds']} s; written to {path.name}")
 
 
-async def _run(here: Ground, benchmarks: list[Benchmark], scale: Scale, sections: list[Section]) -> None:
+async def _run(env: BenchmarkEnvironment, benchmarks: list[Benchmark], scale: Scale, sections: list[Section]) -> None:
     """Adds to `sections` as it goes: what was measured before a failure is not lost."""
     for benchmark in benchmarks:
         started = time.monotonic()
-        async for section in benchmark.measure(here, scale):
+        async for section in benchmark.measure(env, scale):
             sys.stderr.write(f"{time.monotonic() - started:6.1f} s  {benchmark.name}: {section.title}\n")
             sections.append(section)
 

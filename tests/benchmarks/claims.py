@@ -31,7 +31,7 @@ from els_stream.handlers.outbox_events import EssayLists, outbox_rows
 from els_stream.queries import claims, outbox, slots, trackers
 from els_stream.queries.outbox_rows import OutboxRow
 from els_stream.queries.slots import Upload
-from tests.benchmarks.ground import Ground, for_sqlalchemy
+from tests.benchmarks.environment import BenchmarkEnvironment, for_sqlalchemy
 from tests.benchmarks.report import Figure, Scale, Section, percentile
 from tests.support import factories as make
 from tests.support.batch_builders import SOURCE
@@ -66,8 +66,8 @@ class Case:
     def arrivals(self, connection: int, number: int) -> list[tuple[str, Content]]:
         """The contents of one round on one connection: batches fill one after the other."""
         first = connection * (self.rounds * self.size // SLOTS + 2) + 1
-        here = range(number * self.size, (number + 1) * self.size)
-        return [_content(self.crowd.batch_id(first + n // SLOTS), n % SLOTS) for n in here]
+        env = range(number * self.size, (number + 1) * self.size)
+        return [_content(self.crowd.batch_id(first + n // SLOTS), n % SLOTS) for n in env]
 
     def essay_of(self, wanted: claims.SlotClaim) -> str:
         return self.crowd.essay_id(_number(wanted.batch.batch_id), _number(wanted.slot.file_upload_id) + 1)
@@ -78,7 +78,7 @@ class Case:
         return [(self.crowd.essay_id(number, n + 1), f"text-{batch_id}-{n:05}") for n in range(SLOTS)]
 
 
-async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
+async def measure(ground: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Section]:
     for strategy in (Strategy.OPTION_B, Strategy.OPTION_A, Strategy.TWO_STEP):
         figures: list[Figure] = []
         ratios: dict[str, float] = {}
@@ -102,7 +102,7 @@ def _undisturbed(seconds: Sequence[float]) -> float:
     return percentile(seconds, 0.25)
 
 
-async def _compare(ground: Ground, case: Case) -> tuple[list[float], list[float]]:
+async def _compare(ground: BenchmarkEnvironment, case: Case) -> tuple[list[float], list[float]]:
     """Seconds of each round, ours and theirs, in turns on databases of their own."""
     async with _filled(ground, case) as our_engine, _filled(ground, case) as their_engine:
         ours: list[float] = []
@@ -182,7 +182,7 @@ def _noted(conn: AsyncConnection, said: Said) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _filled(ground: Ground, case: Case) -> AsyncIterator[AsyncEngine]:
+async def _filled(ground: BenchmarkEnvironment, case: Case) -> AsyncIterator[AsyncEngine]:
     async with ground.database() as url:
         engine = create_engine(for_sqlalchemy(url), Limits(), pool_size=case.connections)
         async with engine.begin() as conn:

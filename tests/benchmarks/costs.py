@@ -18,7 +18,7 @@ from els_stream.events import topics
 from els_stream.events.records import RawRecord
 from els_stream.queries import outbox
 from els_stream.queries.outbox_rows import SHARD_COUNT
-from tests.benchmarks.ground import Ground, for_sqlalchemy
+from tests.benchmarks.environment import BenchmarkEnvironment, for_sqlalchemy
 from tests.benchmarks.load import Load
 from tests.benchmarks.report import Figure, Scale, Section
 from tests.support import factories as make
@@ -37,7 +37,7 @@ DEAD: Final = text("SELECT sum(n_tup_upd - n_tup_hot_upd + n_tup_del), sum(n_tup
 NOW: Final = text("SELECT pg_current_wal_flush_lsn()")
 
 
-async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
+async def measure(ground: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Section]:
     for size in SIZES:
         async with ground.database() as url, recorded(url) as wire:
             engine = create_engine(for_sqlalchemy(wire.url), Limits(), pool_size=1)

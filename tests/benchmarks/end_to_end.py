@@ -16,7 +16,7 @@ from typing import Final
 
 from els_stream.events.topics import CONTENT_PROVISIONED
 from tests.benchmarks import runs
-from tests.benchmarks.ground import Ground
+from tests.benchmarks.environment import BenchmarkEnvironment
 from tests.benchmarks.load import Load
 from tests.benchmarks.preload import preload, preloaded
 from tests.benchmarks.report import Figure, Scale, Section
@@ -86,14 +86,14 @@ class Yardstick:
 
 
 @asynccontextmanager
-async def backlog(ground: Ground, scale: Scale) -> AsyncIterator[Yardstick]:
+async def backlog(ground: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Yardstick]:
     async with ground.topics() as prefix:
         topic = prefix + CONTENT_PROVISIONED
         await preload(ground.broker, topic, BACKLOG[scale].sent())
         yield Yardstick(ground.broker, topic, STOCK_RECORDS[scale])
 
 
-async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
+async def measure(ground: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Section]:
     async with backlog(ground, scale) as yardstick:
         await _run(ground, yardstick, WARM, workers=2)  # a broker that just started is still being compiled
         yield await _lane(ground, yardstick, scale)
@@ -101,7 +101,7 @@ async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
             yield await _whole(ground, yardstick, case)
 
 
-async def _lane(ground: Ground, yardstick: Yardstick, scale: Scale) -> Section:
+async def _lane(ground: BenchmarkEnvironment, yardstick: Yardstick, scale: Scale) -> Section:
     rounds = 1 if scale is Scale.QUICK else 3
     ours = [await _run(ground, yardstick, NOOP[scale], workers=0) for _ in range(rounds)]
     figures = [
@@ -113,7 +113,7 @@ async def _lane(ground: Ground, yardstick: Yardstick, scale: Scale) -> Section:
     return Section(f"Intake alone, {NOOP[scale].contents:,} contents", figures, ratios)
 
 
-async def _whole(ground: Ground, yardstick: Yardstick, case: Case) -> Section:
+async def _whole(ground: BenchmarkEnvironment, yardstick: Yardstick, case: Case) -> Section:
     ours: dict[int, list[Run]] = {workers: [] for workers in case.teams}
     for _ in range(case.rounds):
         for workers in case.teams:
@@ -135,10 +135,10 @@ def _figures(workers: int, ours: Sequence[Run]) -> list[Figure]:
     ]
 
 
-async def _run(ground: Ground, yardstick: Yardstick, load: Load, *, workers: int) -> Run:
+async def _run(ground: BenchmarkEnvironment, yardstick: Yardstick, load: Load, *, workers: int) -> Run:
     """Ours, after one of stock Faust; no workers: the lane alone."""
     await yardstick.measure()
-    async with ground.place() as settings:
+    async with ground.worker_settings() as settings:
         topic = settings.topic_prefix + CONTENT_PROVISIONED
         async with preloaded(ground.broker, topic, load.sent()) as release:
             if not workers:

@@ -23,7 +23,7 @@ from els_stream.events import topics
 from els_stream.events.records import RawRecord
 from els_stream.queries import outbox
 from els_stream.queries.outbox_rows import SHARD_COUNT
-from tests.benchmarks.ground import Ground, for_sqlalchemy
+from tests.benchmarks.environment import BenchmarkEnvironment, for_sqlalchemy
 from tests.benchmarks.report import Figure, Scale, Section
 from tests.support import factories as make
 from tests.support.batch_harness import handlers_by_topic
@@ -55,7 +55,7 @@ STATES: Final = {
 }
 
 
-async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
+async def measure(ground: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Section]:
     """The tables grow from one size to the next."""
     first: dict[str, Cost] = {}
     async with ground.database() as url, _growing(url) as growing:
@@ -126,14 +126,14 @@ class Growing:
         return float(await self.plain.scalar(PAGES) or 0)
 
     def _contents(self, crowd: BulkData, number: int) -> list[RawRecord]:
-        here = range(number * MICRO_BATCH, (number + 1) * MICRO_BATCH)
+        env = range(number * MICRO_BATCH, (number + 1) * MICRO_BATCH)
         return [
             make.record(
                 topics.CONTENT_PROVISIONED,
                 make.content(crowd.batch_id(n // SLOTS + 1), number=n % SLOTS),
                 offset=next(self.offsets),
             )
-            for n in here
+            for n in env
         ]
 
 

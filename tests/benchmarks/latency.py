@@ -16,7 +16,7 @@ from els_stream.config.settings import Settings
 from els_stream.demo.workers import running_workers
 from els_stream.events.topics import CONTENT_PROVISIONED, SLOT_ASSIGNED
 from tests.benchmarks import runs
-from tests.benchmarks.ground import PARTITIONS, Ground
+from tests.benchmarks.environment import PARTITIONS, BenchmarkEnvironment
 from tests.benchmarks.load import Content, Load
 from tests.benchmarks.preload import preloaded
 from tests.benchmarks.report import Figure, Scale, Section, percentile
@@ -48,15 +48,15 @@ class Notes:
         return [(self.seen[it] - at) * 1000 for it, at in self.sent.items() if at >= begin]
 
 
-async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
+async def measure(ground: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Section]:
     yield await _at(ground, scale, STEADY, "100/s", "latency_at_100")
     peak = await _peak(ground, scale)
     yield await _at(ground, scale, peak / 2, f"half of the peak, {peak / 2:,.0f}/s", "latency_at_half_peak")
 
 
-async def _at(ground: Ground, scale: Scale, rate: float, title: str, name: str) -> Section:
+async def _at(ground: BenchmarkEnvironment, scale: Scale, rate: float, title: str, name: str) -> Section:
     load = Load(round(rate * SECONDS[scale] / 30))
-    async with ground.place() as settings:
+    async with ground.worker_settings() as settings:
         await runs.register(settings, load)
         async with running_workers(settings, 1):
             notes = await _send_and_see(settings, load, rate)
@@ -69,10 +69,10 @@ async def _at(ground: Ground, scale: Scale, rate: float, title: str, name: str) 
     return Section(f"Latency in to out at {title}, {len(took):,} essays", figures, series={name: curve})
 
 
-async def _peak(ground: Ground, scale: Scale) -> float:
+async def _peak(ground: BenchmarkEnvironment, scale: Scale) -> float:
     """Contents a second that one worker gets done, here and now."""
     load = PEAK[scale]
-    async with ground.place() as settings:
+    async with ground.worker_settings() as settings:
         topic = settings.topic_prefix + CONTENT_PROVISIONED
         async with preloaded(ground.broker, topic, load.sent()) as release:
             await runs.register(settings, load)
@@ -86,7 +86,7 @@ async def _send_and_see(settings: Settings, load: Load, rate: float) -> Notes:
     producer = AIOKafkaProducer(bootstrap_servers=settings.broker)
     async with consumer, producer:
         await consumer.seek_to_beginning()
-        async with asyncio.timeout(runs.PATIENCE_SECONDS), asyncio.TaskGroup() as together:
+        async with asyncio.timeout(runs.MAX_WAIT_SECONDS), asyncio.TaskGroup() as together:
             together.create_task(_send(producer, settings.topic_prefix + CONTENT_PROVISIONED, load.sent(), rate, notes))
             together.create_task(_see(consumer, load.contents, notes))
     return notes

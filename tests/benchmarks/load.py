@@ -60,9 +60,9 @@ class Load:
         rng = RandomSource(42)
         sent = 0
         for start in range(0, self.batches, AT_ONCE):
-            here = [_batch_id(number).encode() for number in range(start, min(start + AT_ONCE, self.batches))]
+            env = [_batch_id(number).encode() for number in range(start, min(start + AT_ONCE, self.batches))]
             for number in range(self.essays_per_batch):
-                for batch_id in here:
+                for batch_id in env:
                     essay = _uuid(rng)
                     yield self._content(rng, batch_id, number, essay)
                     sent += 1

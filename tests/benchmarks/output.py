@@ -34,13 +34,13 @@ def as_table(sections: Sequence[Section]) -> Table:
         table.add_section()
         table.add_row(f"[bold]{section.title}[/bold]")
         for figure in section.figures:
-            table.add_row(f"  {figure.name}", written(figure.value), figure.unit)
+            table.add_row(f"  {figure.name}", format_number(figure.value), figure.unit)
         for name, ratio in section.ratios.items():
             table.add_row(f"  [cyan]{name}[/cyan]", f"[cyan]{ratio:.2f}[/cyan]", "[cyan]ratio[/cyan]")
     return table
 
 
-def written(value: float) -> str:
+def format_number(value: float) -> str:
     """About three digits that mean something."""
     return f"{value:,.0f}" if abs(value) >= SMALL or value == int(value) else f"{value:.3g}"
 

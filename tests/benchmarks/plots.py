@@ -10,7 +10,7 @@ from typing import Any, Final, TypeAlias
 
 from els_stream.config.setting_types import CHECKOUT
 from tests.benchmarks import svg
-from tests.benchmarks.output import written
+from tests.benchmarks.output import format_number
 from tests.support.generated_docs import PERFORMANCE, replace_block, table
 
 RESULT: Final = CHECKOUT / "bench.json"
@@ -84,7 +84,7 @@ def _figures(sections: Iterable[Mapping[str, Any]]) -> Iterable[Sequence[str]]:
     for section in sections:
         if section["title"] == FIRST or section["title"].startswith(NO_RATIOS):
             for figure in section["figures"]:
-                yield section["title"], figure["name"], f"{written(figure['value'])} {figure['unit']}"
+                yield section["title"], figure["name"], f"{format_number(figure['value'])} {figure['unit']}"
 
 
 def main(path: Path) -> None:

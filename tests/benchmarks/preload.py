@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
 from aiokafka.structs import RecordMetadata
 
-from tests.benchmarks.ground import PARTITIONS
+from tests.benchmarks.environment import PARTITIONS
 from tests.benchmarks.load import Content
 
 BATCH_BYTES = 512 * 1024

@@ -25,10 +25,10 @@ from els_stream.maintenance.purge import PurgePlan, purge_guests
 from els_stream.queries import batch_counts, listing, stats
 from els_stream.queries.listing import BatchFilter
 from els_stream.verify.runner import verify
-from tests.benchmarks.ground import Ground
-from tests.benchmarks.judged import judged
+from tests.benchmarks.environment import BenchmarkEnvironment
 from tests.benchmarks.report import Figure, Scale, Section, percentile
 from tests.benchmarks.steady import Steady, keep_empty
+from tests.benchmarks.thresholds import run_with_thresholds
 from tests.support.bulk_data import BulkData
 
 SLOTS: Final = 30
@@ -48,9 +48,9 @@ SIZES: Final = text("""
 """)
 
 
-async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
+async def measure(ground: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Section]:
     scale = Scale.QUICK if scale is Scale.QUICK else Scale.FULL
-    async with ground.place() as settings, _engine(settings) as engine:
+    async with ground.worker_settings() as settings, _engine(settings) as engine:
         await _fill(engine, BulkData("old", OLD[scale], SLOTS, SLOTS, days=2 * DAYS))
         yield await _proof(settings, OLD[scale] * SLOTS)
         before = await _sizes(engine, "before")
@@ -158,4 +158,4 @@ async def _engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
 
 
 if __name__ == "__main__":
-    sys.exit(judged(measure, Scale.QUICK if "--quick" in sys.argv[1:] else Scale.FULL, complaints))
+    sys.exit(run_with_thresholds(measure, Scale.QUICK if "--quick" in sys.argv[1:] else Scale.FULL, complaints))

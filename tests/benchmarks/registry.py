@@ -37,6 +37,6 @@ BENCHMARKS: Final = (
 )
 
 
-def chosen(scale: Scale, only: tuple[str, ...] = ()) -> list[Benchmark]:
+def select(scale: Scale, only: tuple[str, ...] = ()) -> list[Benchmark]:
     """Those of this scale, or of these names, in the registry's order."""
     return [one for one in BENCHMARKS if scale in one.scales and (not only or one.name in only)]

@@ -27,7 +27,7 @@ from els_stream.queries.outbox_rows import SHARD_COUNT
 from els_stream.relay.factory import create_relay_engine, make_relay
 from els_stream.relay.options import RelayOptions
 from tests.benchmarks import runs
-from tests.benchmarks.ground import Ground
+from tests.benchmarks.environment import BenchmarkEnvironment
 from tests.benchmarks.load import Load
 from tests.benchmarks.report import Figure, Scale, Section, paired_ratio
 from tests.support import factories as make
@@ -45,11 +45,11 @@ ROWS: Final = text("SELECT topic, key, value, headers FROM kept ORDER BY shard, 
 Sent = tuple[str, bytes, bytes, list[tuple[str, bytes]]]
 
 
-async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
+async def measure(ground: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Section]:
     load = LOAD[scale]
     ours: list[float] = []
     theirs: list[float] = []
-    async with ground.place() as settings:
+    async with ground.worker_settings() as settings:
         engine = create_engine(settings.database, Limits.from_settings(settings), pool_size=settings.pool_size)
         await runs.register(settings, load)
         await _fill_outbox(engine, settings, load)
@@ -127,5 +127,5 @@ async def _relay(engine: AsyncEngine, settings: Settings, count: int) -> float:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(runs.PATIENCE_SECONDS):
+    async with asyncio.timeout(runs.MAX_WAIT_SECONDS):
         await wait_until(condition)

@@ -14,7 +14,7 @@ from statistics import geometric_mean
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from tests.benchmarks.ground import Ground
+    from tests.benchmarks.environment import BenchmarkEnvironment
 
 
 class Scale(enum.StrEnum):
@@ -46,7 +46,7 @@ class Section:
 
 
 # What the module of a benchmark defines as `measure`: its sections, each as soon as it is known.
-Measure: TypeAlias = Callable[["Ground", Scale], AsyncIterator[Section]]
+Measure: TypeAlias = Callable[["BenchmarkEnvironment", Scale], AsyncIterator[Section]]
 
 
 def percentile(values: Sequence[float], share: float) -> float:

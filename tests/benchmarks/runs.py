@@ -20,14 +20,14 @@ from els_stream.events.topics import CONTENT_PROVISIONED
 from els_stream.handlers.handler import process
 from els_stream.handlers.registry import HandlerPolicy, make_handlers
 from tests.benchmarks.cpu import read_clock
-from tests.benchmarks.ground import Ground, for_asyncpg
+from tests.benchmarks.environment import BenchmarkEnvironment, for_asyncpg
 from tests.benchmarks.load import Load
 from tests.benchmarks.preload import Release
 
 NOOP: Final = ("-m", "tests.benchmarks.noop_worker")
 STOCK: Final = ("-m", "tests.benchmarks.stock_faust")
-LOOK_SECONDS: Final = 0.05
-PATIENCE_SECONDS: Final = 900.0
+POLL_INTERVAL_SECONDS: Final = 0.05
+MAX_WAIT_SECONDS: Final = 900.0
 AT_ONCE: Final = 500
 
 HANDLED: Final = """
@@ -69,7 +69,7 @@ async def stock_faust(broker: str, topic: str, records: int, *variant: str) -> R
     command = (sys.executable, *STOCK, broker, topic, str(records), *variant)
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(MAX_WAIT_SECONDS):
             answer, _ = await process.communicate()
     finally:
         if process.returncode is None:
@@ -91,7 +91,9 @@ async def register(settings: Settings, load: Load) -> None:
     await engine.dispose()
 
 
-async def service(ground: Ground, settings: Settings, load: Load, release: Release, *, count: int = 1) -> Run:
+async def service(
+    ground: BenchmarkEnvironment, settings: Settings, load: Load, release: Release, *, count: int = 1
+) -> Run:
     """From the first content's transaction until the ledger is at the end and the outbox empty, as it is acked."""
     conn = await asyncpg.connect(for_asyncpg(settings.database))
     try:
@@ -127,9 +129,9 @@ async def _until_handled(
     """The time and the sum of offsets of each look since the ledger began to move."""
     seen: list[tuple[float, int]] = []
     topic = settings.topic_prefix + CONTENT_PROVISIONED
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(MAX_WAIT_SECONDS):
         while not seen or seen[-1][1] < contents:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
             handled = await conn.fetchval(HANDLED, settings.consumer_group, topic)
             if handled:
                 seen.append((time.time(), handled))
@@ -140,9 +142,9 @@ async def _until_handled(
 
 async def _until_told(conn: asyncpg.Connection, team: Sequence[DemoWorker]) -> float:
     await conn.execute("SET enable_seqscan = off")
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(MAX_WAIT_SECONDS):
         while await conn.fetchval(WAITING) is not None:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
             for worker in team:
                 worker.check()
     return time.time()

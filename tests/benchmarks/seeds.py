@@ -31,9 +31,9 @@ from els_stream.db.engine import Limits, create_engine
 from els_stream.domain.claim_strategy import Strategy
 from els_stream.events import topics
 from els_stream.events.records import RawRecord
-from tests.benchmarks.ground import Ground, for_sqlalchemy
-from tests.benchmarks.judged import judged
+from tests.benchmarks.environment import BenchmarkEnvironment, for_sqlalchemy
 from tests.benchmarks.report import Figure, Scale, Section, percentile
+from tests.benchmarks.thresholds import run_with_thresholds
 from tests.support import factories as make
 from tests.support.batch_harness import handlers_by_topic
 
@@ -95,7 +95,7 @@ WAYS: Final[dict[str, Ask]] = {
 }
 
 
-async def measure(ground: Ground, scale: Scale) -> AsyncIterator[Section]:
+async def measure(ground: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Section]:
     async with ground.database() as url, _instances(url) as instances:
         for way, ask in WAYS.items():
             measured: dict[Strategy, Rounds] = {strategy: [] for strategy in Strategy}
@@ -166,4 +166,4 @@ async def _instances(url: str) -> AsyncIterator[dict[Strategy, list[Instance]]]:
 
 
 if __name__ == "__main__":
-    sys.exit(judged(measure, Scale.FULL, complaints))
+    sys.exit(run_with_thresholds(measure, Scale.FULL, complaints))

@@ -1,4 +1,4 @@
-"""Has Kafka compact a topic, now."""
+"""Makes Kafka compact a topic at once."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ COMPACTED = {
 KEPT = {"cleanup.policy": "delete"}
 
 
-async def compact(scene: DemoEnvironment, topic: str) -> int:
-    """While nobody writes to it; returns how many records are gone. What is written later is kept."""
-    name = scene.settings.topic_prefix + topic
-    before = await _count(scene, name)
-    async with scene.admin() as admin:
+async def compact(env: DemoEnvironment, topic: str) -> int:
+    """Compact a topic to which nothing writes; return how many records were removed. Later records are kept."""
+    name = env.settings.topic_prefix + topic
+    before = await _count(env, name)
+    async with env.admin() as admin:
         await _alter(admin, ConfigResourceType.BROKER, BROKER, EAGER_CLEANER)
         await _alter(admin, ConfigResourceType.TOPIC, name, COMPACTED)
-        partitions = [partition for partition in await scene.ends() if partition.topic == name]
-        await _close_segments(scene, [TopicPartition(*partition) for partition in partitions])
+        partitions = [partition for partition in await env.end_offsets() if partition.topic == name]
+        await _close_segments(env, [TopicPartition(*partition) for partition in partitions])
 
         async def cleaned() -> bool:
-            return await _count(scene, name) < before
+            return await _count(env, name) < before
 
-        await scene.until(cleaned)
+        await env.until(cleaned)
         await _alter(admin, ConfigResourceType.TOPIC, name, KEPT)
         await _alter(admin, ConfigResourceType.BROKER, BROKER, {})
-    return before - await _count(scene, name)
+    return before - await _count(env, name)
 
 
 async def _alter(admin: AIOKafkaAdminClient, kind: ConfigResourceType, name: str, configs: dict[str, str]) -> None:
-    """What is not named becomes the default again."""
+    """Set these settings; all others get their default."""
     for answer in await admin.alter_configs([ConfigResource(kind, name, configs=configs)]):
         for resource in answer.to_object()["resources"]:
             assert not resource["error_code"], resource
 
 
-async def _close_segments(scene: DemoEnvironment, partitions: list[TopicPartition]) -> None:
-    """What Kafka still writes to is never compacted; an aborted record begins another segment and is never read."""
-    producer = AIOKafkaProducer(bootstrap_servers=scene.settings.broker, transactional_id=f"{uuid.uuid4()}")
+async def _close_segments(env: DemoEnvironment, partitions: list[TopicPartition]) -> None:
+    """Begin new segments, as Kafka never compacts the active one. The aborted record is never delivered."""
+    producer = AIOKafkaProducer(bootstrap_servers=env.settings.broker, transactional_id=f"{uuid.uuid4()}")
     await producer.start()
     try:
         await producer.begin_transaction()
@@ -59,14 +59,14 @@ async def _close_segments(scene: DemoEnvironment, partitions: list[TopicPartitio
         await producer.stop()
 
 
-async def _count(scene: DemoEnvironment, name: str) -> int:
-    async with scene.consumer() as consumer:
-        partitions = [TopicPartition(*partition) for partition in await scene.ends() if partition.topic == name]
+async def _count(env: DemoEnvironment, name: str) -> int:
+    async with env.consumer() as consumer:
+        partitions = [TopicPartition(*partition) for partition in await env.end_offsets() if partition.topic == name]
         consumer.assign(partitions)
         for partition in partitions:
             consumer.seek(partition, 0)
-        ends = await consumer.end_offsets(partitions)
+        end_offsets = await consumer.end_offsets(partitions)
         count = 0
-        while [tp for tp in partitions if await consumer.position(tp) < ends[tp]]:
+        while [tp for tp in partitions if await consumer.position(tp) < end_offsets[tp]]:
             count += sum(map(len, (await consumer.getmany(timeout_ms=200)).values()))
         return count

@@ -1,4 +1,4 @@
-"""Where class sets are sent through workers: a database, topics and a group of a run's own, looked at from outside."""
+"""A database, topics and a consumer group for one test, with workers that process the traffic of the demo."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from els_stream.verify.runner import verify
 from tests.support.waiting import until
 from tests.support.worker_pool import WorkerPool
 
-PATIENCE_SECONDS = 90.0
-TAIL = 4000
-AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
+MAX_IDLE_SECONDS = 90.0
+LOG_TAIL_CHARACTERS = 4000
+CONNECTION_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
 
-LEDGER = "SELECT topic, partition, next_offset FROM consumed_offsets"
+STORED_OFFSETS = "SELECT topic, partition, next_offset FROM consumed_offsets"
 HANDLED = "SELECT coalesce(sum(next_offset), 0)::bigint FROM consumed_offsets"
 WAITING = "SELECT count(*) FROM event_outbox"
 
@@ -44,13 +44,13 @@ Condition = Callable[[], Awaitable[bool]]
 
 
 class DemoEnvironment:
-    """To be used as a context: workers that are left at its end are killed."""
+    """An async context manager: it creates the topics, and kills the workers that still run at the end."""
 
     def __init__(self, broker: str, database: str, prefix: str, folder: Path) -> None:
         self.settings = Settings(
             broker_url=broker, database_url=SecretStr(database), topic_prefix=prefix, consumer_group=f"{prefix}crew"
         )
-        self.crew = WorkerPool(self.settings, folder / "workers.log")
+        self.pool = WorkerPool(self.settings, folder / "workers.log")
         self._database = database
         self._conn: asyncpg.Connection | None = None
 
@@ -59,14 +59,14 @@ class DemoEnvironment:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.crew.kill_all()
+        self.pool.kill_all()
         if self._conn is not None:
             self._conn.terminate()
 
-    # What is sent and what happens.
+    # Sending and waiting.
 
     async def send(self, messages: Sequence[Message]) -> None:
-        """Each once, also when the broker goes away meanwhile."""
+        """Send each message once, also if the broker goes away in between."""
         producer = AIOKafkaProducer(bootstrap_servers=self.settings.broker, linger_ms=5, enable_idempotence=True)
         await producer.start()
         try:
@@ -79,57 +79,61 @@ class DemoEnvironment:
             await producer.stop()
 
     async def until(self, condition: Condition) -> None:
-        """Gives up after a time without progress: a long run may take long."""
+        """Wait until the condition holds; raises TimeoutError after MAX_IDLE_SECONDS without progress."""
         last, since = -1, time.monotonic()
 
         async def holds() -> bool:
             nonlocal last, since
             if await condition():
                 return True
-            self.crew.check()
+            self.pool.check()
             if (now := await self.position()) != last:
                 last, since = now, time.monotonic()
-            if time.monotonic() - since > PATIENCE_SECONDS:
-                tail = self.crew.log.read_text(errors="replace")[-TAIL:]
-                raise TimeoutError(f"no progress at {last} records; ledger {await self.ledger()}\n{tail}")
+            if time.monotonic() - since > MAX_IDLE_SECONDS:
+                tail = self.pool.log.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:]
+                raise TimeoutError(
+                    f"no progress at {last} records; stored offsets {await self.stored_offsets()}\n{tail}"
+                )
             return False
 
         await until(holds, seconds=None)
 
-    async def handled(self, records: int) -> None:
+    async def until_handled(self, records: int) -> None:
         async def reached() -> bool:
             return await self.position() >= records
 
         await self.until(reached)
 
-    async def all_handled(self) -> None:
-        """The ledger stands at the end of every partition, and all that came of it was sent."""
-        await self.until(self._all_handled)
+    async def until_all_handled(self) -> None:
+        """Wait until the stored offsets are at the end of every partition and the outbox is empty."""
+        await self.until(self._is_all_handled)
 
-    async def _all_handled(self) -> bool:
+    async def _is_all_handled(self) -> bool:
         if await self.ask(WAITING):
             return False
         try:
-            ledger, ends = await self.ledger(), await self.ends()
-        except (*AWAY, KafkaError, ServersUnavailable):
+            stored_offsets, end_offsets = await self.stored_offsets(), await self.end_offsets()
+        except (*CONNECTION_ERRORS, KafkaError, ServersUnavailable):
             return False
-        return all(ledger.get(partition, 0) == end for partition, end in ends.items()) and not await self.ask(WAITING)
+        return all(
+            stored_offsets.get(partition, 0) == end for partition, end in end_offsets.items()
+        ) and not await self.ask(WAITING)
 
-    # What can be seen.
+    # Reading the state.
 
     async def position(self) -> int:
         return await self.ask(HANDLED)
 
     async def ask(self, question: str) -> int:
-        """-1 while the database is away."""
+        """Return the number that the query selects, or -1 if the database does not answer."""
         try:
             return int(await (await self._connected()).fetchval(question, timeout=5))
-        except AWAY:
+        except CONNECTION_ERRORS:
             self._disconnect()
             return -1
 
-    async def ledger(self) -> Mapping[Partition, int]:
-        rows = await (await self._connected()).fetch(LEDGER, timeout=5)
+    async def stored_offsets(self) -> Mapping[Partition, int]:
+        rows = await (await self._connected()).fetch(STORED_OFFSETS, timeout=5)
         return {Partition(topic, partition): offset for topic, partition, offset in rows}
 
     async def _connected(self) -> asyncpg.Connection:
@@ -142,14 +146,14 @@ class DemoEnvironment:
             self._conn.terminate()
             self._conn = None
 
-    async def ends(self) -> Mapping[Partition, int]:
-        """Of the input topics."""
+    async def end_offsets(self) -> Mapping[Partition, int]:
+        """Return the end offsets of the input topics."""
         async with self.consumer() as consumer:
             found = await consumer.end_offsets(await self._input())
             return {Partition(*tp): end for tp, end in found.items()}
 
-    async def told_group(self) -> Mapping[Partition, int]:
-        """The offsets that the group has, where it has any."""
+    async def committed_offsets(self) -> Mapping[Partition, int]:
+        """Return the offsets that the group has committed to Kafka."""
         async with self.consumer(group_id=self.settings.consumer_group) as consumer:
             asked = await self._input()
             found = await asyncio.gather(*map(consumer.committed, asked))
@@ -160,8 +164,8 @@ class DemoEnvironment:
         counts = await partition_counts(self.settings.broker, names)
         return [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
 
-    async def members(self, count: int) -> None:
-        """Waits until the group has that many, and all of them have their partitions."""
+    async def until_members(self, count: int) -> None:
+        """Wait until the group is stable with so many members."""
 
         async def so_many() -> bool:
             try:
@@ -169,13 +173,13 @@ class DemoEnvironment:
                     (answer,) = await admin.describe_consumer_groups([self.settings.consumer_group])
             except KafkaError:
                 return False
-            ((_, _, state, _, _, members, *_),) = answer.groups
-            return state in {"Stable", "Empty"} and len(members) == count
+            ((_, _, state, _, _, until_members, *_),) = answer.groups
+            return state in {"Stable", "Empty"} and len(until_members) == count
 
         await self.until(so_many)
 
-    async def owned(self, *topics: str) -> None:
-        """Waits until the members of the group have the partitions of these topics and no others."""
+    async def until_owned(self, *topics: str) -> None:
+        """Wait until the group has assigned the partitions of these topics and no others."""
         names = {self.settings.topic_prefix + topic for topic in topics}
         group = ConsumerGroup(self.settings.broker, self.settings.consumer_group, sorted(names))
 
@@ -188,15 +192,15 @@ class DemoEnvironment:
         finally:
             await group.close()
 
-    # What must be true in the end.
+    # Checking the result.
 
     async def violations(self) -> list[str]:
-        """What `els verify --kafka` would print."""
+        """Return the violations that `els verify --kafka` prints."""
         found = [finding async for finding in verify(self.settings, kafka=True)]
         return [f"{finding.invariant}: {violation}" for finding in found for violation in finding.examples]
 
-    async def broken_promises(self, traffic: Traffic) -> list[str]:
-        """What the output topics hold against what must come of the traffic."""
+    async def output_differences(self, traffic: Traffic) -> list[str]:
+        """Compare the output topics with the events that the traffic must cause."""
         observations = Observations()
         prefix = self.settings.topic_prefix
         async for record in output_records(self.settings.broker, prefix):
@@ -208,11 +212,11 @@ class DemoEnvironment:
         return differences(traffic, observations)
 
     async def wrong(self, traffic: Traffic) -> list[str]:
-        """Stops the workers; everything that is not as it must be."""
-        codes = [f"a worker ended with {code}" for code in await self.crew.stop_all() if code]
-        return [*codes, *await self.violations(), *await self.broken_promises(traffic)]
+        """Stop the workers and return everything that is wrong: exit codes, violations, differences."""
+        codes = [f"a worker ended with {code}" for code in await self.pool.stop_all() if code]
+        return [*codes, *await self.violations(), *await self.output_differences(traffic)]
 
-    # Kafka's clients.
+    # Kafka clients.
 
     @contextlib.asynccontextmanager
     async def consumer(self, group_id: str | None = None) -> AsyncIterator[AIOKafkaConsumer]:

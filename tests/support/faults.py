@@ -1,4 +1,4 @@
-"""What goes wrong in a run of chaos: a closed set, each with what does it and what is waited for afterwards."""
+"""The faults of a chaos run: how each is caused and what must have happened before the run goes on."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from tests.support.worker_pool import Worker
 
 
 class Fault(StrEnum):
-    KILL = "kill"  # kill -9, and another worker instead
-    REPLACE = "replace"  # another worker joins, then the old one is told to stop
-    FREEZE = "freeze"  # a worker sleeps until the group has thrown it out, then wakes
+    KILL = "kill"  # kill -9, then start another worker
+    REPLACE = "replace"  # start another worker, then stop the old one
+    FREEZE = "freeze"  # stop a worker until the group has removed it, then continue it
     RESTART_POSTGRES = "restart of PostgreSQL"
     RESTART_KAFKA = "restart of Kafka"
 
 
 class Faults:
-    """The seed chooses victims and ways."""
+    """Causes faults; the random source chooses the worker and the kind of stop."""
 
-    def __init__(self, scene: DemoEnvironment, servers: EmbeddedServers, rng: RandomSource) -> None:
-        self._scene = scene
+    def __init__(self, env: DemoEnvironment, servers: EmbeddedServers, rng: RandomSource) -> None:
+        self._scene = env
         self._servers = servers
         self._dice = rng
         self.wrong: list[str] = []
 
     async def cause(self, fault: Fault) -> None:
-        crew = self._scene.crew
-        victim = self._dice.choice(crew.workers)
+        pool = self._scene.pool
+        victim = self._dice.choice(pool.workers)
         match fault:
             case Fault.KILL:
-                crew.kill(victim)
-                crew.start()
+                pool.kill(victim)
+                pool.start()
             case Fault.REPLACE:
-                crew.start()
-                if code := await crew.stop(victim):
-                    self.wrong.append(f"a worker that was told to stop ended with {code}")
+                pool.start()
+                if code := await pool.stop(victim):
+                    self.wrong.append(f"a worker ended after SIGTERM with {code}")
             case Fault.FREEZE:
                 await self._freeze(victim)
             case Fault.RESTART_POSTGRES:
@@ -48,12 +48,12 @@ class Faults:
                 await self._restart_kafka()
 
     async def _freeze(self, victim: Worker) -> None:
-        """The others, or another, must have joined before, and only the sleeper may be missing after."""
-        scene, crew = self._scene, self._scene.crew
-        await scene.members(len(crew.workers))
-        crew.freeze(victim)
-        await scene.members(len(crew.workers) - 1)
-        crew.wake(victim)
+        """Freeze when all workers have joined; continue when only the frozen one has been removed."""
+        env, pool = self._scene, self._scene.pool
+        await env.until_members(len(pool.workers))
+        pool.freeze(victim)
+        await env.until_members(len(pool.workers) - 1)
+        pool.wake(victim)
 
     async def _restart_kafka(self) -> None:
         kafka = self._servers.kafka

@@ -1,4 +1,4 @@
-"""Workers as an operator starts them, and everything that may be done to them."""
+"""Starts, stops, kills and freezes workers, as an operator would."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 from els_stream.config.settings import Settings
 
 ROOT = Path(__file__).parent.parent.parent
-STOP_SECONDS = 6.0
-TAIL = 4000
+STOP_TIMEOUT_SECONDS = 6.0
+LOG_TAIL_CHARACTERS = 4000
 
 Worker = subprocess.Popen[bytes]
 
 
 class WorkerPool:
-    """All write to one log. One that ends without being told to is an error, told at the next `check`."""
+    """Workers that write to one log. `check` raises if one has ended by itself."""
 
     def __init__(self, settings: Settings, log: Path) -> None:
         self.log = log
@@ -40,11 +40,11 @@ class WorkerPool:
         }
 
     def set(self, **settings: object) -> None:
-        """For workers that start from now on; by their variables without ELS_."""
+        """Change settings, named as their variables without ELS_, for workers that start afterwards."""
         self._environment |= {f"ELS_{name.upper()}": str(value) for name, value in settings.items()}
 
     def start(self, environment: Mapping[str, str] | None = None) -> Worker:
-        """`environment` is this worker's alone."""
+        """Start a worker; `environment` has further variables for it."""
         command = [sys.executable, "-m", "els_stream", "worker"]
         with self.log.open("ab") as out:
             worker = subprocess.Popen(
@@ -56,7 +56,7 @@ class WorkerPool:
     def check(self) -> None:
         for worker in self.workers:
             if worker.poll() is not None:
-                tail = self.log.read_text(errors="replace")[-TAIL:]
+                tail = self.log.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:]
                 raise AssertionError(f"a worker ended with {worker.returncode}; the log ends with:\n{tail}")
 
     def kill(self, worker: Worker) -> None:
@@ -75,17 +75,20 @@ class WorkerPool:
         worker.send_signal(signal.SIGCONT)
 
     async def stop(self, worker: Worker) -> int:
-        """As its operator would; returns its exit code, which is 0 also where it was told before it could listen."""
+        """Stop a worker with SIGTERM and return its exit code.
+
+        It is 0 also for a worker that got the signal before it had its handler.
+        """
         worker.terminate()
-        code = await asyncio.to_thread(worker.wait, STOP_SECONDS)
+        code = await asyncio.to_thread(worker.wait, STOP_TIMEOUT_SECONDS)
         self.workers.remove(worker)
         return 0 if code == -signal.SIGTERM else code
 
     async def stop_all(self) -> list[int]:
         return list(await asyncio.gather(*map(self.stop, list(self.workers))))
 
-    async def gone(self, worker: Worker, seconds: float) -> int:
-        """Waits for one that ends by itself; returns its exit code."""
+    async def until_ended(self, worker: Worker, seconds: float) -> int:
+        """Wait for a worker that ends by itself; return its exit code."""
         code = await asyncio.to_thread(worker.wait, seconds)
         self.workers.remove(worker)
         return code

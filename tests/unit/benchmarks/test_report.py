@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.load import Load
-from tests.benchmarks.output import all_ratios, write_json, written
+from tests.benchmarks.output import all_ratios, format_number, write_json
 from tests.benchmarks.report import Figure, Section, paired_ratio, percentile
 
 TOO_FAST = Section("A very fast section", [Figure("light", 299_792_458, "m/s")], {"light_vs_sound": 874_030.0})
@@ -46,7 +46,7 @@ def test_one_ratio_from_two_sections_is_refused() -> None:
 
 @pytest.mark.parametrize(("value", "text"), [(12_345.6, "12,346"), (0.01234, "0.0123"), (7.0, "7"), (9.876, "9.88")])
 def test_figures_are_written_with_digits_that_mean_something(value: float, text: str) -> None:
-    assert written(value) == text
+    assert format_number(value) == text
 
 
 def test_result_names_machine_versions_and_ratios(tmp_path: Path) -> None:

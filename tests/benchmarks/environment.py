@@ -29,7 +29,7 @@ PARTITIONS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class BenchmarkEnvironment:
     servers: EmbeddedServers
     folder: Path
 
@@ -71,7 +71,7 @@ class Ground:
             await shielded(delete_topics(self.broker, [prefix + plan.topic for plan in TOPICS]))
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[Settings]:
+    async def worker_settings(self) -> AsyncIterator[Settings]:
         """A database and topics, as the settings of a worker that is otherwise as it comes."""
         async with self.database() as url, self.topics() as prefix:
             yield Settings(
@@ -92,7 +92,7 @@ def for_asyncpg(url: str) -> str:
 
 
 @contextmanager
-def ground() -> Iterator[Ground]:
+def benchmark_environment() -> Iterator[BenchmarkEnvironment]:
     """Starts the servers; the block ends with them and their data gone, however it ends.
 
     Not in a coroutine, since the loop of a worker, in which we measure, can't start a server as another account.
@@ -101,7 +101,7 @@ def ground() -> Iterator[Ground]:
         servers = EmbeddedServers(folder)
         asyncio.run(servers.start())
         try:
-            yield Ground(servers, folder)
+            yield BenchmarkEnvironment(servers, folder)
         finally:
             asyncio.run(servers.stop())
 

@@ -10,15 +10,17 @@ from collections.abc import Callable, Iterable, Sequence
 import uvloop
 from rich.console import Console
 
-from tests.benchmarks.ground import Ground, ground
+from tests.benchmarks.environment import BenchmarkEnvironment, benchmark_environment
 from tests.benchmarks.output import as_table
 from tests.benchmarks.report import Measure, Scale, Section
 
 
-def judged(measure: Measure, scale: Scale, complaints: Callable[[Sequence[Section]], Iterable[str]]) -> int:
+def run_with_thresholds(
+    measure: Measure, scale: Scale, complaints: Callable[[Sequence[Section]], Iterable[str]]
+) -> int:
     """Prints the sections and what they break; 1 if they break anything."""
-    with ground() as here, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        sections = runner.run(_sections(measure, here, scale))
+    with benchmark_environment() as env, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        sections = runner.run(_sections(measure, env, scale))
     Console().print(as_table(sections))
     sys.stderr.write(f"the machine's load average is {os.getloadavg()[0]:.1f} for {os.cpu_count()} cores\n")
     failed = list(complaints(sections))
@@ -27,5 +29,5 @@ def judged(measure: Measure, scale: Scale, complaints: Callable[[Sequence[Sectio
     return int(bool(failed))
 
 
-async def _sections(measure: Measure, here: Ground, scale: Scale) -> list[Section]:
-    return [section async for section in measure(here, scale)]
+async def _sections(measure: Measure, env: BenchmarkEnvironment, scale: Scale) -> list[Section]:
+    return [section async for section in measure(env, scale)]
