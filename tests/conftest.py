@@ -82,7 +82,7 @@ def addresses(server_settings: Settings) -> Addresses:
 
 @pytest.fixture
 async def servers(server_settings: Settings) -> AsyncIterator[EmbeddedServers]:
-    """The run's servers, to be killed, stopped and paused; afterwards they run again for the next test."""
+    """The servers of this process, for tests that kill, stop or pause them; they are started again after the test."""
     if server_settings.broker_url is not None or server_settings.servers != "embedded":
         pytest.fail("this test kills servers: run it without ELS_BROKER_URL, ELS_DATABASE_URL and ELS_SERVERS")
     embedded = EmbeddedServers(server_settings.state_dir, fsync=False)
@@ -94,28 +94,28 @@ async def servers(server_settings: Settings) -> AsyncIterator[EmbeddedServers]:
 
 @pytest.fixture(scope="session")
 def template(addresses: Addresses) -> Iterator[str]:
-    """The name of a database that the migrations made, once for the run."""
+    """The name of a database that the migrations made, once per process."""
     with _template(addresses.database_url, schema.upgrade) as name:
         yield name
 
 
 @pytest.fixture(scope="session")
 def created_template(addresses: Addresses) -> Iterator[str]:
-    """The name of one that `Base.metadata.create_all` made."""
+    """The name of a database that `Base.metadata.create_all` made."""
     with _template(addresses.database_url, _create_all) as name:
         yield name
 
 
 @pytest.fixture
 async def database(addresses: Addresses, template: str) -> AsyncIterator[str]:
-    """The address of a migrated, empty database for this test alone."""
+    """The URL of a new database with all migrations."""
     async with _database(addresses, template) as url:
         yield url
 
 
 @pytest.fixture
 async def empty_database(addresses: Addresses) -> AsyncIterator[str]:
-    """One that no migration has seen."""
+    """The URL of a new database without any migration."""
     async with _database(addresses) as url:
         yield url
 
@@ -128,7 +128,7 @@ async def another_empty_database(addresses: Addresses) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def engine(database: str) -> AsyncIterator[AsyncEngine]:
-    """As a worker's, with room for a storm of connections."""
+    """An engine as a worker has it, with a larger pool."""
     url = make_url(database).set(drivername="postgresql+asyncpg")
     engine = create_engine(url.render_as_string(hide_password=False), Limits(), pool_size=POOL_SIZE, name="els test")
     yield engine
@@ -142,7 +142,7 @@ def topic_prefix() -> str:
 
 @pytest.fixture
 async def kafka_topics(addresses: Addresses, topic_prefix: str) -> AsyncIterator[dict[str, str]]:
-    """Every topic of ours, made for this test: logical name to the name on the broker."""
+    """All topics of the service, created for this test: the name with prefix by the name without."""
     names = {plan.topic: topic_prefix + plan.topic for plan in TOPICS}
     await ensure_topics(addresses.broker, topic_prefix)
     yield names
@@ -158,11 +158,11 @@ async def _database(addresses: Addresses, template: str | None = None) -> AsyncI
 
 @contextlib.contextmanager
 def _template(server: str, make: Callable[[str], Awaitable[None]]) -> Iterator[str]:
-    async def made(name: str) -> None:
+    async def create(name: str) -> None:
         await make(await create_database(server, name))
 
     name = _unused_name("template")
-    asyncio.run(made(name))
+    asyncio.run(create(name))
     yield name
     asyncio.run(drop_database(server, name))
 

@@ -53,6 +53,9 @@ LONGEST_FIRST: Final = (
     "tests/postgres/",
 )
 
+if missing := [name for name in WHOLE_FILES + LONGEST_FIRST if not (ROOT / name).exists()]:
+    raise FileNotFoundError(f"no such files: {missing}")
+
 RUN_FOLDER: Final = pytest.StashKey[Path]()
 
 

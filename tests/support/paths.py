@@ -1,4 +1,4 @@
-"""Folders for servers that tests start."""
+"""Folders for the servers that tests start."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def reachable_folder() -> Iterator[Path]:
-    """Not below pytest's own, where the account that PostgreSQL has when we are root can't go."""
+    """Yield a temporary folder that PostgreSQL's account can reach if we are root, unlike those of pytest."""
     folder = Path(tempfile.mkdtemp(prefix="els-tests-"))
     folder.chmod(0o711)
     try:

@@ -50,9 +50,9 @@ TAKE_LAST_SLOT = (
 
 
 @pytest.fixture
-async def harness(engine: AsyncEngine, way_to_claim: tuple[Strategy, bool]) -> AsyncIterator[BatchHarness]:
+async def harness(engine: AsyncEngine, claim_mode: tuple[Strategy, bool]) -> AsyncIterator[BatchHarness]:
     """A batch harness that ends with the service's own invariants only: other code publishes no events."""
-    strategy, advisory_locks = way_to_claim
+    strategy, advisory_locks = claim_mode
     yield BatchHarness(engine=engine, handlers=handlers_by_topic(strategy=strategy, advisory_locks=advisory_locks))
     async with engine.connect() as conn:
         assert await broken_invariants(conn) == []

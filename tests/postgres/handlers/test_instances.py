@@ -28,10 +28,10 @@ class Instances:
     instances: Sequence[subprocess.Popen[str]]
 
     def provision(
-        self, database: str, way_to_claim: tuple[Strategy, bool], contents: Sequence[bytes]
+        self, database: str, claim_mode: tuple[Strategy, bool], contents: Sequence[bytes]
     ) -> list[SeenOutcome]:
         """Divide the contents among the instances, which process them all at once; return the outcomes."""
-        strategy, advisory_locks = way_to_claim
+        strategy, advisory_locks = claim_mode
         for number, instance in enumerate(self.instances):
             values = [content.decode() for content in contents[number::INSTANCES]]
             send_line(instance, json.dumps(asdict(Job(database, strategy, advisory_locks, values))))
@@ -68,15 +68,15 @@ def instances() -> Iterator[Instances]:
 
 
 async def test_cross_instance_slot_assignment(
-    harness: BatchHarness, instances: Instances, database: str, way_to_claim: tuple[Strategy, bool]
+    harness: BatchHarness, instances: Instances, database: str, claim_mode: tuple[Strategy, bool]
 ) -> None:
     await harness.together(
         harness.registration("storm-of-one", essays=6), harness.registration("a-class-set", essays=6)
     )
 
-    same = instances.provision(database, way_to_claim, [make.content("storm-of-one", number=0)] * 20)
+    same = instances.provision(database, claim_mode, [make.content("storm-of-one", number=0)] * 20)
     different = instances.provision(
-        database, way_to_claim, [make.content("a-class-set", number=number) for number in range(6)]
+        database, claim_mode, [make.content("a-class-set", number=number) for number in range(6)]
     )
 
     assert sorted(seen.label for seen in same) == ["already_assigned"] * 19 + ["assigned"]
@@ -89,12 +89,12 @@ async def test_cross_instance_slot_assignment(
 
 
 async def test_high_concurrency_slot_assignment_performance(
-    harness: BatchHarness, instances: Instances, database: str, way_to_claim: tuple[Strategy, bool]
+    harness: BatchHarness, instances: Instances, database: str, claim_mode: tuple[Strategy, bool]
 ) -> None:
     """Speed is measured by the benchmark; here only the result counts."""
     await harness.together(harness.registration(essays=ESSAYS))
 
-    seen = instances.provision(database, way_to_claim, [make.content(number=number) for number in range(2 * ESSAYS)])
+    seen = instances.provision(database, claim_mode, [make.content(number=number) for number in range(2 * ESSAYS)])
 
     assert sorted(one.label for one in seen) == ["assigned"] * ESSAYS + ["excess"] * ESSAYS
     assert {one.essay_id for one in seen if one.created} == set(make.essay_ids(ESSAYS))
