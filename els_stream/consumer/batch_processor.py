@@ -65,12 +65,12 @@ class BatchProcessor:
                     failures[failure.failure_class] += 1
                     await self._outcome.reload_offsets(batch, failure, order)
                     batch = self._outcome.still_owned(batch)
-                    if await self._change_course(batch, failure, failures[failure.failure_class], order):
+                    if await self._handle_failure(batch, failure, failures[failure.failure_class], order):
                         return
                 case _:
                     assert_never(result)
 
-    async def _change_course(
+    async def _handle_failure(
         self, batch: MicroBatch, failure: ClassifiedError, failures: int, order: BatchOrder
     ) -> bool:
         """Do what the policy says after a failure. Return true when nothing of the batch is left to process."""
@@ -140,12 +140,14 @@ class BatchProcessor:
                 case RolledBack(failure):
                     failures[failure.failure_class] += 1
                     await self._outcome.reload_offsets((*(one.record for one in failed), record), failure, order)
-                    given_up = await self._give_up(record, failure, failures[failure.failure_class])
-                    if given_up is not None:
-                        return given_up
+                    ended = await self._handle_record_failure(record, failure, failures[failure.failure_class])
+                    if ended is not None:
+                        return ended
         return RecordLost()
 
-    async def _give_up(self, record: PartitionRecords, failure: ClassifiedError, failures: int) -> RecordResult | None:
+    async def _handle_record_failure(
+        self, record: PartitionRecords, failure: ClassifiedError, failures: int
+    ) -> RecordResult | None:
         """Do what the policy says after a failure of a single record. Return None to try it again."""
         if not self._outcome.still_owned((record,)):
             return RecordLost()
