@@ -1,6 +1,6 @@
-"""Decode the bytes of an input record into a typed envelope, or raise a ContractViolation that quotes nothing of them.
+"""Decode the bytes of an input record into a typed envelope, or raise a ContractViolation that quotes none of them.
 
-Every contract has two decoders. msgspec's is several times as fast and decodes only what both are sure to decode alike;
+Every contract has two decoders. msgspec's is several times as fast and decodes only values on which both surely agree;
 pydantic's decodes everything else and is the only one that rejects a value. Tests hold their results equal.
 """
 

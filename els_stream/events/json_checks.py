@@ -1,4 +1,4 @@
-"""Checks of a JSON value that hold whatever its schema, also for fields that the contract does not name.
+"""Checks of a JSON value that are independent of its contract and include unknown fields.
 
 `check_json` is complete and slow (linear in the size). `is_simple` and `needs_full_check` are prefilters of a few
 microseconds: they may report a good value, and never miss a bad one.
@@ -63,7 +63,7 @@ def _has_long_number_or_depth(value: bytes, normalized: bytes) -> bool:
 
 
 def _has_bad_escape(value: bytes) -> bool:
-    """Return whether a NUL or a surrogate is escaped; most surrogates are half of a legal pair."""
+    """Return whether a NUL or a surrogate is escaped; most surrogates are half of a valid pair."""
     return b"\\u0000" in value or b"\\ud" in value or b"\\uD" in value
 
 
