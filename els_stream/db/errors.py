@@ -29,7 +29,7 @@ class OffsetConflict(Exception):
     """The compare-and-set advanced fewer rows than there are offset ranges; the transaction was rolled back."""
 
 
-# What a transaction may raise without a bug in this code; `classify` tells them apart.
+# What a transaction may raise without a bug in this code; `classify` distinguishes them.
 DATABASE_ERRORS: Final = (
     SQLAlchemyError,
     asyncpg.PostgresError,

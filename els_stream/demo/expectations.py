@@ -15,7 +15,7 @@ from els_stream.events import topics
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from els_stream.demo.messages import Message, Upload
+    from els_stream.demo.messages import Message, DemoUpload
     from els_stream.events.dead_letter_reasons import DeadLetterReason
 
 
@@ -60,7 +60,7 @@ class Expectation:
     registered: bool
     confirmed: bool
     overdue: bool  # the deadline passes before the demo ends
-    contents: Mapping[str, tuple[Upload, ...]]
+    contents: Mapping[str, tuple[DemoUpload, ...]]
     failures: Mapping[str, FailedFile]
 
     @property

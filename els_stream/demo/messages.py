@@ -36,7 +36,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
+class DemoUpload:
     """An uploaded file. Uploads of the same text share its text_id."""
 
     upload_id: str
@@ -75,7 +75,7 @@ def registration(batch_id: str, essay_ids: list[str], *, course: str, user: str,
     }
 
 
-def content(batch_id: str, upload: Upload) -> Fields:
+def content(batch_id: str, upload: DemoUpload) -> Fields:
     return {
         "event": "essay.content.provisioned",
         **_file(batch_id, upload),
@@ -85,7 +85,7 @@ def content(batch_id: str, upload: Upload) -> Fields:
     }
 
 
-def failure(batch_id: str, upload: Upload, code: str, message: str) -> Fields:
+def failure(batch_id: str, upload: DemoUpload, code: str, message: str) -> Fields:
     detail: Fields = {
         "error_code": code,
         "message": message,
@@ -104,7 +104,7 @@ def failure(batch_id: str, upload: Upload, code: str, message: str) -> Fields:
     }
 
 
-def _file(batch_id: str, upload: Upload) -> Fields:
+def _file(batch_id: str, upload: DemoUpload) -> Fields:
     return {
         "entity_id": batch_id,
         "file_upload_id": upload.upload_id,

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from els_stream.demo import messages
-from els_stream.demo.messages import Message, Upload
+from els_stream.demo.messages import Message, DemoUpload
 from els_stream.events import topics
 from els_stream.events.dead_letter_reasons import DeadLetterReason as R
 
@@ -40,7 +40,7 @@ def _registration(rng: RandomSource, **fields: object) -> Message:
 
 
 def _content(rng: RandomSource, **fields: object) -> Message:
-    data = messages.content(_BATCH, Upload("upload-of-horrors", "text-of-horrors", "Dracula.docx", rng.uuid()))
+    data = messages.content(_BATCH, DemoUpload("upload-of-horrors", "text-of-horrors", "Dracula.docx", rng.uuid()))
     value = messages.envelope(rng, topics.CONTENT_PROVISIONED, rng.uuid(), data | fields)
     return Message(topics.CONTENT_PROVISIONED, _BATCH.encode(), value)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from els_stream.demo import messages, names
 from els_stream.demo.expectations import Expectation, FailedFile
-from els_stream.demo.messages import Message, Upload
+from els_stream.demo.messages import Message, DemoUpload
 from els_stream.demo.scenarios import Scenario, Students, When
 from els_stream.events import topics
 from els_stream.events.dead_letter_reasons import DeadLetterReason
@@ -48,7 +48,7 @@ class ScenarioBuilder:
     slots: int
     overdue: bool = False
     sent: list[PlannedRecord] = field(default_factory=list)
-    contents: dict[str, tuple[Upload, ...]] = field(default_factory=dict)
+    contents: dict[str, tuple[DemoUpload, ...]] = field(default_factory=dict)
     failures: dict[str, FailedFile] = field(default_factory=dict)
     course: str = field(init=False)
     user: str = field(init=False)
@@ -119,20 +119,20 @@ class ScenarioBuilder:
         for first, *_ in list(self.contents.values())[: self.scenario.shared]:
             self._share(first)
 
-    def _upload(self, number: int) -> Upload:
+    def _upload(self, number: int) -> DemoUpload:
         name = f"{self.batch_id}-{number:03}"
-        return Upload(f"upload-{name}", f"text-{name}", names.file_name(self.rng), self.rng.uuid())
+        return DemoUpload(f"upload-{name}", f"text-{name}", names.file_name(self.rng), self.rng.uuid())
 
-    def _provide(self, upload: Upload) -> None:
+    def _provide(self, upload: DemoUpload) -> None:
         self.contents[upload.text_id] = (*self.contents.get(upload.text_id, ()), upload)
         self._content(self.rng.random(), upload)
 
-    def _share(self, first: Upload) -> None:
+    def _share(self, first: DemoUpload) -> None:
         """Upload the same text for another student."""
         upload_id = f"{first.upload_id}-too"
-        self._provide(Upload(upload_id, first.text_id, names.file_name(self.rng), self.rng.uuid()))
+        self._provide(DemoUpload(upload_id, first.text_id, names.file_name(self.rng), self.rng.uuid()))
 
-    def _fail(self, upload: Upload) -> None:
+    def _fail(self, upload: DemoUpload) -> None:
         code, what = self.rng.choice(names.MISHAPS)
         self.failures[upload.upload_id] = FailedFile(upload.file_name, code)
         data = messages.failure(self.batch_id, upload, code, what)
@@ -142,10 +142,10 @@ class ScenarioBuilder:
         """Send an upload again with another text, later: a dead letter, whether the first was assigned or excess."""
         lonely = [uploads[0] for uploads in self.contents.values() if len(uploads) == 1]
         for first in lonely[: self.scenario.swapped]:
-            swapped = Upload(first.upload_id, f"{first.text_id}-rewritten", first.file_name, self.rng.uuid())
+            swapped = DemoUpload(first.upload_id, f"{first.text_id}-rewritten", first.file_name, self.rng.uuid())
             self._content(1.05, swapped, DeadLetterReason.UPLOAD_ALREADY_PROVISIONED)
 
-    def _content(self, moment: float, upload: Upload, reason: DeadLetterReason | None = None) -> None:
+    def _content(self, moment: float, upload: DemoUpload, reason: DeadLetterReason | None = None) -> None:
         data = messages.content(self.batch_id, upload)
         self._send(moment, topics.CONTENT_PROVISIONED, data, reason, upload.correlation_id)
 
@@ -165,7 +165,7 @@ class ScenarioBuilder:
             case Students.NOTHING_ODD:
                 pass
             case Students.UNKNOWN_ESSAY_FIRST:
-                stranger = [*self.essay_ids, "essay-of-somebody-else"]
+                stranger = [*self.essay_ids, "essay-of-another-batch"]
                 self._associate(0.5, stranger, "auto", reason=DeadLetterReason.UNKNOWN_ESSAY)
             case Students.OTHER_CLASS:
                 reason = DeadLetterReason.CLASS_MISMATCH

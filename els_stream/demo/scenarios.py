@@ -57,7 +57,7 @@ class Scenario:
 
 
 SCENARIOS: Final = (
-    Scenario(title="everybody hands in, nobody frets"),
+    Scenario(title="all essays in, none missing"),
     Scenario(title="confirmed after the last essay", regular=True, confirmed=When.AFTER),
     Scenario(title="all essays in before the batch", registered=When.AFTER),
     Scenario(
@@ -68,7 +68,7 @@ SCENARIOS: Final = (
         repeated=True,
     ),
     Scenario(title="more essays than slots", surplus=4, registered=When.AMID),
-    Scenario(title="three files nobody can open", regular=True, confirmed=When.AMID, failing=3),
+    Scenario(title="three unreadable files", regular=True, confirmed=When.AMID, failing=3),
     Scenario(title="two essays missing at midnight", missing=2, registered=When.AMID),
     Scenario(
         title="too many, some broken, no keys",

@@ -47,7 +47,7 @@ export class Poll {
     clearTimeout(this.timer);
   }
 
-  // `refresh` gets a function that tells whether its answer is still wanted: a later call replaces an earlier one.
+  // `refresh` gets a function that returns whether its answer is still wanted: a later call replaces an earlier one.
   async now() {
     clearTimeout(this.timer);
     const call = (this.call = {});
