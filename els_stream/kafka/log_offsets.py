@@ -44,8 +44,10 @@ async def lag(
     """
     left = {tp: log.end - max(next_offsets.get(tp, log.beginning), log.beginning) for tp, log in logs.items()}
     starts = {tp: logs[tp].end - count for tp, count in left.items() if count > 0}
-    async with _consumer(broker) as consumer:
-        with_records = await _with_records(consumer, starts, logs)
+    with_records: set[Partition] = set()
+    if starts:  # aiokafka raises CancelledError when a consumer that never waited is stopped
+        async with _consumer(broker) as consumer:
+            with_records = await _with_records(consumer, starts, logs)
     return {tp: count if tp in with_records else 0 for tp, count in left.items()}
 
 

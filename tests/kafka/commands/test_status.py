@@ -74,6 +74,19 @@ async def test_it_counts_batches_events_and_records(environment: Mapping[str, st
     assert report["broker_error"] is None
 
 
+async def test_it_shows_no_lag_once_all_records_are_processed(
+    environment: Mapping[str, str], engine: AsyncEngine
+) -> None:
+    harness = BatchHarness(engine=engine)
+    await harness.execute("UPDATE consumed_offsets SET next_offset = next_offset + 5 WHERE next_offset = 7")
+    await harness.execute("UPDATE consumed_offsets SET next_offset = next_offset + 1")
+
+    result = await els(environment, "status", "--json")
+
+    assert result.exit_code == 0
+    assert [row["lag"] for row in json.loads(result.stdout)["offsets"]] == [0, 0]
+
+
 async def test_the_text_shows_the_same(environment: Mapping[str, str]) -> None:
     result = await els(environment, "status")
 
