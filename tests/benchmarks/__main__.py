@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks`: measures, prints one table, and writes bench.json."""
+"""`python -m tests.benchmarks`: runs benchmarks, prints a table and writes bench.json."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ RESULT = Path(__file__).parents[2] / "bench.json"
 @click.option("--only", multiple=True, type=click.Choice([one.name for one in BENCHMARKS]), help="May be repeated.")
 @click.option("--json", "path", type=click.Path(path_type=Path), default=RESULT, help="Where the result is written.")
 def main(scale: str, only: tuple[str, ...], path: Path) -> None:
-    """Measure ratios that mean something also on a machine that is not quiet."""
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it tells of every try on a topic that is quite new
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no server is left behind
+    """Run benchmarks and report ratios, which depend little on other load of the machine."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs each retry on a new topic
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the servers are stopped
     started = time.monotonic()
     sections: list[Section] = []
     finished = False
     try:
-        # The loop of a worker, also for what is measured in this process.
+        # The event loop of a worker, also for measurements in this process.
         with benchmark_environment() as env, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(env, select(Scale(scale), only), Scale(scale), sections))
         finished = True
@@ -48,7 +48,7 @@ def main(scale: str, only: tuple[str, ...], path: Path) -> None:
 
 
 async def _run(env: BenchmarkEnvironment, benchmarks: list[Benchmark], scale: Scale, sections: list[Section]) -> None:
-    """Adds to `sections` as it goes: what was measured before a failure is not lost."""
+    """Add to `sections` as they are finished, so that a failure loses none."""
     for benchmark in benchmarks:
         started = time.monotonic()
         async for section in benchmark.measure(env, scale):

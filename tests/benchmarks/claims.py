@@ -1,12 +1,12 @@
-"""Our claim beside bare asyncpg that says the same to the database: what SQLAlchemy and our own arrays and rows cost.
+"""Compares our claim with bare asyncpg that executes the same statements: the cost of SQLAlchemy and of our own code.
 
-The claim function is what `settle` asks of the database for contents, in its order and with what it hands over: who
-holds which slot, the claim, the lists of complete batches, the counters, the outbox. Around it, alike on both sides:
-BEGIN, the lock of the trackers, COMMIT. Not in it is what happens between these calls whoever makes them: reading JSON,
-deciding, writing events; nor the intake's ledger. Those are in the whole service's figures.
+Our side calls the queries that the handlers use for contents, in the same order and with the same arguments: which
+upload has which slot, the claim, the lists of complete batches, the counters, the outbox. Both sides add BEGIN, the
+lock of the trackers and COMMIT. Decoding, decisions, building events and storing offsets are not measured here; the
+benchmark of the whole service contains them.
 
-The other side repeats the very statements that ours said, with the very same arrays, on the same data, one after the
-other, in turns. So the ratio says how much of the time is the database's and the driver's.
+The other side executes the recorded statements of ours, with the same arrays and on equal data. The sides alternate. So
+the ratio is the part of the time that the database and the driver take.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ CONNECTIONS: Final = {Scale.QUICK: (1, 2), Scale.FULL: (1, 2, 4)}
 ROUNDS: Final = {1: 60, 10: 40, 100: 24, 500: 24}
 WARM_UP: Final = 2
 
-Said = list[tuple[str, Sequence[Any]]]
+Statements = list[tuple[str, Sequence[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,53 +58,55 @@ class Case:
 
     @property
     def crowd(self) -> BulkData:
-        """Batches for one side's every connection and round; each round begins where the one before it ended."""
+        """The batches of one side, for all connections and rounds; each round continues where the last ended."""
         slot_table = SlotTable.ESSAY_STATES if self.strategy is Strategy.OPTION_B else SlotTable.SLOT_ASSIGNMENTS
         batches = self.connections * (self.rounds * self.size // SLOTS + 2)
         return BulkData("a-class-set", batches, SLOTS, 0, inventory=slot_table)
 
     def arrivals(self, connection: int, number: int) -> list[tuple[str, Content]]:
-        """The contents of one round on one connection: batches fill one after the other."""
+        """Return the contents of one round on one connection; batches fill one after the other."""
         first = connection * (self.rounds * self.size // SLOTS + 2) + 1
-        env = range(number * self.size, (number + 1) * self.size)
-        return [_content(self.crowd.batch_id(first + n // SLOTS), n % SLOTS) for n in env]
+        numbers = range(number * self.size, (number + 1) * self.size)
+        return [_content(self.crowd.batch_id(first + n // SLOTS), n % SLOTS) for n in numbers]
 
     def essay_of(self, wanted: claims.SlotClaim) -> str:
         return self.crowd.essay_id(_number(wanted.batch.batch_id), _number(wanted.slot.file_upload_id) + 1)
 
     def slots(self, batch_id: str) -> list[tuple[str, str]]:
-        """Essay and text of each, when all are held."""
+        """Return essay id and text id of each slot of a full batch."""
         number = _number(batch_id)
         return [(self.crowd.essay_id(number, n + 1), f"text-{batch_id}-{n:05}") for n in range(SLOTS)]
 
 
-async def measure(ground: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Section]:
+async def measure(env: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Section]:
     for strategy in (Strategy.OPTION_B, Strategy.OPTION_A, Strategy.TWO_STEP):
         figures: list[Figure] = []
         ratios: dict[str, float] = {}
         for connections in CONNECTIONS[scale]:
             for size in SIZES[scale]:
                 case = Case(strategy, size, connections)
-                ours, theirs = await _compare(ground, case)
+                ours, theirs = await _compare(env, case)
                 name = f"{size} together, {connections} connection{'s' if connections > 1 else ''}"
                 figures += [
-                    Figure(f"{name}: ours", 1e6 * _undisturbed(ours) / size / connections, "µs/essay"),
-                    Figure(f"{name}: bare asyncpg", 1e6 * _undisturbed(theirs) / size / connections, "µs/essay"),
+                    Figure(f"{name}: ours", 1e6 * _lower_quartile(ours) / size / connections, "µs/essay"),
+                    Figure(f"{name}: bare asyncpg", 1e6 * _lower_quartile(theirs) / size / connections, "µs/essay"),
                 ]
-                ratios[f"claims_vs_raw_sql_{strategy}_{size}_{connections}"] = _undisturbed(theirs) / _undisturbed(ours)
+                ratios[f"claims_vs_raw_sql_{strategy}_{size}_{connections}"] = _lower_quartile(
+                    theirs
+                ) / _lower_quartile(ours)
         if strategy is Strategy.OPTION_B:
             ratios = {"claims_vs_raw_sql": ratios[f"claims_vs_raw_sql_{strategy}_{max(SIZES[scale])}_1"], **ratios}
         yield Section(f"the claim with outbox, {strategy}", figures, ratios)
 
 
-def _undisturbed(seconds: Sequence[float]) -> float:
-    """Of the quicker rounds: whatever else the machine does only adds, and adds more to whoever takes longer."""
+def _lower_quartile(seconds: Sequence[float]) -> float:
+    """Return the lower quartile: other load on the machine only makes rounds slower."""
     return percentile(seconds, 0.25)
 
 
-async def _compare(ground: BenchmarkEnvironment, case: Case) -> tuple[list[float], list[float]]:
-    """Seconds of each round, ours and theirs, in turns on databases of their own."""
-    async with _filled(ground, case) as our_engine, _filled(ground, case) as their_engine:
+async def _compare(env: BenchmarkEnvironment, case: Case) -> tuple[list[float], list[float]]:
+    """Return the seconds of each round, ours and theirs; the sides alternate and have one database each."""
+    async with _filled(env, case) as our_engine, _filled(env, case) as their_engine:
         ours: list[float] = []
         theirs: list[float] = []
         async with _bare(their_engine, case.connections) as bare:
@@ -117,7 +119,7 @@ async def _compare(ground: BenchmarkEnvironment, case: Case) -> tuple[list[float
 
 @dataclass(slots=True)
 class Turn:
-    """What `settle` would hand to its statements for one micro-batch, and what these said."""
+    """The arguments of the queries for one micro-batch, and the statements that they executed."""
 
     batch_ids: set[str]
     uploads: Sequence[Upload]
@@ -125,11 +127,11 @@ class Turn:
     complete: list[str]
     changed: list[Batch]
     rows: list[OutboxRow]
-    said: Said
+    statements: Statements
 
 
 async def _turn(engine: AsyncEngine, case: Case, connection: int, number: int) -> Turn:
-    """Decided and told beforehand: free slots are claimed in the order of their ids."""
+    """Prepare a round before it is measured: free slots are claimed in the order of their ids."""
     arrivals = case.arrivals(connection, number)
     async with engine.connect() as conn:
         batches = await trackers.lock(conn, {batch_id for batch_id, _ in arrivals})
@@ -154,7 +156,7 @@ async def _turn(engine: AsyncEngine, case: Case, connection: int, number: int) -
 
 async def _claim(engine: AsyncEngine, turn: Turn, strategy: Strategy) -> None:
     async with engine.begin() as conn:
-        with _noted(conn, turn.said):
+        with _noted(conn, turn.statements):
             now = (await trackers.lock(conn, turn.batch_ids)).now
             if turn.uploads:
                 list(await slots.holders(conn, turn.uploads))
@@ -167,14 +169,14 @@ async def _claim(engine: AsyncEngine, turn: Turn, strategy: Strategy) -> None:
 
 async def _repeat(connection: asyncpg.Connection, turn: Turn) -> None:
     async with connection.transaction():
-        for statement, parameters in turn.said:
+        for statement, parameters in turn.statements:
             await connection.fetch(statement, *parameters)
 
 
 @contextmanager
-def _noted(conn: AsyncConnection, said: Said) -> Iterator[None]:
+def _noted(conn: AsyncConnection, statements: Statements) -> Iterator[None]:
     def note(*call: Any) -> None:  # noqa: ANN401 - as SQLAlchemy calls it
-        said.append((call[2], call[3]))
+        statements.append((call[2], call[3]))
 
     event.listen(conn.sync_connection, "before_cursor_execute", note)
     yield
@@ -182,8 +184,8 @@ def _noted(conn: AsyncConnection, said: Said) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def _filled(ground: BenchmarkEnvironment, case: Case) -> AsyncIterator[AsyncEngine]:
-    async with ground.database() as url:
+async def _filled(env: BenchmarkEnvironment, case: Case) -> AsyncIterator[AsyncEngine]:
+    async with env.database() as url:
         engine = create_engine(for_sqlalchemy(url), Limits(), pool_size=case.connections)
         async with engine.begin() as conn:
             await case.crowd.add(conn)

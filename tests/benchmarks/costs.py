@@ -1,4 +1,4 @@
-"""What an essay costs that no clock says: statements, round trips, commits, bytes of WAL, dead tuples.
+"""Costs per essay that do not depend on time: statements, round trips, commits, bytes of WAL, dead tuples.
 
 The intake's own transactions, 500 and 1 000 contents in each, on batches of 30 that fill 40 at a time; and the relay's
 look-ups and deletes. Round trips are counted on the wire. WAL is counted without the images of pages that follow a
@@ -37,9 +37,9 @@ DEAD: Final = text("SELECT sum(n_tup_upd - n_tup_hot_upd + n_tup_del), sum(n_tup
 NOW: Final = text("SELECT pg_current_wal_flush_lsn()")
 
 
-async def measure(ground: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Section]:
+async def measure(env: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Section]:
     for size in SIZES:
-        async with ground.database() as url, recorded(url) as wire:
+        async with env.database() as url, recorded(url) as wire:
             engine = create_engine(for_sqlalchemy(wire.url), Limits(), pool_size=1)
             outside = create_engine(for_sqlalchemy(url), Limits(), pool_size=1)
             async with outside.connect() as conn:
@@ -95,7 +95,7 @@ async def _registered(engine: AsyncEngine, load: Load) -> MicroBatchRunner:
 
 
 async def _flow(flow: MicroBatchRunner, engine: AsyncEngine, micro_batches: Sequence[Sequence[RawRecord]]) -> None:
-    """As much as the relay may fetch lies in the outbox before it looks."""
+    """Let the relay begin when the outbox has as many rows as it may fetch."""
     waiting = 0
     plain = engine.execution_options(isolation_level="AUTOCOMMIT")
     for micro_batch in micro_batches:
@@ -108,7 +108,7 @@ async def _flow(flow: MicroBatchRunner, engine: AsyncEngine, micro_batches: Sequ
 
 
 async def _until_counted(engine: AsyncEngine) -> None:
-    """A session's counts of rows are there for others once it says so."""
+    """Flush the session's statistics, so that other sessions see them."""
     async with engine.connect() as conn:
         await conn.execute(text("SELECT pg_stat_force_next_flush()"))
         await conn.commit()

@@ -1,4 +1,4 @@
-"""CPU time of whole process trees, the children that have ended included."""
+"""Reads the CPU time of process trees, including children that have ended."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Seconds of CPU since the start of each tree, by the name it was given."""
+    """CPU time of each tree in seconds since its start, by name."""
 
     seconds: Mapping[str, float]
 
@@ -23,7 +23,7 @@ class Clock:
 
 
 def read_clock(trees: Mapping[str, Iterable[int]]) -> Clock:
-    """`trees` gives the first processes of each name."""
+    """Read the CPU times; `trees` has the root processes of each name."""
     return Clock({name: sum(map(_of_tree, roots)) for name, roots in trees.items()})
 
 
@@ -38,7 +38,7 @@ def _tree(root: int) -> Iterator[int]:
 
 
 def _of_process(pid: int) -> float:
-    """User and system, and that of children that were waited for; 0 if it ended meanwhile."""
+    """Return user and system time, with that of reaped children; 0 if the process has ended."""
     with suppress(FileNotFoundError, ProcessLookupError):
         fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
         return sum(map(int, fields[11:15])) / TICKS

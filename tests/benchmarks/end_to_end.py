@@ -1,9 +1,8 @@
-"""The whole service, Kafka to Kafka, against stock Faust that does nothing with such records.
+"""Compares the whole service, from Kafka to Kafka, with stock Faust that does nothing.
 
-Stock Faust is measured before each run of ours, so that what else the machine does, it does to both. Under a backlog
-its back-pressure makes it pause, for a second at a time, and how often it does is chance: alike runs differ by half.
-So it reads from a topic of its own that is longer than what it is timed on, and the yardstick is the median of all its
-runs so far.
+Stock Faust is measured before each run of ours, so that other load on the machine affects both. With a backlog its
+back-pressure pauses it for a second at a time, at random: single runs vary by up to 50 %. So it reads a topic that has
+more records than are timed, and the baseline is the median of its runs so far.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ EACH: Final = "µs CPU/content"
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`suffix` is put behind the names of its ratios."""
+    """A load to measure; `suffix` is appended to the names of its ratios."""
 
     title: str
     suffix: str
@@ -54,8 +53,8 @@ FULL: Final = (
 
 
 @dataclass(slots=True)
-class Yardstick:
-    """Stock Faust on the first records of a topic that has more; `seen` are its runs as it comes."""
+class Baseline:
+    """Stock Faust on the first records of a longer topic; `seen` are its runs so far."""
 
     broker: str
     topic: str
@@ -86,43 +85,43 @@ class Yardstick:
 
 
 @asynccontextmanager
-async def backlog(ground: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Yardstick]:
-    async with ground.topics() as prefix:
+async def backlog(env: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Baseline]:
+    async with env.topics() as prefix:
         topic = prefix + CONTENT_PROVISIONED
-        await preload(ground.broker, topic, BACKLOG[scale].sent())
-        yield Yardstick(ground.broker, topic, STOCK_RECORDS[scale])
+        await preload(env.broker, topic, BACKLOG[scale].sent())
+        yield Baseline(env.broker, topic, STOCK_RECORDS[scale])
 
 
-async def measure(ground: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Section]:
-    async with backlog(ground, scale) as yardstick:
-        await _run(ground, yardstick, WARM, workers=2)  # a broker that just started is still being compiled
-        yield await _lane(ground, yardstick, scale)
+async def measure(env: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Section]:
+    async with backlog(env, scale) as baseline:
+        await _run(env, baseline, WARM, workers=2)  # a broker that just started is still being compiled
+        yield await _lane(env, baseline, scale)
         for case in QUICK if scale is Scale.QUICK else FULL:
-            yield await _whole(ground, yardstick, case)
+            yield await _whole(env, baseline, case)
 
 
-async def _lane(ground: BenchmarkEnvironment, yardstick: Yardstick, scale: Scale) -> Section:
+async def _lane(env: BenchmarkEnvironment, baseline: Baseline, scale: Scale) -> Section:
     rounds = 1 if scale is Scale.QUICK else 3
-    ours = [await _run(ground, yardstick, NOOP[scale], workers=0) for _ in range(rounds)]
+    ours = [await _run(env, baseline, NOOP[scale], workers=0) for _ in range(rounds)]
     figures = [
-        *yardstick.figures(),
-        Figure("the same without its leader topic", (await yardstick.without_leader()).rate, RATE),
+        *baseline.figures(),
+        Figure("the same without its leader topic", (await baseline.without_leader()).rate, RATE),
         Figure("our lane doing nothing", median(run.rate for run in ours), RATE),
     ]
-    ratios = {"intake_noop_vs_stock_faust_noop": yardstick.ratio(ours)}
+    ratios = {"intake_noop_vs_stock_faust_noop": baseline.ratio(ours)}
     return Section(f"Intake alone, {NOOP[scale].contents:,} contents", figures, ratios)
 
 
-async def _whole(ground: BenchmarkEnvironment, yardstick: Yardstick, case: Case) -> Section:
+async def _whole(env: BenchmarkEnvironment, baseline: Baseline, case: Case) -> Section:
     ours: dict[int, list[Run]] = {workers: [] for workers in case.teams}
     for _ in range(case.rounds):
         for workers in case.teams:
-            ours[workers].append(await _run(ground, yardstick, case.load, workers=workers))
-    figures = yardstick.figures()
+            ours[workers].append(await _run(env, baseline, case.load, workers=workers))
+    figures = baseline.figures()
     ratios: dict[str, float] = {}
     for workers, of_team in ours.items():
         several = f"_{workers}_workers" if workers > 1 else ""
-        ratios[f"end_to_end{several}_vs_stock_faust_noop{case.suffix}"] = yardstick.ratio(of_team)
+        ratios[f"end_to_end{several}_vs_stock_faust_noop{case.suffix}"] = baseline.ratio(of_team)
         figures += _figures(workers, of_team)
     return Section(f"End to end, {case.title}", figures, ratios)
 
@@ -135,13 +134,13 @@ def _figures(workers: int, ours: Sequence[Run]) -> list[Figure]:
     ]
 
 
-async def _run(ground: BenchmarkEnvironment, yardstick: Yardstick, load: Load, *, workers: int) -> Run:
-    """Ours, after one of stock Faust; no workers: the lane alone."""
-    await yardstick.measure()
-    async with ground.worker_settings() as settings:
+async def _run(env: BenchmarkEnvironment, baseline: Baseline, load: Load, *, workers: int) -> Run:
+    """Measure stock Faust, then ours; without workers: the no-op worker."""
+    await baseline.measure()
+    async with env.worker_settings() as settings:
         topic = settings.topic_prefix + CONTENT_PROVISIONED
-        async with preloaded(ground.broker, topic, load.sent()) as release:
+        async with preloaded(env.broker, topic, load.sent()) as release:
             if not workers:
-                return await runs.lane_alone(settings, load, release)
+                return await runs.noop_worker(settings, load, release)
             await runs.register(settings, load)
-            return await runs.service(ground, settings, load, release, count=workers)
+            return await runs.service(env, settings, load, release, count=workers)

@@ -1,6 +1,6 @@
-"""What a benchmark stands on: servers of the run's own, and on them a database and topics for each measurement.
+"""Servers for a run of benchmarks, with a database and topics for each measurement.
 
-PostgreSQL syncs to disk as it does for a user. Nothing of it is left when the run is over.
+PostgreSQL syncs to disk as it does for a user. Everything is removed at the end.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class BenchmarkEnvironment:
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[str]:
-        """The address of a migrated, empty database, for asyncpg as it is; gone with the block.
+        """Yield the URL of a migrated, empty database, for asyncpg; drop it after the block.
 
-        What earlier measurements wrote is on the disk by then: its flushing would be measured with the next.
+        Writes of earlier measurements are flushed to disk first, so that they do not disturb the next one.
         """
         name = f"bench_{uuid.uuid4().hex[:12]}"
         url = await create_database(self.servers.postgres.url, name)
@@ -62,7 +62,7 @@ class BenchmarkEnvironment:
 
     @asynccontextmanager
     async def topics(self) -> AsyncIterator[str]:
-        """A prefix under which all topics of the service exist, empty; gone with the block."""
+        """Yield a prefix under which all topics of the service exist, empty; delete them after the block."""
         prefix = f"bench-{uuid.uuid4().hex[:8]}."
         await ensure_topics(self.broker, prefix, PARTITIONS)
         try:
@@ -72,7 +72,7 @@ class BenchmarkEnvironment:
 
     @asynccontextmanager
     async def worker_settings(self) -> AsyncIterator[Settings]:
-        """A database and topics, as the settings of a worker that is otherwise as it comes."""
+        """Yield default settings of a worker, with a new database and new topics."""
         async with self.database() as url, self.topics() as prefix:
             yield Settings(
                 broker_url=self.broker,
@@ -93,9 +93,9 @@ def for_asyncpg(url: str) -> str:
 
 @contextmanager
 def benchmark_environment() -> Iterator[BenchmarkEnvironment]:
-    """Starts the servers; the block ends with them and their data gone, however it ends.
+    """Start the servers; stop them and remove their data after the block.
 
-    Not in a coroutine, since the loop of a worker, in which we measure, can't start a server as another account.
+    This is no coroutine: uvloop, in which we measure, cannot start a process as another account.
     """
     with reachable_folder() as folder:
         servers = EmbeddedServers(folder)

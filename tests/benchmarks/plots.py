@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks.plots [bench.json]`: what was measured, as pictures and a table in docs/."""
+"""`python -m tests.benchmarks.plots [bench.json]`: writes charts and tables of the results to docs/."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ AIMS: Final = {
     "option_b_vs_option_a_average_one_by_one": "≤ 1",
     "option_b_vs_option_a_p95_one_by_one": "≤ 1",
 }
-# Each way to claim, at each size, with so many connections: for bench.json only.
+# Ratios of each strategy, size and number of connections: only in bench.json.
 IN_DETAIL: Final = "claims_vs_raw_sql_"
 
 Result: TypeAlias = Mapping[str, Any]
@@ -60,7 +60,7 @@ def curves(result: Result) -> str:
 
 
 def summary(result: Result) -> str:
-    """Where and what was measured, for docs/performance.md."""
+    """Return the text and tables for docs/performance.md."""
     machine = result["machine"]
     where = f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']:.0f} GiB; {result['date'][:10]}"
     ratios = table(("ratio", "measured", "aim"), _ratios(result["ratios"]))

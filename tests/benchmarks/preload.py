@@ -1,4 +1,4 @@
-"""Contents that lie in Kafka before anybody may read them: written in a transaction that is committed later.
+"""Writes contents to Kafka in a transaction that is committed later, so that they are visible at once.
 
 So workers can be up, have shared the partitions among them and be warm when their work appears, all of it at once.
 """
@@ -27,7 +27,7 @@ Release: TypeAlias = Callable[[], Awaitable[None]]
 
 @asynccontextmanager
 async def preloaded(broker: str, topic: str, contents: Iterable[Content]) -> AsyncIterator[Release]:
-    """What it gives makes the contents visible to all who read what is committed; stock Faust reads them before."""
+    """Yield a function that commits the contents. Stock Faust reads them before that, our consumer does not."""
     producer = AIOKafkaProducer(
         bootstrap_servers=broker,
         transactional_id=f"bench-{uuid.uuid4().hex[:8]}",
@@ -42,13 +42,13 @@ async def preloaded(broker: str, topic: str, contents: Iterable[Content]) -> Asy
 
 
 async def preload(broker: str, topic: str, contents: Iterable[Content]) -> None:
-    """For all to read, now."""
+    """Send the contents without a transaction."""
     async with AIOKafkaProducer(bootstrap_servers=broker, max_batch_size=BATCH_BYTES, acks="all") as producer:
         await write(producer, topic, contents)
 
 
 async def write(producer: AIOKafkaProducer, topic: str, contents: Iterable[Content]) -> None:
-    """Returns when the broker has all; a content without key goes to the partitions in turn."""
+    """Send all and wait for the acks; contents without a key are spread over the partitions in turn."""
     hashed = lru_cache(maxsize=65_536)(murmur2)
     open_batches = {number: producer.create_batch() for number in range(PARTITIONS)}
     acks: list[asyncio.Future[RecordMetadata]] = []

@@ -1,4 +1,4 @@
-"""The benchmarks by their names, in the order in which they run."""
+"""The list of benchmarks, in the order in which they run."""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ BENCHMARKS: Final = (
 
 
 def select(scale: Scale, only: tuple[str, ...] = ()) -> list[Benchmark]:
-    """Those of this scale, or of these names, in the registry's order."""
-    return [one for one in BENCHMARKS if scale in one.scales and (not only or one.name in only)]
+    """Return the benchmarks of this scale, or those with these names, in order."""
+    return [benchmark for benchmark in BENCHMARKS if scale in benchmark.scales and (not only or benchmark.name in only)]

@@ -1,4 +1,4 @@
-"""Our relay, which empties a full outbox, against a producer that is given the same records from memory.
+"""Compares the relay on a full outbox with a producer that sends the same records from memory.
 
 Both send with acks=all and idempotence, in batches of the same size, in this process's loop; ours also reads the rows
 and deletes what was acked.
@@ -45,11 +45,11 @@ ROWS: Final = text("SELECT topic, key, value, headers FROM kept ORDER BY shard, 
 Sent = tuple[str, bytes, bytes, list[tuple[str, bytes]]]
 
 
-async def measure(ground: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Section]:
+async def measure(env: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Section]:
     load = LOAD[scale]
     ours: list[float] = []
     theirs: list[float] = []
-    async with ground.worker_settings() as settings:
+    async with env.worker_settings() as settings:
         engine = create_engine(settings.database, Limits.from_settings(settings), pool_size=settings.pool_size)
         await runs.register(settings, load)
         await _fill_outbox(engine, settings, load)
@@ -71,7 +71,7 @@ async def measure(ground: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[S
 
 
 async def _fill_outbox(engine: AsyncEngine, settings: Settings, load: Load) -> None:
-    """As the service does, and with nobody to send it."""
+    """Fill the outbox as the service does, without a relay that empties it."""
     handler = make_handlers(HandlerPolicy.from_settings(settings))["assign_content"]
     records = [
         make.record(CONTENT_PROVISIONED, value, offset=number, key=key)
@@ -83,7 +83,7 @@ async def _fill_outbox(engine: AsyncEngine, settings: Settings, load: Load) -> N
 
 
 async def _keep(engine: AsyncEngine, prefix: str) -> list[Sent]:
-    """Empties the outbox; keeps the slots in it, to fill it again, and gives them as a producer takes them."""
+    """Copy the assignments of the outbox to refill it, empty it, and return them as arguments of a producer."""
     async with engine.begin() as conn:
         await conn.execute(KEEP)
         await conn.execute(EMPTY)
@@ -92,7 +92,7 @@ async def _keep(engine: AsyncEngine, prefix: str) -> list[Sent]:
 
 
 async def _producer_alone(settings: Settings, rows: Sequence[Sent]) -> float:
-    """With its own default of small batches it would be slower by far, and the comparison worth nothing."""
+    """Measure a producer with our batch size: with its small default it would be much slower."""
     producer = AIOKafkaProducer(
         bootstrap_servers=settings.broker,
         acks="all",
@@ -109,7 +109,7 @@ async def _producer_alone(settings: Settings, rows: Sequence[Sent]) -> float:
 
 
 async def _relay(engine: AsyncEngine, settings: Settings, count: int) -> float:
-    """From the commit that fills the outbox of a relay that is up, until the last ack."""
+    """Measure a running relay from the commit that fills the outbox to the last ack."""
     relay_engine = create_relay_engine(settings)
     relay = make_relay(settings, relay_engine)
     await relay.start()

@@ -1,7 +1,7 @@
-"""What a benchmark gives back, and the arithmetic that all of them share.
+"""The results of a benchmark, and shared calculations.
 
-A figure of one run means little on a machine that others use; a ratio of two figures of one run means much. So each
-module measures what it compares with in the same run, in turns, and names the ratio.
+Absolute figures depend on the machine and its other load; ratios within one run depend on them much less. So each
+module measures its baseline in the same run, alternating, and reports the ratio.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Scale(enum.StrEnum):
-    """How much is measured: all of QUICK takes less than 3 minutes, all of FULL less than 15."""
+    """How much is measured: QUICK takes less than 3 minutes in all, FULL less than 15."""
 
     QUICK = "quick"
     FULL = "full"
@@ -34,9 +34,9 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """`ratios` are named as the project's aims name them; a name is given by one section of a run only.
+    """A titled group of results. Names of ratios are unique in a run.
 
-    `series` are for plots: they stand in bench.json and not in the table.
+    `series` are for charts: they are in bench.json and not in the table.
     """
 
     title: str
@@ -45,18 +45,18 @@ class Section:
     series: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
-# What the module of a benchmark defines as `measure`: its sections, each as soon as it is known.
+# The type of `measure` in each benchmark's module: it yields each section when it is finished.
 Measure: TypeAlias = Callable[["BenchmarkEnvironment", Scale], AsyncIterator[Section]]
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The smallest of the values that at least this share of them does not exceed."""
+    """Return the smallest value that at least `share` (0 to 1) of the values do not exceed."""
     if not values or not 0 < share <= 1:
-        raise ValueError("a percentile needs values, and a share of them above 0 and at most 1")
+        raise ValueError("a percentile needs values and a share above 0 and at most 1")
     ordered = sorted(values)
     return ordered[ceil(len(ordered) * share) - 1]
 
 
 def paired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """The geometric mean of the ratios of what was measured one after the other: slow drift of the machine cancels."""
+    """Return the geometric mean of the ratios of consecutive measurements, in which slow drift cancels out."""
     return geometric_mean([our / their for our, their in zip(ours, theirs, strict=True)])

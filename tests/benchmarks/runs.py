@@ -1,4 +1,4 @@
-"""One run each of what is compared: stock Faust and our lane doing nothing, and the whole service."""
+"""Runs what the benchmarks compare: stock Faust, a worker whose handler does nothing, and the whole service."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ AT_ONCE: Final = 500
 HANDLED: Final = """
     SELECT coalesce(sum(next_offset), 0)::bigint FROM consumed_offsets WHERE consumer_group = $1 AND topic = $2
 """
-# The way of the relay, which has passed by the dead rows before us.
+# Ordered as the relay reads it: otherwise the query would scan all dead rows.
 WAITING: Final = "SELECT 1 FROM event_outbox ORDER BY shard, position LIMIT 1"
-# When the first micro-batch had the locks of its batches.
+# The time at which the first micro-batch had locked its batches.
 BEGAN: Final = "SELECT extract(epoch FROM min(filled_at))::float8 FROM essay_states"
 DONE: Final = """
     SELECT (SELECT count(*) FROM essay_states WHERE filled_at IS NOT NULL),
@@ -44,12 +44,12 @@ DONE: Final = """
 
 
 class Unfinished(ElsError):
-    """A benchmark whose work was not done in time, or not rightly: its figures would mean nothing."""
+    """The work of a benchmark was not done in time or has a wrong result, so its figures would be meaningless."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """`cpu` is in seconds, by process."""
+    """The result of one run; `cpu` is in seconds, by process."""
 
     contents: int
     seconds: float
@@ -60,12 +60,12 @@ class Run:
         return self.contents / self.seconds
 
     def cpu_each(self, name: str) -> float:
-        """Microseconds for each content."""
+        """Return the CPU time of a process in microseconds per content."""
         return self.cpu[name] * 1e6 / self.contents
 
 
 async def stock_faust(broker: str, topic: str, records: int, *variant: str) -> Run:
-    """Its agent does nothing; timed from its first record to its last."""
+    """Run an agent that does nothing; the time is from the first record to the last."""
     command = (sys.executable, *STOCK, broker, topic, str(records), *variant)
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
@@ -75,9 +75,9 @@ async def stock_faust(broker: str, topic: str, records: int, *variant: str) -> R
         if process.returncode is None:
             process.kill()
             await process.wait()
-    # Faust writes to a terminal's cursor before it, terminal or not.
-    told = json.loads(answer[answer.index(b"{") :])
-    return Run(records, told["seconds"], {"stock": told["cpu"]})
+    # Faust prints escape sequences for a terminal before it.
+    result = json.loads(answer[answer.index(b"{") :])
+    return Run(records, result["seconds"], {"stock": result["cpu"]})
 
 
 async def register(settings: Settings, load: Load) -> None:
@@ -92,17 +92,17 @@ async def register(settings: Settings, load: Load) -> None:
 
 
 async def service(
-    ground: BenchmarkEnvironment, settings: Settings, load: Load, release: Release, *, count: int = 1
+    env: BenchmarkEnvironment, settings: Settings, load: Load, release: Release, *, count: int = 1
 ) -> Run:
-    """From the first content's transaction until the ledger is at the end and the outbox empty, as it is acked."""
+    """Run the service; the time is from the first content's transaction until the outbox is empty after all input."""
     conn = await asyncpg.connect(for_asyncpg(settings.database))
     try:
-        async with running_workers(settings, count) as team:
-            trees = {"worker": _pids(team), "postgres": [ground.postgres_pid], "kafka": [ground.kafka_pid]}
+        async with running_workers(settings, count) as workers:
+            trees = {"worker": _pids(workers), "postgres": [env.postgres_pid], "kafka": [env.kafka_pid]}
             before = read_clock(trees)
             await release()
-            await _until_handled(conn, settings, load.contents, team)
-            ended = await _until_told(conn, team)
+            await _until_handled(conn, settings, load.contents, workers)
+            ended = await _until_published(conn, workers)
             cpu = read_clock(trees).since(before)
         _check(tuple(await conn.fetchrow(DONE) or ()), load)
         return Run(load.contents, ended - float(await conn.fetchval(BEGAN)), cpu)
@@ -110,13 +110,13 @@ async def service(
         await conn.close()
 
 
-async def lane_alone(settings: Settings, load: Load, release: Release) -> Run:
-    """Between the first look that sees the ledger moved and the last."""
+async def noop_worker(settings: Settings, load: Load, release: Release) -> Run:
+    """Run the no-op worker; the time is from the first poll that sees progress to the last."""
     conn = await asyncpg.connect(for_asyncpg(settings.database))
     try:
-        async with running_workers(settings, 1, NOOP) as team:
+        async with running_workers(settings, 1, NOOP) as workers:
             await release()
-            seen = await _until_handled(conn, settings, load.contents, team)
+            seen = await _until_handled(conn, settings, load.contents, workers)
     finally:
         await conn.close()
     (began, first), (ended, last) = seen[0], seen[-1]
@@ -124,9 +124,9 @@ async def lane_alone(settings: Settings, load: Load, release: Release) -> Run:
 
 
 async def _until_handled(
-    conn: asyncpg.Connection, settings: Settings, contents: int, team: Sequence[DemoWorker]
+    conn: asyncpg.Connection, settings: Settings, contents: int, workers: Sequence[DemoWorker]
 ) -> list[tuple[float, int]]:
-    """The time and the sum of offsets of each look since the ledger began to move."""
+    """Poll until all contents are handled; return the time and the sum of stored offsets of each poll with progress."""
     seen: list[tuple[float, int]] = []
     topic = settings.topic_prefix + CONTENT_PROVISIONED
     async with asyncio.timeout(MAX_WAIT_SECONDS):
@@ -135,17 +135,17 @@ async def _until_handled(
             handled = await conn.fetchval(HANDLED, settings.consumer_group, topic)
             if handled:
                 seen.append((time.time(), handled))
-            for worker in team:
+            for worker in workers:
                 worker.check()
     return seen
 
 
-async def _until_told(conn: asyncpg.Connection, team: Sequence[DemoWorker]) -> float:
+async def _until_published(conn: asyncpg.Connection, workers: Sequence[DemoWorker]) -> float:
     await conn.execute("SET enable_seqscan = off")
     async with asyncio.timeout(MAX_WAIT_SECONDS):
         while await conn.fetchval(WAITING) is not None:
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
-            for worker in team:
+            for worker in workers:
                 worker.check()
     return time.time()
 
@@ -155,5 +155,5 @@ def _check(done: tuple[int, ...], load: Load) -> None:
         raise Unfinished(f"(essays, batches) that are done: {done}, not {(load.essays, load.batches)}")
 
 
-def _pids(team: Sequence[DemoWorker]) -> list[int]:
-    return [worker.process.pid for worker in team]
+def _pids(workers: Sequence[DemoWorker]) -> list[int]:
+    return [worker.process.pid for worker in workers]

@@ -1,16 +1,15 @@
-"""The seeds' scenario, high concurrency: twice as many contents as essays ask for slots of one batch, all at once.
+"""The scenario of the seed project with high concurrency: twice as many contents as slots of one batch, all at once.
 
-Three instances share the work, each with an engine and a pool of its own. Two ways to ask:
+Three instances share the work, each with its own engine and pool. There are two ways to claim:
 
-- as the intake does: an instance takes what has come to it by the time that it is free, and claims for that in one
-  transaction. These figures are held to the aims.
-- one by one: each content in a transaction of its own, and all of them in each other's way; no worker does this. These
-  are held to the limits that were asked for.
+- as the consumer does: an instance takes the contents that have arrived when it is free, and claims their slots in one
+  transaction. These figures must be within AIMED.
+- one by one: each content in its own transaction, all competing; no worker does this. These must be within ASKED.
 
-The time of an assignment runs from the moment at which all contents are there until its transaction is committed. An
-average is that of the median round: a stall of the disk in one of them is not about the claim. P95 is over all rounds.
+The time of an assignment is from the arrival of all contents to the commit of its transaction. The average is that of
+the median round, so that a stall of the disk in one round does not count. P95 is over all rounds.
 
-`python -m tests.benchmarks.seeds` prints the figures, and ends with 1 where a limit is not kept.
+`python -m tests.benchmarks.seeds` prints the figures and exits with 1 if a limit is exceeded.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ class Instance:
         return (await self._apply([record]))[0]
 
     def with_others(self, record: RawRecord) -> Awaitable[str]:
-        """With whatever else has come by the time that this instance is free; it has come once this is called."""
+        """Claim together with the other contents that have arrived when this instance is free."""
         mine: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.waiting.append((record, mine))
         return self._answered(mine)
@@ -95,8 +94,8 @@ WAYS: Final[dict[str, Ask]] = {
 }
 
 
-async def measure(ground: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Section]:
-    async with ground.database() as url, _instances(url) as instances:
+async def measure(env: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Section]:
+    async with env.database() as url, _instances(url) as instances:
         for way, ask in WAYS.items():
             measured: dict[Strategy, Rounds] = {strategy: [] for strategy in Strategy}
             for number in range(ROUNDS[scale] + WARM_UP):
@@ -109,7 +108,7 @@ async def measure(ground: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[S
 
 
 def complaints(sections: Sequence[Section]) -> Iterator[str]:
-    """Limits that are not kept. `B no slower than A` is a ratio of one run: 5 % is what such a run repeats to."""
+    """Yield the exceeded limits. `B no slower than A` allows 5 %, as ratios of runs vary by that."""
     for section, limits in zip(sections, (AIMED, ASKED), strict=True):
         for figure in section.figures:
             strategy, _, what = figure.name.partition(", ")
@@ -151,7 +150,7 @@ async def _round(instances: Sequence[Instance], batch_id: str, ask: Ask) -> list
     assigned = await asyncio.gather(*map(assigned_in, asked))
     labels = Counter(label for label, _ in assigned)
     if labels != {"assigned": ESSAYS, "excess": ESSAYS}:
-        raise RuntimeError(f"{labels}: a figure without its outcome is none")
+        raise RuntimeError(f"{labels}: unexpected outcomes")
     return [latency for _, latency in assigned]
 
 

@@ -1,4 +1,4 @@
-"""Contents that come at a steady rate, whatever the database is busy with, as the intake's micro-batches."""
+"""Applies contents at a steady rate in micro-batches, whatever else the database does."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TICK_SECONDS: Final = 0.002
 
 @dataclass
 class Steady:
-    """Fills the free slots of a crowd, `rate` contents a second; each is timed from when it is due to its commit."""
+    """Fills the free slots of bulk data with `rate` contents per second, timed from the due time to the commit."""
 
     engine: AsyncEngine
     crowd: BulkData
@@ -39,7 +39,7 @@ class Steady:
         self.flow = MicroBatchRunner(self.engine, handlers_by_topic()[topics.CONTENT_PROVISIONED])
 
     async def latencies(self, going: Callable[[], bool]) -> list[float]:
-        """Until it is not `going` any more; what is due by then is not measured."""
+        """Run until `going` is false; contents that are due then are not measured."""
         began, first = time.perf_counter(), self.sent
         taken: list[float] = []
         while going():
@@ -60,7 +60,7 @@ class Steady:
 
 
 async def keep_empty(engine: AsyncEngine) -> None:
-    """The outbox, as a relay would, whenever a commit says that it is not; until it is cancelled."""
+    """Empty the outbox after each commit, as a relay would, until cancelled."""
     woken = asyncio.Event()
     async with dedicated_connection(engine) as listener:
         await listener.add_listener(CHANNEL, lambda *_: woken.set())

@@ -1,4 +1,4 @@
-"""What we compare with: Faust as it comes, with an agent that does nothing.
+"""The baseline: Faust without changes, with an agent that does nothing.
 
 As it comes: no setting that is about its speed is touched. Without its leader topic, which most applications have no
 use for, it is twice as fast: that is measured beside it.
@@ -48,7 +48,7 @@ def stock_app(broker: str, topic_name: str, records: int, *, leader: bool) -> fa
 
 
 def _tell(seconds: float, cpu: float) -> None:
-    """Ends the process too: to leave the group in order would take longer than the measurement."""
+    """End the process without leaving the group, which would take longer than the measurement."""
     sys.stdout.write(json.dumps({"seconds": seconds, "cpu": cpu}) + "\n")
     sys.stdout.flush()
     os._exit(0)

@@ -1,4 +1,4 @@
-"""Pictures of figures, written by hand: no library, readable on a light page and on a dark one."""
+"""Draws charts as SVG without a library, readable on light and dark pages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ text { font: 13px system-ui, sans-serif; fill: #24292f }
 
 
 def bars(title: str, unit: str, rows: Sequence[tuple[str, float]]) -> str:
-    """A bar for each value; a dashed line where the value is 1, which is called `unit`."""
+    """Return a bar chart, with a dashed line at 1, which is labelled `unit`."""
     longest = max([1.0, *(value for _, value in rows)])
     scale = (WIDTH - LEFT - RIGHT) / longest
     bottom = TOP + ROW * len(rows)
@@ -39,7 +39,7 @@ def bars(title: str, unit: str, rows: Sequence[tuple[str, float]]) -> str:
 
 
 def curves(title: str, lines: Sequence[tuple[str, Sequence[float]]]) -> str:
-    """Of each line's ascending values, the share that does not exceed so many milliseconds, on a logarithmic axis."""
+    """Return a chart of the ratio of values below each number of milliseconds; the axis is logarithmic."""
     low = min((values[0] for _, values in lines), default=1.0)
     high = max((values[-1] for _, values in lines), default=10.0)
     first = max((tick for tick in TICKS_MS if tick <= low), default=TICKS_MS[0])

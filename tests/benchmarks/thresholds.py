@@ -1,4 +1,4 @@
-"""A benchmark as a command of its own, which says by its exit code whether its limits are kept."""
+"""Runs one benchmark as a command whose exit code says whether it exceeds its limits."""
 
 from __future__ import annotations
 
@@ -15,17 +15,15 @@ from tests.benchmarks.output import as_table
 from tests.benchmarks.report import Measure, Scale, Section
 
 
-def run_with_thresholds(
-    measure: Measure, scale: Scale, complaints: Callable[[Sequence[Section]], Iterable[str]]
-) -> int:
-    """Prints the sections and what they break; 1 if they break anything."""
+def run_with_thresholds(measure: Measure, scale: Scale, exceeded: Callable[[Sequence[Section]], Iterable[str]]) -> int:
+    """Print the sections and the exceeded limits; return 1 if there are any."""
     with benchmark_environment() as env, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         sections = runner.run(_sections(measure, env, scale))
     Console().print(as_table(sections))
     sys.stderr.write(f"the machine's load average is {os.getloadavg()[0]:.1f} for {os.cpu_count()} cores\n")
-    failed = list(complaints(sections))
-    for complaint in failed:
-        sys.stderr.write(f"{complaint}\n")
+    failed = list(exceeded(sections))
+    for line in failed:
+        sys.stderr.write(f"{line}\n")
     return int(bool(failed))
 
 
