@@ -15,7 +15,7 @@ from els_stream.events import topics
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from els_stream.demo.messages import Message, DemoUpload
+    from els_stream.demo.messages import DemoUpload, Message
     from els_stream.events.dead_letter_reasons import DeadLetterReason
 
 

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from els_stream.demo import messages
-from els_stream.demo.messages import Message, DemoUpload
+from els_stream.demo.messages import DemoUpload, Message
 from els_stream.events import topics
 from els_stream.events.dead_letter_reasons import DeadLetterReason as R
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from els_stream.demo import messages, names
 from els_stream.demo.expectations import Expectation, FailedFile
-from els_stream.demo.messages import Message, DemoUpload
+from els_stream.demo.messages import DemoUpload, Message
 from els_stream.demo.scenarios import Scenario, Students, When
 from els_stream.events import topics
 from els_stream.events.dead_letter_reasons import DeadLetterReason

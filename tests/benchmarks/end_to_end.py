@@ -106,7 +106,7 @@ async def _lane(env: BenchmarkEnvironment, baseline: Baseline, scale: Scale) -> 
     figures = [
         *baseline.figures(),
         Figure("the same without its leader topic", (await baseline.without_leader()).rate, RATE),
-        Figure("our lane doing nothing", median(run.rate for run in ours), RATE),
+        Figure("our consumer doing nothing", median(run.rate for run in ours), RATE),
     ]
     ratios = {"intake_noop_vs_stock_faust_noop": baseline.ratio(ours)}
     return Section(f"Intake alone, {NOOP[scale].contents:,} contents", figures, ratios)

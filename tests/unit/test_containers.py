@@ -1,4 +1,4 @@
-"""What can be said of the containers without a Docker engine: they name what the rest of the project names."""
+"""Checks of the container files without a Docker engine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMPOSE = (CHECKOUT / "docker-compose.yml").read_text()
 DOCKERFILE = (CHECKOUT / "Dockerfile").read_text()
 
 
-def test_servers_are_those_that_els_up_starts_as_containers() -> None:
+def test_compose_uses_the_images_of_els_up() -> None:
     images = set(re.findall(r"^ +image: (\S+)$", COMPOSE, re.MULTILINE))
 
     assert images == {POSTGRES_IMAGE, KAFKA_IMAGE, "els-stream"}
@@ -33,14 +33,14 @@ def test_every_variable_is_a_setting(text: str) -> None:
     assert set(re.findall(r"\bELS_[A-Z_]+", text)) - {row.variable for row in rows(Settings)} == set()
 
 
-def test_the_image_holds_every_package_that_is_installed() -> None:
+def test_the_image_contains_every_installed_package() -> None:
     copied = set(re.findall(r"^COPY (\w+) /app/\1$", DOCKERFILE, re.MULTILINE))
     kept = set(re.findall(r"^!(\w+)$", (CHECKOUT / ".dockerignore").read_text(), re.MULTILINE))
 
     assert copied == kept == {path.parent.name for path in CHECKOUT.glob("*/__init__.py")}
 
 
-def test_the_image_runs_as_nobody_in_particular_and_on_checked_packages() -> None:
+def test_the_image_runs_without_root_and_installs_checked_packages() -> None:
     assert re.search(r"^USER (?!root|0)", DOCKERFILE, re.MULTILINE)
     assert "pip install" in DOCKERFILE
     assert DOCKERFILE.count("pip install") == DOCKERFILE.count("--require-hashes -r /app/requirements.txt")

@@ -21,7 +21,7 @@ RESULT = {
 }
 
 
-def test_page_has_a_place_for_what_was_measured() -> None:
+def test_the_page_has_a_place_for_the_results() -> None:
     page = plots.rewritten(PERFORMANCE.read_text(), RESULT)
 
     assert "| `end_to_end_vs_stock_faust_noop` | 2.50 | ≥ 2 |" in page
@@ -30,12 +30,12 @@ def test_page_has_a_place_for_what_was_measured() -> None:
     assert plots.rewritten(page, RESULT) == page
 
 
-def test_page_without_that_place_is_refused() -> None:
+def test_a_page_without_that_place_is_refused() -> None:
     with pytest.raises(ValueError, match="no place"):
         plots.rewritten("# els_stream", RESULT)
 
 
-def test_bar_of_a_ratio_of_two_is_twice_as_long_as_the_yardstick() -> None:
+def test_the_bar_of_a_ratio_of_two_is_twice_as_long_as_that_of_one() -> None:
     elements, _ = parsed(svg.bars("t", "u", [("twice", 2.0), ("as long", 1.0)]))
 
     twice, once = [float(attributes["width"]) for name, attributes in elements if name == "rect"]
@@ -43,13 +43,13 @@ def test_bar_of_a_ratio_of_two_is_twice_as_long_as_the_yardstick() -> None:
 
 
 @pytest.mark.parametrize("picture", [plots.bars, plots.curves])
-def test_pictures_are_well_formed_also_where_nothing_was_measured(picture: plots.Picture) -> None:
+def test_pictures_are_well_formed_also_without_results(picture: plots.Picture) -> None:
     for result in (RESULT, RESULT | {"ratios": {}, "sections": []}):
         elements, _ = parsed(picture(result))
         assert elements[0][0] == "svg"
 
 
-def test_text_in_a_picture_stays_text() -> None:
+def test_text_in_a_picture_is_escaped() -> None:
     _, text = parsed(svg.bars("<script>&", "u", [("<b>", 1.0)]))
 
     assert "<script>&" in text
@@ -57,7 +57,7 @@ def test_text_in_a_picture_stays_text() -> None:
 
 
 def parsed(picture: str) -> tuple[list[tuple[str, dict[str, str]]], str]:
-    """Elements with their attributes, and all text; raises where it is not well-formed."""
+    """Return the elements with their attributes, and all text; raises if the XML is not well-formed."""
     elements: list[tuple[str, dict[str, str]]] = []
     text: list[str] = []
     parser = ParserCreate()

@@ -61,7 +61,7 @@ def test_no_batch_may_time_out_where_the_deadline_is_long() -> None:
     ("ready", "missing", "expected", "lines"),
     [
         (
-            {"essay": "a text that nobody sent"},
+            {"essay": "a text that was not sent"},
             [],
             1,
             [

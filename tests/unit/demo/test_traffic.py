@@ -47,7 +47,7 @@ def test_every_tenth_record_is_delivered_three_times(traffic: Traffic) -> None:
     assert sum(count == 3 for count in deliveries.values()) == len(deliveries) // 10
 
 
-def test_some_contents_come_before_their_registration_and_some_without_a_key(traffic: Traffic) -> None:
+def test_some_contents_precede_their_registration_and_some_have_no_key(traffic: Traffic) -> None:
     first: dict[tuple[bytes | None, str], int] = {}
     for position, message in enumerate(traffic.messages):
         first.setdefault((message.key, message.topic), position)
@@ -61,20 +61,20 @@ def test_some_contents_come_before_their_registration_and_some_without_a_key(tra
     assert any(message.key is None for message in traffic.messages)
 
 
-def test_every_story_is_told(traffic: Traffic) -> None:
+def test_every_story_is_counts(traffic: Traffic) -> None:
     assert {expectation.scenario for expectation in traffic.expectations} == {scenario.title for scenario in SCENARIOS}
 
 
-def test_all_output_topics_but_the_timeouts_have_something_to_hold(traffic: Traffic) -> None:
-    told = {topic: traffic.events(topic).low for topic in (*topics.OUTPUT_TOPICS, topics.DEAD_LETTER)}
+def test_all_output_topics_but_the_timeouts_expect_events(traffic: Traffic) -> None:
+    counts = {topic: traffic.events(topic).low for topic in (*topics.OUTPUT_TOPICS, topics.DEAD_LETTER)}
 
-    assert told.pop(topics.READINESS_TIMEOUT) == 0
-    assert min(told.values()) > 0
+    assert counts.pop(topics.READINESS_TIMEOUT) == 0
+    assert min(counts.values()) > 0
 
 
 @pytest.mark.parametrize("hundred", range(2))
-@pytest.mark.parametrize("mix", [Mix(), MIX], ids=["as told", "mixed"])
-def test_promises_hold_in_whatever_order_partitions_are_read(hundred: int, mix: Mix) -> None:
+@pytest.mark.parametrize("mix", [Mix(), MIX], ids=["in order", "mixed"])
+def test_expectations_hold_for_any_order_of_partitions(hundred: int, mix: Mix) -> None:
     for seed in range(hundred * 100, hundred * 100 + 100):
         traffic = make_traffic(seed, batches=len(SCENARIOS), largest=9, mix=mix)
         observations = Observations()
@@ -84,17 +84,17 @@ def test_promises_hold_in_whatever_order_partitions_are_read(hundred: int, mix: 
         assert differences(traffic, observations) == [], f"seed {seed}"
 
 
-def test_a_mix_makes_a_share_late_and_refuses_a_share() -> None:
-    told, mixed = (make_traffic(seed=1, batches=64, mix=Mix(refused=0.01, late=late)) for late in (0, 0.2))
+def test_a_mix_delays_and_refuses_the_given_ratios_of_records() -> None:
+    plain, mixed = (make_traffic(seed=1, batches=64, mix=Mix(refused=0.01, late=late)) for late in (0, 0.2))
 
     assert sum(poison.deliveries for poison in mixed.poison) / len(mixed.messages) == pytest.approx(0.01, abs=0.002)
-    place = {message: number for number, message in enumerate(dict.fromkeys(told.messages))}
+    place = {message: number for number, message in enumerate(dict.fromkeys(plain.messages))}
     order = [place[message] for message in dict.fromkeys(mixed.messages)]
     assert 1 - longest_rise(order) / len(order) == pytest.approx(0.2, abs=0.03)
 
 
 def longest_rise(order: Sequence[int]) -> int:
-    """How many of them nobody moved."""
+    """Return the length of the longest increasing subsequence: the records that were not delayed."""
     ends: list[int] = []
     for number in order:
         position = bisect_left(ends, number)

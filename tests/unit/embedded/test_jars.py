@@ -26,7 +26,7 @@ def store(tmp_path: Path) -> Path:
     return folder
 
 
-def test_jars_with_our_hashes_are_taken_and_no_other_file(store: Path, hashes: Path) -> None:
+def test_only_jars_with_known_hashes_are_used(store: Path, hashes: Path) -> None:
     (store / "sheep.jar").write_bytes(SHEEP)
     (store / "stranger.jar").write_bytes(b"not on the list")
 
@@ -40,7 +40,7 @@ def test_a_jar_with_another_hash_is_refused(store: Path, hashes: Path) -> None:
         kafka_jars(store, hashes)
 
 
-def test_a_missing_jar_is_named(store: Path, hashes: Path) -> None:
+def test_a_missing_jar_is_reported(store: Path, hashes: Path) -> None:
     with pytest.raises(ServersUnavailable, match=r"sheep\.jar is missing"):
         kafka_jars(store, hashes)
 

@@ -16,7 +16,7 @@ ctypes.CDLL(None).pthread_exit(None)
 """
 
 
-async def test_a_process_lives_as_long_as_any_of_its_threads() -> None:
+async def test_a_process_is_alive_while_any_of_its_threads_runs() -> None:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", FIRST_THREAD_ENDS, stdout=PIPE)
     assert process.stdout is not None
     await process.stdout.readline()

@@ -29,14 +29,14 @@ def named_settings(folder: StateFolder) -> Settings:
     return Settings.model_validate({"state_dir": folder.path, **NAMED})
 
 
-def test_what_runs_is_read_back_and_only_its_owner_may_read_the_password(folder: StateFolder) -> None:
+def test_the_record_is_read_back_and_only_its_owner_may_read_it(folder: StateFolder) -> None:
     folder.record(RUNNING)
 
     assert folder.running() == RUNNING
     assert stat.S_IMODE((folder.path / "servers.json").stat().st_mode) == 0o600
 
 
-def test_a_torn_record_is_no_record(folder: StateFolder) -> None:
+def test_an_incomplete_record_is_ignored(folder: StateFolder) -> None:
     (folder.path / "servers.json").write_text('{"kind": "embed')
 
     assert folder.running() is None
@@ -48,12 +48,12 @@ def test_recorded_servers_without_a_process_have_no_addresses(folder: StateFolde
     assert addresses(Settings(state_dir=folder.path)) is None
 
 
-def test_a_pid_that_another_program_has_by_now_is_not_the_process() -> None:
+def test_a_reused_pid_is_not_the_process() -> None:
     assert this_process().alive
     assert not ProcessId(os.getpid(), "long before").alive
 
 
-def test_the_web_address_is_there_while_its_worker_lives(folder: StateFolder) -> None:
+def test_the_web_address_is_known_while_its_worker_runs(folder: StateFolder) -> None:
     settings = named_settings(folder)
     assert addresses(settings) == Addresses(NAMED["broker_url"], NAMED["database_url"], None)
 
@@ -64,7 +64,7 @@ def test_the_web_address_is_there_while_its_worker_lives(folder: StateFolder) ->
     assert addresses(settings) == Addresses(NAMED["broker_url"], NAMED["database_url"], None)
 
 
-def test_a_dead_worker_gives_way_to_the_next_one(folder: StateFolder) -> None:
+def test_the_record_of_an_ended_worker_is_ignored(folder: StateFolder) -> None:
     settings = named_settings(folder)
     register_web(settings, "http://127.0.0.1:6067")
     dead = {"web": "http://127.0.0.1:6066", "pid": os.getpid(), "started": "long before"}
@@ -79,7 +79,7 @@ def test_one_address_alone_is_a_configuration_error(folder: StateFolder) -> None
         addresses(Settings.model_validate({"state_dir": folder.path, "broker_url": "127.0.0.1:1"}))
 
 
-def test_ports_stay_and_lie_below_those_of_outgoing_connections(tmp_path: Path) -> None:
+def test_ports_are_kept_and_are_below_the_ephemeral_ports(tmp_path: Path) -> None:
     ports = kept_ports(tmp_path / "ports.json", 3)
 
     assert ports == kept_ports(tmp_path / "ports.json", 3)

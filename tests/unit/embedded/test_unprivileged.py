@@ -19,7 +19,7 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def hidden(tmp_path: Path) -> Path:
-    """A program below a folder that only its owner may enter."""
+    """A program in a folder that only its owner may enter."""
     folder = tmp_path / "hidden" / "program"
     folder.mkdir(parents=True)
     (folder / "run").write_text("#!/bin/sh\n")
@@ -28,9 +28,7 @@ def hidden(tmp_path: Path) -> Path:
     return folder
 
 
-def test_what_others_cannot_reach_is_copied_readable_and_the_original_keeps_its_permissions(
-    hidden: Path, shared: Path
-) -> None:
+def test_an_unreachable_program_is_copied_and_keeps_its_permissions(hidden: Path, shared: Path) -> None:
     copy = reachable_copy("program-1", [hidden], NOBODY)
 
     assert copy == shared / "program-1"
@@ -41,12 +39,12 @@ def test_what_others_cannot_reach_is_copied_readable_and_the_original_keeps_its_
 
 def test_a_copy_is_made_once(hidden: Path, shared: Path) -> None:
     first = reachable_copy("program-1", [hidden], NOBODY)
-    (first / "mark").touch()
+    (first / "marker").touch()
 
-    assert (reachable_copy("program-1", [hidden], NOBODY) / "mark").exists()
+    assert (reachable_copy("program-1", [hidden], NOBODY) / "marker").exists()
     assert [path.name for path in shared.iterdir()] == ["program-1"]
 
 
-def test_nothing_is_copied_for_our_own_account(hidden: Path, shared: Path) -> None:
+def test_nothing_is_copied_for_the_present_account(hidden: Path, shared: Path) -> None:
     assert reachable_copy("program-1", [hidden], None) == hidden.parent
     assert not shared.exists()
