@@ -15,7 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from els_stream.events.topics import OUTPUT_TOPICS
+from els_stream.events.topics import DEAD_LETTER, OUTPUT_TOPICS
 from els_stream.kafka.topics import MIB, TopicPlan, delete_topics, ensure_topics
 from els_stream.queries.outbox_rows import OutboxRow
 from els_stream.relay import Relay, RelayOptions
@@ -122,11 +122,11 @@ class LogAppendTimePlan(TopicPlan):
 
 @asynccontextmanager
 async def timestamped_topics(broker: str, prefix: str, **max_bytes: int) -> AsyncIterator[dict[str, str]]:
-    """Create the output topics for one test; yields logical name to the name on the broker.
+    """Create the topics that relays publish to, for one test; yields logical name to the name on the broker.
 
     The config of a new topic applies from its first record; the broker applies a later change only after a moment.
     """
-    names = {topic: prefix + topic for topic in OUTPUT_TOPICS}
+    names = {topic: prefix + topic for topic in (*OUTPUT_TOPICS, DEAD_LETTER)}
     plans = [LogAppendTimePlan(topic, 1, max_bytes.get(topic, 16 * MIB)) for topic in names]
     await ensure_topics(broker, prefix, PARTITIONS, topics=plans)
     yield names

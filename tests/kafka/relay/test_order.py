@@ -29,7 +29,7 @@ def reached(done: list[int], number: int) -> bool:
 
 
 @pytest.fixture
-async def topic_batch_ids(addresses: Addresses, topic_prefix: str) -> AsyncIterator[Topics]:
+async def topic_names(addresses: Addresses, topic_prefix: str) -> AsyncIterator[Topics]:
     async with timestamped_topics(addresses.broker, topic_prefix) as names:
         yield names
 

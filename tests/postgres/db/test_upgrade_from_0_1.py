@@ -225,7 +225,7 @@ async def test_the_purge_removes_the_old_guest_batch_once_it_is_published(harnes
     result = await purge_guests(harness.engine, PurgePlan(14), stop=asyncio.Event(), progress=lambda _: None)
 
     assert nothing == Purged(Removed())
-    assert result == Purged(Removed(batches=1, essay_states=2, excess_content=1))
+    assert result == Purged(Removed(batches=1, essay_states=2, validation_failures=1, excess_content=1))
     log = await harness.rows("SELECT action, batches FROM purge_log ORDER BY id")
     assert [tuple(row) for row in log] == [("purge", 1), ("purge", 0), ("purge", 1)]
     tombstones = await harness.rows("SELECT batch_id FROM batch_essay_trackers WHERE state = 'purged' ORDER BY 1")
@@ -239,5 +239,7 @@ async def test_the_stored_watermarks_time_out_the_overdue_batch(harness: BatchHa
     assert [await clock.time_out(), await clock.time_out()] == [1, 0]
 
     assert await harness.kinds(old.OVERDUE) == ["assigned", "timeout"]
+    (_, timeout) = await harness.outbox_events(old.OVERDUE)
+    assert (timeout.data["expected_count"], timeout.data["actual_count"]) == (2, 1)
     async with harness.engine.connect() as conn:
         assert await clock.timed_out(conn) == [old.OVERDUE]
