@@ -128,9 +128,9 @@ def discard(  # one value per option
     as_json: bool,
     filters: DeadLetterFilter,
 ) -> None:
-    """Discard open dead letters: delete the payload, and keep the row with its size, hash and who discarded it.
+    """Delete the payload of open dead letters for good.
 
-    Without --yes it only prints how many there are.
+    The row stays, with its size, its hash and who discarded it. Without --yes it only prints how many there are.
 
     Example: els dlq discard 42 --note spam --yes
     """
