@@ -37,6 +37,7 @@ NEED_SERVERS = {"acceptance", "benchmarks", "browser", "kafka", "postgres"}
 POOL_SIZE: Final = 32
 
 parallel.cache_bytecode()
+parallel.choose_own_ports()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

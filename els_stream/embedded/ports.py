@@ -14,6 +14,7 @@ LOOPBACK = "127.0.0.1"
 # server's own port as its local port, and the server could not start again.
 FIRST, LAST = 20000, 32000
 ATTEMPTS = 200
+_given: set[int] = set()
 
 
 def kept_ports(record: Path, count: int) -> list[int]:
@@ -51,10 +52,12 @@ def answers(host: str, port: int, seconds: float = 1.0) -> bool:
 
 
 def new_ports(count: int) -> list[int]:
+    """Return free ports that this process has not been given before: a server may not listen on those yet."""
     found: list[int] = []
     for _ in range(ATTEMPTS):
         port = FIRST + secrets.randbelow(LAST - FIRST)
-        if port not in found and free(port):
+        if port not in _given and free(port):
+            _given.add(port)
             found.append(port)
         if len(found) == count:
             return found

@@ -21,6 +21,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from els_stream.config.settings import Settings
+from els_stream.embedded import ports
 from els_stream.embedded.servers import down
 from tests.support.paths import reachable_folder
 
@@ -74,6 +75,14 @@ def cache_bytecode() -> None:
     """
     if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
         os.environ["PYTHONPYCACHEPREFIX"] = str(ROOT / ".pytest_cache" / "bytecode")
+
+
+def choose_own_ports() -> None:
+    """Let each process of a run choose ports from another range: two could choose the same before a server listens."""
+    count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % count
+    size = (ports.LAST - ports.FIRST) // count
+    ports.FIRST, ports.LAST = ports.FIRST + number * size, ports.FIRST + (number + 1) * size
 
 
 def is_worker(config: pytest.Config) -> bool:
