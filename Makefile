@@ -1,4 +1,4 @@
-# One word per task. `make` alone lists them.
+# `make` lists the tasks.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -22,7 +22,7 @@ endef
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
-setup: $(STAMP) ## Python environment in .venv; a second call does nothing and needs no network
+setup: $(STAMP) ## make the Python environment in .venv, if it is not up to date
 
 $(STAMP): requirements-dev.txt pyproject.toml
 	@python="$$($(FIND_PYTHON))"; test -x $(BIN)/python || "$$python" -m venv $(VENV)
@@ -30,55 +30,55 @@ $(STAMP): requirements-dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
 	@touch $(STAMP)
 
-demo: setup ## the service, end to end: servers, two workers, class sets, and proof that the result is right
+demo: setup ## run the demo: servers, two workers, class sets, and a check of the result
 	@exec $(BIN)/els demo
 
-run: setup ## servers, schema, topics and one worker, until Ctrl-C
+run: setup ## run servers and one worker until Ctrl-C
 	@exec $(BIN)/els run
 
-browser: setup ## a Chromium for the tests of the page: the one that is here, or one that is fetched
+browser: setup ## find or fetch a Chromium for the tests of the page
 	$(BIN)/python -m tests.support.chromium
 
-screenshots: browser ## pictures of the page for docs/, of a worker that is empty, busy and without its database
+screenshots: browser ## take the pictures of the page for docs/
 	$(BIN)/python -m tests.support.screenshots
 
 # Several processes at once, each with servers of its own; `pytest FILE` runs in one. See tests/support/parallel.py.
 PYTEST = $(BIN)/pytest -n auto --timeout 300
 
-test: browser ## all tests
+test: browser ## run all tests, in several processes
 	$(PYTEST)
 
-unit: setup ## the tests that need no server
+unit: setup ## run the tests that need no server
 	$(PYTEST) -m "not integration and not long and not nightly"
 
-integration: browser ## the tests that need PostgreSQL or Kafka, which they start themselves
+integration: browser ## run the tests that start PostgreSQL or Kafka
 	$(PYTEST) -m "integration and not long and not nightly"
 
-bench: setup ## what it does in how much time, as ratios of one run: less than 15 minutes
+bench: setup ## run the benchmarks: less than 15 minutes
 	@exec $(BIN)/python -m tests.benchmarks
 
-bench-quick: setup ## the same on small sizes: less than 3 minutes
+bench-quick: setup ## run them with small sizes: less than 3 minutes
 	@exec $(BIN)/python -m tests.benchmarks --quick
 
-bench-growth: setup ## what an essay costs beside up to 10 million others: about an hour
+bench-growth: setup ## measure the cost per essay with up to 10 million others: about an hour
 	@exec $(BIN)/python -m tests.benchmarks --growth
 
 bench-plots: setup ## bench.json as pictures and a table in docs/
 	@exec $(BIN)/python -m tests.benchmarks.plots
 
-typecheck: setup ## mypy, strict
+typecheck: setup ## run mypy, strict
 	$(BIN)/mypy
 
-lint: setup ## style, format and the direction of imports
+lint: setup ## check style, format and imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-format: setup ## put the code into its form
+format: setup ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-migrate-upgrade: setup ## bring the database to the newest schema
+migrate-upgrade: setup ## apply the database migrations
 	@exec $(BIN)/els migrate
 
 # --upgrade only when asked for: make lock UPGRADE=--upgrade
