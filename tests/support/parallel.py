@@ -98,7 +98,7 @@ def number_of_processes() -> int:
     """Return how many processes `-n auto` starts: one where the settings name servers, which all would share."""
     if Settings().broker_url is not None:
         return 1
-    cores = len(os.sched_getaffinity(0))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     by_memory = psutil.virtual_memory().available // MEMORY_PER_PROCESS
     return max(1, min(round(cores * PROCESSES_PER_CORE), MAX_PROCESSES, by_memory))
 
@@ -145,7 +145,8 @@ def _run_folder(run_id: str) -> Iterator[Path]:
         yield folder
         for process in psutil.process_iter(["environ"]):
             if (process.info["environ"] or {}).get(RUN_ID_VARIABLE) == run_id:
-                process.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
         for state in folder.iterdir():
             asyncio.run(down(Settings(state_dir=state), remove_data=True))
 
