@@ -14,6 +14,7 @@ import click
 import pytest
 
 from els_stream.cli import ENTRIES, main
+from els_stream.config.renamed_settings import RENAMED
 from els_stream.config.setting_types import CHECKOUT
 from els_stream.config.settings import Settings
 from els_stream.config.settings_reference import rows
@@ -178,6 +179,12 @@ def test_every_metric_that_is_named_exists(page: Path) -> None:
     families = {f"{f.name}{'_total' if f.type == 'counter' else ''}" for f in full_registry().collect()}
 
     assert set(METRIC.findall(text_of(page))) - families - NO_METRICS == set()
+
+
+def test_the_changes_list_every_renamed_setting() -> None:
+    listed = dict(re.findall(r"^\| `(ELS_\w+)` \| `(ELS_\w+)` \|$", CHANGELOG.read_text(), re.MULTILINE))
+
+    assert listed == RENAMED
 
 
 def test_every_make_target_is_described() -> None:
