@@ -59,7 +59,7 @@ def make_traffic(seed: int, batches: int, largest: int = LARGEST, mix: Mix | Non
     for number in range(batches):
         builder = _builder(rng, number, largest, overdue=mix.overdue)
         expectations.append(builder.build())
-        sent += [_later(one, number * _PACE) for one in builder.sent]
+        sent += [_later(record, number * _PACE) for record in builder.sent]
     end = batches * _PACE + 1
     sent += [PlannedRecord(rng.uniform(0, end), message, reason) for message, reason in _unreadable(rng, sent, mix)]
     sent = _with_delays(rng, sent, mix)
@@ -87,33 +87,29 @@ def _unreadable(
 ) -> Iterator[tuple[Message, DeadLetterReason]]:
     """Yield invalid records, at least one of each kind."""
     yield from poison(rng)
-    refused = sum(one.reason is not None for one in sent) + POISON_KINDS
+    refused = sum(record.reason is not None for record in sent) + POISON_KINDS
     more = round(mix.refused * len(sent)) - refused
     yield from islice(chain.from_iterable(poison(rng) for _ in range(more)), max(0, more))
 
 
 def _with_delays(rng: RandomSource, sent: Sequence[PlannedRecord], mix: Mix) -> list[PlannedRecord]:
-    movable = [number for number, one in enumerate(sent) if not one.keeps_order]
+    movable = [number for number, record in enumerate(sent) if not record.keeps_order]
     late = set(rng.sample(movable, min(len(movable), round(mix.late * len(sent)))))
-    return [
-        _later(one, rng.uniform(*_DELAYS))
-        if number in late
-        else one  # not by iterating `late`: the order of a set may vary
-        for number, one in enumerate(sent)
-    ]
+    # Not by iterating `late`: the order of a set may vary.
+    return [_later(record, rng.uniform(*_DELAYS)) if number in late else record for number, record in enumerate(sent)]
 
 
 def _deliveries(rng: RandomSource, sent: Sequence[PlannedRecord]) -> Iterator[_Delivery]:
-    for number, one in enumerate(sent, start=1):
-        yield _Delivery(one, one.moment)
+    for number, record in enumerate(sent, start=1):
+        yield _Delivery(record, record.moment)
         if number % REPEAT_EVERY == 0:
-            for moment in rng.some_of(COPIES, one.moment, one.moment + 1):
-                yield _Delivery(one, moment)
+            for moment in rng.some_of(COPIES, record.moment, record.moment + 1):
+                yield _Delivery(record, moment)
 
 
 def _poison(delivered: Iterable[PlannedRecord]) -> Iterator[Poison]:
     """Group records of the same bytes, as their dead letters cannot be distinguished."""
-    refused = Counter((one.message, one.reason, one.may_wait) for one in delivered if one.reason is not None)
+    refused = Counter((sent.message, sent.reason, sent.may_wait) for sent in delivered if sent.reason is not None)
     for (message, reason, may_wait), count in refused.items():
         yield Poison(message, reason, count, may_wait)
 
