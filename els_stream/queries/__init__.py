@@ -1,1 +1,1 @@
-"""SQL, one noun per file. Every function takes the caller's connection first, and none commits."""
+"""SQL: one table or one question per file. Every function takes the caller's connection first; none commits."""

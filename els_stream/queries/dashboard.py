@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
+from els_stream.queries import consumed_offsets
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -38,7 +40,6 @@ _PURGES = text("""
     SELECT action, class_type, older_than_days, batches, started_at, finished_at
     FROM purge_log ORDER BY id DESC LIMIT :limit
 """)
-_NOW = text("SELECT clock_timestamp()")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class DashboardSnapshot:
 
 async def read_dashboard(conn: AsyncConnection, consumer_group: str, since: datetime | None) -> DashboardSnapshot:
     """Return a snapshot; `since` is `read_at` of the previous one (None: no completions are counted)."""
-    now: datetime = (await conn.execute(_NOW)).scalar_one()
+    now = await consumed_offsets.database_time(conn)
     completions = (await conn.execute(_COMPLETIONS, {"since": since or now, "limit": MAX_COMPLETIONS})).one()
     return DashboardSnapshot(
         offsets=[StoredOffsetAge(*row) for row in await conn.execute(_OFFSETS, {"consumer_group": consumer_group})],

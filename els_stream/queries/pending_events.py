@@ -35,6 +35,14 @@ class ExistingPending(NamedTuple):
     text_id: str | None
 
 
+class PendingKindCount(NamedTuple):
+    """The number of pending events of one kind over all batches, and the age of the oldest."""
+
+    kind: str
+    events: int
+    oldest_seconds: float
+
+
 _EXISTING = text("""
     SELECT p.batch_id, p.kind, p.subject,
            CASE WHEN p.kind = 'content_provisioned'
@@ -61,11 +69,21 @@ _ADD = text("""
     ORDER BY i.ord
 """)
 
+_COUNT_BY_KIND = text("""
+    SELECT kind, count(*), CAST(extract(epoch FROM now() - min(pending_since)) AS float8)
+    FROM batch_pending_events GROUP BY kind ORDER BY kind
+""")
+
 _TAKE_ALL = text("""
     DELETE FROM batch_pending_events WHERE batch_id = ANY(CAST(:batch_ids AS text[]))
     RETURNING batch_id, kind, subject, arrival, source_topic, source_partition, source_offset, source_timestamp, key,
               value, headers
 """)
+
+
+async def count_by_kind(conn: AsyncConnection) -> list[PendingKindCount]:
+    """Count all pending events; kinds without events are left out. Reads the whole table."""
+    return [PendingKindCount(*row) for row in await conn.execute(_COUNT_BY_KIND)]
 
 
 async def existing(conn: AsyncConnection, events: Collection[PendingEvent]) -> list[ExistingPending]:

@@ -9,12 +9,14 @@ from typing import Any, Final
 from sqlalchemy import CursorResult, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from els_stream.domain.batch import ClassType
+from els_stream.domain.pending import PendingKind
 from els_stream.events.dead_letter_reasons import DeadLetterReason
-from els_stream.queries import outbox_backlog
+from els_stream.queries import outbox_backlog, pending_events
 from els_stream.queries.purge import LOCK_KEY
 
-CLASS_TYPES: Final = ("GUEST", "REGULAR")
-PENDING_KINDS: Final = ("content_provisioned", "validation_failed", "associations_confirmed")
+CLASS_TYPES: Final = tuple(class_type.value for class_type in ClassType)
+PENDING_KINDS: Final = tuple(kind.value for kind in PendingKind)
 
 # An index-only scan. Completed batches are not counted here: their number grows without bound.
 ACTIVE: Final = text("""
@@ -32,11 +34,6 @@ PURGED: Final = text("""
     FROM purge_log
     WHERE class_type IS NOT NULL AND action <> 'erase_student'
     GROUP BY class_type
-""")
-PENDING: Final = text("""
-    SELECT kind, count(*) AS events, CAST(EXTRACT(EPOCH FROM now() - min(pending_since)) AS float8) AS oldest_seconds
-    FROM batch_pending_events
-    GROUP BY kind
 """)
 DEAD_LETTERS: Final = text("""
     SELECT reason, count(*) AS count FROM dead_letters WHERE state = 'open' GROUP BY reason
@@ -89,7 +86,7 @@ async def read_stats(conn: AsyncConnection) -> Stats:
     active = await conn.execute(ACTIVE, {"class_types": CLASS_TYPES})
     completed = await conn.execute(COMPLETED)
     purged = await conn.execute(PURGED)
-    pending = (await conn.execute(PENDING)).all()
+    pending = await pending_events.count_by_kind(conn)
     dead_letters = (await conn.execute(DEAD_LETTERS)).all()
     waiting = await outbox_backlog.read_backlog(conn)
     purge = (await conn.execute(PURGE, {"lock_key": LOCK_KEY})).one()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from els_stream.queries import outbox_backlog
+from els_stream.queries import outbox_backlog, pending_events
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,10 +25,6 @@ _BATCHES = text("""
     FROM batch_essay_trackers GROUP BY class_type, state
     ORDER BY class_type NULLS LAST, array_position(
         ARRAY['unregistered', 'open', 'content_complete', 'completed', 'purged'], state)
-""")
-_PENDING = text("""
-    SELECT kind, count(*) AS events, CAST(extract(epoch FROM now() - min(pending_since)) AS float8) AS oldest_seconds
-    FROM batch_pending_events GROUP BY kind ORDER BY kind
 """)
 _DEAD_LETTERS = text("""
     SELECT reason, count(*) AS count, CAST(extract(epoch FROM now() - min(created_at)) AS float8) AS oldest_seconds
@@ -91,7 +87,7 @@ async def read_status_report(conn: AsyncConnection, consumer_group: str) -> Stat
     """Return the counts; to be called in a REPEATABLE READ transaction."""
     return StatusReport(
         batches=[BatchCounts(*row) for row in await conn.execute(_BATCHES)],
-        pending=[CountWithAge(*row) for row in await conn.execute(_PENDING)],
+        pending=[CountWithAge(*count) for count in await pending_events.count_by_kind(conn)],
         outbox=await outbox_backlog.read_backlog(conn),
         dead_letters=[CountWithAge(*row) for row in await conn.execute(_DEAD_LETTERS)],
         offsets=[OffsetStatus(*row) for row in await conn.execute(_OFFSETS, {"consumer_group": consumer_group})],

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import text
-
-from els_stream.queries.claims.slot_claim import TAKEN, WANTED, assign_essay_ids, claim_arrays
+from els_stream.queries.claims.slot_claim import assign_essay_ids, claim_arrays, claim_statement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,20 +27,7 @@ _CLAIM: Final = """
         ) s
     ),
     {wanted},
-    free AS (
-        SELECT w.ords, f.essay_ids
-        FROM wanted w
-        CROSS JOIN LATERAL (
-            SELECT array_agg(q.essay_id) AS essay_ids FROM (
-                SELECT a.essay_id FROM slot_assignments a
-                WHERE a.batch_id = w.batch_id AND a.status = 'available'
-                  AND NOT EXISTS (SELECT FROM reused)
-                ORDER BY a.essay_id
-                LIMIT w.n
-                FOR UPDATE {skip_locked}
-            ) q
-        ) f
-    ),
+    {free},
     {taken},
     assigned AS (
         UPDATE slot_assignments a
@@ -75,8 +60,9 @@ _CLAIM: Final = """
     SELECT batch_id, file_upload_id, essay_id, false FROM reused
 """
 
-_SKIPPING: Final = text(_CLAIM.format(wanted=WANTED, taken=TAKEN, skip_locked="SKIP LOCKED"))
-_WAITING: Final = text(_CLAIM.format(wanted=WANTED, taken=TAKEN, skip_locked=""))
+_IS_FREE: Final = "s.status = 'available' AND NOT EXISTS (SELECT FROM reused)"
+_SKIPPING: Final = claim_statement(_CLAIM, "slot_assignments", _IS_FREE, waiting=False)
+_WAITING: Final = claim_statement(_CLAIM, "slot_assignments", _IS_FREE, waiting=True)
 
 
 async def claim(conn: AsyncConnection, claims: Sequence[SlotClaim], now: datetime, *, waiting: bool) -> list[SlotClaim]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import text
-
-from els_stream.queries.claims.slot_claim import TAKEN, WANTED, assign_essay_ids, claim_arrays
+from els_stream.queries.claims.slot_claim import assign_essay_ids, claim_arrays, claim_statement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,20 +16,7 @@ if TYPE_CHECKING:
 
 _CLAIM: Final = """
     WITH {wanted},
-    free AS (
-        SELECT w.ords, f.essay_ids
-        FROM wanted w
-        CROSS JOIN LATERAL (
-            SELECT array_agg(q.essay_id) AS essay_ids FROM (
-                SELECT e.essay_id FROM essay_states e
-                WHERE e.batch_id = w.batch_id AND e.current_status = 'uploaded'
-                  AND e.text_storage_id IS NULL AND e.failed_at IS NULL
-                ORDER BY e.essay_id
-                LIMIT w.n
-                FOR UPDATE {skip_locked}
-            ) q
-        ) f
-    ),
+    {free},
     {taken}
     UPDATE essay_states e
     SET current_status = CASE WHEN t.text_id IS NULL THEN 'content_ingestion_failed'
@@ -47,8 +32,9 @@ _CLAIM: Final = """
     RETURNING e.batch_id, e.file_upload_id, e.essay_id, true AS created
 """
 
-_SKIPPING: Final = text(_CLAIM.format(wanted=WANTED, taken=TAKEN, skip_locked="SKIP LOCKED"))
-_WAITING: Final = text(_CLAIM.format(wanted=WANTED, taken=TAKEN, skip_locked=""))
+_IS_FREE: Final = "s.current_status = 'uploaded' AND s.text_storage_id IS NULL AND s.failed_at IS NULL"
+_SKIPPING: Final = claim_statement(_CLAIM, "essay_states", _IS_FREE, waiting=False)
+_WAITING: Final = claim_statement(_CLAIM, "essay_states", _IS_FREE, waiting=True)
 
 
 async def claim(conn: AsyncConnection, claims: Sequence[SlotClaim], now: datetime, *, waiting: bool) -> list[SlotClaim]:

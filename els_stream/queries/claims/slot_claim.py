@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from sqlalchemy import TextClause, text
+
 from els_stream.domain.batch import Content
 from els_stream.errors import InventoryMismatch
 from els_stream.fast_dataclass import fast_dataclass
@@ -24,6 +26,21 @@ WANTED: Final = """
         GROUP BY i.batch_id
     )
 """
+FREE: Final = """
+    free AS (
+        SELECT w.ords, f.essay_ids
+        FROM wanted w
+        CROSS JOIN LATERAL (
+            SELECT array_agg(q.essay_id) AS essay_ids FROM (
+                SELECT s.essay_id FROM {table} s
+                WHERE s.batch_id = w.batch_id AND {is_free}
+                ORDER BY s.essay_id
+                LIMIT w.n
+                FOR UPDATE {skip_locked}
+            ) q
+        ) f
+    )
+"""
 TAKEN: Final = """
     taken AS (
         SELECT z.*
@@ -38,6 +55,15 @@ TAKEN: Final = """
         WHERE z.essay_id IS NOT NULL
     )
 """
+
+
+def claim_statement(sql: str, table: str, is_free: str, *, waiting: bool) -> TextClause:
+    """Return the statement that `sql` makes of the parts {wanted}, {free} and {taken}.
+
+    `is_free` is the condition on the rows `s` of `table`. Without `waiting`, locked rows are skipped.
+    """
+    free = FREE.format(table=table, is_free=is_free, skip_locked="" if waiting else "SKIP LOCKED")
+    return text(sql.format(wanted=WANTED, free=free, taken=TAKEN))
 
 
 @fast_dataclass

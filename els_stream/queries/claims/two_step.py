@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from els_stream.queries.claims.slot_claim import TAKEN, WANTED, assign_essay_ids, claim_arrays
+from els_stream.queries.claims.slot_claim import assign_essay_ids, claim_arrays, claim_statement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,19 +18,7 @@ if TYPE_CHECKING:
 
 _TAKE: Final = """
     WITH {wanted},
-    free AS (
-        SELECT w.ords, f.essay_ids
-        FROM wanted w
-        CROSS JOIN LATERAL (
-            SELECT array_agg(q.essay_id) AS essay_ids FROM (
-                SELECT a.essay_id FROM slot_assignments a
-                WHERE a.batch_id = w.batch_id AND a.status = 'available'
-                ORDER BY a.essay_id
-                LIMIT w.n
-                FOR UPDATE {skip_locked}
-            ) q
-        ) f
-    ),
+    {free},
     {taken}
     UPDATE slot_assignments a
     SET status = CASE WHEN t.text_id IS NULL THEN 'failed' ELSE 'assigned' END,
@@ -40,8 +28,9 @@ _TAKE: Final = """
     RETURNING a.batch_id, a.file_upload_id, a.essay_id, true AS created
 """
 
-_SKIPPING: Final = text(_TAKE.format(wanted=WANTED, taken=TAKEN, skip_locked="SKIP LOCKED"))
-_WAITING: Final = text(_TAKE.format(wanted=WANTED, taken=TAKEN, skip_locked=""))
+_IS_FREE: Final = "s.status = 'available'"
+_SKIPPING: Final = claim_statement(_TAKE, "slot_assignments", _IS_FREE, waiting=False)
+_WAITING: Final = claim_statement(_TAKE, "slot_assignments", _IS_FREE, waiting=True)
 
 _WRITE: Final = text("""
     UPDATE essay_states e
