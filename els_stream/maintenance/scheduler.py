@@ -19,11 +19,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from els_stream.config.settings import Settings
 from els_stream.db.errors import DATABASE_ERRORS, classify
+from els_stream.domain.claim_strategy import Strategy
 from els_stream.errors import ServersUnavailable
 from els_stream.handlers.recount import RepairCounts
 from els_stream.maintenance.expiry import ExpiryPolicy
 from els_stream.maintenance.purge import Retention
-from els_stream.maintenance.repair import RepairScan
 from els_stream.queries import timer_lock
 from els_stream.tasks import run_every
 
@@ -65,11 +65,12 @@ class TimerMetrics(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TimerPolicy:
-    """Intervals and limits of all timers."""
+    """Intervals and limits of all timers. `repairs` counts what the repair timer finds."""
 
     expiry: ExpiryPolicy
     expiry_seconds: float
-    repair_scan: RepairScan
+    strategy: Strategy
+    repairs: RepairCounts
     repair_seconds: float
     dead_letter_retention: timedelta
     retention: Retention
@@ -77,11 +78,11 @@ class TimerPolicy:
 
     @classmethod
     def from_settings(cls, settings: Settings, repairs: RepairCounts) -> TimerPolicy:
-        """`repairs` counts what the repair timer finds."""
         return cls(
             expiry=ExpiryPolicy.from_settings(settings),
             expiry_seconds=settings.expiry_interval_seconds,
-            repair_scan=RepairScan(settings.strategy, repairs),
+            strategy=settings.strategy,
+            repairs=repairs,
             repair_seconds=settings.repair_interval_seconds,
             dead_letter_retention=timedelta(days=settings.dead_letter_retention_days),
             retention=Retention.from_settings(settings),
