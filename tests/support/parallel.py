@@ -95,7 +95,12 @@ def _workerinput(config: pytest.Config) -> dict[str, Any] | None:
 
 
 def number_of_processes() -> int:
-    """Return how many processes `-n auto` starts: one where the settings name servers, which all would share."""
+    """Return how many processes `-n auto` starts; the variable PYTEST_XDIST_AUTO_NUM_WORKERS overrides it.
+
+    It is one if the settings name servers, as all processes would share them.
+    """
+    if given := os.environ.get("PYTEST_XDIST_AUTO_NUM_WORKERS"):
+        return int(given)
     if Settings().broker_url is not None:
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
