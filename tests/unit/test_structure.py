@@ -64,7 +64,6 @@ PRIVATE_WORD = re.compile(
 ALLOWED = {
     "docs/runbook.md": {"forgotten"},  # the right to be forgotten
     "docs/settings.md": {"letters"},  # letters and digits
-    "docs/web.md": {"story"},  # names of pictures
     "els_stream/config/renamed_settings.py": {"lane", "parked"},  # old names
     "els_stream/config/setting_types.py": {"letters"},  # letters and digits
     "els_stream/embedded/processes.py": {"tell"},  # a method of files
