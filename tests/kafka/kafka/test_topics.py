@@ -35,9 +35,15 @@ async def test_a_broker_that_is_away_raises() -> None:
 async def test_a_broker_that_accepts_and_never_answers_raises_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topics, "DESCRIBE_TIMEOUT_SECONDS", 0.2)
 
-    async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    connections: list[asyncio.Task[None]] = []
+
+    async def read_until_closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
+        await writer.wait_closed()
+
+    def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(asyncio.create_task(read_until_closed(reader, writer)))
 
     silent = await asyncio.start_server(never_answer, "127.0.0.1", 0)
     port = silent.sockets[0].getsockname()[1]
@@ -45,3 +51,4 @@ async def test_a_broker_that_accepts_and_never_answers_raises_in_time(monkeypatc
     async with silent, asyncio.timeout(5):
         with pytest.raises(ServersUnavailable, match="TimeoutError"):
             await topics.list_partitions(f"127.0.0.1:{port}", ["topic"])
+        await asyncio.gather(*connections)
