@@ -1,7 +1,7 @@
 """The schema of the database: comparison with this code, and migration under one lock.
 
 A rolling upgrade migrates first and replaces the workers later. So a revision that this code does not know is a newer
-one, and a newer schema still works with older code.
+one, and works with this code unless its migration says that workers must be stopped first.
 """
 
 from __future__ import annotations

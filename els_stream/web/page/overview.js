@@ -10,15 +10,15 @@ const byClass = (counts) => Object.entries(counts).map(([name, number]) => `${na
 const TILES = [
   ["Active batches", (stats) => [count(sum(stats.active)), byClass(stats.active)]],
   ["Completed", (stats) => [count(sum(stats.completed)), byClass(stats.completed)]],
-  ["Pending events", (stats) => [count(sum(stats.pending)), sum(stats.pending) ? `oldest ${duration(stats.pending_oldest_seconds)}` : "no event waits for its batch"]],
+  ["Pending events", (stats) => [count(sum(stats.pending)), sum(stats.pending) ? `oldest ${duration(stats.pending_oldest_seconds)}` : "none waits"]],
   ["Outbox", (stats) => [count(stats.outbox_rows), outboxNote(stats)], (stats) => (stats.outbox_deferred || stats.outbox_oldest_seconds > 60 ? "bad" : "")],
-  ["Records to process", (_, status) => [count(status.lag.reduce((total, partition) => total + partition.records, 0)), `in ${plural(status.lag.length, "partition")} of this worker`]],
+  ["Records to process", (_, status) => [count(status.lag.reduce((total, partition) => total + partition.records, 0)), `in ${plural(status.lag.length, "partition")} here`]],
   ["Dead letters", (stats) => [count(sum(stats.dead_letters)), sum(stats.dead_letters) ? "open" : "none is open"], (stats) => (sum(stats.dead_letters) ? "warn" : "")],
 ];
 
 function outboxNote(stats) {
   if (stats.outbox_deferred) return `${count(stats.outbox_deferred)} could not be published`;
-  return stats.outbox_rows ? `oldest ${duration(stats.outbox_oldest_seconds)}` : "all events are published";
+  return stats.outbox_rows ? `oldest ${duration(stats.outbox_oldest_seconds)}` : "all published";
 }
 
 export class Overview {
@@ -92,7 +92,7 @@ function offsets(status) {
     topics.set(stored.topic, topic);
   }
   const head = el("tr", {}, el("th", { scope: "col" }, "topic"), el("th", { scope: "col", class: "number" }, "processed"), el("th", { scope: "col", class: "number" }, "last"));
-  const rows = [...topics].map(([name, topic]) => el("tr", {}, el("td", { title: name }, shortTopic(name)), el("td", { class: "number" }, count(topic.processed)), el("td", { class: "number" }, ago(topic.changedAt, status.at))));
+  const rows = [...topics].map(([name, topic]) => el("tr", {}, el("td", { title: name }, shortTopic(name)), el("td", { class: "number" }, count(topic.processed)), el("td", { class: "number" }, topic.processed ? ago(topic.changedAt, status.at) : "–")));
   return el("table", {}, el("thead", {}, head), el("tbody", {}, ...rows));
 }
 
