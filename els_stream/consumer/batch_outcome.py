@@ -139,6 +139,8 @@ class BatchOutcome:
         self._context.buffers.mark_committed(batch)
         self.failed_records.count_succeeded(len(result.outcomes))
         self._report.committed(batch, result, time.monotonic() - started)
+        for one in result.undecodable:
+            self._report.dead_lettered(one)
 
     def dead_lettered(self, failed: Iterable[FailedRecord]) -> None:
         """Record that the dead letters of these records are committed."""

@@ -5,12 +5,21 @@ When a row fails, read the new source before you change the row: the consumer's 
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
+
+from els_stream.kafka.partition_read import KafkaClient
 
 _subscriptions = attrgetter("_subscription")
+_client = attrgetter("_client")
+_fetcher = attrgetter("_fetcher")
+_closed = attrgetter("_closed")
+_records = attrgetter("_records")
+_create_fetch_waiter = attrgetter("_create_fetch_waiter")
 _stopped = attrgetter("_stopped")
 
 
@@ -31,6 +40,35 @@ def partition_state(consumer: object, partition: object) -> TopicPartitionState 
     if subscription is None or subscription.assignment is None:
         return None
     return cast("TopicPartitionState | None", subscription.assignment.state_value(partition))
+
+
+def closed(consumer: object) -> bool:
+    return bool(_closed(consumer) or _closed(_fetcher(consumer)))
+
+
+def network_client(consumer: object) -> KafkaClient:
+    return cast("KafkaClient", _client(consumer))
+
+
+def arrived(consumer: object) -> Mapping[tuple[str, int], object]:
+    """Return what has arrived and was not handed out yet, records or an error, by partition."""
+    return cast("Mapping[tuple[str, int], object]", _records(_fetcher(consumer)))
+
+
+async def wait_for_arrival(consumer: object, seconds: float) -> None:
+    """Wait until records or an error arrive, at most so long. Raises what the group's coordinator raised."""
+    waiter: asyncio.Future[None] = _create_fetch_waiter(_fetcher(consumer))()
+    done, _ = await asyncio.wait([waiter], timeout=seconds)
+    if done:
+        waiter.result()
+    else:
+        waiter.cancel()
+
+
+async def drain_partition(consumer: object, partition: object) -> Sequence[Any]:
+    """Hand out what has arrived for one partition and move its position; raises its error."""
+    drained = await _fetcher(consumer).fetched_records({partition}, timeout=0)
+    return cast("Sequence[Any]", drained.get(partition, ()))
 
 
 def fetch_context(consumer: object) -> AbstractContextManager[None]:
@@ -56,6 +94,7 @@ _FETCHER: Final = "faust.transport.consumer:Fetcher."
 _DRIVER: Final = "faust.transport.drivers.aiokafka:"
 _THREAD: Final = "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread."
 _APP: Final = "faust.app.base:App."
+_FETCHES: Final = "aiokafka.consumer.fetcher:Fetcher."
 _KAFKA: Final = "aiokafka.consumer.consumer:AIOKafkaConsumer."
 _TP: Final = "faust.types.tuples.TP"
 _TPS: Final = f"Set[{_TP}]"
@@ -98,7 +137,9 @@ USED: Final = (
     OverriddenInternal(_APP + "_on_partitions_revoked", source="T(consumer.stop_flow)()"),
     OverriddenInternal(_APP + "_stop_consumer", source="consumer.stop_flow()"),
     OverriddenInternal(_THREAD + "_ensure_consumer", "(self) -> aiokafka.consumer.consumer.AIOKafkaConsumer"),
+    # Our fetch does the same checks, and then drains the partitions one by one.
     OverriddenInternal(_THREAD + "_fetch_records", source="if not self.consumer.flow_active:"),
+    OverriddenInternal(_THREAD + "_fetch_records", source="if consumer._closed or fetcher._closed:"),
     OverriddenInternal(_THREAD + "_create_consumer", source="return self._create_worker_consumer(transport)"),
     OverriddenInternal("mode.threads:QueueServiceThread.call_thread", source="result = await promise"),
     OverriddenInternal("mode.threads:MethodQueue.__init__", source="num_workers: int = 2"),
@@ -107,10 +148,38 @@ USED: Final = (
     OverriddenInternal(_KAFKA + "committed", "(self, partition)"),
     OverriddenInternal(_KAFKA + "end_offsets", "(self, partitions)"),
     OverriddenInternal(_KAFKA + "beginning_offsets", "(self, partitions)"),
-    # A fetch of an empty set of partitions is a fetch of all.
+    # What has arrived waits by partition; an error waits there too and is raised once. With no timeout and a set of one
+    # partition nothing of another is touched. A fetch of an empty set of partitions would be a fetch of all.
+    OverriddenInternal(_FETCHES + "__init__", source="self._records = collections.OrderedDict()"),
+    OverriddenInternal(_FETCHES + "fetched_records", source="if drained or not timeout: return drained"),
+    OverriddenInternal(_FETCHES + "_set_error", source="self._records[tp] = FetchError("),
+    OverriddenInternal(_FETCHES + "_create_fetch_waiter", source="self._fetch_waiters.add(fut)"),
+    OverriddenInternal(_FETCHES + "close", source="self._notify(waiter)"),
+    OverriddenInternal(_FETCHES + "seek_to", source="if tp in self._records: del self._records[tp]"),
+    # Records are handed out only from the present position on, so a seek can't be followed by older ones.
     OverriddenInternal(
-        "aiokafka.consumer.fetcher:Fetcher.fetched_records", source="if partitions and tp not in partitions:"
+        "aiokafka.consumer.fetcher:FetchResult.check_assignment",
+        source="if position != self._partition_records.next_fetch_offset: return_result = False",
     ),
+    # With `auto_offset_reset="none"` a position outside of the log is an error of its partition.
+    OverriddenInternal(
+        _FETCHES + "_proc_fetch_request", source="err = Errors.OffsetOutOfRangeError({tp: fetch_offset})"
+    ),
+    # The parts that our own read of one partition uses, and the layout of the response.
+    OverriddenInternal(_FETCHES + "_proc_fetch_request", source="if response.API_VERSION >= 11: # part_data layout:"),
+    OverriddenInternal(_FETCHES + "_proc_fetch_request", source="aborted_transactions = part_data[2]"),
+    OverriddenInternal(_FETCHES + "_proc_fetch_request", source="aborted_transactions = part_data[-2]"),
+    OverriddenInternal(
+        "aiokafka.consumer.fetcher:PartitionRecords._unpack_records", source="while records.has_next():"
+    ),
+    OverriddenInternal(
+        "aiokafka.record.default_records:_DefaultRecordBatchPy.__next__", source="msg = self._read_msg()"
+    ),
+    OverriddenInternal("aiokafka.client:AIOKafkaClient.send", source="async def send(self, node_id, request, *,"),
+    OverriddenInternal(
+        "aiokafka.cluster:ClusterMetadata.leader_for_partition", source="-1 unavailable, None if unknown."
+    ),
+    OverriddenInternal(_FETCHES + "fetched_records", source="if partitions and tp not in partitions:"),
     OverriddenInternal("aiokafka.consumer.fetcher:FetchResult._update_position", source="state.consumed_to("),
     OverriddenInternal("aiokafka.consumer.subscription_state:SubscriptionState.fetch_context", "(self)"),
     OverriddenInternal(

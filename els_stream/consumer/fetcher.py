@@ -1,26 +1,27 @@
-"""Fetches records into the buffers: finds start offsets, seeks and fetches. Nothing else sets client positions."""
+"""Fetches records into the buffers. Each fetch begins where all before it is queued, whatever fetches before it did.
+
+So a fetch that fails, or is given up, loses nothing. A partition that fails is read alone, which finds the records
+before the bad one and its place, and is then paused, while the others go on.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Protocol, assert_never
 
+from els_stream.backoff import Backoff
 from els_stream.consumer.partition_buffers import PartitionBuffers
-from els_stream.consumer.partition_state import (
-    FetchedRecord,
-    LogReplaced,
-    PartitionState,
-    PositionReset,
-    Queued,
-    RefetchGap,
-)
+from els_stream.consumer.partition_reads import Fetched
+from els_stream.consumer.partition_state import LogReplaced, PartitionState, PositionReset, Queued
 from els_stream.consumer.reporting import ConsumerEvent, ConsumerMetrics
-from els_stream.consumer.start_offsets import LogOffsets, StartOffsetFinder, StoredOffsets
+from els_stream.consumer.start_offsets import LogOffsets, PartitionUnavailable, StartOffsetFinder, StoredOffsets
 from els_stream.kafka.offsets import Partition
+from els_stream.kafka.partition_read import ReadFailure
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +44,13 @@ class RecordLog(LogOffsets, Protocol):
     def is_active(self) -> bool:
         """Return false during a rebalance and while stopping."""
 
-    async def fetch(
-        self, partitions: AbstractSet[Partition], seconds: float
-    ) -> Mapping[Partition, Sequence[FetchedRecord]]: ...
+    async def fetch(self, starts: Mapping[Partition, int], seconds: float) -> Mapping[Partition, Fetched]:
+        """Return what each partition has from its start on; a failure of one concerns no other."""
+        ...
 
-    def position(self, partition: Partition) -> int | None:
-        """Return the next offset to be fetched: past transaction markers and other offsets without a record."""
+    async def fetch_alone(self, partition: Partition, start: int) -> Fetched:
+        """Read one partition as far as it can be read: slowly, with the place of a bad record, never raising for it."""
+        ...
 
     async def keep_alive(self) -> None:
         """Show the client that this consumer is polling although it does not fetch."""
@@ -78,22 +80,33 @@ class FetchHealth:
         return self._clock() - self._fetch_failed_at < FETCH_ERROR_WINDOW_SECONDS
 
 
+@dataclass(frozen=True, slots=True)
+class FetchOptions:
+    """`errors` is what Kafka and the database raise while they are away; anything else is a bug and is raised.
+
+    `backoff` gives the pauses of partitions that can't be read.
+    """
+
+    backoff: Backoff
+    errors: tuple[type[Exception], ...]
+    logical_topic: Callable[[str], str]
+
+
 class Fetcher:
-    def __init__(  # one value per collaborator
+    def __init__(
         self,
         buffers: PartitionBuffers,
         kafka: RecordLog,
         store: StoredOffsets,
         metrics: ConsumerMetrics,
-        errors: tuple[type[Exception], ...],
-        logical_topic: Callable[[str], str],
+        options: FetchOptions,
     ) -> None:
-        """`errors`: what Kafka and the database raise while they are away; anything else is a bug and is raised."""
         self._buffers = buffers
         self._kafka = kafka
         self._metrics = metrics
-        self._errors = errors
-        self._logical_topic = logical_topic
+        self._pause = options.backoff.equal_jitter
+        self._errors = options.errors
+        self._logical_topic = options.logical_topic
         self._start_offsets = StartOffsetFinder(kafka, store, metrics)
         self.health = FetchHealth()
 
@@ -106,19 +119,21 @@ class Fetcher:
         unpositioned = buffers.unpositioned(self._kafka.assignment())
         if unpositioned:
             await self._position(unpositioned)
-        partitions = buffers.partitions_with_capacity()
+        with_capacity = buffers.partitions_with_capacity()
+        partitions = {tp for tp in with_capacity if not buffers.fetch_paused(tp)}
         if partitions:
-            none_full = len(partitions) == len(buffers.partitions)
+            none_full = len(with_capacity) == len(buffers.partitions)
             await self._fetch(partitions, FETCH_MAX_WAIT_SECONDS if none_full else FETCH_MAX_WAIT_WHILE_FULL_SECONDS)
         else:
-            # Back-pressure. A fetch of no partition would be a fetch of all, and without polling the group evicts us.
-            await buffers.wait_for_change(FULL_MAX_WAIT_SECONDS if buffers.partitions else FETCH_MAX_WAIT_SECONDS)
+            # Back-pressure, or pauses. Without polling the group evicts this worker.
+            full = buffers.partitions and not with_capacity
+            await buffers.wait_for_change(FULL_MAX_WAIT_SECONDS if full else FETCH_MAX_WAIT_SECONDS)
             await self._kafka.keep_alive()
 
     async def _position(self, partitions: AbstractSet[Partition]) -> None:
         epoch = self._buffers.epoch
         try:
-            states = await self._start_offsets.find(partitions)
+            positions = await self._start_offsets.find(partitions)
         except self._errors as error:
             self.health.position_error = type(error).__name__
             self._metrics.record_event(ConsumerEvent.POSITION_FAILED)
@@ -126,13 +141,19 @@ class Fetcher:
             await asyncio.sleep(RETRY_DELAY_SECONDS)
             return
         self.health.position_error = None
-        if epoch == self._buffers.epoch:
-            self._buffers.add(states)
+        if epoch != self._buffers.epoch:
+            return
+        self._buffers.add(positions.found)
+        for tp, cause in positions.unavailable.items():
+            seconds = self._buffers.pause_unpositioned(tp, cause, self._pause)
+            self._metrics.record_event(ConsumerEvent.POSITION_FAILED)
+            log.warning("%s: the start offset can't be read, again in %.1f s: %s", tp, seconds, cause)
 
     async def _fetch(self, partitions: AbstractSet[Partition], seconds: float) -> None:
         epoch = self._buffers.epoch
+        states = {tp: self._buffers.partitions[tp] for tp in partitions}
         try:
-            fetched = await self._kafka.fetch(partitions, seconds)
+            fetched = await self._read(states, seconds)
         except self._errors as error:
             self.health.record_fetch_error(type(error).__name__)
             self._metrics.record_event(ConsumerEvent.FETCH_FAILED)
@@ -141,31 +162,85 @@ class Fetcher:
             return
         if epoch != self._buffers.epoch:
             return
-        for tp, records in fetched.items():
-            state = self._buffers.partitions.get(Partition(*tp))
-            if state is not None and records:
-                await self._receive(state, records)
-        for tp, state in self._buffers.partitions.items():
-            state.position = self._kafka.position(tp)
+        for tp, result in fetched.items():
+            if self._buffers.partitions.get(tp) is states[tp]:
+                await self._receive(states[tp], result)
 
-    async def _receive(self, state: PartitionState, records: Sequence[FetchedRecord]) -> None:
-        expected = state.next_fetch_offset
+    async def _read(self, states: Mapping[Partition, PartitionState], seconds: float) -> dict[Partition, Fetched]:
+        """Fetch the partitions together, and alone those whose last fetch failed."""
+        together = {tp: state.start for tp, state in states.items() if state.fetch_pause is None}
+        fetched = dict(await self._kafka.fetch(together, seconds)) if together else {}
+        for tp in states.keys() - together.keys():
+            fetched[tp] = await self._kafka.fetch_alone(tp, states[tp].start)
+        return fetched
+
+    async def _receive(self, state: PartitionState, fetched: Fetched) -> None:
         partition = state.partition
-        received = state.receive(records, self._logical_topic(partition.topic))
+        state.log_end_offset = max(state.log_end_offset, fetched.high_watermark)
+        received = state.receive(fetched.records, self._logical_topic(partition.topic), fetched.position)
         match received:
-            case Queued(skipped):
-                if skipped:
-                    log.error("%s: Kafka no longer has %d offsets from %d on", partition, skipped, expected)
-                    self._metrics.record_event(ConsumerEvent.OFFSET_GAP_SKIPPED, skipped)
-                self._buffers.notify(partition.topic)
-            case RefetchGap(offset):
-                self._metrics.record_event(ConsumerEvent.GAP_REFETCHED)
-                await self._kafka.seek({partition: offset})
+            case Queued():
+                if fetched.undecodable:
+                    state.undecodable |= fetched.undecodable
+                if fetched.records:
+                    self._buffers.notify(partition.topic)
+                await self._end_read(state, fetched.failure)
             case LogReplaced():
-                self._start_offsets.report_replaced_log(partition, expected)
+                self._start_offsets.report_replaced_log(partition, state.next_fetch_offset)
                 self._buffers.restart_partition(state)
             case PositionReset():
                 self._metrics.record_event(ConsumerEvent.POSITION_RESET)
+                log.warning("%s: records before the position %d arrived", partition, state.start)
                 self._buffers.restart_partition(state)
             case _:
                 assert_never(received)
+
+    async def _end_read(self, state: PartitionState, failure: ReadFailure | None) -> None:
+        if failure is None:
+            if state.fetch_pause is not None:
+                log.info("%s: can be read again from offset %d", state.partition, state.fetch_pause.offset)
+                state.fetch_pause = None
+        elif failure.out_of_range:
+            await self._leave_range(state)
+        else:
+            self._pause_fetch(state, failure.cause)
+
+    def _pause_fetch(self, state: PartitionState, cause: str) -> None:
+        seconds = self._buffers.pause_fetch(state, cause, self._pause)
+        if seconds:
+            self._metrics.record_event(ConsumerEvent.PARTITION_PAUSED)
+            log.error(
+                "%s: nothing can be read at offset %d, fetches are paused for %.1f s: %s",
+                state.partition,
+                state.start,
+                seconds,
+                cause,
+            )
+        else:
+            self._metrics.record_event(ConsumerEvent.FETCH_FAILED)
+            log.warning("%s: fetch from offset %d failed, it is read alone: %s", state.partition, state.start, cause)
+
+    async def _leave_range(self, state: PartitionState) -> None:
+        """Go on where the log begins now, if it begins behind our position; else find the start offset again."""
+        partition, start = state.partition, state.start
+        try:
+            log_state = (await self._kafka.log_states({partition}))[partition]
+        except self._errors as error:
+            self._pause_fetch(state, f"the log's beginning: {type(error).__name__}")
+            return
+        if not state.active or self._buffers.partitions.get(partition) is not state:
+            return
+        if isinstance(log_state, PartitionUnavailable):
+            self._pause_fetch(state, log_state.cause)
+        elif log_state.beginning > start:
+            lost = state.skip_lost(log_state.beginning)
+            state.fetch_pause = None
+            if lost:
+                log.error("%s: Kafka no longer has %d offsets from %d on", partition, lost, log_state.beginning - lost)
+                self._metrics.record_event(ConsumerEvent.OFFSET_GAP_SKIPPED, lost)
+        elif log_state.end < start:
+            self._metrics.record_event(ConsumerEvent.POSITION_RESET)
+            log.warning("%s: the log ends at %d, before the position %d", partition, log_state.end, start)
+            self._buffers.restart_partition(state)
+        else:
+            self._pause_fetch(state, "OffsetOutOfRangeError")

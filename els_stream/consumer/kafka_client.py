@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Protocol, cast
 
 import aiokafka
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import IllegalStateError, KafkaConnectionError, KafkaError
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaConnectionError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as KafkaPartition
 from faust.exceptions import ConsumerNotStarted
@@ -20,13 +21,23 @@ from faust.transport.drivers.aiokafka import (
     credentials_to_aiokafka_auth,
     server_list,
 )
-from faust.types import TP
 from typing_extensions import override
 
-from els_stream.consumer.faust_internals import fetch_context, partition_state, stopped
+from els_stream.consumer.faust_internals import (
+    arrived,
+    closed,
+    drain_partition,
+    fetch_context,
+    network_client,
+    partition_state,
+    stopped,
+    wait_for_arrival,
+)
+from els_stream.consumer.partition_reads import Fetched, PartitionReader
 from els_stream.consumer.partition_state import FetchedRecord
-from els_stream.consumer.start_offsets import LogState
+from els_stream.consumer.start_offsets import LogState, PartitionUnavailable
 from els_stream.kafka.offsets import Partition
+from els_stream.kafka.partition_read import read_partition
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +47,8 @@ KAFKA_ERRORS: tuple[type[Exception], ...] = (KafkaError, IllegalStateError, Asse
 CONNECT_RETRY_DELAY_SECONDS = 0.5
 CLOSE_TIMEOUT_SECONDS = 2.0
 OFFSETS_TIMEOUT_SECONDS = 5.0
+# The partitions of one leader wait no longer than this for it: others may wait for the answer too.
+LEADER_TIMEOUT_SECONDS = 2.0
 # In the thread, and for the call into it: only two calls run there at a time, and a broker that is away never answers.
 COMMIT_TIMEOUT_SECONDS = 1.0
 COMMIT_CALL_TIMEOUT_SECONDS = 1.5
@@ -59,6 +72,11 @@ class ElsConsumerThread(AIOKafkaConsumerThread):
     """aiokafka's consumer in a thread and loop of its own; methods named `thread_...` run there, by `call_thread`."""
 
     @override
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._reader = PartitionReader((ConsumerStoppedError,))
+
+    @override
     def _create_worker_consumer(self, transport: Any) -> Any:
         """Create the consumer as Faust does, but with `read_committed` and a short fetch wait."""
         conf = self.app.conf
@@ -70,7 +88,7 @@ class ElsConsumerThread(AIOKafkaConsumerThread):
             bootstrap_servers=server_list(transport.url, transport.default_port),
             partition_assignment_strategy=[RoundRobinPartitionAssignor],
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            auto_offset_reset="none",  # a position outside of the log is decided here, not by the client
             max_poll_interval_ms=int((conf.broker_max_poll_interval or 0) * 1000),
             max_partition_fetch_bytes=conf.consumer_max_fetch_size,
             fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
@@ -120,29 +138,107 @@ class ElsConsumerThread(AIOKafkaConsumerThread):
             async with asyncio.timeout(COMMIT_TIMEOUT_SECONDS):
                 await self.kafka.commit(owned)
 
-    async def thread_log_states(self, partitions: AbstractSet[Partition]) -> dict[Partition, LogState]:
-        requested = [KafkaPartition(*tp) for tp in partitions]
+    async def thread_log_states(
+        self, partitions: AbstractSet[Partition]
+    ) -> dict[Partition, LogState | PartitionUnavailable]:
+        """Return the state of each log, or why its leader does not answer. Raises if no leader answers."""
+        answers = await self._ask_leaders(partitions, ends_only=False)
+        requested = [tp for tp, answer in answers.items() if not isinstance(answer, PartitionUnavailable)]
         async with asyncio.timeout(OFFSETS_TIMEOUT_SECONDS):
-            ends = await self.kafka.end_offsets(requested)
-            beginnings = await self.kafka.beginning_offsets(requested)
-            committed = await asyncio.gather(*(self.kafka.committed(tp) for tp in requested))
+            committed = await asyncio.gather(*(self.kafka.committed(KafkaPartition(*tp)) for tp in requested))
+        offsets = dict(zip(requested, committed, strict=True))
         return {
-            Partition(*tp): LogState(beginnings[tp], ends[tp], offset)
-            for tp, offset in zip(requested, committed, strict=True)
+            tp: answer if isinstance(answer, PartitionUnavailable) else LogState(answer[0], answer[1], offsets[tp])
+            for tp, answer in answers.items()
         }
 
     async def thread_end_offsets(self, partitions: AbstractSet[Partition]) -> dict[Partition, int]:
-        async with asyncio.timeout(OFFSETS_TIMEOUT_SECONDS):
-            ends = await self.kafka.end_offsets([KafkaPartition(*tp) for tp in partitions])
-        return {Partition(*tp): end for tp, end in ends.items()}
+        """Return the end offsets, without partitions whose leader does not answer. Raises if no leader answers."""
+        answers = await self._ask_leaders(partitions, ends_only=True)
+        return {tp: answer[1] for tp, answer in answers.items() if not isinstance(answer, PartitionUnavailable)}
 
-    async def thread_seek(self, offsets: Mapping[Partition, int]) -> None:
-        for tp, offset in offsets.items():
-            self.kafka.seek(KafkaPartition(*tp), offset)
+    async def _ask_leaders(
+        self, partitions: Iterable[Partition], *, ends_only: bool
+    ) -> dict[Partition, tuple[int, int] | PartitionUnavailable]:
+        """Return beginning and end of each log. Each leader is asked for itself: one that is away stops no other.
+
+        With `ends_only` the beginnings are 0.
+        """
+        answers: dict[Partition, tuple[int, int] | PartitionUnavailable] = {}
+        by_leader: dict[int, list[Partition]] = defaultdict(list)
+        cluster = network_client(self.kafka).cluster
+        for tp in partitions:
+            leader = cluster.leader_for_partition(KafkaPartition(*tp))
+            if leader == -1:
+                answers[tp] = PartitionUnavailable("LeaderNotAvailableError")
+            else:
+                by_leader[leader].append(tp)  # None before the topic's metadata: aiokafka waits for it
+        errors: list[Exception] = []
+        asked = [self._ask_leader(group, errors, ends_only=ends_only) for group in by_leader.values()]
+        for group in await asyncio.gather(*asked):
+            answers.update(group)
+        if errors and len(errors) == len(asked):
+            raise errors[0]
+        return answers
+
+    async def _ask_leader(
+        self, partitions: Sequence[Partition], errors: list[Exception], *, ends_only: bool
+    ) -> dict[Partition, tuple[int, int] | PartitionUnavailable]:
+        requested = [KafkaPartition(*tp) for tp in partitions]
+        try:
+            async with asyncio.timeout(LEADER_TIMEOUT_SECONDS):
+                ends = await self.kafka.end_offsets(requested)
+                beginnings = {} if ends_only else await self.kafka.beginning_offsets(requested)
+        except KAFKA_ERRORS as error:
+            errors.append(error)
+            return dict.fromkeys(partitions, PartitionUnavailable(type(error).__name__))
+        return {Partition(*tp): (beginnings.get(tp, 0), ends[tp]) for tp in requested}
+
+    async def thread_fetch(self, starts: Mapping[Partition, int], seconds: float) -> dict[Partition, Fetched]:
+        """Fetch as `PartitionReader` does; nothing while the flow is stopped."""
+        if not self.consumer.flow_active:
+            return {}
+        if closed(self.kafka):
+            raise ConsumerStoppedError
+        with fetch_context(self.kafka):
+            return await self._reader.fetch(_ThreadClient(self.kafka), starts, seconds)
+
+    async def thread_fetch_alone(self, partition: Partition, start: int) -> Fetched:
+        """Read one partition by a request of its own, with all that can be read of it."""
+        with fetch_context(self.kafka):
+            read = await read_partition(network_client(self.kafka), KafkaPartition(*partition), start)
+        return Fetched(read.records, read.position, failure=read.failure, undecodable=read.undecodable)
 
     async def thread_keep_alive(self) -> None:
         with fetch_context(self.kafka):
             pass
+
+
+class _ThreadClient:
+    """aiokafka's consumer as a fetch uses it, in its thread."""
+
+    def __init__(self, kafka: KafkaConsumer) -> None:
+        self._kafka = kafka
+
+    def position(self, partition: Partition) -> int | None:
+        state = partition_state(self._kafka, KafkaPartition(*partition))
+        return state.position if state is not None and state.has_valid_position else None
+
+    def high_watermark(self, partition: Partition) -> int:
+        state = partition_state(self._kafka, KafkaPartition(*partition))
+        return (state.highwater or 0) if state is not None else 0
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        self._kafka.seek(KafkaPartition(*partition), offset)
+
+    def ready(self, partitions: Collection[Partition]) -> list[Partition]:
+        return [Partition(*tp) for tp in arrived(self._kafka) if tp in partitions]
+
+    async def wait(self, seconds: float) -> None:
+        await wait_for_arrival(self._kafka, seconds)
+
+    async def drain(self, partition: Partition) -> Sequence[FetchedRecord]:
+        return await drain_partition(self._kafka, KafkaPartition(*partition))
 
 
 class KafkaLog:
@@ -158,34 +254,19 @@ class KafkaLog:
     def is_active(self) -> bool:
         return bool(self._consumer.flow_active)
 
-    async def log_states(self, partitions: AbstractSet[Partition]) -> dict[Partition, LogState]:
-        return cast(
-            "dict[Partition, LogState]", await self._thread.call_thread(self._thread.thread_log_states, partitions)
-        )
+    async def log_states(self, partitions: AbstractSet[Partition]) -> dict[Partition, LogState | PartitionUnavailable]:
+        states = await self._thread.call_thread(self._thread.thread_log_states, partitions)
+        return cast("dict[Partition, LogState | PartitionUnavailable]", states)
 
     async def end_offsets(self, partitions: AbstractSet[Partition]) -> dict[Partition, int]:
         return cast("dict[Partition, int]", await self._thread.call_thread(self._thread.thread_end_offsets, partitions))
 
-    async def seek(self, offsets: Mapping[Partition, int]) -> None:
-        await self._thread.call_thread(self._thread.thread_seek, offsets)
+    async def fetch(self, starts: Mapping[Partition, int], seconds: float) -> dict[Partition, Fetched]:
+        fetched = await self._thread.call_thread(self._thread.thread_fetch, starts, seconds)
+        return cast("dict[Partition, Fetched]", fetched)
 
-    async def fetch(
-        self, partitions: AbstractSet[Partition], seconds: float
-    ) -> Mapping[Partition, Sequence[FetchedRecord]]:
-        fetched = await self._thread.getmany(cast("set[TP]", partitions), seconds)
-        return cast("Mapping[Partition, Sequence[FetchedRecord]]", fetched)
+    async def fetch_alone(self, partition: Partition, start: int) -> Fetched:
+        return cast("Fetched", await self._thread.call_thread(self._thread.thread_fetch_alone, partition, start))
 
     async def keep_alive(self) -> None:
         await self._thread.call_thread(self._thread.thread_keep_alive)
-
-    def position(self, partition: Partition) -> int | None:
-        """Return the next offset to be fetched: past transaction markers and other offsets without a record."""
-        state = partition_state(self._thread.kafka, KafkaPartition(*partition))
-        return state.position if state is not None and state.has_valid_position else None
-
-    def unfetched(self, partition: Partition, log_end: int) -> int | None:
-        """Return how many offsets are left to fetch, by `log_end` or by a later fetch; None before the first fetch."""
-        state = partition_state(self._thread.kafka, KafkaPartition(*partition))
-        if state is None or not state.has_valid_position or state.highwater is None:
-            return None
-        return max(0, max(state.highwater, log_end) - state.position)

@@ -45,6 +45,17 @@ def records_of(batch: MicroBatch) -> list[RawRecord]:
     return [record for piece in batch for record in piece.records]
 
 
+def undecodable_records(batch: MicroBatch) -> list[PartitionRecords]:
+    """Return the records of the batch that no handler should get, each alone: they become dead letters as they are."""
+    return [
+        PartitionRecords(piece.state, record.offset, (record,))
+        for piece in batch
+        if piece.state.undecodable
+        for record in piece.records
+        if record.offset in piece.state.undecodable
+    ]
+
+
 def offset_ranges(batch: MicroBatch) -> list[OffsetRange]:
     """Return one range per partition, sorted; consecutive pieces of one partition are joined."""
     joined: dict[Partition, OffsetRange] = {}

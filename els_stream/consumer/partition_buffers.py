@@ -12,11 +12,14 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Final
 
 from els_stream.config.settings import Settings
 from els_stream.consumer.micro_batch import MicroBatch, take_records
-from els_stream.consumer.partition_state import PartitionState
+from els_stream.consumer.partition_state import FetchPause, PartitionState
 from els_stream.kafka.offsets import Partition
+
+NO_OFFSET: Final = -1  # of a partition that was paused before its start offset was found
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,29 @@ class PartitionBuffers:
             if len(state.queue) < limits.records and state.queued_bytes < limits.bytes
         }
 
+    def fetch_paused(self, partition: Partition) -> bool:
+        pause = self.partitions[partition].fetch_pause
+        return pause is not None and pause.until > self._clock()
+
+    def pause_fetch(self, state: PartitionState, cause: str, delay: Callable[[int], float]) -> float:
+        """Leave the partition out of the next fetches, for `delay(failures in a row)`; return these seconds.
+
+        What is queued stays and is processed. The first failure causes no pause.
+        """
+        before = state.fetch_pause
+        times = before.times + 1 if before is not None and before.offset == state.start else 1
+        seconds = delay(times - 1) if times > 1 else 0.0
+        state.fetch_pause = FetchPause(state.start, cause, times, self._clock() + seconds)
+        return seconds
+
+    def pause_unpositioned(self, partition: Partition, cause: str, delay: Callable[[int], float]) -> float:
+        """Try again after a pause to find the start offset; return the pause in seconds."""
+        before = self.paused.get(partition)
+        times = 1 if before is None else before.times + 1
+        seconds = delay(times)
+        self.paused[partition] = PausedPartition(NO_OFFSET, self._clock() + seconds, times, cause)
+        return seconds
+
     def add(self, states: Collection[PartitionState]) -> None:
         for state in states:
             self.partitions[state.partition] = state
@@ -124,6 +150,8 @@ class PartitionBuffers:
         self.last_commit_at = self._clock()
         for piece in batch:
             piece.state.committed_offset = max(piece.state.committed_offset, piece.stop)
+            if piece.state.undecodable:
+                piece.state.undecodable -= {record.offset for record in piece.records}
             if piece.state.active:
                 self.paused.pop(piece.state.partition, None)
 

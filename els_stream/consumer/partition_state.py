@@ -35,16 +35,7 @@ class FetchedRecord(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """The records continue the partition and are queued. Kafka no longer has the `skipped` offsets before them."""
-
-    skipped: int
-
-
-@dataclass(frozen=True, slots=True)
-class RefetchGap:
-    """The first gap at this place: fetch once more from `offset` before accepting it."""
-
-    offset: int
+    """The records continue the partition and are queued."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +45,28 @@ class LogReplaced:
 
 @dataclass(frozen=True, slots=True)
 class PositionReset:
-    """The client moved its position back by itself: find the start offset again."""
+    """The client returned records before the position that it was given: find the start offset again."""
 
 
-ReceiveResult: TypeAlias = Queued | RefetchGap | LogReplaced | PositionReset
+ReceiveResult: TypeAlias = Queued | LogReplaced | PositionReset
+
+
+@dataclass(frozen=True, slots=True)
+class FetchPause:
+    """Fetches of this partition failed `times` in a row at `offset`; the next one is at `until` or later."""
+
+    offset: int
+    cause: str
+    times: int
+    until: float
 
 
 class PartitionState:
     __slots__ = (
-        "_gap_at",
         "active",
         "committed_offset",
         "expected_fingerprint",
+        "fetch_pause",
         "log_end_offset",
         "next_fetch_offset",
         "next_take_offset",
@@ -74,6 +75,7 @@ class PartitionState:
         "queue",
         "queued_bytes",
         "reported_offset",
+        "undecodable",
     )
 
     def __init__(self, partition: Partition, stored: StoredOffset, *, verify_last_record: bool) -> None:
@@ -83,32 +85,57 @@ class PartitionState:
         self.next_fetch_offset = self.next_take_offset = self.committed_offset = stored.next_offset
         self.reported_offset: int | None = None  # the group's offset, as this worker last committed it to Kafka
         self.log_end_offset = 0  # as the broker last returned it
-        self.position: int | None = None  # the client's position when everything it had fetched was queued
+        self.position: int | None = None  # past all that was queued and holds no record; None before the first fetch
         self.expected_fingerprint: RecordFingerprint | None = stored.fingerprint if verify_last_record else None
         self.queue: deque[RawRecord] = deque()
         self.queued_bytes = 0
-        self._gap_at: int | None = None
+        self.fetch_pause: FetchPause | None = None
+        self.undecodable: set[int] = set()  # offsets of queued records that become dead letters as they are
 
-    def receive(self, records: Sequence[FetchedRecord], topic: str) -> ReceiveResult:
-        """Queue the records if they continue the partition; otherwise leave it as it is. `topic`: the logical name."""
-        expected, self.expected_fingerprint = self.expected_fingerprint, None
-        if expected is not None and records[0].offset == self.next_fetch_offset - 1:
-            if fingerprint_of(records[0].timestamp, records[0].key, records[0].value) != expected:
-                return LogReplaced()
-            records = records[1:]
-        if not records:
-            return Queued(0)
-        first = records[0].offset
-        if first < self.next_fetch_offset:
+    @property
+    def start(self) -> int:
+        """Return the offset that the next fetch begins at: what lies before it was queued, or holds no record."""
+        if self.position is not None:
+            return self.position
+        return self.next_fetch_offset if self.expected_fingerprint is None else self.next_fetch_offset - 1
+
+    @property
+    def lag(self) -> int:
+        """Return how many offsets up to the known end of the log are not processed yet, without transaction markers."""
+        fetched = max(self.next_fetch_offset, self.position or 0)
+        return max(0, self.log_end_offset - fetched) + self.next_fetch_offset - self.committed_offset
+
+    def receive(self, records: Sequence[FetchedRecord], topic: str, position: int | None = None) -> ReceiveResult:
+        """Queue what a fetch from `start` on returned; if it does not continue the partition, leave all as it is.
+
+        Offsets that are missing before and between the records hold none: transaction markers, aborted or compacted
+        records. `topic` is the logical name, `position` the end of the fetch if it lies after the last record.
+        """
+        if records and not self._continues(records[0]):
             return PositionReset()
-        if first > self.next_fetch_offset and self._gap_at != first:
-            self._gap_at = first
-            return RefetchGap(self.next_fetch_offset)
-        skipped = first - self.next_fetch_offset
-        for record in records:
-            self._enqueue(record, topic)
-        self.next_fetch_offset = records[-1].offset + 1
-        return Queued(skipped)
+        expected = self.expected_fingerprint
+        if records and records[0].offset == self.next_fetch_offset - 1:
+            check, *records = records
+            if fingerprint_of(check.timestamp, check.key, check.value) != expected:
+                return LogReplaced()
+            self.expected_fingerprint = None
+        if records:
+            self.expected_fingerprint = None
+            for record in records:
+                self._enqueue(record, topic)
+            self.next_fetch_offset = records[-1].offset + 1
+        self.position = max(position or 0, self.start, 0 if self.expected_fingerprint else self.next_fetch_offset)
+        return Queued()
+
+    def _continues(self, first: FetchedRecord) -> bool:
+        checked = self.expected_fingerprint is not None
+        return first.offset >= (self.next_fetch_offset - 1 if checked else self.next_fetch_offset)
+
+    def skip_lost(self, beginning: int) -> int:
+        """Go on at the log's new beginning; return how many offsets are lost."""
+        lost = beginning - max(self.start, self.next_fetch_offset)
+        self.position, self.expected_fingerprint = beginning, None
+        return max(0, lost)
 
     def _enqueue(self, record: FetchedRecord, topic: str) -> None:
         headers = tuple((name, value or b"") for name, value in record.headers) if record.headers else ()

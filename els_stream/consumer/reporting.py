@@ -11,10 +11,9 @@ from typing import Protocol
 class ConsumerEvent(StrEnum):
     """Events of consuming that an operator should see; values of the label `event` of a metric."""
 
-    OFFSET_GAP_SKIPPED = "offset_gap_skipped"  # offsets that Kafka no longer has (retention, compaction, markers)
-    GAP_REFETCHED = "gap_refetched"  # a gap was fetched a second time before it was accepted
+    OFFSET_GAP_SKIPPED = "offset_gap_skipped"  # offsets that Kafka deleted before they were read (retention)
     TOPIC_RECREATED = "topic_recreated"  # the topic was deleted and created again: read from its beginning
-    POSITION_RESET = "position_reset"  # the client moved its own position back
+    POSITION_RESET = "position_reset"  # the log ends before our position, or other records came than were asked for
     GROUP_OFFSET_MISMATCH = "group_offset_mismatch"  # the group's offset differed from the stored one, which won
     FETCH_FAILED = "fetch_failed"
     POSITION_FAILED = "position_failed"  # start offsets could not be read

@@ -11,7 +11,7 @@ from els_stream.config.settings import Settings
 from els_stream.consumer.batch_loop import BatchLoop, MicroBatchLimits
 from els_stream.consumer.batch_outcome import ConsumerContext, LogFields, RetryingAgents, no_log_fields
 from els_stream.consumer.end_offsets import refresh_end_offsets
-from els_stream.consumer.fetcher import Fetcher
+from els_stream.consumer.fetcher import Fetcher, FetchOptions
 from els_stream.consumer.kafka_client import KAFKA_ERRORS, KafkaLog
 from els_stream.consumer.offset_store import OffsetStore
 from els_stream.consumer.partition_buffers import BufferLimits, PartitionBuffers
@@ -69,8 +69,9 @@ class ConsumerService:
     def attach(self, kafka: KafkaLog) -> None:
         """Connect to Faust's consumer, which calls this when it is made."""
         self._kafka = kafka
-        self._fetcher = Fetcher(self.buffers, kafka, self.store, self.metrics, SERVER_ERRORS, self._logical_topic)
-        self.status.attach(self._fetcher.health, kafka)
+        options = FetchOptions(self._options.backoff, SERVER_ERRORS, self._logical_topic)
+        self._fetcher = Fetcher(self.buffers, kafka, self.store, self.metrics, options)
+        self.status.attach(self._fetcher.health)
 
     async def step(self) -> None:
         """Do one round of the fetcher; Faust's fetcher service calls this in a loop."""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -29,6 +29,13 @@ class LogState:
 
 
 @dataclass(frozen=True, slots=True)
+class PartitionUnavailable:
+    """The log's offsets can't be had at present, because its leader is away; `cause` is the name of an error."""
+
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
 class InitialOffset:
     """No offset is stored yet: store this one."""
 
@@ -45,10 +52,9 @@ class TopicRecreated:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """Seek to `seek_offset`, with `verify_last_record` the offset of the last processed record."""
+    """Go on at the stored offset, with `verify_last_record` one record before it."""
 
     stored: StoredOffset
-    seek_offset: int
     verify_last_record: bool
 
 
@@ -62,18 +68,27 @@ def decide_start(state: LogState, stored: StoredOffset | None, log_replaced_at: 
     if state.end < stored.next_offset or log_replaced_at == stored.next_offset:
         return TopicRecreated(stored.next_offset, state.beginning)
     verify = stored.fingerprint is not None and stored.next_offset - 1 >= state.beginning
-    return Resume(stored, stored.next_offset - 1 if verify else stored.next_offset, verify)
+    return Resume(stored, verify)
 
 
 class LogOffsets(Protocol):
-    async def log_states(self, partitions: AbstractSet[Partition]) -> Mapping[Partition, LogState]: ...
-    async def seek(self, offsets: Mapping[Partition, int]) -> None: ...
+    async def log_states(
+        self, partitions: AbstractSet[Partition]
+    ) -> Mapping[Partition, LogState | PartitionUnavailable]: ...
 
 
 class StoredOffsets(Protocol):
     async def read(self, partitions: Collection[Partition]) -> Mapping[Partition, StoredOffset]: ...
     async def initialize(self, offsets: Mapping[Partition, int]) -> None: ...
     async def reset(self, replaced: Mapping[Partition, tuple[int, int]]) -> AbstractSet[Partition]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """Partitions with their start offsets, and the causes for which others have none yet."""
+
+    found: Sequence[PartitionState]
+    unavailable: Mapping[Partition, str]
 
 
 class StartOffsetFinder:
@@ -87,27 +102,30 @@ class StartOffsetFinder:
         """Remember that the record before `offset` is not the one that was processed; the next `find` acts on it."""
         self._log_replaced_at[partition] = offset
 
-    async def find(self, partitions: AbstractSet[Partition]) -> list[PartitionState]:
-        """Return states of the partitions that can be fetched now, with the client's positions set.
+    async def find(self, partitions: AbstractSet[Partition]) -> Positions:
+        """Return the partitions that can be fetched now, and those whose leader is away.
 
-        Partitions whose stored offset had to be written first are left for the next call. Raises what Kafka and the
-        database raise; nothing is lost then, call again.
+        Partitions whose stored offset had to be written first are in neither: they are left for the next call. Raises
+        what Kafka and the database raise; nothing is lost then, call again.
         """
         # Read the stored offsets first: another owner may advance them meanwhile, beyond an end that was read before.
         stored = await self._store.read(partitions)
-        states = await self._kafka.log_states(partitions)
-        decided = {tp: decide_start(states[tp], stored.get(tp), self._log_replaced_at.get(tp)) for tp in partitions}
+        answers = await self._kafka.log_states(partitions)
+        states = {tp: answer for tp, answer in answers.items() if isinstance(answer, LogState)}
+        away = {tp: answer.cause for tp, answer in answers.items() if isinstance(answer, PartitionUnavailable)}
+        decided = {
+            tp: decide_start(state, stored.get(tp), self._log_replaced_at.get(tp)) for tp, state in states.items()
+        }
         await self._store_start_offsets(decided)
         resumes = {tp: start for tp, start in decided.items() if isinstance(start, Resume)}
         for tp, resume in resumes.items():
             if states[tp].committed not in {None, resume.stored.next_offset}:
                 self._metrics.record_event(ConsumerEvent.GROUP_OFFSET_MISMATCH)
-        if resumes:
-            await self._kafka.seek({tp: resume.seek_offset for tp, resume in resumes.items()})
-        return [
+        found = [
             PartitionState(tp, resume.stored, verify_last_record=resume.verify_last_record)
             for tp, resume in resumes.items()
         ]
+        return Positions(found, away)
 
     async def _store_start_offsets(self, decided: Mapping[Partition, StartPosition]) -> None:
         initial = {tp: start.offset for tp, start in decided.items() if isinstance(start, InitialOffset)}

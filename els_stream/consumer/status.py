@@ -6,16 +6,11 @@ A worker that retries, pauses partitions, rebalances or stops declares it here, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
 
 from els_stream.consumer.batch_outcome import RetryingAgents
 from els_stream.consumer.fetcher import FetchHealth
 from els_stream.consumer.partition_buffers import PartitionBuffers
-from els_stream.kafka.offsets import Partition, PartitionLag
-
-
-class ClientPositions(Protocol):
-    def unfetched(self, partition: Partition, log_end: int) -> int | None: ...
+from els_stream.kafka.offsets import PartitionLag
 
 
 class ConsumerStatus:
@@ -28,11 +23,9 @@ class ConsumerStatus:
         self._retrying = retrying
         self._logical_topic = logical_topic
         self._fetch_health = FetchHealth()
-        self._positions: ClientPositions | None = None
 
-    def attach(self, fetch_health: FetchHealth, positions: ClientPositions) -> None:
+    def attach(self, fetch_health: FetchHealth) -> None:
         self._fetch_health = fetch_health
-        self._positions = positions
 
     @property
     def stopping(self) -> bool:
@@ -50,7 +43,13 @@ class ConsumerStatus:
     @property
     def paused(self) -> Mapping[str, str]:
         """The partitions that are neither fetched nor taken until their pause is over, and the cause of each."""
-        return {str(tp): paused.cause for tp, paused in self._buffers.paused.items()}
+        fetches = {tp: state.fetch_pause for tp, state in self._buffers.partitions.items()}
+        unread = {
+            str(tp): f"nothing can be read at offset {pause.offset}: {pause.cause}"
+            for tp, pause in fetches.items()
+            if pause is not None and pause.times > 1
+        }
+        return unread | {str(tp): paused.cause for tp, paused in self._buffers.paused.items()}
 
     @property
     def errors(self) -> Mapping[str, str]:
@@ -64,15 +63,7 @@ class ConsumerStatus:
 
     def lag(self) -> list[PartitionLag]:
         """Return the lag of each partition, by positions: by offsets, transaction markers would count as records."""
-        if self._positions is None:
-            return []
         return [
-            PartitionLag(
-                self._logical_topic(tp.topic),
-                tp.partition,
-                (self._positions.unfetched(tp, state.log_end_offset) or 0)
-                + state.next_fetch_offset
-                - state.committed_offset,
-            )
+            PartitionLag(self._logical_topic(tp.topic), tp.partition, state.lag)
             for tp, state in sorted(self._buffers.partitions.items())
         ]

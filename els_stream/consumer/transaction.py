@@ -12,7 +12,13 @@ from typing import Generic, Protocol, TypeAlias
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from els_stream.consumer.batch_order import BatchOrder, Stage
-from els_stream.consumer.micro_batch import MicroBatch, PartitionRecords, offset_ranges, records_of
+from els_stream.consumer.micro_batch import (
+    MicroBatch,
+    PartitionRecords,
+    offset_ranges,
+    records_of,
+    undecodable_records,
+)
 from els_stream.db.errors import DATABASE_ERRORS, ClassifiedError, FailureClass, OffsetConflict, classify
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.records import RawRecord
@@ -25,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FailedRecord:
-    """A record that failed alone, and the reason and cause for its dead letter. `record` holds one record."""
+    """A record for which there will be a dead letter, its reason and its cause. `record` holds one record."""
 
     record: PartitionRecords
     reason: DeadLetterReason
@@ -36,6 +42,8 @@ class FailedRecord:
         """Return the dead letter's message: causes, never data."""
         if self.reason is DeadLetterReason.DATABASE_REFUSED:
             return f"the database refuses it, also alone: {self.cause}"
+        if self.reason is DeadLetterReason.BAD_TEXT:
+            return self.cause
         return f"it fails for an unforeseen reason, also alone, and others do not: {self.cause}"
 
 
@@ -45,6 +53,7 @@ class Committed:
     outcomes: Sequence[HasLabel]
     handler_seconds: float
     commit_seconds: float
+    undecodable: Sequence[FailedRecord] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,19 +125,23 @@ class Transactions(Generic[Decoded, Locked]):
         return result
 
     async def _commit(self, batch: MicroBatch, failed: Sequence[FailedRecord], order: BatchOrder) -> Committed:
-        decoded = self._handler.decode(records_of(batch))
+        undecodable = [
+            FailedRecord(record, DeadLetterReason.BAD_TEXT, "a header name is not UTF-8")
+            for record in undecodable_records(batch)
+        ]
+        decoded = self._handler.decode(_readable(batch, undecodable))
         await order.wait_for_locks()
         async with self._begin() as conn:
             began = time.monotonic()
             outcomes = await self._apply(conn, decoded, order) if decoded else ()
             applied = time.monotonic()
-            await self._dead_letter_all(conn, failed)
+            await self._dead_letter_all(conn, (*failed, *undecodable))
             await self._advance_offsets(conn, (*(f.record for f in failed), *batch), order)
             failpoint(Failpoint.BEFORE_COMMIT)
             worked = time.monotonic()
         committed = time.monotonic()
         failpoint(Failpoint.AFTER_COMMIT)
-        return Committed(decoded, outcomes, applied - began, committed - worked)
+        return Committed(decoded, outcomes, applied - began, committed - worked, undecodable)
 
     async def _apply(self, conn: AsyncConnection, decoded: Sequence[Decoded], order: BatchOrder) -> Sequence[HasLabel]:
         locked = await self._handler.lock(conn, decoded)
@@ -154,3 +167,10 @@ class Transactions(Generic[Decoded, Locked]):
         if await consumed_offsets.advance(conn, self._consumer_group, ranges) != len(ranges):
             raise OffsetConflict
         order.advance(Stage.OFFSETS_ADVANCED)
+
+
+def _readable(batch: MicroBatch, undecodable: Sequence[FailedRecord]) -> list[RawRecord]:
+    if not undecodable:
+        return records_of(batch)
+    left_out = {id(one.record.records[0]) for one in undecodable}
+    return [record for record in records_of(batch) if id(record) not in left_out]

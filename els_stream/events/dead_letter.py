@@ -14,7 +14,8 @@ from els_stream.events.truncation import truncate_text
 def dead_letter(record: RawRecord, reason: DeadLetterReason, message: str, *, batch_id: str = "") -> OutboundEvent:
     """Build the dead letter event of a record. `batch_id` is empty if the record does not name its batch.
 
-    The original headers come first and unchanged, then those of this service: of a repeated name the last is ours.
+    The original headers come first and unchanged, except that a name that is not UTF-8 is escaped. Then come those of
+    this service: of a repeated name the last is ours.
     What would make the event too large to send is left out, the value first, and a header names each omission; the
     row in `dead_letters` keeps everything.
     """
@@ -34,8 +35,23 @@ def dead_letter(record: RawRecord, reason: DeadLetterReason, message: str, *, ba
         ("dlq_timestamp", b"%d" % record.timestamp),
     )
     return _fit_into_record(
-        OutboundEvent.with_headers(identity, topics.DEAD_LETTER, record.key, record.value, record.headers + ours), ours
+        OutboundEvent.with_headers(
+            identity, topics.DEAD_LETTER, record.key, record.value, _publishable(record.headers) + ours
+        ),
+        ours,
     )
+
+
+def _publishable(headers: Headers) -> Headers:
+    """Escape the bytes of names that are not UTF-8: a Kafka client can't send them."""
+    return tuple([(name if name.isascii() else _escaped(name), value) for name, value in headers])
+
+
+def _escaped(name: str) -> str:
+    try:
+        return name.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    except UnicodeEncodeError:
+        return name
 
 
 def _fit_into_record(whole: OutboundEvent, ours: Headers) -> OutboundEvent:

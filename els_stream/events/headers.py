@@ -45,7 +45,7 @@ def encode_headers(headers: Iterable[tuple[str, bytes]]) -> bytes:
     headers = tuple(headers)
     if values := _own_values(headers):
         return f"[{','.join([_json_string(value.decode('latin-1')) for value in values])}]".encode()
-    # JSON's escapes keep even a lone surrogate in a name, though aiokafka never yields one.
+    # JSON's escapes keep a lone surrogate in a name too: so the bytes of a name that is not UTF-8 survive.
     return _encode([[name, value.decode("latin-1")] for name, value in headers]).encode()
 
 

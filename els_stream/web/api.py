@@ -171,7 +171,10 @@ def dead_letter_json(dead_letter: DeadLetterRecord) -> dict[str, object]:
         "place": dead_letter.summary.place,
         "value_sha256": dead_letter.value_sha256.hex(),
         "key": None if record.key is None else decoded(record.key[:MAX_VALUE_BYTES]),
-        "headers": [[decoded(name.encode()), decoded(text[:MAX_VALUE_BYTES])] for name, text in record.headers],
+        "headers": [
+            [decoded(name.encode(errors="surrogateescape")), decoded(text[:MAX_VALUE_BYTES])]
+            for name, text in record.headers
+        ],
         "value": value,
         "value_truncated": len(record.value or b"") > MAX_VALUE_BYTES,
         "replayable": dead_letter.summary.state == "open" and not dead_letter.value_is_gone,

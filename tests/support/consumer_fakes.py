@@ -10,15 +10,18 @@ from els_stream.backoff import Backoff
 from els_stream.consumer.batch_order import BatchOrder
 from els_stream.consumer.batch_outcome import BatchOutcome, ConsumerContext, RetryingAgents
 from els_stream.consumer.batch_processor import BatchProcessor
+from els_stream.consumer.fetcher import FetchOptions
 from els_stream.consumer.micro_batch import MicroBatch, offset_ranges, records_of, take_records
 from els_stream.consumer.partition_buffers import BufferLimits, PartitionBuffers
+from els_stream.consumer.partition_reads import Fetched
 from els_stream.consumer.partition_state import PartitionState
 from els_stream.consumer.reporting import NullMetrics
-from els_stream.consumer.start_offsets import LogState
+from els_stream.consumer.start_offsets import LogState, PartitionUnavailable
 from els_stream.consumer.transaction import AttemptResult, Committed, FailedRecord, RolledBack
 from els_stream.db.errors import ClassifiedError, FailureClass
 from els_stream.events.records import RawRecord
 from els_stream.kafka.offsets import Partition, RecordFingerprint, StoredOffset, fingerprint_of
+from els_stream.kafka.partition_read import ReadFailure
 from tests.support.waiting import until
 
 
@@ -35,6 +38,9 @@ class FakeRecord:
     @property
     def fingerprint(self) -> RecordFingerprint:
         return fingerprint_of(self.timestamp, self.key, self.value)
+
+
+FETCH_OPTIONS = FetchOptions(Backoff(0.001, 0.002), (OSError,), str)
 
 
 def fake_records(first: int, count: int) -> list[FakeRecord]:
@@ -77,13 +83,13 @@ class FakeOffsetStore:
 
 @dataclass
 class FakeLog:
-    """Kafka for the fetcher: `records` are returned by the next fetch, `fetches` and `seeks` are what was called."""
+    """Kafka for the fetcher: `records` are returned by the next fetch, `fetches` is what was called."""
 
-    state: dict[Partition, LogState] = field(default_factory=dict)
+    state: dict[Partition, LogState | PartitionUnavailable] = field(default_factory=dict)
     records: dict[Partition, list[FakeRecord]] = field(default_factory=dict)
     positions: dict[Partition, int] = field(default_factory=dict)
-    seeks: list[Mapping[Partition, int]] = field(default_factory=list)
-    fetches: list[AbstractSet[Partition]] = field(default_factory=list)
+    fetches: list[Mapping[Partition, int]] = field(default_factory=list)
+    failures: dict[Partition, ReadFailure] = field(default_factory=dict)
     kept_alive: int = 0
     on_fetch: Callable[[], None] = lambda: None
     on_log_states: Callable[[], None] = lambda: None
@@ -94,24 +100,26 @@ class FakeLog:
     def is_active(self) -> bool:
         return True
 
-    async def log_states(self, partitions: AbstractSet[Partition]) -> Mapping[Partition, LogState]:
+    async def log_states(
+        self, partitions: AbstractSet[Partition]
+    ) -> Mapping[Partition, LogState | PartitionUnavailable]:
         states = {tp: self.state[tp] for tp in partitions}
         self.on_log_states()
         return states
 
-    async def seek(self, offsets: Mapping[Partition, int]) -> None:
-        self.seeks.append(offsets)
-
-    async def fetch(
-        self, partitions: AbstractSet[Partition], seconds: float
-    ) -> Mapping[Partition, Sequence[FakeRecord]]:
+    async def fetch(self, starts: Mapping[Partition, int], seconds: float) -> Mapping[Partition, Fetched]:
         del seconds
-        self.fetches.append(partitions)
+        self.fetches.append(starts)
         self.on_fetch()
-        return {tp: self.records.pop(tp) for tp in partitions if tp in self.records}
+        return {tp: self._fetched(tp, start) for tp, start in starts.items()}
 
-    def position(self, partition: Partition) -> int | None:
-        return self.positions.get(partition)
+    async def fetch_alone(self, partition: Partition, start: int) -> Fetched:
+        return self._fetched(partition, start)
+
+    def _fetched(self, partition: Partition, start: int) -> Fetched:
+        records = self.records.pop(partition, [])
+        position = records[-1].offset + 1 if records else start
+        return Fetched(records, self.positions.get(partition, position), failure=self.failures.get(partition))
 
     async def keep_alive(self) -> None:
         self.kept_alive += 1

@@ -17,7 +17,7 @@ from els_stream.consumer.partition_state import PartitionState
 from els_stream.consumer.reporting import NullMetrics
 from els_stream.consumer.status import ConsumerStatus
 from els_stream.kafka.offsets import Partition
-from tests.support.consumer_fakes import FakeLog, FakeOffsetStore, fake_records, partition_at
+from tests.support.consumer_fakes import FETCH_OPTIONS, FakeLog, FakeOffsetStore, fake_records, partition_at
 
 ONE = Partition("alpha", 0)
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -31,10 +31,6 @@ class FakeEnds:
 
     async def end_offsets(self, partitions: AbstractSet[Partition]) -> Mapping[Partition, int]:
         return dict.fromkeys(partitions, self.end)
-
-    def unfetched(self, partition: Partition, log_end: int) -> int | None:
-        del partition
-        return log_end
 
 
 @dataclass
@@ -60,7 +56,7 @@ class WatermarkHarness:
         self.state: PartitionState = partition_at()
         self.buffers.add([self.state])
         self.buffers.mark_assignment_ready()
-        self.fetcher = Fetcher(self.buffers, self.log, FakeOffsetStore(), NullMetrics(), (OSError,), str)
+        self.fetcher = Fetcher(self.buffers, self.log, FakeOffsetStore(), NullMetrics(), FETCH_OPTIONS)
 
     async def fetch(self, *, position: int, records: int = 0) -> None:
         """Fetch so many records, which leaves the client at this position."""
@@ -163,7 +159,7 @@ async def test_the_lag_of_a_worker_that_fetches_nothing_grows_with_the_log(*, av
     buffers.mark_assignment_ready()
     status = ConsumerStatus(buffers, RetryingAgents(), str)
     ends = FakeEnds(0)
-    status.attach(FetchHealth(), ends)
+    status.attach(FetchHealth())
     assert [partition.records for partition in status.lag()] == [0]
 
     ends.end = 500

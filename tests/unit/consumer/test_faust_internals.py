@@ -30,7 +30,7 @@ def words(source: str) -> str:
     return " ".join(source.split())
 
 
-@pytest.mark.parametrize("internal", [*OVERRIDDEN, *USED], ids=lambda internal: internal.where)
+@pytest.mark.parametrize("internal", [*OVERRIDDEN, *USED], ids=lambda internal: f"{internal.where} {internal.source}")
 def test_an_internal_is_unchanged(internal: OverriddenInternal) -> None:
     thing = resolve(internal.where)
     if internal.signature is not None:

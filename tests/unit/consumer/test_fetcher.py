@@ -10,7 +10,7 @@ from els_stream.consumer.partition_buffers import BufferLimits, PartitionBuffers
 from els_stream.consumer.reporting import NullMetrics
 from els_stream.consumer.start_offsets import LogState
 from els_stream.kafka.offsets import Partition, StoredOffset
-from tests.support.consumer_fakes import FakeLog, FakeOffsetStore, fake_records
+from tests.support.consumer_fakes import FETCH_OPTIONS, FakeLog, FakeOffsetStore, fake_records
 from tests.support.waiting import suspended
 
 ONE, TWO = Partition("alpha", 0), Partition("alpha", 1)
@@ -23,7 +23,7 @@ def buffers() -> PartitionBuffers:
 
 def fetcher_of(buffers: PartitionBuffers, log: FakeLog, store: FakeOffsetStore) -> Fetcher:
     buffers.mark_assignment_ready()
-    return Fetcher(buffers, log, store, NullMetrics(), (OSError,), str)
+    return Fetcher(buffers, log, store, NullMetrics(), FETCH_OPTIONS)
 
 
 async def test_a_full_partition_is_not_fetched_and_blocks_no_other(buffers: PartitionBuffers) -> None:
@@ -32,7 +32,7 @@ async def test_a_full_partition_is_not_fetched_and_blocks_no_other(buffers: Part
     log.records[ONE] = fake_records(0, 9)
     await fetcher.step()
     await fetcher.step()
-    assert log.fetches == [{ONE, TWO}, {TWO}]
+    assert log.fetches == [{ONE: 0, TWO: 0}, {TWO: 0}]
 
 
 async def test_when_all_partitions_are_full_the_client_is_kept_alive(buffers: PartitionBuffers) -> None:
@@ -44,7 +44,7 @@ async def test_when_all_partitions_are_full_the_client_is_kept_alive(buffers: Pa
     await suspended(stepping)
     await buffers.take("alpha", 9, 100_000)
     await asyncio.wait_for(stepping, 0.5)
-    assert (log.fetches, log.kept_alive) == ([{ONE}], 1)
+    assert (log.fetches, log.kept_alive) == ([{ONE: 0}], 1)
 
 
 async def test_records_fetched_before_a_rebalance_are_discarded(buffers: PartitionBuffers) -> None:

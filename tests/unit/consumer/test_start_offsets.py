@@ -6,6 +6,7 @@ from els_stream.consumer.reporting import NullMetrics
 from els_stream.consumer.start_offsets import (
     InitialOffset,
     LogState,
+    PartitionUnavailable,
     Resume,
     StartOffsetFinder,
     StartPosition,
@@ -18,8 +19,8 @@ from tests.support.consumer_fakes import FakeLog, FakeOffsetStore
 STORED = StoredOffset(50, RecordFingerprint(1, 2))
 WITHOUT_FINGERPRINT = StoredOffset(5, None)
 TP = Partition("alpha", 0)
-VERIFY = Resume(STORED, 49, verify_last_record=True)
-TRUST = Resume(STORED, 50, verify_last_record=False)
+VERIFY = Resume(STORED, verify_last_record=True)
+TRUST = Resume(STORED, verify_last_record=False)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ TRUST = Resume(STORED, 50, verify_last_record=False)
             LogState(0, 9, 0),
             WITHOUT_FINGERPRINT,
             None,
-            Resume(WITHOUT_FINGERPRINT, 5, verify_last_record=False),
+            Resume(WITHOUT_FINGERPRINT, verify_last_record=False),
             id="no fingerprint",
         ),
     ],
@@ -53,18 +54,18 @@ def test_the_start_follows_from_log_and_stored_offset(
 async def test_a_new_partition_gets_a_stored_offset_and_then_resumes() -> None:
     log, store = FakeLog({TP: LogState(0, 9, 4)}), FakeOffsetStore()
     finder = StartOffsetFinder(log, store, NullMetrics())
-    assert await finder.find({TP}) == []
-    (state,) = await finder.find({TP})
-    assert (state.next_fetch_offset, state.expected_fingerprint, log.seeks) == (4, None, [{TP: 4}])
+    assert (await finder.find({TP})).found == []
+    (state,) = (await finder.find({TP})).found
+    assert (state.start, state.expected_fingerprint) == (4, None)
 
 
 async def test_a_recreated_topic_resets_the_stored_offset_once() -> None:
     log, store = FakeLog({TP: LogState(0, 90, None)}), FakeOffsetStore({TP: STORED})
     finder = StartOffsetFinder(log, store, NullMetrics())
     finder.report_replaced_log(TP, 50)
-    assert await finder.find({TP}) == []
+    assert (await finder.find({TP})).found == []
     assert store.rows == {TP: StoredOffset(0, None)}
-    (state,) = await finder.find({TP})
+    (state,) = (await finder.find({TP})).found
     assert state.next_fetch_offset == 0
 
 
@@ -78,3 +79,13 @@ async def test_progress_of_another_owner_is_no_recreated_topic() -> None:
     log.on_log_states = advance
     await StartOffsetFinder(log, store, NullMetrics()).find({TP})
     assert store.rows == {TP: advanced}
+
+
+async def test_a_partition_whose_leader_is_away_stops_no_other() -> None:
+    other = Partition("alpha", 1)
+    log = FakeLog({TP: PartitionUnavailable("LeaderNotAvailableError"), other: LogState(0, 9, None)})
+    positions = await StartOffsetFinder(log, FakeOffsetStore({other: WITHOUT_FINGERPRINT}), NullMetrics()).find(
+        {TP, other}
+    )
+    assert [state.partition for state in positions.found] == [other]
+    assert positions.unavailable == {TP: "LeaderNotAvailableError"}
