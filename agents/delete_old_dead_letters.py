@@ -12,6 +12,6 @@ RECORDS_PER_STEP: Final = 500
 
 
 async def delete_old_dead_letters(timers: Timers) -> None:
-    """Delete old dead letters in any state."""
+    """Delete dead letters in any state once they are older than their retention."""
     act = partial(delete_old, retention=timers.policy.dead_letter_retention, limit=RECORDS_PER_STEP)
     await timers.run(TimerName.DELETE_OLD_DEAD_LETTERS, timers.policy.repair_seconds, bounded(act))

@@ -1,1 +1,1 @@
-"""Everything of the service that can be called without Kafka, and what wires it to Kafka."""
+"""The essay lifecycle service: rules, SQL, handlers, Kafka consumer and relay, commands and web server."""

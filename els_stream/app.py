@@ -1,7 +1,7 @@
 """Wires a worker: settings, engine, consumer, relay, agents, timers, web, and Faust's application around them.
 
-`app` is made when it is first asked for, so that importing this module needs neither settings nor servers;
-`faust -A els_stream.app worker` asks for it, and so does `els worker`.
+The attribute `app` is made when it is first read, so that importing this module needs neither settings nor servers;
+`faust -A els_stream.app worker` reads it. `els worker` calls `make` instead, to pass its options.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ FAUST_WEB_PORT: Final = 6066
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """The work of a worker: a handler and an agent for each name, and timers. Tests bring their own."""
+    """The work of a worker: a handler and an agent for each name, and timers. Tests pass their own."""
 
     handlers: Mapping[str, DomainHandler]
     agents: Mapping[str, Agent]
@@ -208,7 +208,7 @@ def faust_options(settings: Settings) -> dict[str, Any]:
 
 
 def address_listener(settings: Settings, *, embedded: bool) -> Callable[[str], None]:
-    """Return what a worker does with its web address: on the servers of `els up` it registers it for `els servers`."""
+    """Return the callback for the worker's web address: with servers of `els up`, `els servers` prints the address."""
     return partial(register_web, settings) if embedded else lambda _: None
 
 

@@ -51,6 +51,7 @@ _WHEN: Final = {
 
 @event.listens_for(batch_essay_trackers, "after_create")
 def count_completed_batches(_: Table, conn: Connection, **_options: object) -> None:
+    """Create the trigger function and its triggers together with the table of batches."""
     conn.execute(text(_COUNT))
     for when, condition in _WHEN.items():
         conn.execute(text(_TRIGGER.format(when=when, condition=condition)))

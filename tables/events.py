@@ -1,4 +1,4 @@
-"""Output and input records: the outbox, the dead letters, the consumed offsets; and the log of purges."""
+"""The tables of records: outbox, dead letters and consumed offsets; and the log of purges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts of a batch beside its slots: excess contents, failed uploads and pending events. Repeats are found by them."""
+"""Facts of a batch beside its slots: excess contents, failed uploads and pending events. They identify repeats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of two students an essay belongs to: a human's association beats a machine's, then the later one counts."""
+"""Precedence of student associations: one made by a human beats one made by a machine, then the later one counts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CurrentAssociation:
-    """How and when the association of an essay was validated; both are None where it has none."""
+    """The validation method and time of an essay's association; both are None if the essay has none."""
 
     method: ValidationMethod | None = None
     validated_at: datetime | None = None

@@ -1,4 +1,4 @@
-"""A batch as it is under its row lock: its tracker row, its slots, the events that come for it, and its new facts."""
+"""A locked batch: its tracker row, its slots, the events to apply to it, and the new facts that they cause."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Confirmation:
 
 
 BatchEvent = Content | FailedUpload | Confirmation
-"""What comes for a batch after, or before, its registration."""
+"""An event of a batch other than its registration; it may arrive before the registration."""
 
 
 @dataclass(slots=True)
@@ -120,7 +120,7 @@ class Slot:
 
     @property
     def holder(self) -> Content | FailedUpload:
-        """What a claim writes into the slot. Raises ValueError for a slot that was read."""
+        """The content or failure that a claim writes into the slot. Raises ValueError for a slot that was read."""
         if self.new_holder is None:
             raise ValueError("the slot has no new holder")
         return self.new_holder

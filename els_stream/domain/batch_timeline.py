@@ -1,4 +1,4 @@
-"""What happened to a batch, in order of time, each moment with the events that followed from it."""
+"""The timeline of a batch: its moments in order of time, each with the events that follow from it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class MomentKind(StrEnum):
-    """What happened; moments of one instant are sorted in this order."""
+    """The kinds of moments; moments of one instant are sorted in this order."""
 
     PENDING = "pending"
     REGISTERED = "registered"
@@ -48,7 +48,7 @@ MOMENT_OF_TOPIC: Final = {
 
 
 class PendingEvents(Protocol):
-    """Events of one kind that wait for the registration, how many, and since when."""
+    """Pending events of one kind: their number, and the arrival of the oldest."""
 
     @property
     def kind(self) -> str: ...
@@ -99,13 +99,15 @@ class BatchHistory(BatchWithOutbox, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EventDelivery:
+    """The topic of an event that follows from a moment, and the delivery state of the event."""
+
     topic: str
     delivery: DeliveryState
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """`subject` is what it happened to: a slot, a text, a reason, or a kind of event."""
+    """A change of the batch; `subject` is its slot, text, dead letter reason or kind of pending event, else None."""
 
     at: datetime
     kind: MomentKind
@@ -117,7 +119,7 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """`omitted` is how many older moments of slots, texts and dead letters are left out."""
+    """The moments of a batch; `omitted` counts the older moments of slots, texts and dead letters that are left out."""
 
     moments: Sequence[Moment]
     omitted: int

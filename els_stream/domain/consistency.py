@@ -9,6 +9,8 @@ from els_stream.domain.batch import BatchState
 
 @dataclass(frozen=True, slots=True)
 class SlotCounts:
+    """The numbers of slots of a batch by state."""
+
     free: int
     filled: int
     failed: int

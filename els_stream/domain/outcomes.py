@@ -93,15 +93,17 @@ class Refused:
 
 
 def another_text() -> Refused:
+    """Return the refusal of an upload that already has an outcome with another text."""
     return Refused(DeadLetterReason.UPLOAD_ALREADY_PROVISIONED, "this upload was provisioned with another text")
 
 
 def batch_purged() -> Refused:
+    """Return the refusal of any event of a purged batch."""
     return Refused(DeadLetterReason.BATCH_PURGED, "the batch was purged")
 
 
 HoldsSlot = Assigned | TookOverFailedSlot | AlreadyAssigned | AlreadyAssignedByOtherUpload
-"""Of a content: `slot.essay_id` is its essay; `created` is false where it had the slot before."""
+"""Outcomes of a content that holds a slot. `slot.essay_id` is its essay; `created` is false if it had it before."""
 
 Outcome = PlainOutcome | Registered | HoldsSlot | SlotFailed | Refused
 

@@ -1,7 +1,7 @@
 """Which events follow from the facts of a batch, and whether each was sent.
 
-Sent events are not stored: they and their ids can be derived from the batch's facts. This is the only place of the rule
-except for `handlers.outbox_events`, which makes the payloads; a test holds that both give the same events.
+Sent events are not stored: they and their ids can be derived from the batch's facts. This module is the only
+place of the rule besides `handlers.outbox_events`, which makes the payloads; a test compares their events.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class DeliveryState(StrEnum):
 
 
 class ExpectedEvent(NamedTuple):
-    """`at` is when its fact became true; topic, batch and subject make the event id."""
+    """An event that follows from a fact; `at` is the time of the fact. Topic, batch and subject make the event id."""
 
     at: datetime
     topic: str

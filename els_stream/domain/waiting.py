@@ -1,4 +1,4 @@
-"""What a batch waits for, and whether it is stuck."""
+"""The rules that decide what a batch waits for and whether it is stuck."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_RELAY_DELAY: Final = timedelta(minutes=1)
 
 
 class WaitsFor(StrEnum):
-    """What must come next; `nothing` where the batch has ended and all its events are sent."""
+    """The input or step that a batch needs next; `nothing` if the batch has ended and all its events are sent."""
 
     REGISTRATION = "registration"
     CONTENT = "content"

@@ -1,1 +1,1 @@
-"""What an input event does: decode, lock the batch, decide, write, add outbox rows, in the caller's transaction."""
+"""Processing of input events in the caller's transaction: decode, lock the batch, decide, write, add outbox rows."""

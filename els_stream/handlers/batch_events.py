@@ -1,4 +1,4 @@
-"""Contents, failed uploads and student associations: what comes for a batch beside its registration."""
+"""The processing of contents, failed uploads and student associations."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ class BatchEventProcessor(Generic[EventT]):
     ) -> list[Outcome]:
         """Apply the events in order; a content that holds a slot afterwards has a `HoldsSlot` outcome.
 
-        After an InventoryMismatch its batches, and after a slot that a unique index refuses all of these batches, are
-        recounted at the beginning of the next attempt: their rows may show what their counters do not.
+        The next attempt first recounts the batches of an InventoryMismatch, or all of these batches if a unique index
+        refused a slot: their counters may disagree with their rows.
         """
         policy = self._policy
         await self._recounts.run(conn, batches, policy.strategy)

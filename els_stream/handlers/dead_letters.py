@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from els_stream.domain.outcomes import Refused
 from els_stream.events.dead_letter import dead_letter as dead_letter_event
+from els_stream.events.event_ids import dead_letter_subject
 from els_stream.events.input_timestamp import truncate_timestamp
 from els_stream.failpoints import Failpoint, failpoint
 from els_stream.queries import dead_letters, outbox
@@ -34,10 +35,10 @@ class DeadLetterRequest:
 
 
 async def write_dead_letters(conn: AsyncConnection, requests: Sequence[DeadLetterRequest]) -> None:
-    """Insert the dead letters and their outbox rows. It locks no tracker: a dead letter is its own order key.
+    """Insert the dead letters and their outbox rows. Locks no tracker: each dead letter has an order key of its own.
 
-    A record that fails again after a replay gets another dead letter and no other event: that would have the event id
-    of the first one, with other bytes.
+    A record that fails again after a replay gets another dead letter, but no other event, since the second event would
+    have the id of the first one with other bytes.
     """
     if not requests:
         return
@@ -61,7 +62,7 @@ async def dead_letter_records(
 def _row(dead_letter: DeadLetter) -> OutboxRow:
     record = dead_letter.record
     return OutboxRow(
-        order_key=f"dead-letter:{record.topic}/{record.partition}/{record.offset}/{record.timestamp}",
+        order_key=f"dead-letter:{dead_letter_subject(*dead_letter.position)}",
         sequence=1,
         event=dead_letter_event(record, dead_letter.reason, dead_letter.message, batch_id=dead_letter.batch_id or ""),
         input_timestamp_low31=truncate_timestamp(record.timestamp),

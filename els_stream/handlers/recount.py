@@ -1,4 +1,4 @@
-"""Recounts of batches whose counters disagree with their rows. Under the tracker lock, the rows are right."""
+"""Recounts of batches whose counters disagree with their rows. Under the tracker lock, the rows decide."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 class RepairKind(StrEnum):
-    """What was inconsistent and, except for the last, repaired."""
+    """The kinds of repairs. `UNREPAIRABLE` counts inconsistent batches that are left as they are."""
 
     SLOTS_RECOUNTED = "slots_recounted"
     PENDING_APPLIED = "pending_applied"

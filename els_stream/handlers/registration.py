@@ -43,7 +43,7 @@ CHUNK_SIZE: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class RegistrationPolicy:
-    """What the settings say about new batches. It is written on them and never looked up again."""
+    """The settings of new batches. A batch keeps the slot table and the deadline of its registration."""
 
     strategy: Strategy
     deadline: timedelta

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class HandlerPolicy:
-    """What the handlers take from the settings."""
+    """The policies of the handlers, taken from the settings."""
 
     registration: RegistrationPolicy
     batch_events: BatchEventPolicy
@@ -41,7 +41,7 @@ class HandlerPolicy:
 
 
 def make_handlers(policy: HandlerPolicy, repairs: RepairCounts | None = None) -> dict[str, DomainHandler]:
-    """Return the handlers by name. They add to `repairs` the counters that they found wrong and corrected."""
+    """Return the handlers by name. They count in `repairs` the batches whose counters they found wrong."""
     recounts = PendingRecounts(repairs or RepairCounts())
     contents = BatchEventProcessor(policy.batch_events, recounts, as_content)
     failures = BatchEventProcessor(policy.batch_events, recounts, as_failed_upload)

@@ -1,1 +1,1 @@
-"""What runs by the clock or on request: expiry, repair, purge, erasure and replay."""
+"""The work that timers or operators start: expiry, repair, purge, erasure and replay."""

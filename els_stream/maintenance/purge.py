@@ -63,7 +63,7 @@ class PurgePlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """What the retention timer does; the fields are the settings of these names. `abandoned_days` of 0: never."""
+    """The settings of the retention timer. `abandoned_days` of 0 turns the purge of abandoned batches off."""
 
     enabled: bool
     guest_days: int
@@ -86,6 +86,7 @@ class Retention:
         )
 
     def plans(self) -> Iterator[PurgePlan]:
+        """Yield the purges that the timer runs when they are due."""
         yield PurgePlan(self.guest_days, self.chunk, self.pause_seconds, every=self.every)
         if self.abandoned_days:
             yield PurgePlan(self.abandoned_days, self.chunk, self.pause_seconds, abandoned=True, every=self.every)

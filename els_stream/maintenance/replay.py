@@ -52,7 +52,7 @@ class FailedAgain:
 
 @dataclass(frozen=True, slots=True)
 class NotReplayable:
-    """Nothing was done; `why` says why."""
+    """The dead letter was not replayed; `why` is the reason."""
 
     why: str
 
@@ -135,9 +135,9 @@ async def fail_replay(conn: AsyncConnection, dead_letter_id: int, reason: DeadLe
 async def _mark_replayed(
     conn: AsyncConnection, dead_letter: DeadLetterRecord, refusal: Refused | None
 ) -> NotReplayable | None:
-    """Mark the dead letter and add the next one after a refusal. Return a reason if another process was faster.
+    """Mark the dead letter and add the next one after a refusal. Return NotReplayable if another process was faster.
 
-    Locks the batch first: a purge that has locked the batch goes on to its dead letters.
+    Locks the batch before its dead letter, in the same order as a purge.
     """
     batch_id = dead_letter.summary.batch_id
     if batch_id is not None:

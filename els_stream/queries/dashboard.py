@@ -1,4 +1,4 @@
-"""What the dashboard shows besides the stats: stored offsets, completion times and purges."""
+"""The values of the dashboard besides the stats: stored offsets, completion times and purges."""
 
 from __future__ import annotations
 

@@ -56,13 +56,13 @@ _OPTIONAL_CONDITIONS: Final = {
 _ONE: Final = "SELECT {columns}, d.key, d.value, d.value_sha256, d.headers FROM dead_letters d WHERE d.id = :id"
 _READ = text(_ONE.format(columns=_COLUMNS))
 
-# Also compares with what was read: another process may have resolved it since, or a purge removed its payload.
+# Changes the row only as it was read: another process may have resolved it since, or a purge removed its payload.
 _MARK_REPLAYED = text("""
     UPDATE dead_letters SET state = 'replayed', resolved_at = clock_timestamp()
     WHERE id = :id AND state = 'open' AND (value IS NULL) = :without_value
 """)
 
-# Size, hash and reason stay; nothing of a person does.
+# Size, hash and reason stay; personal data is removed.
 _DISCARD = text("""
     UPDATE dead_letters
     SET state = 'discarded', resolved_at = now(), key = NULL, value = NULL, headers = :no_headers,
@@ -184,7 +184,7 @@ async def mark_replayed(conn: AsyncConnection, dead_letter: DeadLetterRecord) ->
 
 
 async def discard(conn: AsyncConnection, ids: Collection[int], note: str) -> list[int]:
-    """Remove the payload of those that are open and append `note` to their message; return their ids. Rows stay."""
+    """Remove the payload of the open ones and append `note` to their message; return their ids. The rows stay."""
     params = {"ids": list(ids), "note": f" [{note}]", "no_headers": encode_headers(())}
     return sorted((await conn.execute(_DISCARD, params)).scalars())
 

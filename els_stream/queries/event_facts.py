@@ -1,4 +1,4 @@
-"""The facts of all batches that events follow from, for `els verify`. Whole tables are read."""
+"""The facts from which the events of all batches follow, for `els verify`. Reads whole tables."""
 
 from __future__ import annotations
 
@@ -76,8 +76,10 @@ async def read_dead_letter_sources(conn: AsyncConnection) -> list[DeadLetterSour
 
 
 async def read_outbox_ids(conn: AsyncConnection) -> frozenset[UUID]:
+    """Return the ids of the events that wait in the outbox."""
     return frozenset((await conn.execute(_OUTBOX)).scalars())
 
 
 async def read_purged_ids(conn: AsyncConnection) -> frozenset[str]:
+    """Return the ids of the batches that are tombstones."""
     return frozenset((await conn.execute(_PURGED)).scalars())

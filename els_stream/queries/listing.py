@@ -58,7 +58,7 @@ _BATCHES = """
 _NO_SORT = text("SET LOCAL enable_sort = off")
 _READ_BATCHES = text(_BATCHES.format(columns=_BATCH_COLUMNS, page=_PAGE))
 
-# File names come from students' computers: they are shown in the detail of their own batch and nowhere else.
+# File names may name a student: only the detail of their own batch shows them.
 _FILES = text("""
     (SELECT e.essay_id AS subject, e.original_file_name, f.error_code
      FROM essay_states e

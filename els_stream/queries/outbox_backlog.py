@@ -37,6 +37,7 @@ class OutboxBacklog:
 
 
 async def read_backlog(conn: AsyncConnection) -> OutboxBacklog:
+    """Return the numbers of rows, and the age of the oldest one in seconds (0 without rows)."""
     found = await conn.execute(_READ_BACKLOG, {"limit": _MAX_COUNTED, "last_shard": SHARD_COUNT - 1})
     rows, deferred, oldest_seconds = found.one()
     return OutboxBacklog(rows, deferred, float(oldest_seconds))

@@ -17,8 +17,8 @@ _BEGIN = text("""
     INSERT INTO purge_log (action, class_type, older_than_days, batches, removed)
     VALUES (:action, :class_type, :days, 0, '{}') RETURNING id
 """)
-# Only finished runs count: the next round continues one that was stopped or killed. Nor does a run for older batches
-# count.
+# Only finished runs count: the next round continues one that was stopped or killed. A run for older batches only does
+# not count either.
 _FINISHED_WITHIN = text("""
     SELECT EXISTS (SELECT FROM purge_log
                    WHERE action = :action AND older_than_days <= :days AND finished_at IS NOT NULL
