@@ -1,4 +1,4 @@
-"""Compares the published events with the expected ones: one line per difference, no line if all is right."""
+"""Compares the published events with the expected ones: one line for each difference."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ _VALUE_SHOWN: Final = 60
 
 
 def differences(traffic: Traffic, observations: Observations) -> list[str]:
+    """Return one line for each difference; none if all events are as expected."""
     batches, found = observations.batches()
     found = [*observations.differences, *found]
     for expectation in traffic.expectations:
@@ -183,7 +184,7 @@ def _pairs(references: Iterable[EssayProcessingInputRefV1]) -> list[tuple[str, s
     return [(reference.essay_id, reference.text_storage_id) for reference in references]
 
 
-def _repeated(kind: str, ids: Iterable[str], what: str) -> Iterator[str]:
+def _repeated(kind: str, ids: Iterable[str], verb: str) -> Iterator[str]:
     for identity, count in Counter(ids).items():
         if count > 1:
-            yield f"{kind} {identity} {what} {count} times"
+            yield f"{kind} {identity} {verb} {count} times"

@@ -30,22 +30,26 @@ PLAIN_WIDTH: Final = 100
 
 
 class DemoConsole:
+    """Writes to a terminal, or to a pipe in lines of PLAIN_WIDTH without progress bars."""
+
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(highlight=False)
         if console is None and not self.console.is_terminal:
             self.console = Console(highlight=False, width=PLAIN_WIDTH)
 
     @contextlib.contextmanager
-    def step(self, what: str) -> Iterator[None]:
+    def step(self, name: str) -> Iterator[None]:
+        """Print the name and the duration of the block after it."""
         started = time.monotonic()
         yield
-        self.say(f"{what:<52} {time.monotonic() - started:5.1f} s")
+        self.print_line(f"{name:<52} {time.monotonic() - started:5.1f} s")
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         self.console.print(escape(line), soft_wrap=True)
 
     @contextlib.contextmanager
     def progress(self, traffic: Traffic) -> Iterator[ShowProgress]:
+        """Yield a function that shows the counts: as bars, or in a pipe as a line every LINE_INTERVAL_SECONDS."""
         if not self.console.is_terminal:
             yield self._lines(traffic)
             return
@@ -70,7 +74,7 @@ class DemoConsole:
             if time.monotonic() - last >= LINE_INTERVAL_SECONDS:
                 last = time.monotonic()
                 total = len(traffic.messages)
-                self.say(
+                self.print_line(
                     f"  {counts.sent} of {total} sent, {counts.handled} handled, {counts.published} events published"
                 )
 
@@ -84,10 +88,12 @@ class DemoConsole:
 
 
 def expected_events(traffic: Traffic) -> CountRange:
+    """Return how many different events all topics must contain."""
     return sum((traffic.events(topic) for topic in (*topics.OUTPUT_TOPICS, topics.DEAD_LETTER)), exactly(0))
 
 
 def topic_table(traffic: Traffic, observations: Observations) -> Table:
+    """Return the expected and found numbers of events by topic."""
     table = _table("Events in the output topics", "topic", "expected", "found", "copies", "")
     for topic in (*topics.OUTPUT_TOPICS, topics.DEAD_LETTER):
         expected, found = traffic.events(topic), observations.counts[topic]
@@ -98,6 +104,7 @@ def topic_table(traffic: Traffic, observations: Observations) -> Table:
 
 
 def scenario_table(traffic: Traffic, batches: dict[str, ObservedBatch]) -> Table:
+    """Return the numbers of batches, slots and events by scenario."""
     by_scenario: defaultdict[str, list[Expectation]] = defaultdict(list)
     for expectation in traffic.expectations:
         by_scenario[expectation.scenario].append(expectation)
@@ -115,7 +122,7 @@ def scenario_table(traffic: Traffic, batches: dict[str, ObservedBatch]) -> Table
 
 
 def _table(title: str, first: str, *numbers: str) -> Table:
-    """Narrow enough for a terminal of 80 columns."""
+    """Return an empty table that fits a terminal of 80 columns."""
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.pad_edge = table.show_edge = False
     table.add_column(first, no_wrap=True)

@@ -52,6 +52,8 @@ Check = Callable[[], None]
 
 @dataclass(slots=True)
 class Driver:
+    """Sends `traffic` to the input topics of `settings`, and updates `counts` while the workers process it."""
+
     settings: Settings
     traffic: Traffic
     observations: Observations

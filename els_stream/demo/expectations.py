@@ -1,4 +1,4 @@
-"""What must be published, for any order in which the partitions are read.
+"""The expected events, for any order in which the partitions are read.
 
 The order of arrival decides which content finds its batch full and which upload takes which slot. There an expectation
 is a range of counts, as narrow as possible.
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CountRange:
+    """A range of counts; both bounds are inclusive."""
+
     low: int
     high: int
 
@@ -48,7 +50,7 @@ class FailedFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
-    """What must be published for one batch. `contents` are uploads by text id, `failures` are by upload id."""
+    """The events to be published for one batch. `contents` are uploads by text id, `failures` are by upload id."""
 
     batch_id: str
     scenario: str
@@ -74,7 +76,7 @@ class Expectation:
 
     @property
     def assigned(self) -> CountRange:
-        """How many slots get a content. In a full batch each failure may take a slot from a content."""
+        """The number of slots that get a content. In a full batch each failure may take a slot from a content."""
         if not self.registered:
             return exactly(0)
         if not self.full:
@@ -87,11 +89,12 @@ class Expectation:
         return {uploads[0].upload_id for uploads in self.contents.values()} | self.failures.keys()
 
     def ready(self, assigned: int) -> bool:
+        """Return whether the batch becomes ready if `assigned` slots get a content."""
         return self.full and self.regular and self.confirmed and assigned > 0
 
     @property
     def timeouts(self) -> CountRange:
-        """How many timeouts: one for a batch that never fills, at most one for a batch that fills."""
+        """The number of timeouts: one for a batch that never fills, at most one for a batch that fills."""
         if not (self.overdue and self.registered):
             return exactly(0)
         return CountRange(0, 1) if self.full else exactly(1)

@@ -59,7 +59,7 @@ TITLES: Final = (
 ENDINGS: Final = (".docx", ".docx", ".pdf", " (1).docx", " FINAL.docx", " final FINAL v3.docx", ".odt", ".pages")
 
 # Error code of the contract, and the message of the file service.
-MISHAPS: Final = (
+FILE_ERRORS: Final = (
     ("EMPTY_CONTENT", "Twelve pages, all of them blank"),
     ("CONTENT_TOO_SHORT", "The whole essay reads: 'No.'"),
     ("CONTENT_TOO_LONG", "War and Peace, retyped"),

@@ -21,10 +21,12 @@ MAX_RECORDS: Final = 2000
 
 
 class OutputConsumer:
+    """Adds every record of the output topics to `observations`."""
+
     def __init__(self, consumer: AIOKafkaConsumer, prefix: str, observations: Observations) -> None:
         self._consumer = consumer
         self._prefix = prefix
-        self._transcript = observations
+        self._observations = observations
 
     async def run(self) -> None:
         """Consume until cancelled."""
@@ -43,7 +45,7 @@ class OutputConsumer:
             for record in records:
                 topic = record.topic.removeprefix(self._prefix)
                 headers = tuple(record.headers)
-                self._transcript.add(
+                self._observations.add(
                     RawRecord(
                         topic, record.partition, record.offset, record.timestamp, record.key, record.value, headers
                     )
@@ -52,6 +54,7 @@ class OutputConsumer:
 
 @contextlib.asynccontextmanager
 async def consume_outputs(settings: Settings, observations: Observations) -> AsyncIterator[OutputConsumer]:
+    """Yield a started consumer of all output topics; stop it after the block."""
     prefix = settings.topic_prefix
     consumer = AIOKafkaConsumer(
         *(prefix + topic for topic in (*OUTPUT_TOPICS, DEAD_LETTER)),

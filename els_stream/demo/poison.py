@@ -21,6 +21,7 @@ POISON_KINDS: Final = 10
 
 
 def poison(rng: RandomSource) -> Iterator[tuple[Message, R]]:
+    """Yield POISON_KINDS invalid records with their reasons."""
     yield Message(topics.CONTENT_PROVISIONED, None, b"Dear Sir or Madam, the dog ate my JSON."), R.NOT_JSON
     yield Message(topics.BATCH_REGISTERED, None, b'{"essays": "see attachment"}'), R.CONTRACT_VIOLATION
     yield Message(topics.ASSOCIATIONS_CONFIRMED, _BATCH.encode(), None), R.VALUE_MISSING

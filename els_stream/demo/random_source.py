@@ -7,6 +7,8 @@ from uuid import UUID
 
 
 class RandomSource(Random):
+    """A seeded generator with the methods that the demo needs."""
+
     def uuid(self) -> UUID:
         return UUID(int=self.getrandbits(128), version=4)
 

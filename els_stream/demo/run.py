@@ -29,7 +29,9 @@ WORKERS: Final = 2
 
 async def demo(settings: Settings, traffic: Traffic, console: DemoConsole) -> None:
     """Send the traffic through two workers and check the output; print each difference, then raise DemoFailed."""
-    console.say(f"seed {traffic.seed}: {len(traffic.expectations)} class sets in {len(traffic.messages)} records")
+    console.print_line(
+        f"seed {traffic.seed}: {len(traffic.expectations)} class sets in {len(traffic.messages)} records"
+    )
     async with contextlib.AsyncExitStack() as end:
         with console.step("PostgreSQL and Kafka"):
             found = await end.enter_async_context(running(settings))
@@ -47,23 +49,23 @@ async def _run(settings: Settings, found: Addresses, traffic: Traffic, console: 
         with console.step(f"{WORKERS} workers"):
             workers = await end.enter_async_context(running_workers(here, WORKERS))
         for worker in workers:
-            console.say(f"  page {worker.web}/, log {worker.log}")
-        heard = await end.enter_async_context(consume_outputs(here, observations))
-        performance = Driver(here, traffic, observations, Counts())
+            console.print_line(f"  page {worker.web}/, log {worker.log}")
+        outputs = await end.enter_async_context(consume_outputs(here, observations))
+        driver = Driver(here, traffic, observations, Counts())
         with console.step("all records sent and handled, all events published"), console.progress(traffic) as show:
-            done = await performance.run(heard, workers, show)
+            done = await driver.run(outputs, workers, show)
         _report(traffic, observations, console, done=done)
         await _verify(here, console)
-        console.say(f"`make run` keeps a worker, with its page at http://{here.web_host}:{here.web_port}/.")
+        console.print_line(f"`make run` keeps a worker, with its page at http://{here.web_host}:{here.web_port}/.")
 
 
 async def _verify(settings: Settings, console: DemoConsole) -> None:
-    """Print what `els verify --kafka` finds; raise DemoFailed if an invariant is violated."""
-    console.say("")
+    """Run and print the checks of `els verify --kafka`; raise DemoFailed if an invariant is violated."""
+    console.print_line("")
     violated = 0
     async for finding in verify(settings, kafka=True):
         violated += finding.violated
-        console.say(str(finding))
+        console.print_line(str(finding))
     if violated:
         raise DemoFailed(f"{violated} violated invariants")
 
@@ -72,9 +74,11 @@ def _report(traffic: Traffic, observations: Observations, console: DemoConsole, 
     console.tables(traffic, observations)
     found = differences(traffic, observations)
     for line in found:
-        console.say(f"difference: {line}")
+        console.print_line(f"difference: {line}")
     if not done:
         raise DemoFailed(f"no progress for {MAX_IDLE_SECONDS:.0f} s, and not all records were handled")
     if found:
         raise DemoFailed(f"{len(found)} differences between the output and the expected events")
-    console.say("The output is as expected: each slot once, each batch once, each excess content as it was sent.")
+    console.print_line(
+        "The output is as expected: each slot once, each batch once, each excess content as it was sent."
+    )

@@ -68,12 +68,12 @@ class ScenarioBuilder:
         return [f"{self.batch_id}-essay-{number:03}" for number in range(1, self.slots + 1)]
 
     def build(self) -> Expectation:
-        """Append all records to `sent` and return what must be published."""
+        """Append all records to `sent` and return the expected events."""
         self._register()
         self._hand_in()
         self._swap()
         self._confirm()
-        self._confirm_oddly()
+        self._confirm_wrongly()
         return Expectation(
             batch_id=self.batch_id,
             scenario=self.scenario.title,
@@ -133,15 +133,15 @@ class ScenarioBuilder:
         self._provide(DemoUpload(upload_id, first.text_id, names.file_name(self.rng), self.rng.uuid()))
 
     def _fail(self, upload: DemoUpload) -> None:
-        code, what = self.rng.choice(names.MISHAPS)
+        code, message = self.rng.choice(names.FILE_ERRORS)
         self.failures[upload.upload_id] = FailedFile(upload.file_name, code)
-        data = messages.failure(self.batch_id, upload, code, what)
+        data = messages.failure(self.batch_id, upload, code, message)
         self._send(self.rng.random(), topics.VALIDATION_FAILED, data, correlation_id=upload.correlation_id)
 
     def _swap(self) -> None:
-        """Send an upload again with another text, later: a dead letter, whether the first was assigned or excess."""
-        lonely = [uploads[0] for uploads in self.contents.values() if len(uploads) == 1]
-        for first in lonely[: self.scenario.swapped]:
+        """Send an upload again, later, with another text: it becomes a dead letter, whatever the first one became."""
+        unshared = [uploads[0] for uploads in self.contents.values() if len(uploads) == 1]
+        for first in unshared[: self.scenario.swapped]:
             swapped = DemoUpload(first.upload_id, f"{first.text_id}-rewritten", first.file_name, self.rng.uuid())
             self._content(1.05, swapped, DeadLetterReason.UPLOAD_ALREADY_PROVISIONED)
 
@@ -160,13 +160,14 @@ class ScenarioBuilder:
         if self.scenario.repeated:
             self._associate(moment + 0.5, self.essay_ids, "human")
 
-    def _confirm_oddly(self) -> None:
+    def _confirm_wrongly(self) -> None:
+        """Send the wrong associations of the scenario, which become dead letters."""
         match self.scenario.students:
-            case Students.NOTHING_ODD:
+            case Students.NONE_WRONG:
                 pass
             case Students.UNKNOWN_ESSAY_FIRST:
-                stranger = [*self.essay_ids, "essay-of-another-batch"]
-                self._associate(0.5, stranger, "auto", reason=DeadLetterReason.UNKNOWN_ESSAY)
+                with_unknown = [*self.essay_ids, "essay-of-another-batch"]
+                self._associate(0.5, with_unknown, "auto", reason=DeadLetterReason.UNKNOWN_ESSAY)
             case Students.OTHER_CLASS:
                 reason = DeadLetterReason.CLASS_MISMATCH
                 self._associate(0.5, self.essay_ids, "human", class_id="the-parallel-class", reason=reason)

@@ -1,4 +1,4 @@
-"""The scenarios of the demo: what can happen to a batch."""
+"""The scenarios of the demo: the cases that a batch can be in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 
 class When(Enum):
-    """When a registration or associations arrive, relative to the uploads."""
+    """The time of a registration or of associations, relative to the uploads."""
 
     BEFORE = auto()
     AMID = auto()
@@ -17,9 +17,9 @@ class When(Enum):
 
 
 class Students(Enum):
-    """Which wrong associations class management sends, if any."""
+    """The wrong associations that class management sends, if any."""
 
-    NOTHING_ODD = auto()
+    NONE_WRONG = auto()
     UNKNOWN_ESSAY_FIRST = auto()
     OTHER_CLASS = auto()
     FOR_GUESTS = auto()
@@ -38,7 +38,7 @@ class Scenario:
     regular: bool = False
     registered: When = When.BEFORE
     confirmed: When = When.NEVER
-    students: Students = Students.NOTHING_ODD
+    students: Students = Students.NONE_WRONG
     missing: int = 0
     surplus: int = 0
     failing: int = 0

@@ -33,7 +33,7 @@ _SIZES: Final = (SMALLEST, LARGEST)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mix:
-    """Which records are unusual; `late` and `refused` are ratios to all records.
+    """The unusual records of a demo; `late` and `refused` are ratios to all records.
 
     Late records are overtaken by others. Invalid records are added until the ratio of refused ones is reached. Every
     tenth record is repeated in any mix. `overdue`: the workers' deadline passes before the demo ends.

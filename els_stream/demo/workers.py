@@ -34,6 +34,8 @@ SERVICE: Final = ("-m", "els_stream", "worker", "--web-port")
 
 @dataclass(frozen=True, slots=True)
 class DemoWorker:
+    """A worker process; `web` is its address, `log` the file with its output."""
+
     process: asyncio.subprocess.Process
     web: str
     log: Path

@@ -52,6 +52,6 @@ def test_a_terminal_gets_bars() -> None:
 
 def test_brackets_in_a_line_are_no_markup() -> None:
     plain, shown = demo_console(terminal=False)
-    plain.say("difference: [bold]b'[[['[/]")
+    plain.print_line("difference: [bold]b'[[['[/]")
 
     assert shown.getvalue() == "difference: [bold]b'[[['[/]\n"
