@@ -40,7 +40,7 @@ MAX_NOTE_LENGTH: Final = 500
 STATES: Final = (*DEAD_LETTER_STATES, "all")
 
 
-@click.group(epilog=exit_codes({FAILED: "not all was done"}))
+@click.group(epilog=exit_codes({FAILED: "something was not done"}))
 def dlq() -> None:
     """List, show, replay and discard dead letters: records that could not be processed.
 
@@ -50,7 +50,7 @@ def dlq() -> None:
 
 @dlq.command("list", epilog=exit_codes())
 @filter_options
-@click.option("--state", type=click.Choice(STATES), default="open", show_default=True, help="In this state.")
+@click.option("--state", type=click.Choice(STATES), default="open", show_default=True, help="Only those in this state.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Print at most this many.")
 @click.option("--before", type=int, metavar="ID", help="Print the next page: the last id of this one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per dead letter, for scripts.")
@@ -91,7 +91,7 @@ def show(*, dead_letter_id: int, as_json: bool) -> None:
 @dlq.command("replay", epilog=exit_codes({FAILED: "some failed again, or can't be replayed"}))
 @click.argument("dead_letter_ids", type=int, nargs=-1, metavar="[ID]...")
 @filter_options
-@click.option("--all", "select_all", is_flag=True, help="All that are open.")
+@click.option("--all", "select_all", is_flag=True, help="Select all that are open.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per dead letter, for scripts.")
 def replay_dead_letters(
     *, dead_letter_ids: tuple[int, ...], select_all: bool, as_json: bool, filters: DeadLetterFilter
@@ -115,11 +115,11 @@ def replay_dead_letters(
 @dlq.command(epilog=exit_codes({FAILED: "nothing was discarded, because --yes was not given"}))
 @click.argument("dead_letter_ids", type=int, nargs=-1, metavar="[ID]...")
 @filter_options
-@click.option("--all", "select_all", is_flag=True, help="All that are open.")
-@click.option("--note", default="", help="Why; it is kept in the row.")
+@click.option("--all", "select_all", is_flag=True, help="Select all that are open.")
+@click.option("--note", default="", help="The reason; it is stored in the row.")
 @click.option("--yes", is_flag=True, help="Confirm: the payload is deleted for good.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
-def discard(  # one value per option
+def discard(
     *,
     dead_letter_ids: tuple[int, ...],
     select_all: bool,
@@ -187,7 +187,7 @@ async def _replay(settings: Settings, ids: Sequence[int], filters: DeadLetterFil
 
 
 def _outcome(result: Replayed) -> tuple[str, str]:
-    """Return the outcome and a message."""
+    """Return the label of the outcome, and a message that is empty after a success."""
     match result:
         case Accepted(label):
             return label, ""

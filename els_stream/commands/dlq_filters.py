@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 
 class Age(click.ParamType):
+    """An option whose value is an age, such as 90m or 7d."""
+
     name = "age"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
@@ -48,17 +50,20 @@ def filter_options(command: Callable[..., None]) -> Callable[..., None]:
         command(filters=filters, **others)
 
     for option in (
-        click.option("--younger-than", type=Age(), help="At most this old: 90m, 12h, 7d."),
-        click.option("--older-than", type=Age(), help="At least this old: 90m, 12h, 7d."),
-        click.option("--batch", "batch_id", metavar="ID", help="Of this batch."),
+        click.option("--younger-than", type=Age(), help="Only those at most this old: 90m, 12h, 7d."),
+        click.option("--older-than", type=Age(), help="Only those at least this old: 90m, 12h, 7d."),
+        click.option("--batch", "batch_id", metavar="ID", help="Only those of this batch."),
         click.option(
-            "--topic", type=click.Choice(INPUT_TOPICS), metavar="TOPIC", help="From this topic, without its prefix."
+            "--topic",
+            type=click.Choice(INPUT_TOPICS),
+            metavar="TOPIC",
+            help="Only those from this topic, given without its prefix.",
         ),
         click.option(
             "--reason",
             type=click.Choice([str(r) for r in DeadLetterReason]),
             metavar="REASON",
-            help="With this reason, such as unknown_essay.",
+            help="Only those with this reason, such as unknown_essay.",
         ),
     ):
         with_filters = option(with_filters)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 def table(dead_letters: Sequence[DeadLetterSummary]) -> Table:
+    """Return a table with one line for each dead letter."""
     table = Table("id", "created at", "state", "reason", "batch", "record", "bytes", box=None, pad_edge=False)
     for dead_letter in dead_letters:
         table.add_row(
@@ -48,6 +49,7 @@ def print_dead_letter(dead_letter: DeadLetterRecord) -> None:
 
 
 def as_json(dead_letter: DeadLetterRecord) -> dict[str, Any]:
+    """Return all fields of the dead letter and its record, with bytes in base64."""
     record = dead_letter.record
     return {
         **asdict(dead_letter.summary),

@@ -43,21 +43,21 @@ def erase(*, batch_id: str | None, student_id: str | None, dry_run: bool, as_jso
     """
     match (batch_id, student_id):
         case (str(batch), None):
-            result = asyncio.run(_erase(resolve(load_settings()), batch, dry_run=dry_run))
+            result = asyncio.run(_erase_batch(resolve(load_settings()), batch, dry_run=dry_run))
             click.get_current_context().exit(_report_batch(result, dry_run=dry_run, as_json=as_json))
         case (None, str(student)):
-            essays = asyncio.run(_forget(resolve(load_settings()), student, dry_run=dry_run))
+            essays = asyncio.run(_erase_student(resolve(load_settings()), student, dry_run=dry_run))
             _report_student(essays, dry_run=dry_run, as_json=as_json)
         case _:
             raise click.UsageError("give a batch id, or a student with --student")
 
 
-async def _erase(settings: Settings, batch_id: str, *, dry_run: bool) -> ErasureResult:
+async def _erase_batch(settings: Settings, batch_id: str, *, dry_run: bool) -> ErasureResult:
     async with writing(settings) as engine, engine.begin() as conn:
         return await erase_batch(conn, batch_id, dry_run=dry_run)
 
 
-async def _forget(settings: Settings, student_id: str, *, dry_run: bool) -> int:
+async def _erase_student(settings: Settings, student_id: str, *, dry_run: bool) -> int:
     async with snapshot(settings) as conn:
         found = await batches_with_student(conn, student_id)
     if dry_run:

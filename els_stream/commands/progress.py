@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 
 class Progress:
+    """The line; without a terminal it shows nothing."""
+
     def __init__(self, status: Status | None) -> None:
         self._status = status
 

@@ -61,7 +61,7 @@ async def _purge(settings: Settings, older_than_days: int) -> PurgeResult:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    plan = PurgePlan(older_than_days, settings.purge_chunk_batches, settings.purge_pause_seconds)
+    plan = PurgePlan.from_settings(settings, older_than_days)
     with progress("counting old batches") as line:
         total = (await _count(settings, older_than_days)).batches if line.shown else 0
         async with writing(settings, connections=_CONNECTIONS) as engine:

@@ -16,7 +16,7 @@ SERVERS = click.Choice(["embedded", "containers"])
 
 @click.command(epilog=exit_codes())
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
-@click.option("--servers", "kind", type=SERVERS, help="Run them as binaries of the venv, or in Docker.")
+@click.option("--servers", "kind", type=SERVERS, help="Run the servers from the venv, or in Docker.")
 def up(*, kind: str | None, as_json: bool) -> None:
     """Start PostgreSQL and Kafka on this machine, in the background.
 

@@ -11,7 +11,7 @@ from els_stream.config.settings_reference import rows
 
 @click.command(epilog=exit_codes())
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for scripts.")
-@click.option("--explain", is_flag=True, help="Also print the meaning and the allowed values of each.")
+@click.option("--explain", is_flag=True, help="Also print the meaning and the allowed values of each setting.")
 def settings(*, as_json: bool, explain: bool) -> None:
     """Print the effective settings, with secrets masked.
 

@@ -31,7 +31,7 @@ PIPE_HEIGHT: Final = 40
 @click.option(
     "--every", type=click.FloatRange(0.2, 60), default=2, show_default=True, help="Seconds between refreshes."
 )
-@click.option("--url", metavar="URL", help="Address of the worker to ask; by default the one that the settings name.")
+@click.option("--url", metavar="URL", help="Address of the worker to ask; by default the one in the settings.")
 @click.option("--once", is_flag=True, help="Print once and exit, as in a pipe.")
 def watch(*, every: float, url: str | None, once: bool) -> None:
     """Show the page's main numbers live in this terminal, until Ctrl-C.

@@ -1,4 +1,4 @@
-"""Collect what `els watch` shows: the service's state from the database, and a worker's state if one answers."""
+"""Read the data of `els watch`: counts and batches from the database, and the state of a worker if one answers."""
 
 from __future__ import annotations
 
@@ -55,6 +55,8 @@ class WatchData:
 
 
 class WatchClient:
+    """Reads the database through `engine`, and the worker at `url` through `http`."""
+
     def __init__(self, engine: AsyncEngine, group: str, url: str, http: aiohttp.ClientSession) -> None:
         self._engine = engine
         self._url = url
@@ -64,6 +66,7 @@ class WatchClient:
         self._history = StatsHistory(engine, group, lambda: None if self._stats is None else (self._stats, 0.0))
 
     async def read(self) -> WatchData:
+        """Read both. An outage does not raise: it leaves the last values, or no status of a worker."""
         error = await self._read_database()
         status = await self._get("/api/status")
         history = None if status is None else await self._get("/api/history")
@@ -101,6 +104,7 @@ async def watch_client(settings: Settings, engine: AsyncEngine, url: str | None)
 
 
 def default_url(settings: Settings) -> str:
+    """Return the address of the first worker that `els servers` prints, else of a worker with these settings."""
     found = addresses(settings)
     if found is not None and found.web is not None:
         return found.web

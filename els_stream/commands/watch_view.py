@@ -163,6 +163,7 @@ def _batches(batches: Sequence[BatchSummary], now: datetime) -> Table:
 
 
 def bar(batch: BatchSummary) -> Text:
+    """Return a bar of BAR_WIDTH characters with the filled, failed and free slots."""
     if not batch.expected:
         return Text("·" * BAR_WIDTH, style="dim")
     filled = round(BAR_WIDTH * batch.filled / batch.expected)
@@ -177,6 +178,7 @@ def _slots(batch: BatchSummary) -> str:
 
 
 def duration(seconds: float) -> str:
+    """Return a rounded duration with one unit, from ms to days."""
     for least, unit, name in UNITS:
         if seconds >= least:
             return f"{seconds / unit:.0f} {name}"
