@@ -32,7 +32,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """The allowed values of a field in words, if type and bounds do not say them."""
+    """The allowed values of a field in words, if its type and bounds do not define them."""
 
     text: str
 

@@ -1,6 +1,6 @@
-"""Runs the same two servers as containers, where the settings ask for it and a Docker engine runs.
+"""Runs PostgreSQL and Kafka as Docker containers, if the setting `servers` is `containers`.
 
-They run until `down`, as the embedded servers do: testcontainers' reaper, which removes containers, is off.
+They run until `down`, like the embedded servers; testcontainers' reaper, which would remove them, is off.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ async def drop_database(url: str, name: str) -> None:
 
 
 def with_database(url: str, name: str) -> str:
+    """Return the URL of another database of the same server."""
     return urlsplit(url)._replace(path=f"/{name}").geturl()
 
 

@@ -21,6 +21,6 @@ def resolve(settings: Settings) -> Settings:
         )
     if settings.broker_url is None:
         sys.stderr.write(
-            f"els: ELS_BROKER_URL and ELS_DATABASE_URL are unset: using what `els up` started, {found.broker}\n"
+            f"els: ELS_BROKER_URL and ELS_DATABASE_URL are unset: using the servers of `els up`, {found.broker}\n"
         )
     return settings.with_servers(broker_url=found.broker, database_url=found.database_url)

@@ -30,7 +30,7 @@ def default_store() -> Path:
 
 
 def kafka_jars(store: Path, hashes: Path = HASHES) -> list[Path]:
-    """Return the paths of the jars, downloading them if the store does not exist. Blocks.
+    """Return the paths of the jars; download them first if the store does not exist. Blocks.
 
     Raises ServersUnavailable if a jar is missing or has another hash.
     """

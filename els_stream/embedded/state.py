@@ -34,6 +34,8 @@ class RunningServers:
 
 
 class StateFolder:
+    """The folder with the records; a missing folder has no records."""
+
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self._servers = self.path / "servers.json"

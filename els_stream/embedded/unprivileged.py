@@ -1,4 +1,4 @@
-"""Runs PostgreSQL as the account `nobody` when we are root, as it refuses to run as root.
+"""The account `nobody` for PostgreSQL, which refuses to run as root, and folders that this account can reach.
 
 No account is created and no permission of a parent folder is changed. If `nobody` cannot reach a folder (for example
 below /root), a folder below SHARED is used instead, which belongs to root.

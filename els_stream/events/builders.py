@@ -54,7 +54,10 @@ class FailedSlot:
 def slot_assigned(
     context: EventContext, *, essay_id: str, file_upload_id: str, text_storage_id: str, original_file_name: str
 ) -> OutboundEvent:
-    """Write the JSON without its model, since there is one such event per essay; a test compares both."""
+    """Build the event of a content that takes a slot.
+
+    It writes the JSON without the model, since there is one such event per essay; a test compares both.
+    """
     data = (
         f'{{"event":"essay.slot.assigned","batch_id":{json_string(context.batch_id)},"essay_id":{json_string(essay_id)},'
         f'"file_upload_id":{json_string(file_upload_id)},"text_storage_id":{json_string(text_storage_id)},'

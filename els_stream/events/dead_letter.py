@@ -15,9 +15,8 @@ def dead_letter(record: RawRecord, reason: DeadLetterReason, message: str, *, ba
     """Build the dead letter event of a record. `batch_id` is empty if the record does not name its batch.
 
     The original headers come first and unchanged, except that a name that is not UTF-8 is escaped. Then come those of
-    this service: of a repeated name the last is ours.
-    What would make the event too large to send is left out, the value first, and a header names each omission; the
-    row in `dead_letters` keeps everything.
+    this service: of a repeated name the last is ours. If the event is too large to send, it leaves out the value, then
+    the original headers, then the key. A header names each omission; the row in `dead_letters` has all of them.
     """
     identity = event_id(
         topics.DEAD_LETTER,

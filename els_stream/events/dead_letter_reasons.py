@@ -1,10 +1,10 @@
-"""The reasons for dead letters, as the database, record headers and metrics hold them."""
+"""The reasons for dead letters in the database, in record headers and in metrics."""
 
 from enum import StrEnum
 
 
 class DeadLetterReason(StrEnum):
-    """Why a record became a dead letter. Never rename a value: rows and other teams' consumers hold it."""
+    """The reasons for dead letters. Never rename a value: rows and the code of other teams contain it."""
 
     NOT_JSON = "not_json"
     CONTRACT_VIOLATION = "contract_violation"

@@ -48,7 +48,7 @@ class Decoder(Generic[DataT]):
         return envelope
 
     def decode_fast(self, value: bytes) -> Envelope[DataT] | None:
-        """Return an envelope equal to that of `decode_strict`, or None, which says nothing about the value."""
+        """Return an envelope equal to that of `decode_strict`, or None, also for values that are valid."""
         if not is_simple(value):
             return None
         try:

@@ -23,7 +23,7 @@ json_string: Final = encoder.encode_basestring  # the function under `JSONEncode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventContext:
-    """What all events of one cause share: batch, correlation id, time and trace."""
+    """The fields that all events of one cause share: batch, correlation id, time and trace."""
 
     batch_id: str
     correlation_id: UUID

@@ -18,12 +18,12 @@ DESCRIBE_TIMEOUT_SECONDS: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """Who owns what. `state` is the group's state in Kafka's words; `missing` topics have no partitions."""
+    """All partitions, and those that have an owner. `state` is Kafka's name of the group's state."""
 
     state: str
     partitions: frozenset[Partition]
     owned: frozenset[Partition]
-    missing: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()  # topics without partitions
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class ConsumerGroup:
         self._client: AIOKafkaAdminClient | None = None
 
     async def describe(self) -> Ownership | Unreachable:
-        """Ask the broker who owns which partition. Never raises; returns within about DESCRIBE_TIMEOUT_SECONDS."""
+        """Read the ownership from the broker. Never raises; returns within about DESCRIBE_TIMEOUT_SECONDS."""
         try:
             async with asyncio.timeout(DESCRIBE_TIMEOUT_SECONDS):
                 return await self._describe()

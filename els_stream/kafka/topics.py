@@ -40,6 +40,7 @@ class TopicPlan:
     max_bytes: int
 
     def config(self, replication_factor: int) -> dict[str, str]:
+        """Return the topic configuration, by the names of Kafka."""
         return {
             "cleanup.policy": "delete",
             "max.message.bytes": str(self.max_bytes),

@@ -80,7 +80,7 @@ class TracedHandler(Generic[Locked]):
 
 
 def _within(record: DecodedRecord, span: Span) -> DecodedRecord:
-    """Return the event with the span as parent of the events it causes."""
+    """Return the event with the span as the parent of the events that it causes."""
     return replace(record, traceparent=traceparent_from(span)) if isinstance(record, DecodedEvent) else record
 
 

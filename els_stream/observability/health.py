@@ -20,7 +20,7 @@ REBALANCING_STATES: Final = frozenset({"PreparingRebalance", "CompletingRebalanc
 
 
 class Code(StrEnum):
-    """Why a worker is not ready. The values are stable: alerts may rely on them, not on the detail."""
+    """Codes of reasons. Their values are stable: alerts may rely on them, but not on the detail."""
 
     BROKER = "broker_unreachable"
     DATABASE = "database_unreachable"
@@ -38,7 +38,7 @@ class Code(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a worker is not ready or not alive; `detail` is one line for people."""
+    """A reason why a worker is not ready or not alive; `detail` is one line for people."""
 
     code: Code
     detail: str
@@ -103,8 +103,8 @@ class Health:
     def not_alive(self) -> list[Reason]:
         """Return one reason if records wait, none was committed for `stall_seconds`, and no known reason explains it.
 
-        The time counts from the first probe that saw records waiting, since after an idle night the last commit is long
-        ago. If no records wait at the next probe, they were committed.
+        The time counts from the first probe that saw records waiting, or from a later commit: after an idle night the
+        last commit is long ago.
         """
         waiting = sum(lag.records for lag in self._consumer.lag())
         if not waiting or self._declared():

@@ -80,7 +80,7 @@ class HealthPoller:
         return [*self._database.reasons(), *self._broker.reasons()]
 
     def stats(self) -> tuple[Stats, float] | None:
-        """Return what was last read, with its age in seconds; None before the first time."""
+        """Return the last stats and their age in seconds; None before the first read."""
         if self._stats is None:
             return None
         stats, read_at = self._stats

@@ -125,7 +125,7 @@ class Metrics:
         self.registry.register(RepairsCollector(source))
 
     def add_stats(self, source: Callable[[], tuple[Stats, float] | None]) -> None:
-        """Show what was last read from the database; `source` returns it with its age in seconds, or None."""
+        """Show the last stats from the database; `source` returns them with their age in seconds, or None."""
         self.registry.register(StatsCollector(source))
 
 

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from els_stream.events.outbound import SOURCE_SERVICE
 from els_stream.version import VERSION
 
-# A collector that does not answer loses spans and never delays the worker's stop.
+# If the collector does not answer, spans are lost: they must not delay the stop of the worker.
 EXPORT_TIMEOUT_SECONDS: Final = 2
 
 

@@ -38,7 +38,7 @@ class ExpectedEvents:
 
 
 async def read_expected_events(conn: AsyncConnection) -> ExpectedEvents:
-    """Call it in a REPEATABLE READ transaction."""
+    """Return the expected events; to be called in a REPEATABLE READ transaction."""
     of_batches = [
         EventDescription(event.topic, batch_id, event.subject)
         for batch_id, batch in (await event_facts.read_batches(conn)).items()

@@ -34,6 +34,7 @@ class Finding:
 
 
 def make_finding(invariant: str, meaning: str, checked: int, violations: Sequence[str]) -> Finding:
+    """Return the finding that counts `violations` and has the first of them as examples."""
     return Finding(invariant, meaning, checked, len(violations), violations[:MAX_EXAMPLES])
 
 

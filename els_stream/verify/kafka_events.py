@@ -40,6 +40,7 @@ class PublishedEvents:
     without_id: list[str] = field(default_factory=list)
 
     def add(self, record: ConsumerRecord, prefix: str) -> None:
+        """Add a record: the first copy of an event, a further copy, or a record without an event id."""
         headers = dict(record.headers)  # if a name is repeated, the last one is ours
         position = f"{record.topic}/{record.partition}/{record.offset}"
         try:

@@ -88,8 +88,8 @@ class Api:
         async with snapshot(self.engine) as conn:
             found = await listing.newest_batches(conn, filters, limit + 1, before)
         page = found[:limit]
-        following = encode_cursor(page[-1].created_at.isoformat(), page[-1].batch_id) if len(found) > limit else None
-        return json_response({"batches": [asdict(line) for line in page], "next": following})
+        next_cursor = encode_cursor(page[-1].created_at.isoformat(), page[-1].batch_id) if len(found) > limit else None
+        return json_response({"batches": [asdict(line) for line in page], "next": next_cursor})
 
     async def show_batch(self, request: web.Request) -> web.Response:
         batch_id = batch_id_from_path(request)
@@ -196,7 +196,7 @@ def batch_id_from_path(request: web.Request) -> str:
 
 
 def dead_letter_id_from_path(request: web.Request) -> int:
-    """Raises Problem with status 404 for a text that can't be an id."""
+    """Return the id in the path. Raises Problem with status 404 for a text that can't be an id."""
     text = request.match_info["dead_letter_id"]
     if re.fullmatch(r"[0-9]{1,18}", text) is None:
         raise not_found(_NO_DEAD_LETTER)

@@ -43,12 +43,14 @@ class RequestInfo:
 
 
 class Access:
+    """The access rules of one worker; without a token only requests for loopback are answered."""
+
     def __init__(self, token: str | None) -> None:
         self._token = token
 
     @classmethod
     def of(cls, settings: Settings) -> Access:
-        """Raises ConfigurationError if the web host is not loopback and there is no token."""
+        """Return the rules of these settings. Raises ConfigurationError for a host beyond loopback without a token."""
         token = settings.web_token
         if token is None and not is_loopback(settings.web_host):
             raise ConfigurationError(
@@ -81,6 +83,7 @@ class Access:
 
 
 def is_loopback(host: str) -> bool:
+    """Return whether a host is a loopback address, or a name that always resolves to one (RFC 6761, 6.3)."""
     name = host.strip("[]").lower()
     try:
         return ip_address(name).is_loopback

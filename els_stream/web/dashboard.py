@@ -40,7 +40,10 @@ class Replayer(Protocol):
 
 
 class Dashboard:
-    """Raises ConfigurationError if the web host is not loopback and there is no token."""
+    """The page, the JSON API and the middleware of one worker, with an engine and a history of their own.
+
+    Raises ConfigurationError if the web host is not loopback and there is no token.
+    """
 
     def __init__(
         self,

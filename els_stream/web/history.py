@@ -84,6 +84,7 @@ class StatsHistory:
 
 
 def make_sample(previous: DashboardSnapshot, current: DashboardSnapshot, outbox_oldest_seconds: float | None) -> Sample:
+    """Return the sample of the interval between two snapshots."""
     seconds = (current.read_at - previous.read_at).total_seconds()
     records = _records_between(previous.offsets, current.offsets)
     return Sample(
@@ -105,7 +106,8 @@ def _records_between(previous: Sequence[StoredOffsetAge], current: Sequence[Stor
 def _completion_seconds(snapshot: DashboardSnapshot, since: datetime) -> float | None:
     """Return the time from sending a batch's last content to its completion.
 
-    The tables have the time since the content's commit; the stored offsets have how old its record was by then.
+    The tables contain the time from the commit of the content to the completion; the stored offsets contain the age of
+    its record at that commit.
     """
     if snapshot.waited_seconds is None:
         return None

@@ -71,9 +71,9 @@ def correlation_id_of(request: web.Request) -> UUID:
 
 
 def problem_of(error: BaseException) -> Problem:
-    """Convert an expected error of a handler.
+    """Return the problem for an expected error of a handler.
 
-    Of a database error only the error code is shown: the driver's message may contain data.
+    For a database error it shows only the error code, since the driver's message may contain data.
     """
     if isinstance(error, Problem):
         return error

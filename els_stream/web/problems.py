@@ -26,7 +26,7 @@ class ProblemCode(StrEnum):
 
 
 class Problem(Exception):
-    """An error that is sent to the client as it is: the detail holds no secret and no student's data."""
+    """An error that is sent to the client as it is: its detail contains no secret and no student data."""
 
     def __init__(
         self, status: HTTPStatus, code: ProblemCode, detail: str, headers: Mapping[str, str] | None = None

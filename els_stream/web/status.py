@@ -17,7 +17,7 @@ from els_stream.web.history import StatsHistory
 
 
 class Status:
-    """Call it for the body of `/api/status`."""
+    """The source of `/api/status`: a call returns the body."""
 
     def __init__(
         self,
