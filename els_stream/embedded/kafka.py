@@ -17,7 +17,7 @@ from pathlib import Path
 
 from els_stream.embedded.jars import default_store, kafka_jars
 from els_stream.embedded.ports import LOOPBACK, kept_ports, recorded_ports
-from els_stream.embedded.processes import ServerProcess, run, start
+from els_stream.embedded.processes import EmbeddedServer, ServerProcess, run, start
 from els_stream.errors import ServersUnavailable
 
 START_TIMEOUT_SECONDS = 90
@@ -66,7 +66,7 @@ logger.configs.level=WARN
 """
 
 
-class EmbeddedKafka:
+class EmbeddedKafka(EmbeddedServer):
     """A Kafka broker that keeps its data below `state_dir`; `store` is the folder of its jars."""
 
     def __init__(self, state_dir: Path, *, store: Path | None = None) -> None:
@@ -109,16 +109,6 @@ class EmbeddedKafka:
 
     async def stop(self) -> None:
         await self.server.end(signal.SIGTERM, STOP_TIMEOUT_SECONDS)
-
-    async def kill(self) -> None:
-        await self.server.end(signal.SIGKILL, STOP_TIMEOUT_SECONDS)
-
-    def pause(self) -> None:
-        """Stop all its processes: connections stay open without an answer, as in a network failure."""
-        self.server.signal_all(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self.server.signal_all(signal.SIGCONT)
 
     def remove_data(self) -> None:
         shutil.rmtree(self._place, ignore_errors=True)

@@ -22,7 +22,7 @@ import asyncpg
 
 from els_stream.embedded.databases import create_database, drop_database, with_database
 from els_stream.embedded.ports import LOOPBACK, kept_ports, recorded_ports
-from els_stream.embedded.processes import POLL_INTERVAL_SECONDS, ServerProcess, run
+from els_stream.embedded.processes import POLL_INTERVAL_SECONDS, EmbeddedServer, ServerProcess, run
 from els_stream.embedded.unprivileged import private_folder, reachable_copy, remove_folder, unprivileged_user
 from els_stream.errors import ServersUnavailable
 
@@ -58,7 +58,7 @@ class StopMode(enum.Enum):
     IMMEDIATE = signal.SIGQUIT
 
 
-class EmbeddedPostgres:
+class EmbeddedPostgres(EmbeddedServer):
     """A PostgreSQL server. `fsync=False` is for tests: data may be lost if the machine crashes."""
 
     def __init__(self, state_dir: Path, *, fsync: bool = True) -> None:
@@ -93,16 +93,6 @@ class EmbeddedPostgres:
     async def stop(self, mode: StopMode = StopMode.FAST) -> None:
         """Stop the server. IMMEDIATE ends without a checkpoint, so the next start recovers from the log."""
         await self.server.end(mode.value, STOP_TIMEOUT_SECONDS)
-
-    async def kill(self) -> None:
-        await self.server.end(signal.SIGKILL, STOP_TIMEOUT_SECONDS)
-
-    def pause(self) -> None:
-        """Stop all its processes: connections stay open without an answer, as in a network failure."""
-        self.server.signal_all(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        self.server.signal_all(signal.SIGCONT)
 
     def remove_data(self) -> None:
         remove_folder(self._place)

@@ -198,6 +198,24 @@ class ServerProcess:
         return "\n".join([*lines[-TAIL_LINES:], f"(all of it: {self.log})"])
 
 
+class EmbeddedServer:
+    """A server that a test can kill and pause, with connections open."""
+
+    server: ServerProcess
+
+    async def kill(self) -> None:
+        """Kill the process, as a crash would, and wait until it has ended."""
+        await self.server.end(signal.SIGKILL, KILL_TIMEOUT_SECONDS)
+
+    def pause(self) -> None:
+        """Stop all its processes: connections stay open without an answer, as in a network failure."""
+        self.server.signal_all(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let paused processes run again."""
+        self.server.signal_all(signal.SIGCONT)
+
+
 async def start(
     *command: str, env: dict[str, str], log: int | None = None, account: pwd.struct_passwd | None = None
 ) -> asyncio.subprocess.Process:
