@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -29,15 +28,6 @@ HOSTILE_NAME = '<img src="x" onerror="alert(1)">.docx'
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
 ALL_INTERFACES = str(IPv4Address(0))
 TOKEN = "long-enough-for-a-token"
-
-
-@pytest.fixture
-async def worker(
-    addresses: Addresses, database: str, topic_prefix: str, kafka_topics: dict[str, str], tmp_path: Path
-) -> AsyncIterator[Worker]:
-    assert kafka_topics
-    async with running_worker(addresses, database, topic_prefix, tmp_path / "worker.log") as worker:
-        yield worker
 
 
 async def request(worker: Worker, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -22,15 +21,6 @@ from tests.support.staged_workers import locked_batch
 from tests.support.worker_process import Worker, running_worker, send, until
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
-
-
-@pytest.fixture
-async def worker(
-    addresses: Addresses, database: str, topic_prefix: str, kafka_topics: dict[str, str], tmp_path: Path
-) -> AsyncIterator[Worker]:
-    assert kafka_topics
-    async with running_worker(addresses, database, topic_prefix, tmp_path / "worker.log") as worker:
-        yield worker
 
 
 async def test_a_worker_is_ready_and_alive_and_does_not_serve_fausts_own_pages(worker: Worker) -> None:
