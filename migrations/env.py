@@ -1,4 +1,4 @@
-"""What Alembic runs: on the connection that `els_stream.db.schema` hands over, or on its own under the same lock."""
+"""Alembic's environment: migrates on the connection of `els_stream.db.schema`, or on its own under the same lock."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tables import metadata
 
 
 def migrate(connection: Connection) -> None:
+    """Run the migrations on this connection, each in its own transaction."""
     # A transaction per revision: one that builds an index concurrently commits what came before it, and no more.
     context.configure(
         connection=connection, target_metadata=metadata, compare_server_default=True, transaction_per_migration=True
@@ -22,11 +23,13 @@ def migrate(connection: Connection) -> None:
 
 
 async def migrate_alone() -> None:
+    """Run the migrations for the command `alembic`, on the database in the settings."""
     async with migrating(load_settings().database) as conn:
         await conn.run_sync(migrate)
 
 
 def print_sql() -> None:
+    """Print the SQL of the migrations, for `alembic --sql`."""
     context.configure(dialect_name="postgresql", target_metadata=metadata, literal_binds=True)
     with context.begin_transaction():
         context.run_migrations()

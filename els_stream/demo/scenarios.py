@@ -52,7 +52,7 @@ class Scenario:
 
     @property
     def min_slots(self) -> int:
-        """How many slots the scenario needs."""
+        """The smallest number of slots with which the scenario is possible."""
         return max(1, self.missing + 1, self.failing + self.shared + self.swapped + 1)
 
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Strategy(StrEnum):
-    """How free slots are claimed; `queries.claims` has one module for each."""
+    """The ways to claim free slots; `queries.claims` has one module for each."""
 
     TWO_STEP = "two-step"
     OPTION_A = "option-a"

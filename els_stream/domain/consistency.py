@@ -1,4 +1,4 @@
-"""Whether the counters of a tracker agree with its rows, and whether they can be recounted."""
+"""The rules that decide whether the counters of a tracker agree with its rows, and whether they can be recounted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which events follow from the facts of a batch, and whether each was sent.
+"""The events that follow from the facts of a batch, and their delivery.
 
 Sent events are not stored: they and their ids can be derived from the batch's facts. This module is the only
 place of the rule besides `handlers.outbox_events`, which makes the payloads; a test compares their events.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class DeliveryState(StrEnum):
-    """Where an event is: acknowledged by the broker, in the outbox, or in the outbox after a failed attempt."""
+    """The delivery of an event: acknowledged by the broker, in the outbox, or in the outbox after a failed attempt."""
 
     PUBLISHED = "published"
     WAITING = "waiting"
@@ -125,7 +125,7 @@ def expected_events(facts: BatchFacts) -> Iterator[ExpectedEvent]:
 
 
 def published_events(batch: BatchWithOutbox) -> list[PublishedEvent]:
-    """Return the events of the batch, sorted by the times of their facts. What has left the outbox was sent."""
+    """Return the events of the batch, by the times of their facts. Events that are not in the outbox were sent."""
     waiting = {event.event_id: event for event in batch.waiting}
 
     def delivery(identity: UUID) -> DeliveryState:

@@ -36,7 +36,7 @@ EventT = TypeVar("EventT", bound=AnyEvent)
 
 @dataclass(frozen=True, slots=True)
 class BatchEventPolicy:
-    """How slots are claimed, and how many events may wait for the registration of one batch."""
+    """The claim strategy and its locks, and the maximum number of pending events of one batch."""
 
     strategy: Strategy
     advisory_locks: bool

@@ -1,4 +1,4 @@
-"""How many rows wait in the outbox, and for how long."""
+"""The number of rows that wait in the outbox, and the age of the oldest."""
 
 from __future__ import annotations
 

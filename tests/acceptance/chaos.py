@@ -30,7 +30,7 @@ LAST_FAULT = 0.95
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is sent and which faults happen. The seed decides their times and order."""
+    """The traffic and the faults of a run. The seed decides their times and order."""
 
     seed: int = 1
     batches: int = 700

@@ -1,4 +1,4 @@
-"""How long an essay takes from the producer's timestamp until an ordinary consumer sees its slot, at a steady rate."""
+"""Latency from the producer's timestamp of a content until a consumer receives its slot, at a steady rate."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PLOTTED: Final = 200
 
 @dataclass(slots=True)
 class Notes:
-    """When each content was sent and when its assignment was received, by correlation id.
+    """The times at which each content was sent and its assignment was received, by correlation id.
 
     `late` are the seconds by which the sender woke too late, because of other load on the machine.
     """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Scale(enum.StrEnum):
-    """How much is measured: QUICK takes less than 3 minutes in all, FULL less than 15."""
+    """The sizes of the benchmarks: QUICK takes less than 3 minutes in all, FULL less than 15."""
 
     QUICK = "quick"
     FULL = "full"

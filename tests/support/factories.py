@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID, uuid5
 
+from els_stream.demo.names import TITLES
 from els_stream.events import topics
 from els_stream.events.records import RawRecord
 
@@ -15,21 +16,6 @@ NAMESPACE: Final = UUID("0b7f2f3e-6f0e-4c1e-9c39-1a2b3c4d5e6f")
 BATCH: Final = "batch-of-9b"
 NOON: Final = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 NOON_TEXT: Final = "2026-01-31T12:00:00.000000Z"
-
-TITLES: Final = (
-    "Why My Cat Should Be Prime Minister",
-    "Moby-Dick, but Shorter",
-    "Hamlet Should Have Texted",
-    "Varför surströmming är ett vapen",
-    "In Defence of the Oxford Comma, Semicolons, and Naps",
-    "The Great Gatsby Was Only Okay",
-    "Min mormor mot maskinen",
-    "On the Ethics of Eating the Last Cinnamon Bun",
-    "Frankenstein's Monster: a Character Reference",
-    "How I Spent Four Minutes on This Essay",
-    "Pippi Långstrump som finansminister",
-    "1984 Reasons to Hand In Late",
-)
 
 
 def stable_id(*parts: object) -> str:

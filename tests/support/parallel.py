@@ -61,7 +61,7 @@ RUN_FOLDER: Final = pytest.StashKey[Path]()
 
 
 class Node(Protocol):
-    """What the controller knows of a process that it started (xdist's WorkerController)."""
+    """A test process, as the controller that started it sees it (xdist's WorkerController)."""
 
     config: pytest.Config
     gateway: Any

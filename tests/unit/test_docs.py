@@ -1,4 +1,4 @@
-"""What README.md and the pages in docs/ say, compared with the code."""
+"""README.md and the pages in docs/ agree with the code."""
 
 from __future__ import annotations
 

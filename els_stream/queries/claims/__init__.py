@@ -41,19 +41,19 @@ _LOCK_CONTENTS = text("""
 async def claim(conn: AsyncConnection, claims: Sequence[SlotClaim], now: datetime, strategy: Strategy) -> None:
     """Give each slot the essay id of a free row, and write its holder into that row.
 
-    A batch keeps the slot table it was registered with, so `strategy` applies only where it works on that table. Waits
-    for rows that foreign code has locked, up to lock_timeout. Raises InventoryMismatch if fewer rows are free than the
+    A batch keeps the slot table of its registration, so `strategy` applies only if it works on that table. Waits for
+    rows that foreign code has locked, up to lock_timeout. Raises InventoryMismatch if fewer rows are free than the
     counters say.
     """
-    for inventory in SlotTable:
-        here = [one for one in claims if one.batch.slot_table is inventory]
-        if here:
-            await _claim(conn, here, now, strategy_for(inventory, strategy))
+    for slot_table in SlotTable:
+        of_table = [one for one in claims if one.batch.slot_table is slot_table]
+        if of_table:
+            await _claim(conn, of_table, now, strategy_for(slot_table, strategy))
 
 
-def strategy_for(inventory: SlotTable, configured: Strategy) -> Strategy:
+def strategy_for(slot_table: SlotTable, configured: Strategy) -> Strategy:
     """Return the configured strategy if it works on this slot table, else the single-statement one that does."""
-    if inventory is SlotTable.ESSAY_STATES:
+    if slot_table is SlotTable.ESSAY_STATES:
         return Strategy.OPTION_B
     return Strategy.OPTION_A if configured is Strategy.OPTION_B else configured
 

@@ -1,4 +1,4 @@
-"""When a batch is inconsistent, and when its counters can be recounted from its rows."""
+"""The rules for inconsistent batches, and for recounts of their counters from their rows."""
 
 from __future__ import annotations
 

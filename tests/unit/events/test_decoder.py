@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from msgspec import Meta
 from pydantic.fields import FieldInfo
 
+from els_stream.demo.names import TITLES
 from els_stream.events import inbound, topics
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.decoder import decode_content
@@ -205,9 +206,7 @@ def test_a_prompt_with_an_allowed_name_is_decoded_fast(kind_of_text: str, *, fas
 
 def test_events_with_ordinary_titles_are_decoded_fast() -> None:
     odd = [
-        name
-        for name in make.TITLES
-        if not decoded_fast(topics.CONTENT_PROVISIONED, make.content(original_file_name=name))
+        name for name in TITLES if not decoded_fast(topics.CONTENT_PROVISIONED, make.content(original_file_name=name))
     ]
 
     assert odd == []
