@@ -25,6 +25,9 @@ batch_counts = Table(
     ),
 )
 
+# There is no key. Rows that are equal are interchangeable, so under logical replication the whole row identifies it.
+_REPLICA_IDENTITY: Final = "ALTER TABLE batch_counts REPLICA IDENTITY FULL"
+
 _COUNT: Final = """
     CREATE FUNCTION count_completed_batch() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
@@ -47,6 +50,11 @@ _WHEN: Final = {
     "insert": "NEW.state = 'completed'",
     "delete": "OLD.state = 'completed'",
 }
+
+
+@event.listens_for(batch_counts, "after_create")
+def set_replica_identity(_: Table, conn: Connection, **_options: object) -> None:
+    conn.execute(text(_REPLICA_IDENTITY))
 
 
 @event.listens_for(batch_essay_trackers, "after_create")

@@ -20,7 +20,7 @@ class FailureClass(StrEnum):
     TRANSIENT = "transient"  # may work later: retry in place without an end
     TIMED_OUT = "timed_out"  # a statement took too long: retry, then with fewer records
     DATA_ERROR = "data_error"  # the database rejects the data
-    FATAL = "fatal"  # a wrong schema, missing rights or a broken server
+    FATAL = "fatal"  # a wrong schema or state of the database, missing rights or a broken server
     OFFSET_CONFLICT = "offset_conflict"  # the stored offset is not where this micro-batch starts
     UNEXPECTED = "unexpected"  # anything else, such as a bug
 
@@ -54,10 +54,11 @@ CONNECTION_ERRORS = (asyncpg.InternalClientError, PoolTimeout, PendingRollbackEr
 
 QUERY_CANCELED = "57014"
 FEATURE_NOT_SUPPORTED = "0A000"  # PostgreSQL's code for a cached plan that must not change its result type
-TRANSIENT_STATES = frozenset({"25006", "25P02", "25P03", "25P04"})
-TRANSIENT_CLASSES = frozenset({"08", "28", "3D", "40", "53", "55", "57", "58"})
+# Of classes 55 and 58 only what passes: 55000, such as a table without a replica identity, stays until it is changed.
+TRANSIENT_STATES = frozenset({"25006", "25P02", "25P03", "25P04", "55006", "55P03", "58000", "58030"})
+TRANSIENT_CLASSES = frozenset({"08", "28", "3D", "40", "53", "57"})
 DATA_ERROR_CLASSES = frozenset({"22", "23"})
-FATAL_CLASSES = frozenset({"3F", "42", "F0", "XX"})
+FATAL_CLASSES = frozenset({"3F", "42", "55", "58", "F0", "XX"})
 
 
 def classify_sqlstate(state: str) -> FailureClass:

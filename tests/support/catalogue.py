@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 QUERIES: Final = {
     "relations": """
-        SELECT relname, relkind, reloptions, relpersistence, obj_description(oid, 'pg_class')
+        SELECT relname, relkind, reloptions, relpersistence, relreplident, obj_description(oid, 'pg_class')
         FROM pg_class
         WHERE relnamespace = CAST('public' AS regnamespace) AND relname !~ '^alembic_version'
     """,

@@ -42,6 +42,8 @@ def name_of(error: Exception) -> str:
         (wrapped(ClientDataError("$1: value out of int64 range")), FailureClass.DATA_ERROR),
         (wrapped(asyncpg.UndefinedTableError("no table")), FailureClass.FATAL),
         (wrapped(asyncpg.DataCorruptedError("page")), FailureClass.FATAL),
+        (wrapped(asyncpg.ObjectNotInPrerequisiteStateError("no replica identity")), FailureClass.FATAL),
+        (wrapped(asyncpg.ObjectInUseError("in use")), FailureClass.TRANSIENT),
         (wrapped(asyncpg.FeatureNotSupportedError("no")), FailureClass.UNEXPECTED),
         (wrapped(asyncpg.RaiseError("by a trigger")), FailureClass.UNEXPECTED),
         (IntegrityError("INSERT", {}, asyncpg.ForeignKeyViolationError("no parent")), FailureClass.DATA_ERROR),
