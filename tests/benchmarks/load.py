@@ -18,7 +18,7 @@ AT_ONCE: Final = 40
 
 
 def _template() -> bytes:
-    """Return a content with placeholders: a JSON encoder would take longer than what is measured."""
+    """Return a content with placeholders: a JSON encoder would take longer than the measured work."""
     places = make.content_data(
         "%(batch)b",
         file_upload_id="%(upload)b",

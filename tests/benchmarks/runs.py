@@ -1,4 +1,4 @@
-"""Runs what the benchmarks compare: stock Faust, a worker whose handler does nothing, and the whole service."""
+"""Runs the programs that the benchmarks compare: stock Faust, a worker that handles nothing, the whole service."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class FakeOffsetStore:
 
 @dataclass
 class FakeLog:
-    """Kafka for the fetcher: `records` are returned by the next fetch, `fetches` is what was called."""
+    """Kafka for the fetcher: the next fetch returns `records`; `fetches` are the calls."""
 
     state: dict[Partition, LogState | PartitionUnavailable] = field(default_factory=dict)
     records: dict[Partition, list[FakeRecord]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""A correct output of a small demo, and what the check finds when a test changes it."""
+"""A correct output of a small demo, and the differences that the check finds when a test changes it."""
 
 from __future__ import annotations
 

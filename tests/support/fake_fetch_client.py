@@ -49,7 +49,7 @@ class FakePartitionLog:
 
 
 class FakeClient(FetchClient):
-    """aiokafka's consumer. `misbehave(partition)` says what a drain does beside its work."""
+    """aiokafka's consumer. `misbehave` chooses the fault of each drain."""
 
     def __init__(self, logs: Mapping[Partition, FakePartitionLog], misbehave: Callable[[], str]) -> None:
         self.logs = logs

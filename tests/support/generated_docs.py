@@ -113,7 +113,7 @@ def policy() -> str:
 
 
 def options() -> str:
-    """A section for each command: what it takes, its options and its exit codes."""
+    """Return a section for each command: its arguments, options and exit codes."""
     with click.Context(main) as context:
         found = [(name, main.get_command(context, name)) for name in ENTRIES]
         return "\n\n".join(_command(f"els {name}", command) for name, command in found if command is not None)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aiokafka.record.util import calc_crc32c
 
-# Of a record batch: offset and length, before what the length counts; the checksum, and what it covers.
+# Positions in a record batch: the end of its offset and length, its checksum, and the first byte that it covers.
 HEAD, CRC_AT, COVERED_FROM = 12, 17, 21
 
 

@@ -145,7 +145,7 @@ def _prepare_controller(config: pytest.Config, run_id: str) -> None:
 
 @contextlib.contextmanager
 def _run_folder(run_id: str) -> Iterator[Path]:
-    """Yield the parent of the state folders; in the end stop what an interrupted process left running."""
+    """Yield the parent of the state folders; at the end stop the servers that an interrupted process left running."""
     with reachable_folder() as folder:
         yield folder
         for process in psutil.process_iter(["environ"]):

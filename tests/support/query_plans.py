@@ -36,7 +36,7 @@ class PlanWork:
 
 
 async def work_of(engine: AsyncEngine, run: Callable[[AsyncConnection], Awaitable[object]]) -> PlanWork:
-    """Return the work of all statements that `run` executes; rolls back what it writes."""
+    """Return the work of all statements that `run` executes, and roll them back."""
     async with engine.connect() as conn:
         async with _recorded(engine) as statements:
             await run(conn)

@@ -192,7 +192,7 @@ def arrivals(traffic: Traffic, rng: RandomSource) -> Iterator[RawRecord]:
 
 
 def outputs(traffic: Traffic, rng: RandomSource) -> list[RawRecord]:
-    """Return what the output topics may contain in the end, some records twice."""
+    """Return the records that the output topics may contain in the end, some of them twice."""
     reference = Reference()
     for record in arrivals(traffic, rng):
         reference.feed(record)

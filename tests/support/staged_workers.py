@@ -61,7 +61,7 @@ class Worker:
 
 @asynccontextmanager
 async def worker(harness: BatchHarness) -> AsyncIterator[Worker]:
-    """Yield a worker; roll back at the end what it has not committed."""
+    """Yield a worker; roll its open transaction back at the end."""
     async with harness.engine.connect() as conn:
         pid = await conn.scalar(_PID)
         assert isinstance(pid, int)

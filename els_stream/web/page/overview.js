@@ -106,8 +106,8 @@ function purge(status) {
 
 function describeRun(last, status) {
   const age = last.older_than_days === null ? "" : ` over ${plural(last.older_than_days, "day")} old`;
-  const what = `${last.action.replaceAll("_", " ")}, ${plural(last.batches, "batch", "batches")}${age}`;
-  if (last.finished_at !== null) return `${what}; finished ${ago(last.finished_at, status.at)}`;
-  if (status.stats?.purge.running) return `${what} so far; started ${ago(last.started_at, status.at)}, still running`;
-  return `${what}; started ${ago(last.started_at, status.at)} and stopped early, the next run continues`;
+  const run = `${last.action.replaceAll("_", " ")}, ${plural(last.batches, "batch", "batches")}${age}`;
+  if (last.finished_at !== null) return `${run}; finished ${ago(last.finished_at, status.at)}`;
+  if (status.stats?.purge.running) return `${run} so far; started ${ago(last.started_at, status.at)}, still running`;
+  return `${run}; started ${ago(last.started_at, status.at)} and stopped early, the next run continues`;
 }

@@ -1,4 +1,4 @@
-"""Defects of an earlier service, each named by what a user of it would report, and the behaviour now."""
+"""Defects of an earlier service, each named as its user would report it, and the behaviour now."""
 
 from __future__ import annotations
 

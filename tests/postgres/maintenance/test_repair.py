@@ -23,8 +23,8 @@ RESTORE_PENDING = "INSERT INTO batch_pending_events OVERRIDING SYSTEM VALUE SELE
 
 
 @pytest.fixture(params=[Strategy.OPTION_A, Strategy.OPTION_B])
-async def clinic(engine: AsyncEngine, request: pytest.FixtureRequest) -> AsyncIterator[BatchHarness]:
-    """A harness for each slot table. What a test breaks by hand must be consistent again at its end."""
+async def harness(engine: AsyncEngine, request: pytest.FixtureRequest) -> AsyncIterator[BatchHarness]:
+    """A harness for each slot table. A test breaks batches by hand; at its end they must be consistent again."""
     harness = BatchHarness(engine=engine, handlers=handlers_by_topic(strategy=request.param))
     yield harness
     async with engine.connect() as conn:
@@ -32,7 +32,7 @@ async def clinic(engine: AsyncEngine, request: pytest.FixtureRequest) -> AsyncIt
 
 
 async def scan(harness: BatchHarness, chunk_size: int = 1000) -> Mapping[RepairKind, int]:
-    """Run one whole scan; return what it found."""
+    """Run one whole scan; return the repairs by kind."""
     repairs = RepairCounts()
     repair_scan = RepairScan(Strategy.OPTION_B, repairs, chunk_size)
     more = True
@@ -42,14 +42,16 @@ async def scan(harness: BatchHarness, chunk_size: int = 1000) -> Mapping[RepairK
     return {kind: count for kind, count in repairs.counts().items() if count}
 
 
-async def test_a_scan_finds_nothing_where_all_is_consistent(clinic: BatchHarness) -> None:
-    await clinic.together(clinic.content(0, "early"))
-    await clinic.together(*(clinic.registration(f"batch-{n}", essays=2, class_id=CLASS) for n in range(5)))
-    await clinic.together(*(clinic.content(n, f"batch-{n}") for n in range(5)))
-    await clinic.one_by_one(clinic.content(7, "batch-1"), clinic.failure(8, "batch-2"), clinic.failure(9, "batch-3"))
+async def test_a_scan_finds_nothing_where_all_is_consistent(harness: BatchHarness) -> None:
+    await harness.together(harness.content(0, "early"))
+    await harness.together(*(harness.registration(f"batch-{n}", essays=2, class_id=CLASS) for n in range(5)))
+    await harness.together(*(harness.content(n, f"batch-{n}") for n in range(5)))
+    await harness.one_by_one(
+        harness.content(7, "batch-1"), harness.failure(8, "batch-2"), harness.failure(9, "batch-3")
+    )
 
-    assert await scan(clinic) == {}
-    assert await scan(clinic, chunk_size=1) == {}
+    assert await scan(harness) == {}
+    assert await scan(harness, chunk_size=1) == {}
 
 
 async def leave_pending_events_of_a_registered_batch(harness: BatchHarness, essays: int = 2) -> None:
@@ -62,148 +64,148 @@ async def leave_pending_events_of_a_registered_batch(harness: BatchHarness, essa
     await harness.execute(RESTORE_PENDING)
 
 
-async def test_pending_events_of_a_registered_batch_are_applied_in_order(clinic: BatchHarness) -> None:
-    await leave_pending_events_of_a_registered_batch(clinic)
+async def test_pending_events_of_a_registered_batch_are_applied_in_order(harness: BatchHarness) -> None:
+    await leave_pending_events_of_a_registered_batch(harness)
 
-    assert await scan(clinic) == {RepairKind.PENDING_APPLIED: 1}
+    assert await scan(harness) == {RepairKind.PENDING_APPLIED: 1}
 
-    assert [slot.original_file_name for slot in await clinic.slots()] == [make.file_name(2), make.file_name(1)]
-    assert await clinic.kinds() == ["assigned", "assigned", "completed", "excess"]
-    assert await scan(clinic) == {}
-
-
-async def test_pending_events_of_a_completed_batch_are_applied_too(clinic: BatchHarness) -> None:
-    await leave_pending_events_of_a_registered_batch(clinic, essays=1)
-    await clinic.together(clinic.content(9))
-
-    assert await scan(clinic) == {RepairKind.PENDING_APPLIED: 1}
-    assert await clinic.kinds() == ["assigned", "completed", "excess", "excess", "excess"]
+    assert [slot.original_file_name for slot in await harness.slots()] == [make.file_name(2), make.file_name(1)]
+    assert await harness.kinds() == ["assigned", "assigned", "completed", "excess"]
+    assert await scan(harness) == {}
 
 
-async def test_pending_events_of_a_tombstone_become_dead_letters(clinic: BatchHarness) -> None:
-    await leave_pending_events_of_a_registered_batch(clinic)
-    await clinic.execute(
+async def test_pending_events_of_a_completed_batch_are_applied_too(harness: BatchHarness) -> None:
+    await leave_pending_events_of_a_registered_batch(harness, essays=1)
+    await harness.together(harness.content(9))
+
+    assert await scan(harness) == {RepairKind.PENDING_APPLIED: 1}
+    assert await harness.kinds() == ["assigned", "completed", "excess", "excess", "excess"]
+
+
+async def test_pending_events_of_a_tombstone_become_dead_letters(harness: BatchHarness) -> None:
+    await leave_pending_events_of_a_registered_batch(harness)
+    await harness.execute(
         """
         UPDATE batch_essay_trackers SET state = 'purged', purged_at = now() - interval '1 day', user_id = NULL,
                org_id = NULL, class_id = NULL, student_prompt_ref = NULL
         """
     )
-    await clinic.execute("DELETE FROM essay_states")
-    await clinic.execute("DELETE FROM slot_assignments")
+    await harness.execute("DELETE FROM essay_states")
+    await harness.execute("DELETE FROM slot_assignments")
 
-    assert await scan(clinic) == {RepairKind.PENDING_APPLIED: 1}
-    assert await clinic.reasons() == ["batch_purged"] * 3
-
-
-async def test_a_wrong_count_of_pending_events_is_recounted(clinic: BatchHarness) -> None:
-    await clinic.together(*clinic.contents([0, 1]))
-    await clinic.execute("UPDATE batch_essay_trackers SET pending_count = 7")
-
-    assert await scan(clinic) == {RepairKind.PENDING_RECOUNTED: 1}
-    assert await clinic.counts() == ("unregistered", 0, 0, 0, 2)
+    assert await scan(harness) == {RepairKind.PENDING_APPLIED: 1}
+    assert await harness.reasons() == ["batch_purged"] * 3
 
 
-async def test_an_unregistered_batch_without_pending_events_is_removed(clinic: BatchHarness) -> None:
-    await clinic.execute("INSERT INTO batch_essay_trackers (batch_id, pending_count) VALUES ('a', 0), ('b', 3)")
+async def test_a_wrong_count_of_pending_events_is_recounted(harness: BatchHarness) -> None:
+    await harness.together(*harness.contents([0, 1]))
+    await harness.execute("UPDATE batch_essay_trackers SET pending_count = 7")
 
-    assert await scan(clinic) == {RepairKind.EMPTY_BATCH_REMOVED: 2}
-    assert await clinic.rows("SELECT batch_id FROM batch_essay_trackers") == []
-
-
-async def test_wrong_slot_counters_are_set_to_the_rows(clinic: BatchHarness) -> None:
-    await clinic.together(clinic.registration(essays=5, class_id=CLASS))
-    await clinic.together(*clinic.contents([0, 1]))
-    await clinic.together(clinic.failure(2))
-    await clinic.execute("UPDATE batch_essay_trackers SET free_count = 1, filled_count = 4, failed_count = 0")
-
-    assert await scan(clinic) == {RepairKind.SLOTS_RECOUNTED: 1}
-    assert await clinic.counts() == ("open", 2, 2, 1, 0)
+    assert await scan(harness) == {RepairKind.PENDING_RECOUNTED: 1}
+    assert await harness.counts() == ("unregistered", 0, 0, 0, 2)
 
 
-async def test_a_batch_that_is_full_after_a_recount_completes_and_publishes(clinic: BatchHarness) -> None:
-    await clinic.together(clinic.registration(essays=2))
-    await clinic.together(clinic.content(0))
-    await fill_slots_without_counting(clinic, essays=1)
+async def test_an_unregistered_batch_without_pending_events_is_removed(harness: BatchHarness) -> None:
+    await harness.execute("INSERT INTO batch_essay_trackers (batch_id, pending_count) VALUES ('a', 0), ('b', 3)")
 
-    assert await scan(clinic) == {RepairKind.SLOTS_RECOUNTED: 1}
-    assert await clinic.counts() == ("completed", 0, 2, 0, 0)
-    assert await clinic.kinds() == ["assigned", "completed"]
-    assert (await clinic.outbox_events())[-1].data["provisioned_count"] == 2
+    assert await scan(harness) == {RepairKind.EMPTY_BATCH_REMOVED: 2}
+    assert await harness.rows("SELECT batch_id FROM batch_essay_trackers") == []
+
+
+async def test_wrong_slot_counters_are_set_to_the_rows(harness: BatchHarness) -> None:
+    await harness.together(harness.registration(essays=5, class_id=CLASS))
+    await harness.together(*harness.contents([0, 1]))
+    await harness.together(harness.failure(2))
+    await harness.execute("UPDATE batch_essay_trackers SET free_count = 1, filled_count = 4, failed_count = 0")
+
+    assert await scan(harness) == {RepairKind.SLOTS_RECOUNTED: 1}
+    assert await harness.counts() == ("open", 2, 2, 1, 0)
+
+
+async def test_a_batch_that_is_full_after_a_recount_completes_and_publishes(harness: BatchHarness) -> None:
+    await harness.together(harness.registration(essays=2))
+    await harness.together(harness.content(0))
+    await fill_slots_without_counting(harness, essays=1)
+
+    assert await scan(harness) == {RepairKind.SLOTS_RECOUNTED: 1}
+    assert await harness.counts() == ("completed", 0, 2, 0, 0)
+    assert await harness.kinds() == ["assigned", "completed"]
+    assert (await harness.outbox_events())[-1].data["provisioned_count"] == 2
 
 
 async def test_a_recount_of_a_complete_batch_publishes_nothing(
-    clinic: BatchHarness,
+    harness: BatchHarness,
 ) -> None:
-    await clinic.together(clinic.registration(essays=2, class_id=CLASS))
-    await clinic.together(clinic.content(0))
-    await clinic.together(clinic.failure(1))
-    await clinic.execute("UPDATE batch_essay_trackers SET filled_count = 0, failed_count = 2")
+    await harness.together(harness.registration(essays=2, class_id=CLASS))
+    await harness.together(harness.content(0))
+    await harness.together(harness.failure(1))
+    await harness.execute("UPDATE batch_essay_trackers SET filled_count = 0, failed_count = 2")
 
-    assert await scan(clinic) == {RepairKind.SLOTS_RECOUNTED: 1}
-    assert await clinic.counts() == ("content_complete", 0, 1, 1, 0)
-    assert await clinic.kinds() == ["assigned", "errors", "completed"]
+    assert await scan(harness) == {RepairKind.SLOTS_RECOUNTED: 1}
+    assert await harness.counts() == ("content_complete", 0, 1, 1, 0)
+    assert await harness.kinds() == ["assigned", "errors", "completed"]
 
 
 async def test_a_lost_slot_is_unrepairable_and_logged_in_each_scan(
-    clinic: BatchHarness, caplog: pytest.LogCaptureFixture
+    harness: BatchHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await clinic.together(clinic.registration(essays=2))
+    await harness.together(harness.registration(essays=2))
     gone = make.essay_ids(2)[1]
-    await clinic.execute("DELETE FROM essay_states WHERE essay_id = :gone", gone=gone)
-    await clinic.execute("DELETE FROM slot_assignments WHERE essay_id = :gone", gone=gone)
+    await harness.execute("DELETE FROM essay_states WHERE essay_id = :gone", gone=gone)
+    await harness.execute("DELETE FROM slot_assignments WHERE essay_id = :gone", gone=gone)
 
     with caplog.at_level(logging.ERROR):
-        assert await scan(clinic) == {RepairKind.UNREPAIRABLE: 1}
-        assert await scan(clinic) == {RepairKind.UNREPAIRABLE: 1}
+        assert await scan(harness) == {RepairKind.UNREPAIRABLE: 1}
+        assert await scan(harness) == {RepairKind.UNREPAIRABLE: 1}
 
-    assert await clinic.counts() == ("open", 2, 0, 0, 0)
+    assert await harness.counts() == ("open", 2, 0, 0, 0)
     assert make.BATCH in caplog.text
-    await clinic.execute("DELETE FROM batch_essay_trackers")
+    await harness.execute("DELETE FROM batch_essay_trackers")
 
 
-async def test_a_completed_batch_is_never_reopened(clinic: BatchHarness) -> None:
+async def test_a_completed_batch_is_never_reopened(harness: BatchHarness) -> None:
     """Its completion was published: a slot that is free by the rows must not be assigned after that."""
-    await clinic.together(clinic.registration(essays=1, class_id=CLASS))
-    await clinic.together(clinic.content(0))
-    await clinic.execute(
+    await harness.together(harness.registration(essays=1, class_id=CLASS))
+    await harness.together(harness.content(0))
+    await harness.execute(
         """
         UPDATE essay_states SET current_status = 'uploaded', text_storage_id = NULL, file_upload_id = NULL,
                filled_at = NULL
         """
     )
-    await clinic.execute(
+    await harness.execute(
         "UPDATE slot_assignments SET status = 'available', text_storage_id = NULL, file_upload_id = NULL"
     )
 
-    assert await scan(clinic) == {RepairKind.UNREPAIRABLE: 1}
-    assert await clinic.counts() == ("content_complete", 0, 1, 0, 0)
-    await clinic.execute("DELETE FROM batch_essay_trackers")
+    assert await scan(harness) == {RepairKind.UNREPAIRABLE: 1}
+    assert await harness.counts() == ("content_complete", 0, 1, 0, 0)
+    await harness.execute("DELETE FROM batch_essay_trackers")
 
 
-async def test_a_scan_continues_after_an_error_and_repairs_one_batch_per_step(clinic: BatchHarness) -> None:
+async def test_a_scan_continues_after_an_error_and_repairs_one_batch_per_step(harness: BatchHarness) -> None:
     batches = [f"batch-{number}" for number in range(5)]
-    await clinic.together(*(clinic.registration(batch_id, essays=3) for batch_id in batches))
-    await clinic.together(*(clinic.content(0, batch_id) for batch_id in batches))
-    await clinic.execute("UPDATE batch_essay_trackers SET free_count = 1, filled_count = 2")
+    await harness.together(*(harness.registration(batch_id, essays=3) for batch_id in batches))
+    await harness.together(*(harness.content(0, batch_id) for batch_id in batches))
+    await harness.execute("UPDATE batch_essay_trackers SET free_count = 1, filled_count = 2")
     repair_scan = RepairScan(Strategy.OPTION_B, RepairCounts(), 2)
-    async with clinic.engine.connect() as conn:
+    async with harness.engine.connect() as conn:
         await repair_scan.step(conn)
         await conn.rollback()  # as after an error in the repair of the first
 
     steps = []
     for _ in range(5):
-        async with clinic.engine.begin() as conn:
+        async with harness.engine.begin() as conn:
             steps.append((await repair_scan.step(conn)).repaired)
 
     assert steps == [1, 1, 1, 1, 0]
-    assert await scan(clinic) == {RepairKind.SLOTS_RECOUNTED: 1}
+    assert await scan(harness) == {RepairKind.SLOTS_RECOUNTED: 1}
 
 
-async def test_a_batch_that_was_repaired_meanwhile_is_left_alone(clinic: BatchHarness) -> None:
-    await clinic.together(clinic.registration(essays=2))
+async def test_a_batch_that_was_repaired_meanwhile_is_left_alone(harness: BatchHarness) -> None:
+    await harness.together(harness.registration(essays=2))
 
     repairs = RepairCounts()
-    async with clinic.engine.begin() as conn:
+    async with harness.engine.begin() as conn:
         assert await repair(conn, make.BATCH, Strategy.OPTION_B, repairs) == 0
     assert set(repairs.counts().values()) == {0}
 
@@ -230,55 +232,55 @@ async def fill_slots_without_counting(harness: BatchHarness, essays: int) -> Non
     )
 
 
-async def test_the_attempt_after_a_mismatch_recounts_and_works(clinic: BatchHarness) -> None:
+async def test_the_attempt_after_a_mismatch_recounts_and_works(harness: BatchHarness) -> None:
     """Two slots are free by the counters, one by the rows: counters alone never make a content excess."""
-    await clinic.together(clinic.registration(essays=3))
-    await clinic.together(clinic.content(0))
-    await fill_slots_without_counting(clinic, essays=1)
-    late = clinic.contents([1, 2])
+    await harness.together(harness.registration(essays=3))
+    await harness.together(harness.content(0))
+    await fill_slots_without_counting(harness, essays=1)
+    late = harness.contents([1, 2])
 
     with pytest.raises(InventoryMismatch) as caught:
-        await clinic.together(*late)
+        await harness.together(*late)
     assert caught.value.batch_ids == {make.BATCH}
-    assert await clinic.counts() == ("open", 2, 1, 0, 0)
+    assert await harness.counts() == ("open", 2, 1, 0, 0)
 
-    assert await clinic.together(*late) == ["assigned", "excess"]
-    assert await clinic.counts() == ("completed", 0, 3, 0, 0)
-    assert await clinic.kinds() == ["assigned", "assigned", "completed", "excess"]
+    assert await harness.together(*late) == ["assigned", "excess"]
+    assert await harness.counts() == ("completed", 0, 3, 0, 0)
+    assert await harness.kinds() == ["assigned", "assigned", "completed", "excess"]
 
 
-async def test_a_full_batch_completes_after_a_mismatch_and_content_is_excess(clinic: BatchHarness) -> None:
-    await clinic.together(clinic.registration(essays=2, class_id=CLASS))
-    await fill_slots_without_counting(clinic, essays=2)
+async def test_a_full_batch_completes_after_a_mismatch_and_content_is_excess(harness: BatchHarness) -> None:
+    await harness.together(harness.registration(essays=2, class_id=CLASS))
+    await fill_slots_without_counting(harness, essays=2)
 
-    for record, label in ((clinic.failure(5), "failure_recorded"), (clinic.content(6), "excess")):
+    for record, label in ((harness.failure(5), "failure_recorded"), (harness.content(6), "excess")):
         if label == "failure_recorded":
             with pytest.raises(InventoryMismatch):
-                await clinic.together(record)
-        assert await clinic.together(record) == [label]
-    assert await clinic.kinds() == ["completed", "excess"]
+                await harness.together(record)
+        assert await harness.together(record) == [label]
+    assert await harness.kinds() == ["completed", "excess"]
 
 
-async def test_a_mismatch_that_a_recount_cannot_repair_stays_an_error(clinic: BatchHarness) -> None:
-    await clinic.together(clinic.registration(essays=1))
-    await clinic.execute("DELETE FROM essay_states")
-    await clinic.execute("DELETE FROM slot_assignments")
+async def test_a_mismatch_that_a_recount_cannot_repair_stays_an_error(harness: BatchHarness) -> None:
+    await harness.together(harness.registration(essays=1))
+    await harness.execute("DELETE FROM essay_states")
+    await harness.execute("DELETE FROM slot_assignments")
 
     for _ in range(3):
         with pytest.raises(InventoryMismatch):
-            await clinic.together(clinic.content(0))
-    assert await clinic.rows("SELECT 1 FROM batch_excess_content") == []
-    await clinic.execute("DELETE FROM batch_essay_trackers")
+            await harness.together(harness.content(0))
+    assert await harness.rows("SELECT 1 FROM batch_excess_content") == []
+    await harness.execute("DELETE FROM batch_essay_trackers")
 
 
-async def test_a_recount_that_is_rolled_back_is_repeated(clinic: BatchHarness) -> None:
-    await clinic.together(clinic.registration(essays=2))
-    await fill_slots_without_counting(clinic, essays=1)
-    late = clinic.contents([1, 2])
+async def test_a_recount_that_is_rolled_back_is_repeated(harness: BatchHarness) -> None:
+    await harness.together(harness.registration(essays=2))
+    await fill_slots_without_counting(harness, essays=1)
+    late = harness.contents([1, 2])
     with pytest.raises(InventoryMismatch):
-        await clinic.together(*late)
-    async with worker(clinic) as dying:
+        await harness.together(*late)
+    async with worker(harness) as dying:
         assert await dying.apply(*late) == ["assigned", "excess"]
         await dying.rollback()
 
-    assert await clinic.together(*late) == ["assigned", "excess"]
+    assert await harness.together(*late) == ["assigned", "excess"]

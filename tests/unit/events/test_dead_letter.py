@@ -1,4 +1,4 @@
-"""A dead letter event is the original record unchanged, or it names what was left out."""
+"""A dead letter event is the original record unchanged, or it names its omissions."""
 
 import hashlib
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The fast decoder returns what the strict one returns, or nothing; it decodes all ordinary events."""
+"""The fast decoder returns the same result as the strict one, or None; it decodes all ordinary events."""
 
 import json
 from collections.abc import Iterator, Sequence
