@@ -123,10 +123,6 @@ def register_web(settings: Settings, address: str) -> None:
     StateFolder(settings.state_dir).register_worker(address)
 
 
-def unregister_web(settings: Settings) -> None:
-    StateFolder(settings.state_dir).unregister_worker()
-
-
 async def _start(folder: StateFolder, settings: Settings, *, fsync: bool) -> RunningServers:
     if settings.servers == "containers":
         return await asyncio.to_thread(containers.start)

@@ -74,12 +74,10 @@ class StateFolder:
         self._servers.unlink(missing_ok=True)
 
     def register_worker(self, web: str) -> None:
+        """Record the web address of this process."""
         self.create()
         self._workers.mkdir(mode=0o700, exist_ok=True)
         _write(self._workers / f"{os.getpid()}.json", {"web": web, **asdict(this_process())})
-
-    def unregister_worker(self) -> None:
-        (self._workers / f"{os.getpid()}.json").unlink(missing_ok=True)
 
     def first_worker(self) -> str | None:
         """Return the web address of the running worker that registered first."""

@@ -10,7 +10,7 @@ import pytest
 from els_stream.config.settings import Settings
 from els_stream.embedded.ports import FIRST, LAST, kept_ports
 from els_stream.embedded.processes import ProcessId, this_process
-from els_stream.embedded.servers import Addresses, addresses, register_web, unregister_web
+from els_stream.embedded.servers import Addresses, addresses, register_web
 from els_stream.embedded.state import RunningServers, StateFolder
 from els_stream.errors import ConfigurationError
 
@@ -53,15 +53,12 @@ def test_a_reused_pid_is_not_the_process() -> None:
     assert not ProcessId(os.getpid(), "long before").alive
 
 
-def test_the_web_address_is_known_while_its_worker_runs(folder: StateFolder) -> None:
+def test_the_address_of_a_registered_worker_is_known(folder: StateFolder) -> None:
     settings = named_settings(folder)
     assert addresses(settings) == Addresses(NAMED["broker_url"], NAMED["database_url"], None)
 
     register_web(settings, "http://127.0.0.1:6066")
     assert addresses(settings) == Addresses(NAMED["broker_url"], NAMED["database_url"], "http://127.0.0.1:6066")
-
-    unregister_web(settings)
-    assert addresses(settings) == Addresses(NAMED["broker_url"], NAMED["database_url"], None)
 
 
 def test_the_record_of_an_ended_worker_is_ignored(folder: StateFolder) -> None:
