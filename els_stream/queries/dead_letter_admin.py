@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import TextClause, text
 
-from els_stream.events.dead_letter_reasons import DeadLetterReason
-from els_stream.events.headers import decode_headers, encode_headers
-from els_stream.events.records import RawRecord
+from els_stream.events.headers import encode_headers
+from els_stream.queries.arrays import record_from_row
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -19,19 +18,28 @@ if TYPE_CHECKING:
     from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from els_stream.events.records import RawRecord
+
 DEAD_LETTER_STATES: Final = ("open", "replayed", "discarded")
 
 _COLUMNS: Final = """
     d.id, d.batch_id, d.reason, d.message, d.source_topic, d.source_partition, d.source_offset, d.source_timestamp,
     d.value_size, d.state, d.replay_of, d.created_at, d.resolved_at
 """
-# One index range per state and reason, each read no further than the limit.
+# One index range per state and reason, each read no further than the limit. The reasons come from the rows, since a
+# newer release may have stored others: for each state the lowest one, then always the next, with one index probe each.
 _BY_STATE_AND_REASON: Final = """
-    SELECT page.* FROM unnest(CAST(:states AS text[])) AS s (state)
-    CROSS JOIN unnest(CAST(:reasons AS text[])) AS r (reason)
+    WITH RECURSIVE present (state, reason) AS (
+        SELECT s.state, (SELECT min(d.reason) FROM dead_letters d WHERE d.state = s.state)
+        FROM unnest(CAST(:states AS text[])) AS s (state)
+        UNION ALL
+        SELECT p.state, (SELECT min(d.reason) FROM dead_letters d WHERE d.state = p.state AND d.reason > p.reason)
+        FROM present p WHERE p.reason IS NOT NULL
+    )
+    SELECT page.* FROM present p
     CROSS JOIN LATERAL (
         SELECT {columns} FROM dead_letters d
-        WHERE d.state = s.state AND d.reason = r.reason AND {conditions}
+        WHERE d.state = p.state AND d.reason = p.reason AND {conditions}
         ORDER BY d.id {order} LIMIT :limit
     ) page
     ORDER BY page.id {order} LIMIT :limit
@@ -39,14 +47,15 @@ _BY_STATE_AND_REASON: Final = """
 # The dead letters of one batch are few, and have an index of their own.
 _OF_BATCH: Final = """
     SELECT {columns} FROM dead_letters d
-    WHERE d.state = ANY(CAST(:states AS text[])) AND d.reason = ANY(CAST(:reasons AS text[])) AND {conditions}
+    WHERE d.state = ANY(CAST(:states AS text[])) AND {conditions}
     ORDER BY d.id {order} LIMIT :limit
 """
 _COUNT: Final = """
     SELECT count(*), coalesce(max(d.id), 0) FROM dead_letters d
-    WHERE d.state = ANY(CAST(:states AS text[])) AND d.reason = ANY(CAST(:reasons AS text[])) AND {conditions}
+    WHERE d.state = ANY(CAST(:states AS text[])) AND {conditions}
 """
 _OPTIONAL_CONDITIONS: Final = {
+    "reason": "d.reason = :reason",
     "batch_id": "d.batch_id = :batch_id",
     "topic": "d.source_topic = :topic",
     "older_than": "d.created_at < now() - CAST(:older_than AS interval)",
@@ -97,15 +106,14 @@ class DeadLetterFilter:
     younger_than: timedelta | None = None
 
     def params(self) -> dict[str, object]:
-        """Return the bind parameters; without a reason those of all reasons that this release knows."""
+        """Return the bind parameters."""
         return {
             "states": [state for state in DEAD_LETTER_STATES if self.state in {None, state}],
-            "reasons": [reason.value for reason in DeadLetterReason if self.reason in {None, reason}],
             **{name: getattr(self, name) for name in self.optional_conditions()},
         }
 
     def optional_conditions(self) -> tuple[str, ...]:
-        """Return the names of the given fields besides state and reason."""
+        """Return the names of the given fields besides the state."""
         return tuple(name for name in _OPTIONAL_CONDITIONS if getattr(self, name) is not None)
 
 
@@ -212,13 +220,4 @@ def _count(conditions: tuple[str, ...]) -> TextClause:
 def _record(row: Row[Any]) -> DeadLetterRecord:
     columns: Sequence[Any] = row
     summary = DeadLetterSummary(*columns[:13])
-    record = RawRecord(
-        summary.topic,
-        summary.partition,
-        summary.offset,
-        summary.timestamp,
-        row.key,
-        row.value,
-        decode_headers(row.headers),
-    )
-    return DeadLetterRecord(summary, record, row.value_sha256)
+    return DeadLetterRecord(summary, record_from_row(row), row.value_sha256)

@@ -71,6 +71,17 @@ async def test_dead_letters_are_filtered_by_each_option(
     assert await listed(environment, *filters) == [dead_letters[index] for index in found]
 
 
+async def test_dead_letters_of_a_newer_release_are_listed_and_discarded(
+    environment: Mapping[str, str], harness: BatchHarness, dead_letters: list[int]
+) -> None:
+    await harness.execute("UPDATE dead_letters SET reason = 'written_backwards' WHERE reason = 'class_mismatch'")
+
+    assert await listed(environment) == dead_letters[::-1]
+    discarded = await els(environment, "dlq", "discard", "--all", "--yes")
+
+    assert discarded.stdout == "4 dead letters discarded\n"
+
+
 async def test_the_table_has_a_line_with_reason_and_batch_for_each(
     environment: Mapping[str, str], dead_letters: list[int]
 ) -> None:

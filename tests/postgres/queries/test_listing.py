@@ -187,6 +187,20 @@ async def test_counting_and_listing_dead_letters_agree(
     assert rest == ids[1:-1]
 
 
+async def test_dead_letters_with_a_reason_of_a_newer_release_are_listed(engine: AsyncEngine) -> None:
+    await fill(engine, 2_000)
+    async with engine.begin() as conn:
+        await conn.execute(text("UPDATE dead_letters SET reason = 'written_backwards' WHERE source_offset % 100 = 7"))
+        everything = list((await conn.execute(text("SELECT id FROM dead_letters ORDER BY id"))).scalars())
+
+        assert await count_and_last_id(conn, DeadLetterFilter()) == (2_000, everything[-1])
+        assert await list_ids(conn, DeadLetterFilter(), after=0, last=everything[-1], limit=5_000) == everything
+        assert [found.id for found in await newest(conn, DeadLetterFilter(), 5_000)] == everything[::-1]
+        of_batch = await newest(conn, DeadLetterFilter(batch_id="batch 7"), 10)
+
+    assert [found.reason for found in of_batch] == ["written_backwards", "written_backwards"]
+
+
 async def test_a_dashboard_snapshot_reads_slots_only_of_new_completions(engine: AsyncEngine) -> None:
     await fill(engine)
     async with engine.connect() as conn:
