@@ -73,7 +73,10 @@ def _has_escaped_digit(value: bytes) -> bool:
 
 
 def _has_other_time(value: bytes, normalized: bytes) -> bool:
-    """In the normalized value every offset reads `+00:00`, so the number of real ones must be equal."""
+    """Return whether a time is not plain UTC.
+
+    In the normalized value every offset reads `+00:00`, so the value must contain as many real ones.
+    """
     return _NOT_PLAIN_UTC.search(normalized) is not None or (
         b"+" in value and normalized.count(_UTC_OFFSET) != value.count(_UTC_OFFSET)
     )

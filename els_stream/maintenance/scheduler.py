@@ -103,11 +103,11 @@ class Timers:
         await run_every(seconds, partial(self.round, timer, step), jitter=JITTER)
 
     async def run_prepared(self, timer: TimerName, seconds: float, prepare: PrepareStep) -> None:
-        """Like `run`; `prepare` makes each step, outside the transaction, from what another server answers."""
+        """Run rounds like `run`; `prepare` makes each step before its transaction, from data of a server."""
         await run_every(seconds, partial(self.round_prepared, timer, prepare), jitter=JITTER)
 
     async def run_whole(self, timer: TimerName, seconds: float, act: Callable[[AsyncEngine], Awaitable[int]]) -> None:
-        """Like `run`, for work that opens its own transactions and takes its own lock."""
+        """Call `act` in rounds like `run`; it opens its own transactions and takes its own lock."""
         await run_every(seconds, partial(self._round_whole, timer, act), jitter=JITTER)
 
     async def round(self, timer: TimerName, step: TimerStep) -> int:
@@ -122,7 +122,7 @@ class Timers:
         return await self.round_prepared(timer, prepared)
 
     async def round_prepared(self, timer: TimerName, prepare: PrepareStep) -> int:
-        """Like `round`, with a step that `prepare` makes before each transaction."""
+        """Run steps like `round`; `prepare` makes each step before its transaction."""
         total = 0
         with self._errors_logged(timer):
             while (result := await self._once(timer, await prepare())).more:

@@ -67,7 +67,7 @@ def traceparent_from(span: Span) -> str | None:
 
 
 class SendSpans:
-    """For the relay: a span for each acknowledged event, from the start of its round to the ack."""
+    """Records a span for each acknowledged event of the relay, from the start of its round to the ack."""
 
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer

@@ -60,7 +60,7 @@ class Access:
         return cls(None if token is None else token.get_secret_value())
 
     def check(self, request: RequestInfo) -> None:
-        """Raises Problem if the request must not be answered."""
+        """Check a request. Raises Problem if it must not be answered."""
         if request.path in PUBLIC_PATHS and request.method in SAFE_METHODS:
             return
         scheme, presented = _credentials(request.headers.get("Authorization", ""))

@@ -80,7 +80,7 @@ def _ratios(ratios: Mapping[str, float]) -> Iterable[Sequence[str]]:
 
 
 def _figures(sections: Iterable[Mapping[str, Any]]) -> Iterable[Sequence[str]]:
-    """Of what is no ratio, and of the first whole run, to give an idea."""
+    """Yield the values of the benchmarks without ratios, and of the first end-to-end run."""
     for section in sections:
         if section["title"] == FIRST or section["title"].startswith(NO_RATIOS):
             for figure in section["figures"]:

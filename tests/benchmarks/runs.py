@@ -81,7 +81,7 @@ async def stock_faust(broker: str, topic: str, records: int, *variant: str) -> R
 
 
 async def register(settings: Settings, load: Load) -> None:
-    """As the service does, in this process."""
+    """Process the registrations in this process, with the handler of the service."""
     handler = make_handlers(HandlerPolicy.from_settings(settings))["register_batch"]
     engine = create_async_engine(settings.database)
     records = list(load.registrations())

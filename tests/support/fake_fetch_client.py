@@ -16,7 +16,7 @@ READ_RECORDS = 4
 
 
 class OutOfRangeError(Exception):
-    """As aiokafka's OffsetOutOfRangeError."""
+    """The fake of aiokafka's OffsetOutOfRangeError."""
 
 
 @dataclass

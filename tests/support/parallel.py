@@ -120,7 +120,7 @@ def state_folder(config: pytest.Config) -> Iterator[Path]:
 
 
 def assign_state_folder(node: Node) -> None:
-    """In the controller: choose the folder for a process that is about to start."""
+    """Choose the state folder of a process that is about to start; runs in the controller."""
     config = node.config
     if RUN_FOLDER not in config.stash:
         _prepare_controller(config, node.workerinput[RUN_ID])

@@ -53,7 +53,7 @@ Rows = dict[str, list[dict[str, Any]]]
 
 @pytest.fixture
 async def engine(empty_database: str) -> AsyncIterator[AsyncEngine]:
-    """Of a database of 0.1.0, not migrated yet."""
+    """An engine of a database of 0.1.0 that is not migrated yet."""
     await old.fill_as_0_1(empty_database)
     url = make_url(empty_database).set(drivername="postgresql+asyncpg")
     engine = create_engine(url.render_as_string(hide_password=False), Limits(), name="els test")
@@ -173,7 +173,7 @@ async def test_associations_complete_a_regular_batch(harness: BatchHarness) -> N
 
 
 async def test_later_rows_follow_the_waiting_rows_of_their_key(harness: BatchHarness) -> None:
-    """Also in a direct shard, and behind a deferred row."""
+    """The waiting rows may be in a direct shard, or deferred."""
     await harness.together(harness.content(2, old.IN_DIRECT_SHARD))
     await harness.together(harness.content(2, old.WITH_DEFERRED_ROW))
 

@@ -110,7 +110,7 @@ async def test_the_same_events_in_any_order_and_grouping_end_in_the_same_state(
 async def test_a_micro_batch_gives_the_same_result_as_its_events_one_at_a_time(
     harness: BatchHarness, plan: BatchPlan, data: st.DataObject
 ) -> None:
-    """Also with more uploads than slots, and with uploads and texts combined in every way."""
+    """There may be more uploads than slots; uploads and texts are combined in every way."""
     numbers = st.integers(0, 7)
     drawn = data.draw(st.lists(st.tuples(st.sampled_from("ccf"), numbers, numbers), max_size=14), label="arriving")
     sizes = data.draw(st.lists(st.integers(2, 7), min_size=1, max_size=6), label="sizes")

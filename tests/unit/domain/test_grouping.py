@@ -24,7 +24,7 @@ def contents(draw: st.DrawFn) -> BatchEvent:
 
 @st.composite
 def confirmations(draw: st.DrawFn) -> BatchEvent:
-    """Of up to five essays, of which a small batch does not have all; now and then of another class."""
+    """Draw associations of up to five essays, more than a small batch has; some are of another class."""
     associations = [
         make.association(
             essay_id,
