@@ -131,6 +131,7 @@ def build(settings: Settings, work: Workload, *, on_listening: Callable[[str], N
     metrics.add_lag(consumer.status.lag)
     metrics.add_pool("worker", partial(pool_usage, engine))
     metrics.add_repairs(work.repairs.counts)
+    metrics.add_spans(tracing.given_up)
     metrics.add_stats(poller.stats)
 
     services = WorkerServices(

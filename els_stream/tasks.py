@@ -1,10 +1,12 @@
-"""Asyncio helpers: a periodic loop, and work that ends early when a stop event is set."""
+"""Asyncio helpers: a periodic loop, work that ends early when a stop event is set, and calls that may block."""
 
 from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -41,3 +43,22 @@ async def run_until(stop: asyncio.Event, work: Coroutine[Any, Any, T], *, grace_
         for task in (working, stopped):
             task.cancel()
         await asyncio.gather(working, stopped, return_exceptions=True)
+
+
+async def in_daemon_thread(call: Callable[[], object], *, name: str) -> None:
+    """Make a call that may block in a daemon thread and wait until it ends; its error goes to `threading.excepthook`.
+
+    If the caller is cancelled the thread goes on, and it ends with the process. A thread of an executor
+    (`asyncio.to_thread`) would keep the process alive instead, for as long as the call blocks.
+    """
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+    def run() -> None:
+        try:
+            call()
+        finally:
+            with suppress(RuntimeError):  # the loop is closed: no one waits any more
+                loop.call_soon_threadsafe(ended.set)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    await ended.wait()

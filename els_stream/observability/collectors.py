@@ -58,6 +58,16 @@ class RepairsCollector(Collector):
         yield counter(definitions.REPAIRS, by_label(self._source()))
 
 
+class SpansCollector(Collector):
+    """The trace spans that were given up."""
+
+    def __init__(self, given_up: Callable[[], int]) -> None:
+        self._given_up = given_up
+
+    def collect(self) -> Iterator[Metric]:
+        yield counter(definitions.SPANS_GIVEN_UP, {(): self._given_up()})
+
+
 class RelayCollector(Collector):
     """The relay's counts and failing components."""
 

@@ -113,6 +113,9 @@ REPAIRS: Final = Definition(
     "Inconsistent batches that were repaired, by kind; unrepairable: found and left as they are.",
     {"kind": list(RepairKind)},
 )
+SPANS_GIVEN_UP: Final = Definition(
+    "els_spans_given_up", "Trace spans that the collector did not accept, or that found the queue to it full."
+)
 RELAY_SHARDS: Final = Definition("els_relay_shards", "Outbox shards that this worker's relay has leased.")
 RELAY_MEMBERS: Final = Definition("els_relay_members", "Relays that share the outbox, as this one last read.")
 RELAY_IN_FLIGHT: Final = Definition("els_relay_in_flight", "Events sent and not yet acknowledged by the broker.")

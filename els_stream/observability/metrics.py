@@ -29,6 +29,7 @@ from els_stream.observability.collectors import (
     RelayCollector,
     RelayCounts,
     RepairsCollector,
+    SpansCollector,
     StatsCollector,
 )
 from els_stream.observability.metric_definitions import DRIVER, RECORDS, SECONDS, SQLSTATE_CLASSES, Definition
@@ -123,6 +124,10 @@ class Metrics:
     def add_repairs(self, source: Callable[[], Mapping[RepairKind, int]]) -> None:
         """Show the counts of repairs."""
         self.registry.register(RepairsCollector(source))
+
+    def add_spans(self, given_up: Callable[[], int]) -> None:
+        """Show how many trace spans were given up."""
+        self.registry.register(SpansCollector(given_up))
 
     def add_stats(self, source: Callable[[], tuple[Stats, float] | None]) -> None:
         """Show the last stats from the database; `source` returns them with their age in seconds, or None."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
+import structlog
 from opentelemetry.context import Context
 from opentelemetry.trace import SpanKind, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -18,11 +19,14 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from els_stream.errors import ConfigurationError
 from els_stream.events.headers import decode_headers
 from els_stream.events.trace_context import traceparent_of
+from els_stream.tasks import in_daemon_thread
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, Tracer, TracerProvider
 
 CLOSE_TIMEOUT_SECONDS: Final = 1.0
+
+log = structlog.get_logger(__name__)
 
 _propagator: Final = TraceContextTextMapPropagator()
 
@@ -33,8 +37,17 @@ class Exporter(Protocol):
     @property
     def provider(self) -> TracerProvider: ...
 
+    @property
+    def given_up(self) -> int:
+        """The number of spans that will not leave the process any more."""
+        ...
+
     def shutdown(self) -> None:
         """Send the remaining spans. May block for as long as a server takes to answer."""
+        ...
+
+    def abandon(self) -> None:
+        """Send no more; the spans that are left count as given up."""
         ...
 
 
@@ -96,7 +109,10 @@ def create_exporter(endpoint: str) -> Exporter:
 
 
 async def shut_down(exporter: Exporter) -> None:
-    """Send the remaining spans for at most CLOSE_TIMEOUT_SECONDS, then lose them: they must not delay the stop."""
+    """Send the remaining spans for at most CLOSE_TIMEOUT_SECONDS, then give them up: they must not delay the stop."""
     with suppress(TimeoutError):
         async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
-            await asyncio.to_thread(exporter.shutdown)
+            await in_daemon_thread(exporter.shutdown, name="span shutdown")
+    exporter.abandon()
+    if exporter.given_up:
+        log.warning("spans_given_up", spans=exporter.given_up)

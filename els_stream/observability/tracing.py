@@ -47,6 +47,10 @@ class Tracing:
 
         return both
 
+    def given_up(self) -> int:
+        """Return how many spans the collector did not accept so far."""
+        return 0 if self.exporter is None else self.exporter.given_up
+
     async def stop(self) -> None:
         """Send the remaining spans, for a limited time."""
         if self.exporter is not None:

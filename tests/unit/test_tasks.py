@@ -1,12 +1,15 @@
-"""Periodic loops, and work that a stop event ends."""
+"""Periodic loops, work that a stop event ends, and calls that block."""
 
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
+import threading
 
 import pytest
 
-from els_stream.tasks import run_every, run_until
+from els_stream.tasks import in_daemon_thread, run_every, run_until
 
 
 async def test_run_every_calls_again_until_cancelled() -> None:
@@ -103,3 +106,40 @@ async def test_a_cancelled_run_until_cancels_its_work() -> None:
     with pytest.raises(asyncio.CancelledError):
         await running
     assert ended.is_set()
+
+
+async def test_a_call_in_a_daemon_thread_is_waited_for() -> None:
+    names: list[str] = []
+
+    await in_daemon_thread(lambda: names.append(threading.current_thread().name), name="calling")
+
+    assert names == ["calling"]
+
+
+async def test_a_call_that_ends_after_its_caller_was_cancelled_changes_nothing() -> None:
+    release, ended = threading.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def block() -> None:
+        release.wait()
+        loop.call_soon_threadsafe(loop.call_soon, ended.set)
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await in_daemon_thread(block, name="blocking")
+    release.set()
+    await asyncio.wait_for(ended.wait(), 5)
+
+
+def test_a_call_that_blocks_does_not_keep_the_process_alive() -> None:
+    code = (
+        "import asyncio, threading\n"
+        "from els_stream.tasks import in_daemon_thread\n"
+        "async def main():\n"
+        "    task = asyncio.create_task(in_daemon_thread(threading.Event().wait, name='blocking'))\n"
+        "    await asyncio.sleep(0)\n"
+        "    task.cancel()\n"
+        "asyncio.run(main())\n"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 0

@@ -9,22 +9,25 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.embedded.servers import Addresses, EmbeddedServers
+from els_stream.events.outbound_event import OutboundEvent
 from els_stream.events.topics import BATCH_REGISTERED, CONTENT_PROVISIONED, PROVISIONING_COMPLETED, SLOT_ASSIGNED
 from tests.support import factories
-from tests.support.outbox_rows import batch_rows, commit, rows_left, wait_until_empty
+from tests.support.outbox_rows import batch_rows, commit, row, rows_left, wait_until_empty
 from tests.support.relays import read_records
+from tests.support.silent_server import silent_server
 from tests.support.worker_process import running_worker, send, until
 
 ROOT = Path(__file__).parents[3]
 # A process that takes longer hangs; a stop takes at most 3 s, and a busy machine needs more.
 STOP_TIMEOUT_SECONDS = 5
+TRACEPARENT = b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"
 TOPICS = (SLOT_ASSIGNED, PROVISIONING_COMPLETED)
 
 
@@ -96,6 +99,26 @@ async def test_it_publishes_the_outbox_of_a_worker_without_a_relay(
 
 async def has_rows(engine: AsyncEngine, rows: int) -> bool:
     return await rows_left(engine) == rows
+
+
+async def test_a_silent_tracing_collector_does_not_delay_its_exit(
+    engine: AsyncEngine, environment: dict[str, str], kafka_topics: dict[str, str]
+) -> None:
+    assert kafka_topics
+    plain = row("batch-of-9b", 1)
+    traced = OutboundEvent.with_headers(
+        plain.event.event_id, plain.event.topic, plain.event.key, plain.event.value, (("traceparent", TRACEPARENT),)
+    )
+    await commit(engine, [replace(plain, event=traced)])
+    async with silent_server() as collector:
+        tracing = {"ELS_TRACING_ENDPOINT": f"http://{collector}/v1/traces"}
+        async with els_relay(environment | tracing) as relay:
+            await wait_until_empty(engine)
+            relay.signal(signal.SIGTERM)
+            await relay.wait_for_log("spans_given_up")
+            assert await relay.wait() == 0
+
+    assert json.loads(relay.log[-1])["spans"] == 1
 
 
 async def test_it_exits_if_the_schema_is_older_than_its_code(empty_database: str, environment: dict[str, str]) -> None:

@@ -11,6 +11,7 @@ from els_stream.errors import ServersUnavailable
 from els_stream.events.topics import BATCH_REGISTERED, CONTENT_PROVISIONED
 from els_stream.kafka import topics
 from els_stream.kafka.offsets import Partition
+from tests.support.silent_server import silent_server
 
 
 async def test_all_partitions_of_the_named_topics_are_listed(
@@ -35,20 +36,6 @@ async def test_a_broker_that_is_away_raises() -> None:
 async def test_a_broker_that_accepts_and_never_answers_raises_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(topics, "DESCRIBE_TIMEOUT_SECONDS", 0.2)
 
-    connections: list[asyncio.Task[None]] = []
-
-    async def read_until_closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
-        await writer.wait_closed()
-
-    def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections.append(asyncio.create_task(read_until_closed(reader, writer)))
-
-    silent = await asyncio.start_server(never_answer, "127.0.0.1", 0)
-    port = silent.sockets[0].getsockname()[1]
-
-    async with silent, asyncio.timeout(5):
+    async with silent_server() as silent, asyncio.timeout(5):
         with pytest.raises(ServersUnavailable, match="TimeoutError"):
-            await topics.list_partitions(f"127.0.0.1:{port}", ["topic"])
-        await asyncio.gather(*connections)
+            await topics.list_partitions(silent, ["topic"])
