@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from els_stream.errors import ServersUnavailable
 from els_stream.events.topics import INPUT_TOPICS
 from els_stream.kafka.log_offsets import lag, read_logs
 from els_stream.kafka.offsets import Partition
+from els_stream.kafka.topics import missing_topics
 from els_stream.queries.status_report import CountWithAge, StatusReport, read_status_report
 
 if TYPE_CHECKING:
@@ -35,9 +36,10 @@ def status(*, as_json: bool) -> None:
     Example: els status --json
     """
     settings = resolve(load_settings())
-    report, broker_error = asyncio.run(_read(settings))
+    report, broker = asyncio.run(_read(settings))
     if as_json:
-        click.echo(json.dumps({**asdict(report), "broker_error": broker_error}, default=str, indent=2))
+        shown = {**asdict(report), "broker_error": broker.error, "missing_topics": broker.missing_topics}
+        click.echo(json.dumps(shown, default=str, indent=2))
         return
     console = Console(highlight=False, markup=False)
     outbox = report.outbox
@@ -49,21 +51,32 @@ def status(*, as_json: bool) -> None:
         _offsets(report, settings.topic_prefix),
     ):
         console.print(section, end="\n\n" if isinstance(section, str) else "\n")
-    if broker_error:
-        click.echo(f"els: the lag is unknown: {broker_error}", err=True)
+    if broker.error:
+        click.echo(f"els: the lag is unknown: {broker.error}", err=True)
+    if broker.missing_topics:
+        click.echo(f"els: create the missing topics with els topics: {', '.join(broker.missing_topics)}", err=True)
 
 
-async def _read(settings: Settings) -> tuple[StatusReport, str | None]:
-    """Return the report, and the error if the broker did not answer; the lags are None then."""
+@dataclass(frozen=True, slots=True)
+class BrokerAnswer:
+    """The topics of the service that do not exist, or the error if the broker did not answer."""
+
+    missing_topics: Sequence[str] = ()
+    error: str | None = None
+
+
+async def _read(settings: Settings) -> tuple[StatusReport, BrokerAnswer]:
+    """Return the report, and what the broker answered; if it did not, the lags are None."""
     async with snapshot(settings) as conn:
         report = await read_status_report(conn, settings.consumer_group)
     next_offsets = {Partition(stored.topic, stored.partition): stored.next_offset for stored in report.offsets}
     try:
+        missing = await missing_topics(settings.broker, settings.topic_prefix)
         lags = await _lags(settings, next_offsets)
     except ServersUnavailable as error:
-        return report, str(error)
+        return report, BrokerAnswer(error=str(error))
     offsets = [replace(stored, lag=lags.get(Partition(stored.topic, stored.partition))) for stored in report.offsets]
-    return replace(report, offsets=offsets), None
+    return replace(report, offsets=offsets), BrokerAnswer(missing)
 
 
 async def _lags(settings: Settings, next_offsets: Mapping[Partition, int]) -> dict[Partition, int]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import asdict
-from typing import assert_never
+from typing import Final, assert_never
 
 import click
 
@@ -12,19 +12,25 @@ from els_stream.config.settings import Settings, load_settings
 from els_stream.embedded.discovery import resolve
 from els_stream.kafka.topics import Created, Different, Present, TopicState, ensure_topics
 
+HARMFUL: Final = 1
 
-@click.command(epilog=exit_codes())
+
+@click.command(epilog=exit_codes({HARMFUL: "a topic differs in a way that does harm"}))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per topic, for scripts.")
 def topics(*, as_json: bool) -> None:
     """Create the topics that are missing.
 
-    An existing topic is not changed; differences from the intended configuration are printed.
+    An existing topic is not changed; differences from the intended configuration are printed, and what to do about
+    those that do harm. No other command and no worker creates topics, also where the broker would create them.
 
     Example: els topics
     """
-    for state in asyncio.run(ensure(resolve(load_settings()))):
+    states = asyncio.run(ensure(resolve(load_settings())))
+    for state in states:
         body = {"state": type(state).__name__.lower(), **asdict(state)}
         click.echo(json.dumps(body) if as_json else _line(state))
+    if any(isinstance(state, Different) and state.harms for state in states):
+        raise SystemExit(HARMFUL)
 
 
 async def ensure(settings: Settings) -> list[TopicState]:
@@ -40,7 +46,7 @@ def _line(state: TopicState) -> str:
             return f"created    {topic}"
         case Present(topic):
             return f"present    {topic}"
-        case Different(topic, differences):
-            return f"different  {topic}: {'; '.join(differences)}"
+        case Different(topic, differences, harms):
+            return "\n           ".join([f"different  {topic}: {'; '.join(differences)}", *harms])
         case unreachable:
             assert_never(unreachable)

@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Protocol, cast
 
-import aiokafka
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaConnectionError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
@@ -36,6 +35,7 @@ from els_stream.consumer.faust_internals import (
 from els_stream.consumer.partition_reads import Fetched, PartitionReader
 from els_stream.consumer.partition_state import FetchedRecord
 from els_stream.consumer.start_offsets import LogState, PartitionUnavailable
+from els_stream.kafka.clients import AIOKafkaConsumer
 from els_stream.kafka.offsets import Partition
 from els_stream.kafka.partition_read import read_partition
 
@@ -81,7 +81,7 @@ class ElsConsumerThread(AIOKafkaConsumerThread):
         """Create the consumer as Faust does, but with `read_committed` and a short fetch wait."""
         conf = self.app.conf
         self._assignor = RoundRobinPartitionAssignor
-        return aiokafka.AIOKafkaConsumer(
+        return AIOKafkaConsumer(
             client_id=conf.broker_client_id,
             group_id=conf.id,
             group_instance_id=conf.consumer_group_instance_id,

@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from aiokafka import AIOKafkaProducer
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from els_stream.embedded.processes import shielded
 from els_stream.events import topics
 from els_stream.events.topics import INPUT_TOPICS
+from els_stream.kafka.clients import AIOKafkaProducer
 from els_stream.kafka.offsets import Partition
 from els_stream.queries import consumed_offsets
 from els_stream.queries.stats import read_stats

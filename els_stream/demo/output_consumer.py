@@ -6,11 +6,10 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Final
 
-from aiokafka import AIOKafkaConsumer
-
 from els_stream.embedded.processes import shielded, wait_until
 from els_stream.events.records import RawRecord
 from els_stream.events.topics import DEAD_LETTER, OUTPUT_TOPICS
+from els_stream.kafka.clients import AIOKafkaConsumer
 
 if TYPE_CHECKING:
     from els_stream.config.settings import Settings

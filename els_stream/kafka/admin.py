@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from els_stream.errors import ServersUnavailable
+from els_stream.kafka.clients import AIOKafkaAdminClient
 
 CLOSE_TIMEOUT_SECONDS: Final = 0.5
 # uvloop raises RuntimeError when it is asked to write to a connection that was just lost.

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 
 from els_stream.kafka import admin
+from els_stream.kafka.clients import AIOKafkaAdminClient
 from els_stream.kafka.offsets import Partition
 
 DESCRIBE_TIMEOUT_SECONDS: Final = 3.0

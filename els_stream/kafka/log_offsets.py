@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from els_stream.kafka.admin import broker_errors
+from els_stream.kafka.clients import AIOKafkaConsumer
 from els_stream.kafka.offsets import Partition
 from els_stream.kafka.topics import partition_counts
 

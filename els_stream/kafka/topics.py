@@ -11,24 +11,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from els_stream.errors import ServersUnavailable
 from els_stream.events.topics import DEAD_LETTER, INPUT_TOPICS, OUTPUT_TOPICS
 from els_stream.kafka.admin import CONNECTION_ERRORS, admin_client
+from els_stream.kafka.clients import AIOKafkaAdminClient
 from els_stream.kafka.offsets import Partition
+from els_stream.kafka.topic_harms import DAY_MS, GUEST_RETENTION_DAYS, Setting, harm_of, remedy_for
 
 MIB: Final = 1024 * 1024
-DAY_MS: Final = 24 * 60 * 60 * 1000
 LEADER_TIMEOUT_SECONDS: Final = 30.0
 POLL_INTERVAL_SECONDS: Final = 0.05
 DESCRIBE_TIMEOUT_SECONDS: Final = 3.0
 TOPIC_EXISTS: Final = 36
 UNKNOWN_TOPIC: Final = 3
 MIN_REPLICAS_FOR_TWO_IN_SYNC: Final = 3
-# Uploads of guests are purged after this long, so the copies in dead letter events may not stay longer.
-GUEST_RETENTION_DAYS: Final = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +71,14 @@ class Present:
 
 @dataclass(frozen=True, slots=True)
 class Different:
-    """The topic exists with another configuration; each difference reads `name: actual, not intended`."""
+    """The topic exists with another configuration; each difference reads `name: actual, not intended`.
+
+    `harms` are those that do harm: `name: what goes wrong; what to do`.
+    """
 
     topic: str
     differences: tuple[str, ...]
+    harms: tuple[str, ...] = ()
 
 
 TopicState = Created | Present | Different
@@ -98,7 +101,7 @@ async def ensure_topics(
     for name, plan in plans.items():
         wanted = {"partitions": str(partitions), **plan.config(replication_factor)}
         have = {"partitions": str(found[name]), **configs[name]}
-        states.append(Created(name) if name in created else _compare(name, wanted, have))
+        states.append(Created(name) if name in created else _compare(broker, name, plan.topic, wanted, have))
     return states
 
 
@@ -107,6 +110,13 @@ async def partition_counts(broker: str, names: Sequence[str]) -> dict[str, int]:
     async with admin_client(broker) as admin:
         found = await admin.describe_topics(list(names))
     return {topic["topic"]: len(topic["partitions"]) for topic in found if not topic["error_code"]}
+
+
+async def missing_topics(broker: str, prefix: str) -> list[str]:
+    """Return the names of the service's topics that do not exist. Raises ServersUnavailable."""
+    names = [prefix + plan.topic for plan in TOPICS]
+    found = await partition_counts(broker, names)
+    return [name for name in names if name not in found]
 
 
 async def list_partitions(broker: str, names: Sequence[str]) -> frozenset[Partition]:
@@ -138,11 +148,19 @@ async def _create(
     return _check_results(answer.topic_errors, "create", allowed=TOPIC_EXISTS)
 
 
-def _compare(name: str, wanted: dict[str, str], have: dict[str, str]) -> TopicState:
-    differing = [key for key in wanted if have.get(key) != wanted[key]]
+def _compare(broker: str, name: str, topic: str, wanted: dict[str, str], have: dict[str, str]) -> TopicState:
+    differing = [Setting(topic, key, have.get(key), value) for key, value in wanted.items() if have.get(key) != value]
     if not differing:
         return Present(name)
-    return Different(name, tuple(f"{key}: {have.get(key)}, not {wanted[key]}" for key in differing))
+    return Different(
+        name,
+        tuple(f"{setting.name}: {setting.actual}, not {setting.intended}" for setting in differing),
+        tuple(
+            f"{setting.name}: {harm}; {remedy_for(setting, name, broker)}"
+            for setting in differing
+            if (harm := harm_of(setting)) is not None
+        ),
+    )
 
 
 async def _wait_for_leaders(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, int]:

@@ -14,12 +14,12 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Protocol
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
 
 from els_stream.errors import ServersUnavailable
 from els_stream.events.headers import decode_headers
+from els_stream.kafka.clients import AIOKafkaProducer
 
 if TYPE_CHECKING:
     from els_stream.queries.outbox_rows import WaitingRow

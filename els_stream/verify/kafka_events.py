@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from els_stream.events.topics import DEAD_LETTER, OUTPUT_TOPICS
+from els_stream.kafka.clients import AIOKafkaConsumer
 from els_stream.kafka.topics import partition_counts
 
 if TYPE_CHECKING:
