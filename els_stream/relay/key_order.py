@@ -39,13 +39,21 @@ class DeliveryUnknown:
     error: str
 
 
-DeliveryOutcome: TypeAlias = Acked | Rejected | DeliveryUnknown
+@dataclass(frozen=True, slots=True)
+class RelayRefused:
+    """The broker refuses what this relay sends, whatever the row: another relay may be able to send it."""
+
+    error: str
+
+
+DeliveryOutcome: TypeAlias = Acked | Rejected | DeliveryUnknown | RelayRefused
 
 
 class KeyOrder:
     """The progress of one batch in rounds.
 
-    The caller writes `acked` and `rejected` back to the outbox, and decides about `unknown`.
+    The caller writes `acked` and `rejected` back to the outbox, and decides about `unknown`. Rows in `refused` stay as
+    they are.
     """
 
     def __init__(self, rows: Iterable[WaitingRow]) -> None:
@@ -53,6 +61,7 @@ class KeyOrder:
         self.acked: list[WaitingRow] = []
         self.rejected: list[FailedRow] = []
         self.unknown: list[FailedRow] = []
+        self.refused: list[FailedRow] = []
         self._waiting: dict[str, deque[WaitingRow]] = {}
         for row in rows:
             self._waiting.setdefault(row.order_key, deque()).append(row)
@@ -74,6 +83,9 @@ class KeyOrder:
                 case DeliveryUnknown(error):
                     self._end_turn(row)
                     self.unknown.append(FailedRow(row, error))
+                case RelayRefused(error):
+                    self._end_turn(row)
+                    self.refused.append(FailedRow(row, error))
                 case _:
                     assert_never(outcome)
 

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 
 COMPONENT: Final = "publisher"
+# Fails while the broker refuses what this relay sends; recovers with the next ack, since an idle relay proves nothing.
+RECORDS: Final = "records"
+
+
+class RelayRefusedError(ServersUnavailable):
+    """The broker refuses the records of this relay, whatever the row."""
 
 
 class Publisher:
@@ -45,7 +51,7 @@ class Publisher:
         self._stopping = True
 
     async def run(self) -> None:
-        """Publish batches until stopped; raise ServersUnavailable when the broker answers nothing.
+        """Publish batches until stopped; raise ServersUnavailable if the broker does not answer or refuses it.
 
         The rows then wait in the outbox.
         """
@@ -66,10 +72,12 @@ class Publisher:
     async def _publish(self, sender: Sender, batch: PublishBatch, order: KeyOrder) -> None:
         began = time.time()
         try:
-            while (runs := order.next_round()) and self._may_send(batch) and not order.unknown:
+            while (runs := order.next_round()) and self._may_send(batch) and not (order.unknown or order.refused):
                 order.apply_results(await sender.send(runs))
         finally:
             await self._write_back(order, began)
+        if order.refused:
+            raise RelayRefusedError(f"the broker refuses this relay: {order.refused[0].error}")
         if order.unknown and not order.acked:
             raise ServersUnavailable(f"the broker does not answer: {order.unknown[0].error}")
 
@@ -81,6 +89,12 @@ class Publisher:
                 self._on_ack(order.acked, began)
                 failpoint(Failpoint.AFTER_SEND)
             await self._dispatcher.write_back(order.acked, failed)
+        if order.refused:
+            self._health.set_error(RECORDS, RelayRefusedError(order.refused[0].error))
+            self._leases.stand_aside()
+        elif order.acked:
+            self._health.clear_error(RECORDS)
+            self._leases.stand_in()
         self._health.acked += len(order.acked)
         self._health.rejected += len(order.rejected)
 

@@ -17,7 +17,7 @@ from aiokafka import errors
 
 from els_stream.errors import ServersUnavailable
 from els_stream.queries.outbox_rows import WaitingRow
-from els_stream.relay.key_order import Acked, DeliveryOutcome, DeliveryUnknown, Rejected
+from els_stream.relay.key_order import Acked, DeliveryOutcome, DeliveryUnknown, Rejected, RelayRefused
 from els_stream.relay.producer import Destination, Producer, append
 
 if TYPE_CHECKING:
@@ -35,13 +35,14 @@ TOPIC_FAULTS: Final = (
     errors.UnknownTopicOrPartitionError,
     errors.InvalidTopicError,
     errors.TopicAuthorizationFailedError,
-    errors.ClusterAuthorizationFailedError,
 )
+# Errors that concern this process and no row: its clock, which stamps the records, and its rights.
+RELAY_FAULTS: Final = (errors.InvalidTimestampError, errors.ClusterAuthorizationFailedError)
+# Errors that name a row as soon as it is alone.
+SIZE_FAULTS: Final = (errors.MessageSizeTooLargeError, errors.RecordListTooLargeError)
 # Errors of the broker that concern the records themselves; any other error is a failure of the broker or the network.
 ROW_FAULTS: Final = (
-    errors.MessageSizeTooLargeError,
-    errors.RecordListTooLargeError,
-    errors.InvalidTimestampError,
+    *SIZE_FAULTS,
     errors.InvalidMessageError,
     errors.PolicyViolationError,
     errors.UnknownError,  # aiokafka also raises it for codes that it does not know, such as INVALID_RECORD
@@ -53,6 +54,7 @@ class Fault(enum.Enum):
 
     ROW = enum.auto()
     TOPIC = enum.auto()
+    RELAY = enum.auto()
     UNKNOWN = enum.auto()
 
 
@@ -79,6 +81,19 @@ class RecordBatch:
                 break
             self.rows.append(row)
         return []
+
+
+@dataclass(slots=True)
+class TopicEvidence:
+    """What the attempts at the rows of one failed batch have shown: whether their topic accepts any row."""
+
+    accepts: bool
+    refused_keys: set[str] = field(default_factory=set)
+
+    @property
+    def refuses_all(self) -> bool:
+        """Whether rows of two keys were refused alone and none was accepted: then it is not the rows."""
+        return not self.accepts and len(self.refused_keys) > 1
 
 
 class Sender:
@@ -132,19 +147,27 @@ class Sender:
                     rejected.append((run[0], Rejected(_message(topic, error))))
         return await self._send_batches(producer, batches.values()) + rejected
 
-    async def _send_batches(self, producer: Producer, batches: Iterable[RecordBatch]) -> list[SendResult]:
+    async def _send_batches(
+        self, producer: Producer, batches: Iterable[RecordBatch], evidence: TopicEvidence | None = None
+    ) -> list[SendResult]:
+        """`evidence` is that of the batch whose rows these are, if it failed."""
         sent = [batch for batch in batches if batch.rows]
         failures = await asyncio.gather(*(self._deliver(producer, batch) for batch in sent))
         results: list[SendResult] = []
+        accepting: set[str] = set()
         failed: list[tuple[RecordBatch, SendFailure]] = []
         for batch, failure in zip(sent, failures, strict=True):
             if failure is None:
                 results += [(row, Acked()) for row in batch.rows]
+                accepting.add(batch.to.topic)
             else:
                 failed.append((batch, failure))
+        if evidence is not None:
+            evidence.accepts = evidence.accepts or bool(accepting)
         # One after another, since each further failure makes the producer unusable.
         for batch, failure in failed:
-            results += await self._handle_failure(batch, failure)
+            known = evidence or TopicEvidence(batch.to.topic in accepting)
+            results += await self._handle_failure(batch, failure, known)
         return results
 
     async def _deliver(self, producer: Producer, batch: RecordBatch) -> SendFailure | None:
@@ -154,32 +177,42 @@ class Sender:
         self._failed = self._failed or failure is not None
         return failure
 
-    async def _handle_failure(self, batch: RecordBatch, failure: SendFailure) -> list[SendResult]:
+    async def _handle_failure(
+        self, batch: RecordBatch, failure: SendFailure, evidence: TopicEvidence
+    ) -> list[SendResult]:
         message = _message(batch.to.topic, failure)
         match _fault(failure):
             case Fault.UNKNOWN:
                 return [(row, DeliveryUnknown(message)) for row in _first_of_each_key(batch.rows)]
             case Fault.TOPIC:
                 return [(row, Rejected(message)) for row in _first_of_each_key(batch.rows)]
+            case Fault.RELAY:
+                return [(row, RelayRefused(message)) for row in _first_of_each_key(batch.rows)]
             case Fault.ROW if len(batch.rows) == 1:
+                if not isinstance(failure, SIZE_FAULTS):
+                    evidence.refused_keys.add(batch.rows[0].order_key)
                 return [(batch.rows[0], Rejected(message))]
             case Fault.ROW:
-                return await self._split(batch)
+                return await self._split(batch, message, evidence)
 
-    async def _split(self, batch: RecordBatch) -> list[SendResult]:
+    async def _split(self, batch: RecordBatch, message: str, evidence: TopicEvidence) -> list[SendResult]:
+        """Send the halves one after the other, unless it becomes evident that the topic refuses every row."""
         middle = len(batch.rows) // 2
         results: list[SendResult] = []
         for half in (batch.rows[:middle], batch.rows[middle:]):
             # The rows of a key after one that was not acked must wait as well.
             ended = {row.order_key for row, outcome in results if not isinstance(outcome, Acked)}
             rows = [row for row in half if row.order_key not in ended]
+            if evidence.refuses_all:
+                results += [(row, Rejected(message)) for row in _first_of_each_key(rows)]
+                continue
             try:
                 producer = await self._open_producer()
             except ServersUnavailable as error:
                 return results + [(row, DeliveryUnknown(str(error))) for row in _first_of_each_key(rows)]
             smaller = RecordBatch(batch.to, producer.batch())
             rejected = smaller.append(rows)
-            results += await self._send_batches(producer, [smaller]) + rejected
+            results += await self._send_batches(producer, [smaller], evidence) + rejected
         return results
 
     async def _partitions(self, topic: str) -> int | SendFailure:
@@ -213,6 +246,8 @@ def _fault(failure: SendFailure) -> Fault:
         return Fault.ROW
     if isinstance(failure, TOPIC_FAULTS):
         return Fault.TOPIC
+    if isinstance(failure, RELAY_FAULTS):
+        return Fault.RELAY
     return Fault.UNKNOWN
 
 

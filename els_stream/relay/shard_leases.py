@@ -11,6 +11,9 @@ socket, and a request may be delayed in the network. So two relays may publish t
 does not depend on ownership (see `els_stream.relay.service`). Ownership keeps copies rare, and an orderly rebalance
 makes none: a relay releases a shard only when nothing of it is in flight.
 
+A relay whose records the broker refuses, because its clock is wrong for instance, stands aside: it gives up its shards
+and its membership for a while, if there are other relays, so that they publish the rows. Then it tries again.
+
 Besides the shards that keys hash to, there are direct shards: a transaction of this process reserves one, writes its
 rows there, and the relay publishes them without a fetch. Rows that remain there, and rows that others add, are fetched
 like the rest.
@@ -25,6 +28,7 @@ from dataclasses import dataclass
 from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 
+from els_stream.backoff import Backoff
 from els_stream.queries.outbox_rows import HASH_SHARDS, SHARD_COUNT
 from els_stream.relay.dedicated_connection import dedicated_connection
 from els_stream.relay.shard_rebalance import rebalance
@@ -57,6 +61,7 @@ _READ_OWNERS = """
 _LOCK = "SELECT s FROM unnest($2::int[]) AS s WHERE pg_try_advisory_lock($1, s)"
 _UNLOCK = "SELECT pg_advisory_unlock($1, s) FROM unnest($2::int[]) AS s"
 _JOIN = "SELECT pg_advisory_lock_shared($1, $2)"
+_LEAVE = "SELECT pg_advisory_unlock_shared($1, $2)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,9 @@ class ShardLeases:
         self._epoch = 0
         self._lease_until = 0.0
         self._check_again = asyncio.Event()
+        self._joined = False
+        self._refusals = 0
+        self._aside_until = 0.0
         self.members = 0
 
     @property
@@ -136,6 +144,19 @@ class ShardLeases:
         """Return whether this relay still owns the shards of the lease; check it before each round."""
         return lease.epoch == self._epoch and self._is_current()
 
+    def stand_aside(self) -> None:
+        """Leave the shards to the other relays for a while, which grows with each call until `stand_in`."""
+        if self._stands_aside():
+            return
+        self._refusals += 1
+        pause = Backoff(self._options.deferral_initial_seconds, self._options.deferral_max_seconds)
+        self._aside_until = time.monotonic() + pause.bound(self._refusals)
+        self._check_again.set()
+
+    def stand_in(self) -> None:
+        """Take part again: the broker accepts this relay's records."""
+        self._refusals, self._aside_until = 0, 0.0
+
     async def run(self) -> None:
         """Own a fair number of shards while the connection lasts; raise the error that ended it."""
         lost = asyncio.Event()
@@ -149,7 +170,6 @@ class ShardLeases:
         async with dedicated_connection(self._engine, idle_seconds=idle_timeout) as conn:
             try:
                 conn.add_termination_listener(on_loss)
-                await conn.execute(_JOIN, LOCK_CLASS, MEMBERSHIP_KEY, timeout=self._options.lease_seconds)
                 while not lost.is_set():
                     async with asyncio.timeout(self._options.lease_seconds):
                         await self._check(conn)
@@ -162,8 +182,15 @@ class ShardLeases:
     async def _check(self, conn: asyncpg.Connection) -> None:
         """Read who owns what, release the surplus, acquire free shards and renew the lease."""
         asked = time.monotonic()
-        owners = {row["shard"]: row["owners"] for row in await conn.fetch(_READ_OWNERS, LOCK_CLASS)}
-        self.members = owners.pop(MEMBERSHIP_KEY, 1)
+        owners = await self._read_owners(conn)
+        if self._stands_aside() and self.members > self._joined:
+            await self._leave(conn)
+            self._lease_until = asked + self._options.lease_seconds
+            return
+        if not self._joined:
+            await conn.execute(_JOIN, LOCK_CLASS, MEMBERSHIP_KEY)
+            self._joined = True
+            owners = await self._read_owners(conn)
         changes = [
             rebalance(group, owned=self._owned, taken=owners.keys(), members=self.members, rng=SystemRandom())
             for group in SHARD_GROUPS
@@ -175,6 +202,19 @@ class ShardLeases:
         self._lease_until = asked + self._options.lease_seconds
         if free:
             self._on_acquired()
+
+    async def _read_owners(self, conn: asyncpg.Connection) -> dict[int, int]:
+        """Return the number of owners of each owned shard, and note the number of members."""
+        owners = {row["shard"]: row["owners"] for row in await conn.fetch(_READ_OWNERS, LOCK_CLASS)}
+        self.members = owners.pop(MEMBERSHIP_KEY, 0)
+        return owners
+
+    async def _leave(self, conn: asyncpg.Connection) -> None:
+        """Give up the membership, so that the others take all shards, and each shard as soon as it is not in use."""
+        if self._joined:
+            await conn.execute(_LEAVE, LOCK_CLASS, MEMBERSHIP_KEY)
+            self._joined = False
+        await self._release_surplus(conn, frozenset(self._owned))
 
     async def _release_surplus(self, conn: asyncpg.Connection, surplus: frozenset[int]) -> None:
         """Unlock surplus shards that are not in use; a shard in use follows once it is idle, and is not polled before.
@@ -202,12 +242,16 @@ class ShardLeases:
         self._in_use |= dict.fromkeys(lease.shards, lease)
         return lease
 
+    def _stands_aside(self) -> bool:
+        return time.monotonic() < self._aside_until
+
     def _is_current(self) -> bool:
         return time.monotonic() < self._lease_until
 
     def _lose(self) -> None:
         # Shards in use stay in use: their batches end by themselves, whoever owns the shards.
         self._owned, self._releasing = set(), set()
+        self._joined = False
         self._epoch += 1
         self._lease_until = 0.0
         self.members = 0

@@ -1,6 +1,7 @@
 """Run a relay in its own process: `python -m tests.support.relay_process DATABASE BROKER PREFIX OPTIONS [FLAG]`.
 
-It stops cleanly on SIGTERM. With `die-before-delete` it kills itself between the first acks and their delete.
+It stops cleanly on SIGTERM. With `die-before-delete` it kills itself between the first acks and their delete. With
+`clock-ahead` its clock is two hours ahead.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ from els_stream.db.engine import Limits, create_engine
 from els_stream.queries import outbox
 from els_stream.queries.outbox_rows import WaitingRow
 from els_stream.relay import Relay, RelayOptions
+from tests.support import clock
 
 
 async def die(conn: AsyncConnection, rows: Iterable[WaitingRow]) -> None:
@@ -27,6 +29,8 @@ async def die(conn: AsyncConnection, rows: Iterable[WaitingRow]) -> None:
 async def main(database: str, broker: str, prefix: str, options: str, *flags: str) -> None:
     if "die-before-delete" in flags:
         outbox.delete = die
+    if "clock-ahead" in flags:
+        clock.set_ahead()
     url = make_url(database).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
     engine = create_engine(url, Limits(), name="els relay under test")
     relay = Relay(engine, broker=broker, topic_prefix=prefix, options=RelayOptions(**json.loads(options)))

@@ -18,6 +18,7 @@ from tests.support.waiting import until
 QUICK = RelayOptions(
     shard_check_interval_seconds=0.05, lease_seconds=2, session_idle_timeout_seconds=3, retry_max_seconds=0.1
 )
+PATIENT = replace(QUICK, deferral_initial_seconds=3600, deferral_max_seconds=3600)
 END = text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = :class")
 
 
@@ -41,6 +42,36 @@ async def test_one_relay_owns_all_shards_and_releases_half_for_a_second(engine: 
             await until(
                 lambda: (one.owned, two.owned, one.members, two.members) == (SHARD_COUNT // 2, SHARD_COUNT // 2, 2, 2)
             )
+        await until(lambda: one.owned == SHARD_COUNT)
+
+
+async def test_a_relay_that_stands_aside_leaves_all_shards_to_the_other_and_takes_part_again(
+    engine: AsyncEngine,
+) -> None:
+    half = SHARD_COUNT // 2
+    async with running_leases(engine, PATIENT) as one, running_leases(engine) as two:
+        await until(lambda: (one.owned, two.owned) == (half, half))
+        one.stand_aside()
+        await until(lambda: (one.owned, two.owned, two.members) == (0, SHARD_COUNT, 1))
+        one.stand_in()
+        await until(lambda: (one.owned, two.owned, two.members) == (half, half, 2))
+
+
+async def test_a_relay_that_stands_aside_takes_part_again_after_a_pause(engine: AsyncEngine) -> None:
+    half = SHARD_COUNT // 2
+    async with running_leases(engine) as one, running_leases(engine) as two:
+        await until(lambda: (one.owned, two.owned) == (half, half))
+        one.stand_aside()
+        await until(lambda: two.owned == SHARD_COUNT)
+        await until(lambda: (one.owned, two.owned) == (half, half))
+
+
+async def test_a_relay_that_is_alone_keeps_its_shards_when_it_stands_aside(engine: AsyncEngine) -> None:
+    async with running_leases(engine, PATIENT) as one:
+        await until(lambda: one.owned == SHARD_COUNT)
+        one.stand_aside()
+        async with running_leases(engine, PATIENT) as two:
+            await until(lambda: (one.owned, two.owned) == (0, SHARD_COUNT))
         await until(lambda: one.owned == SHARD_COUNT)
 
 

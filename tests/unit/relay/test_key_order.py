@@ -5,10 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from els_stream.queries.outbox_rows import FailedRow, WaitingRow
-from els_stream.relay.key_order import Acked, DeliveryOutcome, DeliveryUnknown, KeyOrder, Rejected
+from els_stream.relay.key_order import Acked, DeliveryOutcome, DeliveryUnknown, KeyOrder, Rejected, RelayRefused
 
 # None: the row did not fit into the record batch, so it has no outcome.
-FAILURES: tuple[DeliveryOutcome | None, ...] = (None, Rejected("too large"), DeliveryUnknown("gone"))
+FAILURES: tuple[DeliveryOutcome | None, ...] = (
+    None,
+    Rejected("too large"),
+    DeliveryUnknown("gone"),
+    RelayRefused("clock"),
+)
 
 
 def waiting(order_key: str, position: int, topic: str) -> WaitingRow:
