@@ -31,7 +31,8 @@ MICRO_BATCH: Final[RetryPolicy] = {
     FailureClass.TIMED_OUT: (Action.RETRY, Action.SPLIT),
     # A unique violation because another worker commits the same record passes at the retry, as a repeat.
     FailureClass.DATA_ERROR: (Action.RETRY, Action.ISOLATE),
-    FailureClass.FATAL: (Action.SPLIT_BY_PARTITION,),
+    # The batches of a violated constraint are recounted at the retry.
+    FailureClass.FATAL: (Action.RETRY, Action.SPLIT_BY_PARTITION),
     FailureClass.UNEXPECTED: (Action.ISOLATE,),
 }
 

@@ -1,7 +1,8 @@
 """Failure classes of the errors that a transaction may raise; `consumer.retry_policy` says what follows from each.
 
 The SQLSTATE decides where there is one (PostgreSQL documentation, appendix A). An error of the driver without one is a
-lost connection, unless the driver rejected the values it was given.
+lost connection, unless the driver rejected the values it was given. A record is at fault for a violated constraint only
+if its own data can violate it: an identity counter that went back, or a trigger of somebody else, is not its fault.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Final
 import asyncpg
 from sqlalchemy.exc import DBAPIError, PendingRollbackError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from els_stream.errors import OutboxConflict
 
 
 class FailureClass(StrEnum):
@@ -38,12 +41,17 @@ DATABASE_ERRORS: Final = (
     OSError,
     EOFError,
     OffsetConflict,
+    OutboxConflict,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifiedError:
-    """`cause` is a SQLSTATE or the name of a type: short, without data, fit for logs, metrics and readiness."""
+    """`cause` is short and without data, fit for logs, metrics and readiness.
+
+    It is a SQLSTATE, with the name of the constraint if one is violated that no record's data can violate, or the name
+    of a type.
+    """
 
     failure_class: FailureClass
     cause: str
@@ -57,19 +65,44 @@ FEATURE_NOT_SUPPORTED = "0A000"  # PostgreSQL's code for a cached plan that must
 # Of classes 55 and 58 only what passes: 55000, such as a table without a replica identity, stays until it is changed.
 TRANSIENT_STATES = frozenset({"25006", "25P02", "25P03", "25P04", "55006", "55P03", "58000", "58030"})
 TRANSIENT_CLASSES = frozenset({"08", "28", "3D", "40", "53", "57"})
-DATA_ERROR_CLASSES = frozenset({"22", "23"})
+SEQUENCE_LIMIT_EXCEEDED = "2200H"
+DATA_ERROR_CLASSES = frozenset({"22"})
+CONSTRAINT_VIOLATIONS = "23"
 FATAL_CLASSES = frozenset({"3F", "42", "55", "58", "F0", "XX"})
 
+# The constraints that the data of a record can violate. All others hold whatever a record contains.
+RECORD_CONSTRAINTS = frozenset(
+    {
+        "ck_batch_essay_trackers_batch_id_length",
+        "ck_essay_states_association_confidence",
+        "ck_essay_states_association_method",
+        "ck_essay_states_essay_id_length",
+        "pk_batch_excess_content",
+        "pk_batch_pending_events",
+        "pk_batch_validation_failures",
+        "pk_essay_states",
+        "pk_slot_assignments",
+        "uq_batch_excess_content_upload",
+        "uq_essay_states_text",
+        "uq_essay_states_upload",
+        "uq_slot_assignments_text",
+        "uq_slot_assignments_upload",
+    }
+)
 
-def classify_sqlstate(state: str) -> FailureClass:
-    """Return the failure class of a five-character SQLSTATE."""
+
+def classify_sqlstate(state: str, *, constraint: str | None = None) -> FailureClass:
+    """Return the failure class of a five-character SQLSTATE; `constraint` is the violated one."""
+    group = state[:2]
     if state == QUERY_CANCELED:
         return FailureClass.TIMED_OUT
-    if state in TRANSIENT_STATES or state[:2] in TRANSIENT_CLASSES:
+    if state in TRANSIENT_STATES or group in TRANSIENT_CLASSES:
         return FailureClass.TRANSIENT
-    if state[:2] in DATA_ERROR_CLASSES:
-        return FailureClass.DATA_ERROR
-    return FailureClass.FATAL if state[:2] in FATAL_CLASSES else FailureClass.UNEXPECTED
+    if group == CONSTRAINT_VIOLATIONS:
+        return FailureClass.DATA_ERROR if constraint in RECORD_CONSTRAINTS else FailureClass.FATAL
+    if group in FATAL_CLASSES or state == SEQUENCE_LIMIT_EXCEEDED:
+        return FailureClass.FATAL
+    return FailureClass.DATA_ERROR if group in DATA_ERROR_CLASSES else FailureClass.UNEXPECTED
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -85,9 +118,19 @@ def _sqlstate(error: BaseException) -> str | None:
     return state if isinstance(state, str) and state else None
 
 
+def _classify_state(error: BaseException, state: str) -> ClassifiedError:
+    names = (getattr(link, "constraint_name", None) for link in _chain(error))
+    constraint = next((name for name in names if isinstance(name, str)), None)
+    failure_class = classify_sqlstate(state, constraint=constraint)
+    named = constraint is not None and failure_class is FailureClass.FATAL
+    return ClassifiedError(failure_class, f"{state} {constraint}" if named else state)
+
+
 def _classify_type(error: BaseException) -> FailureClass | None:
     if isinstance(error, OffsetConflict):
         return FailureClass.OFFSET_CONFLICT
+    if isinstance(error, OutboxConflict):
+        return FailureClass.FATAL
     if isinstance(error, asyncpg.InterfaceError):
         return FailureClass.DATA_ERROR if isinstance(error, ValueError) else FailureClass.TRANSIENT
     return FailureClass.TRANSIENT if isinstance(error, CONNECTION_ERRORS) else None
@@ -100,7 +143,7 @@ def classify(error: BaseException) -> ClassifiedError:
             return ClassifiedError(FailureClass.TRANSIENT, FEATURE_NOT_SUPPORTED)
         state = _sqlstate(link)
         if state is not None:
-            return ClassifiedError(classify_sqlstate(state), state)
+            return _classify_state(error, state)
         failure_class = _classify_type(link)
         if failure_class is not None:
             return ClassifiedError(failure_class, type(link).__name__)

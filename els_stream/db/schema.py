@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from els_stream.errors import SchemaOutdated, ServersUnavailable
+from els_stream.queries.identity_counters import raise_counter, read_counters
 
 # Beside the package, in a checkout and in an installation; never in the current folder.
 FOLDER: Final = Path(__file__).resolve().parent.parent.parent / "migrations"
@@ -93,9 +94,14 @@ async def require(conn: AsyncConnection) -> None:
 
 
 async def upgrade(database_url: str, revision: str = "head") -> None:
-    """Migrate the database. Many processes may call this at once: one migrates, the others wait for it."""
+    """Migrate the database, and raise the identity counters that lie behind their tables, if `revision` is the newest.
+
+    Many processes may call this at once, beside running workers: one migrates, the others wait for it.
+    """
     async with migrating(database_url) as conn:
         await conn.run_sync(_alembic, command.upgrade, revision)
+        if revision == "head":
+            await _raise_counters(conn)
 
 
 async def downgrade(database_url: str, revision: str) -> None:
@@ -145,6 +151,21 @@ async def _lock(conn: AsyncConnection) -> None:
     except TimeoutError as error:
         raise ServersUnavailable(f"another migration has run for {LOCK_TIMEOUT_SECONDS:.0f} s") from error
     await conn.commit()
+
+
+async def _raise_counters(conn: AsyncConnection) -> None:
+    """Lock one table at a time, and only if its counter lies behind it."""
+    behind = [counter for counter in await read_counters(conn) if counter.is_behind]
+    await conn.commit()
+    for counter in behind:
+        await raise_counter(conn, counter)
+        await conn.commit()
+        log.warning(
+            "identity counter was behind its table",
+            column=f"{counter.table}.{counter.column}",
+            next_value=counter.next_value,
+            highest=counter.highest,
+        )
 
 
 def _alembic(connection: Connection, run: Callable[[Config, str], None], revision: str) -> None:

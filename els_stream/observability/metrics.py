@@ -84,9 +84,10 @@ class Metrics:
         self._commit_seconds.labels(topic).observe(timings.commit)
 
     def record_failure(self, agent: str, failure_class: str, cause: str) -> None:
-        """Count a failed attempt; `cause` is a SQLSTATE or the name of an exception."""
+        """Count a failed attempt; `cause` is a SQLSTATE, a constraint may follow, or the name of an exception."""
         self._failures.inc(1, self._topics.get(agent, OTHER), failure_class)
-        family = SQLSTATE_CLASSES.get(cause[:2], OTHER) if SQLSTATE.fullmatch(cause) else DRIVER
+        state, _, _ = cause.partition(" ")
+        family = SQLSTATE_CLASSES.get(state[:2], OTHER) if SQLSTATE.fullmatch(state) else DRIVER
         self._failure_causes.inc(1, failure_class, family)
 
     def record_dead_letter(self, agent: str, reason: str) -> None:

@@ -1,10 +1,11 @@
-"""Check the invariants I1 to I8 on the live database."""
+"""Check the invariants I1 to I8 and the identity counters on the live database."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from els_stream.queries.identity_counters import read_counters
 from els_stream.queries.invariant_checks import CHECKS, run_check
 
 if TYPE_CHECKING:
@@ -44,4 +45,6 @@ async def check_invariants(conn: AsyncConnection, *, consumer_group: str, prefix
     for check in CHECKS:
         checked, violations = await run_check(conn, check, consumer_group=consumer_group, prefix=prefix)
         findings.append(make_finding(check.invariant, check.meaning, checked, violations))
-    return findings
+    counters = await read_counters(conn)
+    behind = [f"{counter}; run `els migrate`" for counter in counters if counter.is_behind]
+    return [*findings, make_finding("counters", "no identity counter lies behind its table", len(counters), behind)]

@@ -108,4 +108,4 @@ async def test_the_database_rejects_a_negative_offset(engine: AsyncEngine) -> No
     with pytest.raises(DBAPIError) as refused:
         async with engine.begin() as conn:
             await consumed_offsets.initialize(conn, GROUP, {ONE: -1})
-    assert classify(refused.value).cause == "23514"
+    assert classify(refused.value).cause == "23514 ck_consumed_offsets_next_offset_not_negative"

@@ -16,7 +16,7 @@ from tests.support.batch_harness import BatchHarness
 from tests.support.cli import els
 
 CLASS = "class-9b"
-INVARIANTS = ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8"]
+INVARIANTS = ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "counters"]
 
 NO_CHECKS = """
     DO $$ DECLARE c record; BEGIN
@@ -70,7 +70,7 @@ async def test_a_correct_database_has_no_violation_and_all_rows_are_checked(data
 
     assert [finding.invariant for finding in found] == INVARIANTS
     assert [finding.violated for finding in found] == [0] * len(found)
-    assert [finding.checked for finding in found] == [5, 4, 3, 13, 2, 2, 0, 7]
+    assert [finding.checked for finding in found] == [5, 4, 3, 13, 2, 2, 0, 7, 4]
 
 
 BROKEN = [
@@ -237,6 +237,12 @@ BROKEN = [
         ["UPDATE event_outbox SET sequence = 7 WHERE order_key = 'open'"],
         ["outbox of open: sequence 7 was never assigned"],
         id="an unknown sequence",
+    ),
+    pytest.param(
+        "counters",
+        ["ALTER TABLE dead_letters ALTER COLUMN id RESTART"],
+        ["dead_letters.id: the next value is 1, the table has 1; run `els migrate`"],
+        id="a counter that went back",
     ),
 ]
 

@@ -138,6 +138,7 @@ def test_an_unexpected_label_value_is_counted_as_other(metrics: Metrics) -> None
         ("40P01", "rollback"),
         ("42P01", "schema"),
         ("XX000", "internal"),
+        ("23505 pk_dead_letters", "constraint"),
         ("3D000", "database_missing"),
         ("57014", "intervention"),
         ("99999", "other"),
