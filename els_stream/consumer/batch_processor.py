@@ -1,7 +1,8 @@
 """Processes a micro-batch until every record of it is committed, dead-lettered, paused or no longer owned.
 
 `retry_policy` says what follows a failure. Records that fail alone for an unexpected reason are dead-lettered only with
-evidence that they are at fault and not the release: a different record has to pass after them.
+evidence that they are at fault, and neither the release nor a server that is ill for a while: such a record has to fail
+between two passes of a different record.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from els_stream.consumer.batch_order import BatchOrder
 from els_stream.consumer.batch_outcome import BatchOutcome
 from els_stream.consumer.micro_batch import MicroBatch, PartitionRecords, single_records, split
 from els_stream.consumer.retry_policy import MICRO_BATCH, SINGLE_RECORD, Action, next_action
-from els_stream.consumer.transaction import Attempts, Committed, FailedRecord, RolledBack, Yielded
+from els_stream.consumer.transaction import Attempts, Committed, FailedRecord, Rehearsed, RolledBack, Yielded
 from els_stream.db.errors import ClassifiedError, FailureClass
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 
 
 @dataclass(frozen=True, slots=True)
 class RecordPassed:
-    """Committed, together with the dead letters of the failed records before it."""
+    """Committed, together with the dead letters of the failed records before it; or rehearsed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +99,14 @@ class BatchProcessor:
             await self.process(piece, order)
 
     async def _isolate(self, batch: MicroBatch, order: BatchOrder) -> None:
-        """Process each record alone; a record that passes takes the dead letters of those before it along.
+        """Process each record alone; a record that passes twice takes the dead letters of those before it along.
 
         `pending` are the records that failed since the last one that passed. A record that the database refuses needs
         no evidence, unless an unexpected failure is pending before it.
         """
         pending: list[FailedRecord] = []
         for record in single_records(batch):
-            result = await self._try_record(record, pending, order)
+            result, pending = await self._try_after(pending, record, order)
             pending = _owned(pending)
             match result:
                 case RecordPassed():
@@ -121,17 +122,50 @@ class BatchProcessor:
         for failed in pending:
             await self._end_pending(failed, order)
 
+    async def _try_after(
+        self, pending: list[FailedRecord], record: PartitionRecords, order: BatchOrder
+    ) -> tuple[RecordResult, list[FailedRecord]]:
+        """Try a record; if it would pass, try the pending ones before it again. Return those that are still pending.
+
+        It may pass only because a server that was ill before is well now, and then so may the pending ones.
+        """
+        if pending:
+            rehearsed = await self._try_record(record, pending, order, rehearse=True)
+            if not isinstance(rehearsed, RecordPassed):
+                return rehearsed, pending
+            pending = await self._try_again(pending, order)
+        return await self._try_record(record, pending, order), pending
+
+    async def _try_again(self, pending: Sequence[FailedRecord], order: BatchOrder) -> list[FailedRecord]:
+        """Try records that failed once more, in order; return those that fail again."""
+        failed_again: list[FailedRecord] = []
+        for failed in pending:
+            result = await self._try_record(failed.record, failed_again, order)
+            if isinstance(result, RecordPassed):
+                failed_again = []
+            elif isinstance(result, RecordFailed):
+                failed_again.append(result.failed)
+            failed_again = _owned(failed_again)
+        return failed_again
+
     async def _try_record(
-        self, record: PartitionRecords, pending: Sequence[FailedRecord], order: BatchOrder
+        self, record: PartitionRecords, pending: Sequence[FailedRecord], order: BatchOrder, *, rehearse: bool = False
     ) -> RecordResult:
-        """Try the record, and the dead letters of the pending ones in the same transaction, as the policy says."""
+        """Try the record, and the dead letters of the pending ones in the same transaction, as the policy says.
+
+        With `rehearse` that transaction is rolled back: the record passes if everything but the COMMIT succeeds.
+        """
+        attempt = self._attempts.rehearse if rehearse else self._attempts.attempt
         failures: Counter[FailureClass] = Counter()
         while self._outcome.still_owned((record,)):
             failed = _owned(pending)
             started = time.monotonic()
-            result = await self._attempts.attempt((record,), failed, order=order)
+            result = await attempt((record,), failed, order=order)
             match result:
+                case Rehearsed():
+                    return RecordPassed()
                 case Committed():
+                    self._outcome.failed_records.remove(record)
                     self._outcome.dead_lettered(failed)
                     self._outcome.succeeded((record,), result, started)
                     return RecordPassed()
@@ -166,12 +200,12 @@ class BatchProcessor:
         return None
 
     async def _end_pending(self, failed: FailedRecord, order: BatchOrder) -> None:
-        """Dead-letter a record after which none passed here, if others did since it first failed; else pause it."""
+        """Dead-letter a record after which none passed here, if it is at fault all the same; else pause it."""
         tracker = self._outcome.failed_records
-        if tracker.other_records_succeeded(failed.record):
+        tracker.add(failed.record)
+        if tracker.is_at_fault(failed.record):
             await self._write_dead_letter(failed, order)
         else:
-            tracker.add(failed.record)
             self._outcome.pause((failed.record.state,), failed.cause)
 
     async def _write_dead_letter(self, failed: FailedRecord, order: BatchOrder) -> None:

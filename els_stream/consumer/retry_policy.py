@@ -19,7 +19,7 @@ class Action(Enum):
     SPLIT_BY_PARTITION = auto()
     ISOLATE = auto()  # process each record for itself
     PAUSE_PARTITION = auto()  # restart the partition after a backoff; not ready meanwhile
-    DEAD_LETTER_IF_OTHERS_PASS = auto()  # only once a different record has passed after it
+    DEAD_LETTER_IF_OTHERS_PASS = auto()  # only if it fails between two passes of a different record
     DEAD_LETTER = auto()
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeAlias
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -27,6 +27,8 @@ from els_stream.handlers.handler import Decoded, Handler, HasLabel, Locked
 from els_stream.queries import consumed_offsets
 
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,13 @@ class RolledBack:
     failure: ClassifiedError
 
 
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """Everything but the COMMIT succeeded; rolled back on purpose."""
+
+
 AttemptResult: TypeAlias = Committed | Yielded | RolledBack
+RehearsalResult: TypeAlias = Rehearsed | Yielded | RolledBack
 
 
 class Attempts(Protocol):
@@ -76,6 +84,12 @@ class Attempts(Protocol):
         self, batch: MicroBatch, failed: Sequence[FailedRecord] = (), *, order: BatchOrder
     ) -> AttemptResult:
         """Try once to process the batch and dead-letter `failed`, after the preceding micro-batch. Never raises."""
+        ...
+
+    async def rehearse(
+        self, batch: MicroBatch, failed: Sequence[FailedRecord], *, order: BatchOrder
+    ) -> RehearsalResult:
+        """Do the same and roll back instead of committing."""
         ...
 
 
@@ -92,6 +106,10 @@ BeginTransaction: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncConn
 
 class _GiveWay(Exception):
     """Ends the block of a transaction, so that it is rolled back."""
+
+
+class _EndOfRehearsal(Exception):
+    """Ends the block of a transaction where it would commit."""
 
 
 class Transactions(Generic[Decoded, Locked]):
@@ -111,20 +129,39 @@ class Transactions(Generic[Decoded, Locked]):
         self, batch: MicroBatch, failed: Sequence[FailedRecord] = (), *, order: BatchOrder
     ) -> AttemptResult:
         """See Attempts."""
+        return await self._try(self._commit(batch, failed, order), order, with_traceback=not failed)
+
+    async def rehearse(
+        self, batch: MicroBatch, failed: Sequence[FailedRecord], *, order: BatchOrder
+    ) -> RehearsalResult:
+        """See Attempts."""
+
+        async def rehearsal() -> Rehearsed:
+            with suppress(_EndOfRehearsal):
+                await self._commit(batch, failed, order, rehearse=True)
+            return Rehearsed()
+
+        return await self._try(rehearsal(), order, with_traceback=False)
+
+    async def _try(
+        self, transaction: Coroutine[None, None, Result], order: BatchOrder, *, with_traceback: bool
+    ) -> Result | Yielded | RolledBack:
         try:
-            return await self._commit(batch, failed, order)
+            return await transaction
         except _GiveWay:
-            result: AttemptResult = Yielded()
+            result: Yielded | RolledBack = Yielded()
         except DATABASE_ERRORS as error:
             result = RolledBack(classify(error))
         except Exception as error:
             # With failed records a similar error was logged with its traceback just before.
-            log.exception("%s: unexpected: %s", self._handler.name, type(error).__name__, exc_info=not failed)
+            log.exception("%s: unexpected: %s", self._handler.name, type(error).__name__, exc_info=with_traceback)
             result = RolledBack(ClassifiedError(FailureClass.UNEXPECTED, type(error).__name__))
         order.advance(Stage.FAILED)
         return result
 
-    async def _commit(self, batch: MicroBatch, failed: Sequence[FailedRecord], order: BatchOrder) -> Committed:
+    async def _commit(
+        self, batch: MicroBatch, failed: Sequence[FailedRecord], order: BatchOrder, *, rehearse: bool = False
+    ) -> Committed:
         undecodable = [
             FailedRecord(record, DeadLetterReason.BAD_TEXT, "a header name is not UTF-8")
             for record in undecodable_records(batch)
@@ -137,6 +174,8 @@ class Transactions(Generic[Decoded, Locked]):
             applied = time.monotonic()
             await self._dead_letter_all(conn, (*failed, *undecodable))
             await self._advance_offsets(conn, (*(f.record for f in failed), *batch), order)
+            if rehearse:
+                raise _EndOfRehearsal
             failpoint(Failpoint.BEFORE_COMMIT)
             worked = time.monotonic()
         committed = time.monotonic()

@@ -65,6 +65,8 @@ FEATURE_NOT_SUPPORTED = "0A000"  # PostgreSQL's code for a cached plan that must
 # Of classes 55 and 58 only what passes: 55000, such as a table without a replica identity, stays until it is changed.
 TRANSIENT_STATES = frozenset({"25006", "25P02", "25P03", "25P04", "55006", "55P03", "58000", "58030"})
 TRANSIENT_CLASSES = frozenset({"08", "28", "3D", "40", "53", "57"})
+# A limit of the server that COMMIT reaches, such as a full queue of notifications; statements reach it by their data.
+TRANSIENT_AT_COMMIT = frozenset({"54"})
 SEQUENCE_LIMIT_EXCEEDED = "2200H"
 DATA_ERROR_CLASSES = frozenset({"22"})
 CONSTRAINT_VIOLATIONS = "23"
@@ -91,12 +93,12 @@ RECORD_CONSTRAINTS = frozenset(
 )
 
 
-def classify_sqlstate(state: str, *, constraint: str | None = None) -> FailureClass:
+def classify_sqlstate(state: str, *, constraint: str | None = None, at_commit: bool = False) -> FailureClass:
     """Return the failure class of a five-character SQLSTATE; `constraint` is the violated one."""
     group = state[:2]
     if state == QUERY_CANCELED:
         return FailureClass.TIMED_OUT
-    if state in TRANSIENT_STATES or group in TRANSIENT_CLASSES:
+    if state in TRANSIENT_STATES or group in TRANSIENT_CLASSES or (at_commit and group in TRANSIENT_AT_COMMIT):
         return FailureClass.TRANSIENT
     if group == CONSTRAINT_VIOLATIONS:
         return FailureClass.DATA_ERROR if constraint in RECORD_CONSTRAINTS else FailureClass.FATAL
@@ -121,7 +123,9 @@ def _sqlstate(error: BaseException) -> str | None:
 def _classify_state(error: BaseException, state: str) -> ClassifiedError:
     names = (getattr(link, "constraint_name", None) for link in _chain(error))
     constraint = next((name for name in names if isinstance(name, str)), None)
-    failure_class = classify_sqlstate(state, constraint=constraint)
+    # SQLAlchemy knows the statement of every error but those of COMMIT and ROLLBACK.
+    at_commit = isinstance(error, DBAPIError) and error.statement is None
+    failure_class = classify_sqlstate(state, constraint=constraint, at_commit=at_commit)
     named = constraint is not None and failure_class is FailureClass.FATAL
     return ClassifiedError(failure_class, f"{state} {constraint}" if named else state)
 

@@ -29,10 +29,14 @@ if TYPE_CHECKING:
     from els_stream.queries.outbox_rows import FailedRow, OutboxRow
 
 CHANNEL: Final = "els_outbox"
+FULL_QUEUE: Final = 0.5  # the fraction of the notification queue in use above which nothing is notified
 
 # Positions are assigned after the sort: within a key they ascend with the sequence, whatever the order of the rows in
 # the call. The shards of the keys are in an array without nulls, so that a row finds its shard by an index into it. One
 # NOTIFY per statement; PostgreSQL merges equal ones of a transaction and sends them only after the commit.
+#
+# COMMIT fails if the server's queue of notifications is full, which any session does that listens and never ends its
+# transaction. So nothing is notified while the queue is half full: the relays poll anyway, and a commit matters more.
 _PUT = text("""
     WITH keys AS MATERIALIZED (
         SELECT array_agg(coalesce(waiting.shard, k.shard) ORDER BY k.number) AS shards,
@@ -51,7 +55,10 @@ _PUT = text("""
              AS i (order_key, event_id, key_number, sequence, topic, key, value, headers, input_timestamp_low31)
         ORDER BY i.sequence
     )
-    SELECT free, CASE WHEN waiting > 0 OR NOT CAST(:direct AS bool) THEN pg_notify(:channel, '') END FROM keys
+    SELECT free,
+           CASE WHEN (waiting > 0 OR NOT CAST(:direct AS bool)) AND pg_notification_queue_usage() < :full_queue
+                THEN pg_notify(:channel, '') END
+    FROM keys
 """)
 
 _FETCH = text("""
@@ -123,6 +130,7 @@ async def put(conn: AsyncConnection, rows: Sequence[OutboxRow]) -> None:
     events = [row.event for row in rows]
     parameters = {
         "channel": CHANNEL,
+        "full_queue": FULL_QUEUE,
         "direct": direct is not None,
         "keys": list(numbers),
         "shards": [shard_of(key) if direct is None else direct.shard for key in numbers],

@@ -25,8 +25,10 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from els_stream.queries.direct_publish import enable_direct_publish
-from els_stream.queries.outbox import CHANNEL
+from els_stream.queries.outbox import CHANNEL, FULL_QUEUE
 from els_stream.queries.outbox_rows import to_waiting_row
 from els_stream.relay.dedicated_connection import dedicated_connection
 from els_stream.relay.dispatcher import Dispatcher
@@ -45,6 +47,9 @@ if TYPE_CHECKING:
 DRAIN_TIMEOUT_SECONDS: Final = 1.0
 CLOSE_TIMEOUT_SECONDS: Final = 0.8
 LISTENER_CHECK_INTERVAL_SECONDS: Final = 5.0
+_QUEUE_USAGE: Final = "SELECT pg_notification_queue_usage()"
+
+log = structlog.get_logger(__name__)
 
 
 class Relay:
@@ -147,9 +152,13 @@ class Relay:
             await conn.add_listener(CHANNEL, lambda *_: self.wake())
             self._health.clear_error("listener")
             self.wake()
+            was_full = False
             while True:
                 await asyncio.sleep(LISTENER_CHECK_INTERVAL_SECONDS)
-                await conn.execute("SELECT 1", timeout=LISTENER_CHECK_INTERVAL_SECONDS)
+                used: float = await conn.fetchval(_QUEUE_USAGE, timeout=LISTENER_CHECK_INTERVAL_SECONDS)
+                if (used >= FULL_QUEUE) != was_full:
+                    was_full = not was_full
+                    log.warning("notification_queue_full" if was_full else "notification_queue_free", used=used)
 
     def _keep_running(self, component: str, run: Callable[[], Coroutine[None, None, None]]) -> asyncio.Task[None]:
         supervised = supervise(component, run, self._options, self._health.set_error)

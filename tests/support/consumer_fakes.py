@@ -17,7 +17,14 @@ from els_stream.consumer.partition_reads import Fetched
 from els_stream.consumer.partition_state import PartitionState
 from els_stream.consumer.reporting import NullMetrics
 from els_stream.consumer.start_offsets import LogState, PartitionUnavailable
-from els_stream.consumer.transaction import AttemptResult, Committed, FailedRecord, RolledBack
+from els_stream.consumer.transaction import (
+    AttemptResult,
+    Committed,
+    FailedRecord,
+    RehearsalResult,
+    Rehearsed,
+    RolledBack,
+)
 from els_stream.db.errors import ClassifiedError, FailureClass
 from els_stream.events.records import RawRecord
 from els_stream.kafka.offsets import Partition, RecordFingerprint, StoredOffset, fingerprint_of
@@ -161,6 +168,15 @@ class ProcessorHarness:
         self, batch: MicroBatch, failed: Sequence[FailedRecord] = (), *, order: BatchOrder
     ) -> AttemptResult:
         del order
+        return self._fault(batch) or self._commit(batch, failed, [_text(record) for record in records_of(batch)])
+
+    async def rehearse(
+        self, batch: MicroBatch, failed: Sequence[FailedRecord], *, order: BatchOrder
+    ) -> RehearsalResult:
+        del order, failed
+        return self._fault(batch) or Rehearsed()
+
+    def _fault(self, batch: MicroBatch) -> RolledBack | None:
         values = [_text(record) for record in records_of(batch)]
         self.attempts.append(values)
         if self.failures:
@@ -174,7 +190,7 @@ class ProcessorHarness:
                 return RolledBack(ClassifiedError(FailureClass.TIMED_OUT, "57014"))
             if value.startswith("broken"):
                 return RolledBack(ClassifiedError(FailureClass.FATAL, "42P01"))
-        return self._commit(batch, failed, values)
+        return None
 
     def _commit(self, batch: MicroBatch, failed: Sequence[FailedRecord], values: Sequence[str]) -> AttemptResult:
         ranges = offset_ranges((*(one.record for one in failed), *batch))

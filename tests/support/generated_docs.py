@@ -58,7 +58,9 @@ ACTIONS: Final[dict[Action, str]] = {
     Action.SPLIT_BY_PARTITION: "each partition alone",
     Action.ISOLATE: "record by record",
     Action.PAUSE_PARTITION: "pause the partition",
-    Action.DEAD_LETTER_IF_OTHERS_PASS: "a dead letter if another record succeeds, else pause the partition",
+    Action.DEAD_LETTER_IF_OTHERS_PASS: (
+        "a dead letter if it fails between two passes of another record, else pause the partition"
+    ),
     Action.DEAD_LETTER: "a dead letter",
 }
 

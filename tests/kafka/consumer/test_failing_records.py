@@ -6,6 +6,7 @@ from functools import partial
 
 from tests.support.consumer_testbed import ConsumerTestbed
 
+PAUSED = "is paused for"
 GOOD = [f"record {number}" for number in range(300)]
 
 
@@ -33,13 +34,22 @@ async def test_a_bad_release_dead_letters_nothing_after_restarts(testbed: Consum
     await testbed.all_processed_once()
 
 
-async def test_poison_at_the_end_waits_until_another_record_passes(testbed: ConsumerTestbed) -> None:
+async def test_poison_at_the_end_waits_until_other_records_pass_before_and_after_it(testbed: ConsumerTestbed) -> None:
     worker = testbed.start()
     await testbed.produce(["fine", "bug"], partition=0)
     await testbed.until(lambda: testbed.has_code(worker, "partition_paused"), 20)
     assert (await worker.get("/livez"))[0] == 200
     assert await testbed.dead_letters() == {}
     await testbed.produce(["another"], partition=1)
+    await testbed.wait_for_effects(2)
+    pauses = testbed.log().count(PAUSED)
+
+    async def paused_again() -> bool:
+        return testbed.log().count(PAUSED) >= pauses + 2
+
+    await testbed.until(paused_again, 20)
+    assert await testbed.dead_letters() == {}
+    await testbed.produce(["one more"], partition=1)
     await testbed.all_processed_once(but=1)
     assert await testbed.dead_letters() == {"bug": "unprocessable"}
     await testbed.ready(worker)

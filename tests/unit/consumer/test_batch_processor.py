@@ -78,13 +78,41 @@ async def test_poison_at_the_end_pauses_its_partition(harness: ProcessorHarness)
     assert harness.paused()
 
 
-async def test_poison_is_dead_lettered_once_another_partition_got_on(harness: ProcessorHarness) -> None:
+async def test_poison_is_dead_lettered_once_it_failed_while_another_partition_got_on(
+    harness: ProcessorHarness,
+) -> None:
+    await harness.process(harness.batch("bug"))
+    await harness.process(harness.batch("bug"))
+    await harness.process(harness.batch("fine", partition=1))
     await harness.process(harness.batch("bug"))
     await harness.process(harness.batch("bug"))
     assert harness.dead_letters == []
     await harness.process(harness.batch("fine", partition=1))
     await harness.process(harness.batch("bug"))
     assert (harness.dead_letters, harness.paused()) == ([("bug", "unprocessable")], False)
+
+
+async def test_records_that_failed_while_a_server_was_ill_are_tried_again_when_another_passes(
+    harness: ProcessorHarness,
+) -> None:
+    """The first attempt is that of the whole batch; then "a", "bug" and "b" fail alone."""
+    harness.failures = [ClassifiedError(FailureClass.UNEXPECTED, "54000")] * 4
+    await harness.process(harness.batch("a", "bug", "b", "c", "d"))
+    assert harness.processed == ["a", "b", "c", "d"]
+    assert harness.dead_letters == [("bug", "unprocessable")]
+    assert (harness.next_offset(), harness.paused()) == (5, False)
+
+
+async def test_a_server_that_is_ill_again_and_again_dead_letters_nothing_at_the_end_of_a_partition(
+    harness: ProcessorHarness,
+) -> None:
+    for _ in range(2):
+        harness.failures = [ClassifiedError(FailureClass.UNEXPECTED, "54000")] * 2
+        await harness.process(harness.batch("a"))
+        await harness.process(harness.batch("fine", partition=1))
+    assert (harness.dead_letters, harness.paused()) == ([], True)
+    await harness.process(harness.batch("a"))
+    assert (harness.processed, harness.paused()) == (["fine", "fine", "a"], False)
 
 
 async def test_a_bad_release_dead_letters_nothing(harness: ProcessorHarness) -> None:

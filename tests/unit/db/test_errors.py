@@ -27,6 +27,13 @@ def wrapped(cause: Exception) -> DBAPIError:
     return DBAPIError("SELECT 1", {}, adapter)
 
 
+def at_commit(cause: Exception) -> DBAPIError:
+    """Wrap an error of COMMIT: SQLAlchemy names no statement."""
+    error = wrapped(cause)
+    error.statement = None
+    return error
+
+
 def violation(constraint: str) -> asyncpg.UniqueViolationError:
     return asyncpg.UniqueViolationError.new({"C": "23505", "M": "twice", "n": constraint})
 
@@ -39,7 +46,8 @@ def name_of(error: Exception) -> str:
     """Return the name of asyncpg's class where there is one, with the constraint."""
     cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig is not None else None
     kind = type(cause or error)
-    return f"{kind.__module__.partition('.')[0]}.{kind.__name__} {getattr(cause, 'constraint_name', None) or ''}"
+    when = ", COMMIT" if isinstance(error, DBAPIError) and error.statement is None else ""
+    return f"{kind.__module__.partition('.')[0]}.{kind.__name__} {getattr(cause, 'constraint_name', None) or ''}{when}"
 
 
 @pytest.mark.parametrize(
@@ -69,6 +77,9 @@ def name_of(error: Exception) -> str:
         (wrapped(asyncpg.SequenceGeneratorLimitExceededError("the end")), FailureClass.FATAL),
         (wrapped(asyncpg.ObjectNotInPrerequisiteStateError("no replica identity")), FailureClass.FATAL),
         (wrapped(asyncpg.ObjectInUseError("in use")), FailureClass.TRANSIENT),
+        (wrapped(asyncpg.ProgramLimitExceededError("a large row")), FailureClass.UNEXPECTED),
+        (at_commit(asyncpg.ProgramLimitExceededError("many notifications")), FailureClass.TRANSIENT),
+        (at_commit(asyncpg.RaiseError("by a trigger")), FailureClass.UNEXPECTED),
         (PoolTimeout("queue"), FailureClass.TRANSIENT),
         (ConnectionRefusedError(), FailureClass.TRANSIENT),
         (TimeoutError(), FailureClass.TRANSIENT),
