@@ -15,7 +15,7 @@ from els_stream.queries import trackers
 from els_stream.queries.claims import lock_contents
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -68,14 +68,16 @@ class BatchEventProcessor(Generic[EventT]):
         self._recounts = recounts
         self._as_batch_event = as_batch_event
 
-    async def lock(self, conn: AsyncConnection, events: Sequence[DecodedEvent[EventT]]) -> LockedBatches:
+    async def lock(
+        self, conn: AsyncConnection, events: Sequence[DecodedEvent[EventT]], also: Collection[str]
+    ) -> LockedBatches:
         """Take the advisory locks of the contents first, where these are on, then the tracker rows."""
         if self._policy.advisory_locks:
             batch_events = [self._as_batch_event(event) for event in events]
             await lock_contents(
                 conn, [(event.event.batch_id, event.text_id or event.pending_key.subject) for event in batch_events]
             )
-        return await trackers.lock(conn, {event.batch_id for event in events})
+        return await trackers.lock(conn, {event.batch_id for event in events}.union(also))
 
     async def apply(
         self, conn: AsyncConnection, batches: LockedBatches, events: Sequence[DecodedEvent[EventT]]

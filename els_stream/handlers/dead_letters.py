@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from els_stream.domain.outcomes import Refused
+from els_stream.events.batch_id import batch_id_of
 from els_stream.events.dead_letter import dead_letter as dead_letter_event
 from els_stream.events.event_ids import dead_letter_subject
 from els_stream.events.input_timestamp import truncate_timestamp
 from els_stream.failpoints import Failpoint, failpoint
-from els_stream.queries import dead_letters, outbox
+from els_stream.queries import dead_letters, outbox, trackers
 from els_stream.queries.dead_letters import DeadLetter, RecordPosition
 from els_stream.queries.outbox_rows import OutboxRow
 
@@ -35,7 +36,9 @@ class DeadLetterRequest:
 
 
 async def write_dead_letters(conn: AsyncConnection, requests: Sequence[DeadLetterRequest]) -> None:
-    """Insert the dead letters and their outbox rows. Locks no tracker: each dead letter has an order key of its own.
+    """Insert the dead letters and their outbox rows; the caller has locked their batches, as far as these have a row.
+
+    Each dead letter has an order key of its own, so it creates no tracker.
 
     A record that fails again after a replay gets another dead letter, but no other event, since the second event would
     have the id of the first one with other bytes.
@@ -55,8 +58,16 @@ async def write_dead_letters(conn: AsyncConnection, requests: Sequence[DeadLette
 async def dead_letter_records(
     conn: AsyncConnection, records: Sequence[RawRecord], reason: DeadLetterReason, message: str
 ) -> None:
-    """Write dead letters for records that no handler could apply, all for the same reason."""
-    await write_dead_letters(conn, [DeadLetterRequest(record, None, Refused(reason, message)) for record in records])
+    """Write dead letters for records that no handler could apply, all for the same reason.
+
+    Their batches are locked here, after those that the transaction may have locked already. Should two such
+    transactions wait for each other, PostgreSQL rolls one back, and it is tried again.
+    """
+    refusal = Refused(reason, message)
+    requests = [DeadLetterRequest(record, batch_id_of(record.topic, record.value), refusal) for record in records]
+    if batch_ids := {request.batch_id for request in requests if request.batch_id is not None}:
+        await trackers.lock_existing(conn, batch_ids)
+    await write_dead_letters(conn, requests)
 
 
 def _row(dead_letter: DeadLetter) -> OutboxRow:

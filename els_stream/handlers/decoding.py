@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from els_stream.domain.outcomes import Refused
+from els_stream.events.batch_id import batch_id_of
 from els_stream.events.inbound import (
     BatchEssaysRegistered,
     EssayContentProvisionedV1,
@@ -48,11 +49,11 @@ class DecodedEvent(Generic[Event_co]):
 
 @dataclass(frozen=True, slots=True)
 class InvalidRecord:
-    """A record that breaks its contract."""
+    """A record that breaks its contract; `batch_id` is None if it cannot be read that far."""
 
     record: RawRecord
     refusal: Refused
-    batch_id: None = None
+    batch_id: str | None
 
 
 def decode_record(
@@ -62,7 +63,8 @@ def decode_record(
     try:
         envelope = decoder(record.value)
     except ContractViolation as violation:
-        return InvalidRecord(record, Refused(violation.reason, violation.message))
+        batch_id = batch_id_of(record.topic, record.value)
+        return InvalidRecord(record, Refused(violation.reason, violation.message), batch_id)
     headers, metadata = record.headers, envelope.metadata
     traceparent = traceparent_of(headers, metadata) if headers or metadata else None
     return DecodedEvent(record, envelope.data, envelope.correlation_id, envelope.event_id, traceparent)

@@ -9,10 +9,11 @@ from els_stream.domain.outcomes import Outcome, Refused
 from els_stream.handlers.dead_letters import DeadLetterRequest, write_dead_letters
 from els_stream.handlers.decoding import AnyEvent, DecodedEvent, InvalidRecord, decode_record
 from els_stream.handlers.handler import Handler
+from els_stream.queries import trackers
 from els_stream.queries.trackers import LockedBatches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -30,8 +31,10 @@ DomainHandler: TypeAlias = Handler[DecodedRecord, Any, Outcome]
 class EventProcessor(Protocol[Event_contra]):
     """Locks and changes the batches of one kind of event."""
 
-    async def lock(self, conn: AsyncConnection, events: Sequence[DecodedEvent[Event_contra]]) -> LockedBatches:
-        """Lock the batches of these events, of which there is at least one."""
+    async def lock(
+        self, conn: AsyncConnection, events: Sequence[DecodedEvent[Event_contra]], also: Collection[str]
+    ) -> LockedBatches:
+        """Lock the batches of these events, of which there is at least one, and `also` these batches."""
         ...
 
     async def apply(
@@ -65,7 +68,13 @@ class EventHandler(Generic[EventT]):
     async def lock(self, conn: AsyncConnection, decoded: Sequence[DecodedRecord]) -> LockedRecords[EventT]:
         valid = [record for record in decoded if isinstance(record, DecodedEvent)]
         events = cast("list[DecodedEvent[EventT]]", valid)  # `decode` of this handler returns no other type of event
-        batches = await self.processor.lock(conn, events) if events else LockedBatches()
+        # A purge of their batches must not miss the dead letters of invalid records.
+        invalid = {record.batch_id for record in decoded if isinstance(record, InvalidRecord)} - {None}
+        also = await trackers.existing(conn, cast("set[str]", invalid)) if invalid else frozenset[str]()
+        if events:
+            batches = await self.processor.lock(conn, events, also)
+        else:
+            batches = await trackers.lock(conn, also) if also else LockedBatches()
         return LockedRecords(decoded, events, batches)
 
     async def apply(self, conn: AsyncConnection, locked: LockedRecords[EventT]) -> Sequence[Outcome]:

@@ -25,6 +25,7 @@ from els_stream.queries import pending_events, trackers
 from els_stream.queries.trackers import Opening
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import timedelta
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -55,8 +56,10 @@ class RegistrationProcessor:
     def __init__(self, policy: RegistrationPolicy) -> None:
         self._policy = policy
 
-    async def lock(self, conn: AsyncConnection, events: Sequence[DecodedEvent[BatchEssaysRegistered]]) -> LockedBatches:
-        return await trackers.lock(conn, {event.batch_id for event in events})
+    async def lock(
+        self, conn: AsyncConnection, events: Sequence[DecodedEvent[BatchEssaysRegistered]], also: Collection[str]
+    ) -> LockedBatches:
+        return await trackers.lock(conn, {event.batch_id for event in events}.union(also))
 
     async def apply(
         self, conn: AsyncConnection, batches: LockedBatches, events: Sequence[DecodedEvent[BatchEssaysRegistered]]

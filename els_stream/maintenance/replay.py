@@ -141,7 +141,7 @@ async def _mark_replayed(
     """
     batch_id = dead_letter.summary.batch_id
     if batch_id is not None:
-        await trackers.lock_existing(conn, batch_id)
+        await trackers.lock_existing(conn, [batch_id])
     if not await dead_letter_admin.mark_replayed(conn, dead_letter):
         now = _replayable(await dead_letter_admin.read(conn, dead_letter.summary.id))
         return now if isinstance(now, NotReplayable) else NotReplayable("another process resolved it meanwhile")

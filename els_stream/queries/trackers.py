@@ -53,7 +53,10 @@ _LOCK = text("""
     ) locked
 """)
 
-_LOCK_EXISTING = text("SELECT FROM batch_essay_trackers WHERE batch_id = :batch_id FOR UPDATE")
+_EXISTING = text("SELECT batch_id FROM batch_essay_trackers WHERE batch_id = ANY(CAST(:batch_ids AS text[]))")
+_LOCK_EXISTING = text("""
+    SELECT FROM batch_essay_trackers WHERE batch_id = ANY(CAST(:batch_ids AS text[])) ORDER BY batch_id FOR UPDATE
+""")
 
 _SAVE = text("""
     UPDATE batch_essay_trackers t
@@ -128,9 +131,14 @@ async def lock(conn: AsyncConnection, batch_ids: Collection[str]) -> LockedBatch
     return locked
 
 
-async def lock_existing(conn: AsyncConnection, batch_id: str) -> None:
-    """Lock the row of this batch if there is one; unlike `lock`, create none."""
-    await conn.execute(_LOCK_EXISTING, {"batch_id": batch_id})
+async def existing(conn: AsyncConnection, batch_ids: Collection[str]) -> frozenset[str]:
+    """Return those of these batches that have a row. Locks nothing."""
+    return frozenset(await conn.scalars(_EXISTING, {"batch_ids": list(batch_ids)}))
+
+
+async def lock_existing(conn: AsyncConnection, batch_ids: Collection[str]) -> None:
+    """Lock the rows of those of these batches that have one, in order; unlike `lock`, create none."""
+    await conn.execute(_LOCK_EXISTING, {"batch_ids": list(batch_ids)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ import hashlib
 from collections import Counter
 from dataclasses import replace
 
+import pytest
+
 from els_stream.events import topics
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.event_ids import event_id
@@ -143,3 +145,55 @@ def between(invalid: list[RawRecord], good: list[RawRecord]) -> list[RawRecord]:
     for number, event in enumerate(good):
         mixed += [*invalid[number * share : (number + 1) * share], event]
     return mixed + invalid[len(good) * share :]
+
+
+async def test_a_record_that_breaks_its_contract_is_found_under_the_batch_that_it_names(harness: BatchHarness) -> None:
+    """`els batch` shows the dead letters of a batch."""
+    await harness.together(
+        harness.content(0, file_size_bytes=-1),
+        harness.content(1, text_storage_id=None),
+        harness.record(topics.CONTENT_PROVISIONED, b'{"data": {"entity_id": 9}}'),
+        harness.record(topics.CONTENT_PROVISIONED, b'{"data": {"entity_id": "\\u0000"}}'),
+        harness.record(topics.CONTENT_PROVISIONED, b'{"data": {"entity_id": ""}}'),
+    )
+    await harness.together(harness.associations(class_id=7))
+
+    rows = await harness.rows("SELECT batch_id FROM dead_letters ORDER BY id")
+    assert [row.batch_id for row in rows] == [make.BATCH, make.BATCH, None, None, None, make.BATCH]
+    assert await harness.rows("SELECT batch_id FROM batch_essay_trackers") == []
+
+
+async def test_a_record_that_fails_alone_is_found_under_its_batch(harness: BatchHarness) -> None:
+    async with harness.engine.begin() as conn:
+        await dead_letter_records(conn, [harness.content(0)], DeadLetterReason.UNPROCESSABLE, "it failed")
+
+    (row,) = await harness.rows("SELECT batch_id FROM dead_letters")
+    assert row.batch_id == make.BATCH
+
+
+@pytest.mark.parametrize("valid", [[], [1]], ids=["alone", "beside a valid record"])
+async def test_a_purge_waits_for_the_dead_letters_of_its_batch(harness: BatchHarness, valid: list[int]) -> None:
+    """Otherwise the payload of a dead letter that the purge does not see would stay."""
+    await harness.together(harness.registration(essays=1))
+    await harness.together(harness.registration("another", essays=1))
+    records = [harness.content(0, file_size_bytes=-1), *harness.contents(valid, "another")]
+
+    async with harness.engine.begin() as conn:
+        await harness.apply(conn, records)
+        rows = await harness.rows(
+            "SELECT 1 FROM batch_essay_trackers WHERE batch_id = :batch_id FOR UPDATE SKIP LOCKED", batch_id=make.BATCH
+        )
+
+    assert rows == []
+
+
+async def test_a_purge_waits_for_the_dead_letter_of_a_record_that_fails_alone(harness: BatchHarness) -> None:
+    await harness.together(harness.registration(essays=1))
+
+    async with harness.engine.begin() as conn:
+        await dead_letter_records(conn, [harness.content(0)], DeadLetterReason.UNPROCESSABLE, "it failed")
+        rows = await harness.rows(
+            "SELECT 1 FROM batch_essay_trackers WHERE batch_id = :batch_id FOR UPDATE SKIP LOCKED", batch_id=make.BATCH
+        )
+
+    assert rows == []
