@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol, assert_never
@@ -104,6 +104,7 @@ class Fetcher:
         self._buffers = buffers
         self._kafka = kafka
         self._metrics = metrics
+        self._store = store
         self._pause = options.backoff.equal_jitter
         self._errors = options.errors
         self._logical_topic = options.logical_topic
@@ -153,6 +154,7 @@ class Fetcher:
         epoch = self._buffers.epoch
         states = {tp: self._buffers.partitions[tp] for tp in partitions}
         try:
+            await self._restart_moved(states.values())
             fetched = await self._read(states, seconds)
         except self._errors as error:
             self.health.record_fetch_error(type(error).__name__)
@@ -166,12 +168,29 @@ class Fetcher:
             if self._buffers.partitions.get(tp) is states[tp]:
                 await self._receive(states[tp], result)
 
+    async def _restart_moved(self, states: Collection[PartitionState]) -> None:
+        """Restart paused partitions whose stored offset was moved meanwhile: an operator skipped what can't be read."""
+        paused = {
+            state.partition: state
+            for state in states
+            if state.fetch_pause is not None
+            and state.fetch_pause.times > 1
+            and state.committed_offset == state.next_fetch_offset
+        }
+        stored = await self._store.read(paused.keys()) if paused else {}
+        for tp, offset in stored.items():
+            if offset.next_offset != paused[tp].committed_offset:
+                log.warning("%s: the stored offset was moved to %d", tp, offset.next_offset)
+                self._metrics.record_event(ConsumerEvent.PARTITION_RESTARTED)
+                self._buffers.restart_partition(paused[tp])
+
     async def _read(self, states: Mapping[Partition, PartitionState], seconds: float) -> dict[Partition, Fetched]:
         """Fetch the partitions together, and alone those whose last fetch failed."""
         together = {tp: state.start for tp, state in states.items() if state.fetch_pause is None}
+        alone = [state for state in states.values() if state.fetch_pause is not None and state.active]
         fetched = dict(await self._kafka.fetch(together, seconds)) if together else {}
-        for tp in states.keys() - together.keys():
-            fetched[tp] = await self._kafka.fetch_alone(tp, states[tp].start)
+        for state in alone:
+            fetched[state.partition] = await self._kafka.fetch_alone(state.partition, state.start)
         return fetched
 
     async def _receive(self, state: PartitionState, fetched: Fetched) -> None:

@@ -13,10 +13,10 @@ from aiokafka import TopicPartition
 from els_stream.kafka.admin import broker_errors
 from els_stream.kafka.clients import AIOKafkaConsumer
 from els_stream.kafka.offsets import Partition
+from els_stream.kafka.partition_read import KafkaClient, read_partition
 from els_stream.kafka.topics import partition_counts
 
 PEEK_TIMEOUT_SECONDS: Final = 3.0
-PEEK_POLL_MS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +56,26 @@ async def _with_records(
     consumer: AIOKafkaConsumer, starts: Mapping[Partition, int], logs: Mapping[Partition, PartitionLog]
 ) -> set[Partition]:
     """Return the partitions that have a record at or after these offsets, or did not answer in time."""
-    waiting = {TopicPartition(*tp) for tp in starts}
-    found: set[Partition] = set()
-    consumer.assign(list(waiting))
-    for tp in waiting:
-        consumer.seek(tp, starts[Partition(*tp)])
+    client = consumer._client  # noqa: SLF001 - a record that aiokafka can't decode must not end this
+    await client.set_topics({tp.topic for tp in starts})
+    asked = list(starts)
+    found = await asyncio.gather(*(_has_records(client, tp, starts[tp], logs[tp].end) for tp in asked))
+    return {tp for tp, has_records in zip(asked, found, strict=True) if has_records}
+
+
+async def _has_records(client: KafkaClient, partition: Partition, start: int, end: int) -> bool:
     deadline = asyncio.get_running_loop().time() + PEEK_TIMEOUT_SECONDS
-    while waiting and asyncio.get_running_loop().time() < deadline:
-        for tp, records in (await consumer.getmany(*waiting, timeout_ms=PEEK_POLL_MS)).items():
-            if records:
-                found.add(Partition(*tp))
-        waiting = {
-            tp
-            for tp in waiting
-            if Partition(*tp) not in found and await consumer.position(tp) < logs[Partition(*tp)].end
-        }
-    return found | {Partition(*tp) for tp in waiting}
+    while start < end and asyncio.get_running_loop().time() < deadline:
+        read = await read_partition(client, TopicPartition(*partition), start)
+        if read.records or read.failure:
+            return True
+        start = read.position
+    return start < end
 
 
 @asynccontextmanager
 async def _consumer(broker: str) -> AsyncIterator[AIOKafkaConsumer]:
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=broker, enable_auto_commit=False, isolation_level="read_committed", max_poll_records=1
-    )
+    consumer = AIOKafkaConsumer(bootstrap_servers=broker, enable_auto_commit=False, isolation_level="read_committed")
     with broker_errors(broker):
         try:
             await consumer.start()

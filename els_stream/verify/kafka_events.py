@@ -9,12 +9,14 @@ from uuid import UUID
 
 from aiokafka import TopicPartition
 
+from els_stream.errors import ServersUnavailable
 from els_stream.events.topics import DEAD_LETTER, OUTPUT_TOPICS
 from els_stream.kafka.clients import AIOKafkaConsumer
+from els_stream.kafka.partition_read import read_partition
 from els_stream.kafka.topics import partition_counts
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from aiokafka import ConsumerRecord
 
@@ -85,9 +87,35 @@ async def output_records(broker: str, prefix: str) -> AsyncIterator[ConsumerReco
     try:
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
-        while unread := [p for p in partitions if await consumer.position(p) < ends[p]]:
-            for records in (await consumer.getmany(*unread, timeout_ms=_POLL_TIMEOUT_MS)).values():
+        starts = {p: await consumer.position(p) for p in partitions}
+        while unread := [p for p in partitions if starts[p] < ends[p]]:
+            fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]
+            try:
+                fetched = await consumer.getmany(*unread, timeout_ms=_POLL_TIMEOUT_MS)
+            except Exception:  # noqa: BLE001 - a record that aiokafka can't decode; what it drained before is lost
+                fetched = await _read_alone(consumer, {p: starts[p] for p in unread})
+            for records in fetched.values():
                 for record in records:
                     yield record
+            starts.update({p: await consumer.position(p) for p in unread})
     finally:
         await consumer.stop()
+
+
+async def _read_alone(
+    consumer: AIOKafkaConsumer, starts: Mapping[TopicPartition, int]
+) -> dict[TopicPartition, Sequence[ConsumerRecord]]:
+    """Read each partition for itself and move the position behind what was read.
+
+    Raises ServersUnavailable with the place for a record that nothing can decode.
+    """
+    found: dict[TopicPartition, Sequence[ConsumerRecord]] = {}
+    for partition, start in starts.items():
+        read = await read_partition(consumer._client, partition, start)  # noqa: SLF001
+        if read.failure is not None and not read.failure.out_of_range:
+            place = f"{partition.topic}/{partition.partition} at offset {read.position}"
+            raise ServersUnavailable(f"{place} can't be read: {read.failure.cause}")
+        found[partition] = read.records
+        if read.failure is None:
+            consumer.seek(partition, read.position)
+    return found

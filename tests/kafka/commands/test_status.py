@@ -11,10 +11,12 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from els_stream.config.settings import Settings
 from els_stream.embedded.servers import Addresses
 from els_stream.events import topics
 from tests.support.batch_harness import BatchHarness
 from tests.support.cli import els
+from tests.support.log_segments import LogSegment
 
 AT = topics.CONTENT_PROVISIONED
 
@@ -85,6 +87,26 @@ async def test_it_shows_no_lag_once_all_records_are_processed(
 
     assert result.exit_code == 0
     assert [row["lag"] for row in json.loads(result.stdout)["offsets"]] == [0, 0]
+
+
+async def test_it_reads_past_a_header_name_that_is_not_utf8(
+    environment: Mapping[str, str], addresses: Addresses, server_settings: Settings, kafka_topics: dict[str, str]
+) -> None:
+    """Before: UnicodeDecodeError of `els status`, and of `els verify` for one on an output topic."""
+    producer = AIOKafkaProducer(bootstrap_servers=addresses.broker)
+    await producer.start()
+    for topic in (AT, topics.SLOT_ASSIGNED):
+        await producer.send_and_wait(kafka_topics[topic], b"one", partition=0, headers=[("l~n", b"1")])
+        segment = LogSegment(server_settings.state_dir / "kafka" / "data", kafka_topics[topic], 0)
+        segment.replace(b"l~n", b"l\xe4n", mend_checksum=True)
+    await producer.stop()
+
+    result = await els(environment, "status", "--json")
+    verified = await els(environment, "verify", "--kafka")
+
+    assert (result.exit_code, json.loads(result.stdout)["broker_error"]) == (0, None)
+    assert json.loads(result.stdout)["offsets"][0]["lag"] == 5
+    assert f"{kafka_topics[topics.SLOT_ASSIGNED]}/0/0 has no event id" in verified.stdout
 
 
 async def test_the_text_shows_the_same(environment: Mapping[str, str]) -> None:
