@@ -54,6 +54,7 @@ COMMIT_TIMEOUT_SECONDS = 1.0
 COMMIT_CALL_TIMEOUT_SECONDS = 1.5
 # How long the broker may hold a fetch open; meanwhile a partition that is not in the fetch may get capacity.
 FETCH_MAX_WAIT_MS = 200
+NO_LEADER = -1  # as aiokafka's metadata have it
 
 
 class KafkaConsumer(Protocol):
@@ -169,7 +170,7 @@ class ElsConsumerThread(AIOKafkaConsumerThread):
         cluster = network_client(self.kafka).cluster
         for tp in partitions:
             leader = cluster.leader_for_partition(KafkaPartition(*tp))
-            if leader == -1:
+            if leader == NO_LEADER:
                 answers[tp] = PartitionUnavailable("LeaderNotAvailableError")
             else:
                 by_leader[leader].append(tp)  # None before the topic's metadata: aiokafka waits for it
@@ -267,6 +268,14 @@ class KafkaLog:
 
     async def fetch_alone(self, partition: Partition, start: int) -> Fetched:
         return cast("Fetched", await self._thread.call_thread(self._thread.thread_fetch_alone, partition, start))
+
+    def has_leader(self, partition: Partition) -> bool:
+        """Return false if, by the latest metadata, no broker leads the partition."""
+        try:
+            cluster = network_client(self._thread.kafka).cluster
+        except ConsumerNotStarted:
+            return True
+        return bool(cluster.leader_for_partition(KafkaPartition(*partition)) != NO_LEADER)
 
     async def keep_alive(self) -> None:
         await self._thread.call_thread(self._thread.thread_keep_alive)

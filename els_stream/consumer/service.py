@@ -71,7 +71,7 @@ class ConsumerService:
         self._kafka = kafka
         options = FetchOptions(self._options.backoff, SERVER_ERRORS, self._logical_topic)
         self._fetcher = Fetcher(self.buffers, kafka, self.store, self.metrics, options)
-        self.status.attach(self._fetcher.health)
+        self.status.attach(self._fetcher.health, kafka)
 
     async def step(self) -> None:
         """Do one round of the fetcher; Faust's fetcher service calls this in a loop."""

@@ -6,11 +6,16 @@ A worker that retries, pauses partitions, rebalances or stops declares it here, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from els_stream.consumer.batch_outcome import RetryingAgents
 from els_stream.consumer.fetcher import FetchHealth
 from els_stream.consumer.partition_buffers import PartitionBuffers
-from els_stream.kafka.offsets import PartitionLag
+from els_stream.kafka.offsets import Partition, PartitionLag
+
+
+class Leaders(Protocol):
+    def has_leader(self, partition: Partition) -> bool: ...
 
 
 class ConsumerStatus:
@@ -23,9 +28,11 @@ class ConsumerStatus:
         self._retrying = retrying
         self._logical_topic = logical_topic
         self._fetch_health = FetchHealth()
+        self._leaders: Leaders | None = None
 
-    def attach(self, fetch_health: FetchHealth) -> None:
+    def attach(self, fetch_health: FetchHealth, leaders: Leaders) -> None:
         self._fetch_health = fetch_health
+        self._leaders = leaders
 
     @property
     def stopping(self) -> bool:
@@ -42,14 +49,20 @@ class ConsumerStatus:
 
     @property
     def paused(self) -> Mapping[str, str]:
-        """The partitions that are neither fetched nor taken until their pause is over, and the cause of each."""
+        """The partitions that are not fetched, until a pause is over or a leader is back, and the cause of each."""
+        leaders = self._leaders
+        away = {
+            str(tp): "no broker leads this partition"
+            for tp in self._buffers.partitions
+            if leaders is not None and not leaders.has_leader(tp)
+        }
         fetches = {tp: state.fetch_pause for tp, state in self._buffers.partitions.items()}
         unread = {
             str(tp): f"nothing can be read at offset {pause.offset}: {pause.cause}"
             for tp, pause in fetches.items()
             if pause is not None and pause.times > 1
         }
-        return unread | {str(tp): paused.cause for tp, paused in self._buffers.paused.items()}
+        return away | unread | {str(tp): paused.cause for tp, paused in self._buffers.paused.items()}
 
     @property
     def errors(self) -> Mapping[str, str]:

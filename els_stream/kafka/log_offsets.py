@@ -16,6 +16,7 @@ from els_stream.kafka.offsets import Partition
 from els_stream.kafka.partition_read import KafkaClient, read_partition
 from els_stream.kafka.topics import partition_counts
 
+NO_LEADER: Final = -1
 PEEK_TIMEOUT_SECONDS: Final = 3.0
 
 
@@ -28,10 +29,16 @@ class PartitionLog:
 
 
 async def read_logs(broker: str, topics: Collection[str]) -> dict[Partition, PartitionLog]:
-    """Return the log of every partition of these topics (broker's names). Raises ServersUnavailable."""
+    """Return the log of every partition of these topics (broker's names), without those that no broker leads.
+
+    Raises ServersUnavailable.
+    """
     counts = await partition_counts(broker, list(topics))
     partitions = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
     async with _consumer(broker) as consumer:
+        client = consumer._client  # noqa: SLF001 - one partition without a leader would end the request for all
+        await client.set_topics(set(counts))
+        partitions = [tp for tp in partitions if client.cluster.leader_for_partition(tp) != NO_LEADER]
         beginnings, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
     return {Partition(*tp): PartitionLog(beginnings[tp], ends[tp]) for tp in partitions}
 

@@ -11,6 +11,8 @@ from els_stream.queries import consumed_offsets
 from els_stream.verify.invariants import make_finding
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from els_stream.config.settings import Settings
@@ -41,10 +43,15 @@ async def check_progress(engine: AsyncEngine, settings: Settings) -> Finding:
         *(_lost(tp, log, offsets[tp]) for tp, log in logs.items() if tp in offsets and offsets[tp] < log.beginning),
         # Compared with the offsets from before the ends were read: the service may advance meanwhile.
         *(_beyond_end(tp, log, before[tp]) for tp, log in logs.items() if tp in before and before[tp] > log.end),
+        *(f"{tp}: it is missing, or no broker leads it" for tp in sorted(_inputs(before, settings) - logs.keys())),
         *(_stalled(tp, offsets.get(tp), lags[tp]) for tp in sorted(stalled)),
     ]
     meaning = "the stored offsets lie in the log, and are at its end or move"
     return make_finding("I5 offsets", meaning, len(logs), violations)
+
+
+def _inputs(offsets: Mapping[Partition, int], settings: Settings) -> set[Partition]:
+    return {tp for tp in offsets if tp.topic.removeprefix(settings.topic_prefix) in INPUT_TOPICS}
 
 
 async def _read_offsets(engine: AsyncEngine, consumer_group: str) -> dict[Partition, int]:

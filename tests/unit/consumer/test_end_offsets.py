@@ -159,7 +159,7 @@ async def test_the_lag_of_a_worker_that_fetches_nothing_grows_with_the_log(*, av
     buffers.mark_assignment_ready()
     status = ConsumerStatus(buffers, RetryingAgents(), str)
     ends = FakeEnds(0)
-    status.attach(FetchHealth())
+    status.attach(FetchHealth(), FakeLog())
     assert [partition.records for partition in status.lag()] == [0]
 
     ends.end = 500
