@@ -124,6 +124,11 @@ consumed_offsets = Table(
         "watermark_at", DateTime(timezone=True), comment="every record that the partition had at this time is processed"
     ),
     Column("updated_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    Column(
+        "topic_id",
+        Uuid,
+        comment="the broker's id of the topic whose records were processed; null until it is known",
+    ),
     CheckConstraint("next_offset >= 0", name="next_offset_not_negative"),
     CheckConstraint("(record_timestamp IS NULL) = (record_crc IS NULL)", name="record_fingerprint"),
     postgresql_with={"fillfactor": 50},

@@ -175,6 +175,7 @@ USED: Final = (
     OverriddenInternal(
         "aiokafka.record.default_records:_DefaultRecordBatchPy.__next__", source="msg = self._read_msg()"
     ),
+    OverriddenInternal("aiokafka.cluster:ClusterMetadata.brokers", "(self)"),
     OverriddenInternal("aiokafka.client:AIOKafkaClient.send", source="async def send(self, node_id, request, *,"),
     OverriddenInternal(
         "aiokafka.cluster:ClusterMetadata.leader_for_partition", source="-1 unavailable, None if unknown."

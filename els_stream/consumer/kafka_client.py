@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Protocol, cast
+from uuid import UUID
 
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaConnectionError, KafkaError
@@ -36,8 +37,10 @@ from els_stream.consumer.partition_reads import Fetched, PartitionReader
 from els_stream.consumer.partition_state import FetchedRecord
 from els_stream.consumer.start_offsets import LogState, PartitionUnavailable
 from els_stream.kafka.clients import AIOKafkaConsumer
+from els_stream.kafka.high_watermarks import read_high_watermarks
 from els_stream.kafka.offsets import Partition
 from els_stream.kafka.partition_read import read_partition
+from els_stream.kafka.topic_ids import read_topic_ids
 
 log = logging.getLogger(__name__)
 
@@ -195,6 +198,12 @@ class ElsConsumerThread(AIOKafkaConsumerThread):
             return dict.fromkeys(partitions, PartitionUnavailable(type(error).__name__))
         return {Partition(*tp): (beginnings.get(tp, 0), ends[tp]) for tp in requested}
 
+    async def thread_high_watermarks(self, partitions: AbstractSet[Partition]) -> dict[Partition, int]:
+        return await read_high_watermarks(network_client(self.kafka), partitions)
+
+    async def thread_topic_ids(self, topics: AbstractSet[str]) -> dict[str, UUID]:
+        return await read_topic_ids(network_client(self.kafka), topics)
+
     async def thread_fetch(self, starts: Mapping[Partition, int], seconds: float) -> dict[Partition, Fetched]:
         """Fetch as `PartitionReader` does; nothing while the flow is stopped."""
         if not self.consumer.flow_active:
@@ -261,6 +270,16 @@ class KafkaLog:
 
     async def end_offsets(self, partitions: AbstractSet[Partition]) -> dict[Partition, int]:
         return cast("dict[Partition, int]", await self._thread.call_thread(self._thread.thread_end_offsets, partitions))
+
+    async def topic_ids(self, topics: AbstractSet[str]) -> dict[str, UUID]:
+        """Return the broker's ids of these topics; empty if it has none."""
+        return cast("dict[str, UUID]", await self._thread.call_thread(self._thread.thread_topic_ids, topics))
+
+    async def high_watermarks(self, partitions: AbstractSet[Partition]) -> dict[Partition, int]:
+        """Return the ends of the logs with records of open transactions; without partitions that have no leader."""
+        return cast(
+            "dict[Partition, int]", await self._thread.call_thread(self._thread.thread_high_watermarks, partitions)
+        )
 
     async def fetch(self, starts: Mapping[Partition, int], seconds: float) -> dict[Partition, Fetched]:
         fetched = await self._thread.call_thread(self._thread.thread_fetch, starts, seconds)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from els_stream.kafka.offsets import Partition, StoredOffset
+from els_stream.kafka.offsets import Partition, StoredOffset, Watermark
 from els_stream.queries import consumed_offsets
+
+log = logging.getLogger(__name__)
 
 
 class OffsetStore:
@@ -31,11 +35,18 @@ class OffsetStore:
         async with self._engine.begin() as conn:
             return await consumed_offsets.reset(conn, self.consumer_group, replaced)
 
-    async def database_time(self) -> datetime:
+    async def adopt_topic_ids(self, partitions: Collection[Partition], topic_ids: Mapping[str, UUID]) -> None:
+        """Store the ids of the topics of these partitions where none is stored."""
         async with self._engine.begin() as conn:
+            await consumed_offsets.adopt_topic_ids(conn, self.consumer_group, partitions, topic_ids)
+
+    async def database_time(self) -> datetime:
+        """Return the database's clock, after removing the group's watermarks that lie ahead of it."""
+        async with self._engine.begin() as conn:
+            for tp in sorted(await consumed_offsets.remove_watermarks_ahead(conn, self.consumer_group)):
+                log.error("%s: its watermark lay ahead of the database's clock and is removed", tp)
             return await consumed_offsets.database_time(conn)
 
-    async def store_watermark(self, offsets: Mapping[Partition, int], read_at: datetime) -> None:
-        """Store that everything in Kafka at `read_at` is processed, where the stored offset is still the given one."""
+    async def store_watermarks(self, watermarks: Mapping[Partition, Watermark]) -> None:
         async with self._engine.begin() as conn:
-            await consumed_offsets.store_watermark(conn, self.consumer_group, offsets, read_at)
+            await consumed_offsets.store_watermarks(conn, self.consumer_group, watermarks)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol, TypeAlias
 
 from els_stream.events.records import RawRecord
@@ -61,30 +62,56 @@ class FetchPause:
     until: float
 
 
+@dataclass(frozen=True, slots=True)
+class EndOffset:
+    """The end of the log as the broker returned it after `asked_at`."""
+
+    offset: int
+    asked_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTransaction:
+    """An upstream transaction is open: `records` from `offset` on are in the log and can't be read yet.
+
+    `since`: when it was first seen, by the monotonic clock.
+    """
+
+    offset: int
+    records: int
+    since: float
+
+
 class PartitionState:
     __slots__ = (
         "active",
+        "awaited_end",
         "committed_offset",
         "expected_fingerprint",
         "fetch_pause",
         "log_end_offset",
         "next_fetch_offset",
         "next_take_offset",
+        "open_transaction",
         "partition",
         "position",
         "queue",
         "queued_bytes",
         "reported_offset",
+        "topic_id",
         "undecodable",
     )
 
     def __init__(self, partition: Partition, stored: StoredOffset, *, verify_last_record: bool) -> None:
         """With `verify_last_record` the first fetched record should be the last one that was processed."""
         self.partition = partition
+        self.topic_id = stored.topic_id
         self.active = True
         self.next_fetch_offset = self.next_take_offset = self.committed_offset = stored.next_offset
         self.reported_offset: int | None = None  # the group's offset, as this worker last committed it to Kafka
         self.log_end_offset = 0  # as the broker last returned it
+        self.open_transaction: OpenTransaction | None = None
+        self.awaited_end: EndOffset | None = None  # the watermark moves once this one is reached
         self.position: int | None = None  # past all that was queued and holds no record; None before the first fetch
         self.expected_fingerprint: RecordFingerprint | None = stored.fingerprint if verify_last_record else None
         self.queue: deque[RawRecord] = deque()

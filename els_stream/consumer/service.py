@@ -10,7 +10,7 @@ from els_stream.backoff import Backoff
 from els_stream.config.settings import Settings
 from els_stream.consumer.batch_loop import BatchLoop, MicroBatchLimits
 from els_stream.consumer.batch_outcome import ConsumerContext, LogFields, RetryingAgents, no_log_fields
-from els_stream.consumer.end_offsets import refresh_end_offsets
+from els_stream.consumer.end_offsets import EndOffsets
 from els_stream.consumer.fetcher import Fetcher, FetchOptions
 from els_stream.consumer.kafka_client import KAFKA_ERRORS, KafkaLog
 from els_stream.consumer.offset_store import OffsetStore
@@ -89,7 +89,7 @@ class ConsumerService:
         """Keep the lag and the input watermark up to date, until cancelled."""
         if self._kafka is None:
             raise RuntimeError("the consumer is not attached to Faust's consumer")
-        await refresh_end_offsets(self.buffers, self._kafka, self.store, SERVER_ERRORS)
+        await EndOffsets(self.buffers, self._kafka, self.store).run(SERVER_ERRORS)
 
     def _logical_topic(self, topic: str) -> str:
         return topic.removeprefix(self._options.topic_prefix)

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
+from uuid import UUID
 
 from els_stream.consumer.partition_state import PartitionState
 from els_stream.consumer.reporting import ConsumerEvent, ConsumerMetrics
@@ -58,20 +59,38 @@ class Resume:
     verify_last_record: bool
 
 
-StartPosition: TypeAlias = InitialOffset | TopicRecreated | Resume
+@dataclass(frozen=True, slots=True)
+class AdoptTopicId:
+    """The stored offset is of before topic ids: store the id of its topic."""
 
 
-def decide_start(state: LogState, stored: StoredOffset | None, log_replaced_at: int | None) -> StartPosition:
-    """Decide where to start. `log_replaced_at`: the stored offset at which another fingerprint was found, if any."""
+StartPosition: TypeAlias = InitialOffset | TopicRecreated | AdoptTopicId | Resume
+
+
+def decide_start(
+    state: LogState, stored: StoredOffset | None, log_replaced_at: int | None, topic_id: UUID | None = None
+) -> StartPosition:
+    """Decide where to start. `log_replaced_at`: the stored offset at which another fingerprint was found, if any.
+
+    `topic_id` is the topic's id as it was before `state` was read; None if it is unknown. It decides where the last
+    processed record is gone, or its place holds none, in a topic that was recreated and has outgrown the offset.
+    """
     if stored is None:
         return InitialOffset(state.beginning if state.committed is None else state.committed)
     if state.end < stored.next_offset or log_replaced_at == stored.next_offset:
+        return TopicRecreated(stored.next_offset, state.beginning)
+    if topic_id is not None and stored.topic_id is None:
+        return AdoptTopicId()
+    if topic_id is not None and stored.topic_id != topic_id:
         return TopicRecreated(stored.next_offset, state.beginning)
     verify = stored.fingerprint is not None and stored.next_offset - 1 >= state.beginning
     return Resume(stored, verify)
 
 
 class LogOffsets(Protocol):
+    async def topic_ids(self, topics: AbstractSet[str]) -> Mapping[str, UUID]:
+        """Return the broker's ids of these topics; empty if it has none."""
+
     async def log_states(
         self, partitions: AbstractSet[Partition]
     ) -> Mapping[Partition, LogState | PartitionUnavailable]: ...
@@ -80,6 +99,7 @@ class LogOffsets(Protocol):
 class StoredOffsets(Protocol):
     async def read(self, partitions: Collection[Partition]) -> Mapping[Partition, StoredOffset]: ...
     async def initialize(self, offsets: Mapping[Partition, int]) -> None: ...
+    async def adopt_topic_ids(self, partitions: Collection[Partition], topic_ids: Mapping[str, UUID]) -> None: ...
     async def reset(self, replaced: Mapping[Partition, tuple[int, int]]) -> AbstractSet[Partition]: ...
 
 
@@ -110,13 +130,19 @@ class StartOffsetFinder:
         """
         # Read the stored offsets first: another owner may advance them meanwhile, beyond an end that was read before.
         stored = await self._store.read(partitions)
+        # The ids before the offsets: a stored offset moves to the beginning of the topic with the new id, or a later.
+        ids = await self._kafka.topic_ids({tp.topic for tp in partitions})
         answers = await self._kafka.log_states(partitions)
         states = {tp: answer for tp, answer in answers.items() if isinstance(answer, LogState)}
         away = {tp: answer.cause for tp, answer in answers.items() if isinstance(answer, PartitionUnavailable)}
         decided = {
-            tp: decide_start(state, stored.get(tp), self._log_replaced_at.get(tp)) for tp, state in states.items()
+            tp: decide_start(state, stored.get(tp), self._log_replaced_at.get(tp), ids.get(tp.topic))
+            for tp, state in states.items()
         }
         await self._store_start_offsets(decided)
+        adopting = [tp for tp, start in decided.items() if isinstance(start, AdoptTopicId)]
+        if adopting:
+            await self._store.adopt_topic_ids(adopting, ids)
         resumes = {tp: start for tp, start in decided.items() if isinstance(start, Resume)}
         for tp, resume in resumes.items():
             if states[tp].committed not in {None, resume.stored.next_offset}:

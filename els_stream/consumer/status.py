@@ -5,12 +5,15 @@ A worker that retries, pauses partitions, rebalances or stops declares it here, 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from els_stream.consumer.batch_outcome import RetryingAgents
 from els_stream.consumer.fetcher import FetchHealth
+from els_stream.consumer.open_transactions import describe
 from els_stream.consumer.partition_buffers import PartitionBuffers
+from els_stream.consumer.partition_state import PartitionState
 from els_stream.kafka.offsets import Partition, PartitionLag
 
 
@@ -74,9 +77,20 @@ class ConsumerStatus:
         """The time of the last commit by the monotonic clock; of the start before the first."""
         return self._buffers.last_commit_at
 
+    @property
+    def open_transactions(self) -> Mapping[str, str]:
+        """The partitions that wait for an upstream transaction that stays open, and a description of each."""
+        now = time.monotonic()
+        described = {str(tp): describe(state.open_transaction, now) for tp, state in self._buffers.partitions.items()}
+        return {partition: cause for partition, cause in described.items() if cause is not None}
+
     def lag(self) -> list[PartitionLag]:
         """Return the lag of each partition, by positions: by offsets, transaction markers would count as records."""
-        return [
-            PartitionLag(self._logical_topic(tp.topic), tp.partition, state.lag)
-            for tp, state in sorted(self._buffers.partitions.items())
-        ]
+        return [self._lag(tp, state) for tp, state in sorted(self._buffers.partitions.items())]
+
+    def _lag(self, tp: Partition, state: PartitionState) -> PartitionLag:
+        topic, transaction = self._logical_topic(tp.topic), state.open_transaction
+        if transaction is None:
+            return PartitionLag(topic, tp.partition, state.lag)
+        seconds = round(time.monotonic() - transaction.since, 1)
+        return PartitionLag(topic, tp.partition, state.lag, transaction.records, seconds)

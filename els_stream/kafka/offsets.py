@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
+from uuid import UUID
 
 
 class Partition(NamedTuple):
@@ -31,10 +33,22 @@ def fingerprint_of(timestamp: int, key: bytes | None, value: bytes | None) -> Re
 
 @dataclass(frozen=True, slots=True)
 class StoredOffset:
-    """The next offset to process, and the fingerprint of the record before it (None before the first record)."""
+    """The next offset to process, and the fingerprint of the record before it (None before the first record).
+
+    `topic_id` is the broker's id of the topic; None until it is known.
+    """
 
     next_offset: int
     fingerprint: RecordFingerprint | None
+    topic_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """Everything that a partition had at `processed_until` is processed once its stored offset is `next_offset`."""
+
+    next_offset: int
+    processed_until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +66,13 @@ class OffsetRange:
 
 @dataclass(frozen=True, slots=True)
 class PartitionLag:
-    """The number of offsets from the next one to process to the end of the log; `topic` is the logical name."""
+    """The number of offsets from the next one to process to the last readable one; `topic` is the logical name.
+
+    `unreadable` are those after it, of upstream transactions that have been open for `open_transaction_seconds`.
+    """
 
     topic: str
     partition: int
     records: int
+    unreadable: int = 0
+    open_transaction_seconds: float = 0.0

@@ -39,13 +39,18 @@ class RelayCounts(Protocol):
 
 
 class LagCollector(Collector):
-    """The lag of the assigned partitions."""
+    """The lag of the assigned partitions, and what can't be read of them."""
 
     def __init__(self, source: Callable[[], Iterable[PartitionLag]]) -> None:
         self._source = source
 
     def collect(self) -> Iterator[Metric]:
-        yield gauge(definitions.LAG_RECORDS, {(lag.topic, str(lag.partition)): lag.records for lag in self._source()})
+        lags = {(lag.topic, str(lag.partition)): lag for lag in self._source()}
+        yield gauge(definitions.LAG_RECORDS, {tp: lag.records for tp, lag in lags.items()})
+        yield gauge(definitions.UNREADABLE_RECORDS, {tp: lag.unreadable for tp, lag in lags.items()})
+        yield gauge(
+            definitions.OPEN_TRANSACTION_SECONDS, {tp: lag.open_transaction_seconds for tp, lag in lags.items()}
+        )
 
 
 class RepairsCollector(Collector):

@@ -26,6 +26,7 @@ class Code(StrEnum):
     DATABASE = "database_unreachable"
     PAUSED = "partition_paused"
     CONSUMER = "consumer_failing"
+    OPEN_TRANSACTION = "open_transaction"
     REBALANCING = "rebalancing"
     RELAY = "relay_failing"
     RETRYING = "retrying"
@@ -60,6 +61,8 @@ class ConsumerState(Protocol):
     def paused(self) -> Mapping[str, str]: ...
     @property
     def errors(self) -> Mapping[str, str]: ...
+    @property
+    def open_transactions(self) -> Mapping[str, str]: ...
     @property
     def last_commit_at(self) -> float:
         """Time of the last commit, by the monotonic clock."""
@@ -98,10 +101,15 @@ class Health:
 
     def not_ready(self) -> list[Reason]:
         """Return the reasons why this worker is not ready; empty if it can process events."""
-        return [*self._declared(), *self._external.reasons(), *_reasons(Code.RELAY, self._relay())]
+        return [
+            *self._declared(),
+            *_reasons(Code.OPEN_TRANSACTION, self._consumer.open_transactions),
+            *self._external.reasons(),
+            *_reasons(Code.RELAY, self._relay()),
+        ]
 
     def not_alive(self) -> list[Reason]:
-        """Return one reason if records wait, none was committed for `stall_seconds`, and no known reason explains it.
+        """Return one reason if records to read wait, none was committed for `stall_seconds`, and nothing explains it.
 
         The time counts from the first probe that saw records waiting, or from a later commit: after an idle night the
         last commit is long ago.

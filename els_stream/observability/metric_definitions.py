@@ -106,7 +106,19 @@ BUILD_INFO: Final = Definition(
     "els_build_info", "Always 1; the labels hold the versions.", {"version": ANY, "python": ANY}
 )
 LAG_RECORDS: Final = Definition(
-    "els_lag_records", "Records not yet processed, of the partitions of this worker.", _TOPIC | {"partition": ANY}
+    "els_lag_records",
+    "Records that can be read and are not yet processed, of the partitions of this worker.",
+    _TOPIC | {"partition": ANY},
+)
+UNREADABLE_RECORDS: Final = Definition(
+    "els_unreadable_records",
+    "Records that can't be read before an upstream transaction ends, of the partitions of this worker.",
+    _TOPIC | {"partition": ANY},
+)
+OPEN_TRANSACTION_SECONDS: Final = Definition(
+    "els_open_transaction_seconds",
+    "How long the upstream transaction at the end of the readable records has been open; 0 without one.",
+    _TOPIC | {"partition": ANY},
 )
 REPAIRS: Final = Definition(
     "els_repairs",

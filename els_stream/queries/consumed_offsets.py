@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from itertools import starmap
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from els_stream.kafka.offsets import OffsetRange, Partition, RecordFingerprint, StoredOffset
+from els_stream.kafka.offsets import OffsetRange, Partition, RecordFingerprint, StoredOffset, Watermark
 from els_stream.queries.arrays import arrays
 
 _READ = text("""
-    SELECT topic, partition, next_offset, record_timestamp, record_crc
+    SELECT topic, partition, next_offset, record_timestamp, record_crc, topic_id
     FROM consumed_offsets JOIN unnest(CAST(:topics AS text[]), CAST(:partitions AS int[])) AS v (topic, partition)
         USING (topic, partition)
     WHERE consumer_group = :consumer_group
@@ -36,12 +37,21 @@ _INITIALIZE = text("""
 
 _RESET = text("""
     UPDATE consumed_offsets AS c
-    SET next_offset = v.beginning, record_timestamp = NULL, record_crc = NULL, watermark_at = NULL, updated_at = now()
+    SET next_offset = v.beginning, record_timestamp = NULL, record_crc = NULL, watermark_at = NULL, topic_id = NULL,
+        updated_at = now()
     FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:seen AS bigint[]),
                 CAST(:beginnings AS bigint[])) AS v (topic, partition, seen, beginning)
     WHERE c.consumer_group = :consumer_group AND c.topic = v.topic AND c.partition = v.partition
         AND c.next_offset = v.seen
     RETURNING c.topic, c.partition
+""")
+
+_ADOPT_TOPIC_IDS = text("""
+    UPDATE consumed_offsets AS c SET topic_id = v.topic_id
+    FROM unnest(CAST(:topics AS text[]), CAST(:ids AS uuid[])) AS v (topic, topic_id)
+    WHERE c.consumer_group = :consumer_group AND c.topic = v.topic AND c.topic_id IS NULL
+        AND (c.topic, c.partition) IN (
+            SELECT * FROM unnest(CAST(:of_topics AS text[]), CAST(:of_partitions AS int[])))
 """)
 
 # Always in the same order: otherwise two owners of the same partitions could deadlock.
@@ -62,12 +72,19 @@ _ADVANCE = text("""
         AND c.next_offset = v.start
 """)
 
-_STORE_WATERMARK = text("""
-    UPDATE consumed_offsets AS c SET watermark_at = :read_at
-    FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]))
-        AS v (topic, partition, next_offset)
+# A row may have advanced since; one that was reset stands lower.
+_STORE_WATERMARKS = text("""
+    UPDATE consumed_offsets AS c SET watermark_at = v.watermark_at
+    FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]),
+                CAST(:watermarks AS timestamptz[])) AS v (topic, partition, next_offset, watermark_at)
     WHERE c.consumer_group = :consumer_group AND c.topic = v.topic AND c.partition = v.partition
-        AND c.next_offset = v.next_offset AND (c.watermark_at IS NULL OR c.watermark_at < :read_at)
+        AND c.next_offset >= v.next_offset AND (c.watermark_at IS NULL OR c.watermark_at < v.watermark_at)
+""")
+
+_REMOVE_WATERMARKS_AHEAD = text("""
+    UPDATE consumed_offsets SET watermark_at = NULL
+    WHERE consumer_group = :consumer_group AND watermark_at > clock_timestamp()
+    RETURNING topic, partition
 """)
 
 _NOW = text("SELECT clock_timestamp()")
@@ -85,9 +102,9 @@ async def read(
     rows = await conn.execute(_READ, {"consumer_group": consumer_group, **partition_arrays(partitions)})
     return {
         Partition(topic, partition): StoredOffset(
-            next_offset, None if crc is None else RecordFingerprint(timestamp, crc)
+            next_offset, None if crc is None else RecordFingerprint(timestamp, crc), topic_id
         )
-        for topic, partition, next_offset, timestamp, crc in rows
+        for topic, partition, next_offset, timestamp, crc, topic_id in rows
     }
 
 
@@ -108,13 +125,27 @@ async def reset(
 ) -> set[Partition]:
     """Move rows of recreated topics from the offset that the caller saw to the beginning of the log.
 
-    `offsets` maps a partition to (seen, beginning). Returns the partitions that were reset.
+    `offsets` maps a partition to (seen, beginning). The id of the topic is unknown then, and is adopted. Returns the
+    partitions that were reset.
     """
     params = {
         **partition_arrays(offsets.keys()),
         **arrays(offsets.values(), seen=lambda pair: pair[0], beginnings=lambda pair: pair[1]),
     }
     return set(starmap(Partition, await conn.execute(_RESET, {"consumer_group": consumer_group, **params})))
+
+
+async def adopt_topic_ids(
+    conn: AsyncConnection, consumer_group: str, partitions: Collection[Partition], topic_ids: Mapping[str, UUID]
+) -> None:
+    """Store the ids of their topics in rows without one."""
+    params = {
+        "topics": list(topic_ids),
+        "ids": list(topic_ids.values()),
+        "of_topics": [tp.topic for tp in partitions],
+        "of_partitions": [tp.partition for tp in partitions],
+    }
+    await conn.execute(_ADOPT_TOPIC_IDS, {"consumer_group": consumer_group, **params})
 
 
 async def lock(conn: AsyncConnection, consumer_group: str, ranges: Sequence[OffsetRange]) -> None:
@@ -148,12 +179,20 @@ async def database_time(conn: AsyncConnection) -> datetime:
     return time
 
 
-async def store_watermark(
-    conn: AsyncConnection, consumer_group: str, offsets: Mapping[Partition, int], read_at: datetime
-) -> None:
-    """Store that everything that was in these partitions at `read_at` (the database's clock) has been processed.
+async def remove_watermarks_ahead(conn: AsyncConnection, consumer_group: str) -> set[Partition]:
+    """Remove the group's watermarks that lie ahead of the database's clock; return their partitions.
 
-    `offsets` are the end offsets that were read after `read_at`; rows at another offset stay as they are.
+    They were stored while the clock was wrong. Once it passes them they would be taken for true.
     """
-    params = {**partition_arrays(offsets.keys()), "offsets": list(offsets.values()), "read_at": read_at}
-    await conn.execute(_STORE_WATERMARK, {"consumer_group": consumer_group, **params})
+    return set(starmap(Partition, await conn.execute(_REMOVE_WATERMARKS_AHEAD, {"consumer_group": consumer_group})))
+
+
+async def store_watermarks(
+    conn: AsyncConnection, consumer_group: str, watermarks: Mapping[Partition, Watermark]
+) -> None:
+    """Store later watermarks. A row below the offset of its watermark stays as it is: it was reset meanwhile."""
+    params = {
+        **partition_arrays(watermarks.keys()),
+        **arrays(watermarks.values(), offsets=lambda w: w.next_offset, watermarks=lambda w: w.processed_until),
+    }
+    await conn.execute(_STORE_WATERMARKS, {"consumer_group": consumer_group, **params})

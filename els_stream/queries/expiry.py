@@ -23,19 +23,14 @@ MAX_SLOTS_PER_STEP: Final = 10_000
 MAX_EVENTS_PER_STEP: Final = 500
 MAX_BYTES_PER_STEP: Final = 8 * 1024 * 1024
 
-# A partition was processed past T if its last processed record is later than T, or if its owner had reached an end
-# offset that was read after T. The minimum over all partitions counts; without a row of each there is no watermark and
-# nothing expires. A timestamp later than the processing itself comes from a wrong producer clock and is capped.
+# The minimum over all partitions counts; without a watermark of each there is none and nothing expires. One that lies
+# ahead was stored while the database's clock was wrong, so it says nothing.
 _WATERMARK = text("""
-    SELECT nullif(min(coalesce(greatest(h.written_by, c.watermark_at), '-infinity')), '-infinity') AS watermark
+    SELECT nullif(min(coalesce(c.watermark_at, '-infinity')), '-infinity') AS watermark
     FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[])) AS p (topic, partition)
     LEFT JOIN consumed_offsets c
         ON c.consumer_group = :consumer_group AND c.topic = p.topic AND c.partition = p.partition
-    CROSS JOIN LATERAL (
-        SELECT CASE WHEN c.record_timestamp BETWEEN 0 AND extract(epoch FROM c.updated_at) * 1000
-                    THEN to_timestamp(c.record_timestamp / 1000.0)
-                    WHEN c.record_timestamp > 0 THEN c.updated_at END AS written_by
-    ) h
+           AND c.watermark_at <= clock_timestamp()
 """)
 
 # Also limited by slots: the events list all of them.

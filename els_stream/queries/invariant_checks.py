@@ -123,7 +123,7 @@ CHECKS: Final = (
     ),
     Check(
         "I5",
-        "pending events and dead letters were read before the stored offset",
+        "pending events and dead letters were read before the stored offset, and watermarks do not lie ahead",
         "SELECT (SELECT count(*) FROM consumed_offsets) + (SELECT count(*) FROM dead_letters)",
         """
         SELECT format('dead letter %s, %s/%s at %s, is not before the stored offset', d.id, d.source_topic,
@@ -139,6 +139,10 @@ CHECKS: Final = (
         JOIN consumed_offsets c ON c.topic = :prefix || p.source_topic AND c.partition = p.source_partition
              AND c.consumer_group = :consumer_group
         WHERE p.source_offset >= c.next_offset AND p.pending_since > c.updated_at
+        UNION ALL
+        SELECT format('%s/%s: its watermark %s lies ahead of the database''s clock', topic, partition, watermark_at)
+        FROM consumed_offsets
+        WHERE consumer_group = :consumer_group AND watermark_at > clock_timestamp()
         """,
     ),
     Check(

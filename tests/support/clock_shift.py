@@ -29,15 +29,11 @@ NUMBERS = range(2)
 
 _SET_OFFSETS = text("""
     INSERT INTO consumed_offsets AS c
-        (consumer_group, topic, partition, next_offset, record_timestamp, record_crc, watermark_at, updated_at)
-    SELECT :consumer_group, topic, partition, 7,
-           CAST(extract(epoch FROM now() - CAST(:record AS interval)) * 1000 AS bigint),
-           CASE WHEN CAST(:record AS interval) IS NOT NULL THEN 0 END, now() - CAST(:watermark AS interval),
-           now() - coalesce(CAST(:record AS interval), interval '0')
+        (consumer_group, topic, partition, next_offset, watermark_at)
+    SELECT :consumer_group, topic, partition, 7, now() - CAST(:watermark AS interval)
     FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[])) AS p (topic, partition)
     ON CONFLICT (consumer_group, topic, partition) DO UPDATE
-    SET record_timestamp = excluded.record_timestamp, record_crc = excluded.record_crc,
-        watermark_at = excluded.watermark_at, updated_at = excluded.updated_at
+    SET watermark_at = excluded.watermark_at, updated_at = excluded.updated_at
 """)
 
 _PASS = (
@@ -85,22 +81,12 @@ class ClockShift:
             await self.harness.execute(statement, time=time)
 
     async def processed(
-        self,
-        *,
-        record: timedelta | None = None,
-        watermark: timedelta | None = None,
-        of: Sequence[Partition] | None = None,
-        group: str = GROUP,
+        self, *, watermark: timedelta = timedelta(0), of: Sequence[Partition] | None = None, group: str = GROUP
     ) -> None:
-        """Set how old the last processed record and the watermark are, of these or all partitions.
-
-        With neither, the partitions were processed up to now.
-        """
-        if record is None and watermark is None:
-            watermark = timedelta(0)
+        """Set how old the watermark of these or all partitions is; by default they were processed up to now."""
         chosen = partitions() if of is None else of
         async with self.harness.engine.begin() as conn:
-            params = {"consumer_group": group, "record": record, "watermark": watermark, **partition_arrays(chosen)}
+            params = {"consumer_group": group, "watermark": watermark, **partition_arrays(chosen)}
             await conn.execute(_SET_OFFSETS, params)
 
     async def time_out(self) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from uuid import UUID
 
 from els_stream.backoff import Backoff
 from els_stream.consumer.batch_order import BatchOrder
@@ -82,6 +83,9 @@ class FakeOffsetStore:
         for tp, offset in offsets.items():
             self.rows.setdefault(tp, StoredOffset(offset, None))
 
+    async def adopt_topic_ids(self, partitions: Collection[Partition], topic_ids: Mapping[str, UUID]) -> None:
+        self.rows.update((tp, replace(self.rows[tp], topic_id=topic_ids[tp.topic])) for tp in partitions)
+
     async def reset(self, replaced: Mapping[Partition, tuple[int, int]]) -> AbstractSet[Partition]:
         moved = {tp for tp, (stored, _) in replaced.items() if self.rows[tp].next_offset == stored}
         self.rows.update((tp, StoredOffset(replaced[tp][1], None)) for tp in moved)
@@ -99,6 +103,7 @@ class FakeLog:
     failures: dict[Partition, ReadFailure] = field(default_factory=dict)
     kept_alive: int = 0
     on_fetch: Callable[[], None] = lambda: None
+    ids: dict[str, UUID] = field(default_factory=dict)
     on_log_states: Callable[[], None] = lambda: None
 
     def assignment(self) -> AbstractSet[Partition]:
@@ -106,6 +111,9 @@ class FakeLog:
 
     def is_active(self) -> bool:
         return True
+
+    async def topic_ids(self, topics: AbstractSet[str]) -> Mapping[str, UUID]:
+        return {topic: self.ids[topic] for topic in topics if topic in self.ids}
 
     async def log_states(
         self, partitions: AbstractSet[Partition]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from els_stream.consumer.partition_reads import FetchClient, Fetched, PartitionReader
 from els_stream.consumer.start_offsets import LogState, PartitionUnavailable
@@ -107,6 +108,10 @@ class FakeKafka:
 
     def is_active(self) -> bool:
         return True
+
+    async def topic_ids(self, topics: AbstractSet[str]) -> Mapping[str, UUID]:
+        del topics
+        return {}
 
     async def log_states(
         self, partitions: AbstractSet[Partition]

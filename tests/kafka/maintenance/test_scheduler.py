@@ -7,7 +7,9 @@ import contextlib
 import json
 import os
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import aiohttp
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from agents.expire_batches import expire_batches
@@ -23,10 +26,11 @@ from els_stream.embedded.ports import new_ports
 from els_stream.embedded.servers import Addresses
 from els_stream.events import topics
 from els_stream.handlers.recount import RepairCounts
-from els_stream.kafka.offsets import Partition
+from els_stream.kafka.offsets import Partition, Watermark
 from els_stream.maintenance.expiry import SLOT_TOPICS
 from els_stream.maintenance.scheduler import TimerName, TimerPolicy, Timers
 from els_stream.queries import consumed_offsets
+from els_stream.verify.invariants import check_invariants
 from tests.support import factories as make
 from tests.support.batch_harness import BatchHarness
 from tests.support.finished_batches import add_old_batches
@@ -104,7 +108,7 @@ async def test_time_outs_ask_the_broker_without_any_health_poller(
     async with engine.begin() as conn:
         await consumed_offsets.initialize(conn, group, dict.fromkeys(own, 0))
         now = await consumed_offsets.database_time(conn)
-        await consumed_offsets.store_watermark(conn, group, dict.fromkeys(own, 0), now)
+        await consumed_offsets.store_watermarks(conn, group, dict.fromkeys(own, Watermark(0, now)))
     settings = Settings(
         broker_url=environment["ELS_BROKER_URL"],
         consumer_group=group,
@@ -170,6 +174,101 @@ async def test_two_workers_time_a_batch_out_once_after_its_content_in_kafka(
     finally:
         await consumer.stop()
     assert await harness.rows("SELECT 1 FROM batch_essay_trackers WHERE timed_out_at IS NULL") == []
+
+
+LATE = "the-last-content-is-unread"
+ABSENT = "the-content-never-came"
+
+
+async def overdue_batches(harness: BatchHarness, *batch_ids: str) -> None:
+    """Register batches of one essay whose deadline has passed."""
+    for batch_id in batch_ids:
+        await harness.together(harness.registration(batch_id, essays=1))
+    await harness.execute(
+        "UPDATE batch_essay_trackers SET registered_at = now() - interval '2 h', deadline_at = now() - interval '1 h'"
+        " WHERE batch_id = ANY(:batch_ids)",
+        batch_ids=list(batch_ids),
+    )
+
+
+async def send_with_fast_clock(addresses: Addresses, kafka_topics: Mapping[str, str]) -> None:
+    """Send a content and then that of LATE to one partition, with timestamps 50 minutes ahead."""
+    ahead = int((time.time() + 3_000) * 1000)  # a broker refuses more than an hour
+    async with AIOKafkaProducer(bootstrap_servers=addresses.broker) as producer:
+        for batch_id in ("early", LATE):
+            await producer.send_and_wait(
+                kafka_topics[topics.CONTENT_PROVISIONED], make.content(batch_id), partition=0, timestamp_ms=ahead
+            )
+
+
+async def timer_rounds(harness: BatchHarness) -> None:
+    """Return after each timer of a worker had many more rounds: a repair, which becomes due later, is done."""
+    await harness.execute("INSERT INTO batch_essay_trackers (batch_id) VALUES ('nothing-waits-here')")
+
+    async def repaired() -> bool:
+        return not await harness.rows("SELECT 1 FROM batch_essay_trackers WHERE batch_id = 'nothing-waits-here'")
+
+    await until(repaired, seconds=MAX_WAIT_SECONDS)
+
+
+@pytest.mark.parametrize("stored_ahead", [False, True], ids=["sender's clock", "database's clock"])
+async def test_a_clock_that_runs_ahead_times_no_batch_out(
+    engine: AsyncEngine,
+    addresses: Addresses,
+    environment: Mapping[str, str],
+    kafka_topics: dict[str, str],
+    tmp_path: Path,
+    *,
+    stored_ahead: bool,
+) -> None:
+    """The workers were away over the deadline, and the content of LATE is in Kafka; only its slot is locked at first.
+
+    Either the senders' timestamps lie ahead, or the watermarks do, from a moment when the database's clock was wrong.
+    """
+    harness = BatchHarness(engine=engine)
+    await overdue_batches(harness, LATE, ABSENT)
+    await send_with_fast_clock(addresses, kafka_topics)
+    if stored_ahead:
+        await store_watermarks_ahead(engine, environment, kafka_topics)
+    (port,) = new_ports(1)
+
+    async def timed_out(batch_id: str) -> bool:
+        return (await harness.tracker(batch_id)).timed_out_at is not None
+
+    async def waits_for_the_slot_only() -> bool:
+        early = await harness.rows("SELECT 1 FROM batch_pending_events WHERE batch_id = 'early'")
+        at_end = await harness.rows("SELECT 1 FROM consumed_offsets WHERE watermark_at < now()")
+        return bool(early) and len(at_end) == len(topics.INPUT_TOPICS) * 4 - 1
+
+    single = {"ELS_MICRO_BATCH_RECORDS": "1", "ELS_TRANSACTIONS_IN_FLIGHT": "1"}
+    async with worker({**environment, **single}, tmp_path / "worker.log", port):
+        async with locked_essays(harness, LATE):
+            await until(waits_for_the_slot_only, seconds=MAX_WAIT_SECONDS)
+            await timer_rounds(harness)
+            assert not await timed_out(LATE)
+            assert not await timed_out(ABSENT)
+        await until(partial(timed_out, ABSENT), seconds=MAX_WAIT_SECONDS)
+
+    assert (await harness.tracker(LATE)).state == "completed"
+    assert not await timed_out(LATE)
+    (watermarks,) = await harness.rows("SELECT max(watermark_at) < now() AS passed FROM consumed_offsets")
+    assert watermarks.passed
+
+
+async def store_watermarks_ahead(
+    engine: AsyncEngine, environment: Mapping[str, str], kafka_topics: Mapping[str, str]
+) -> None:
+    """Store watermarks three days ahead for all partitions, which `els verify` names."""
+    group = environment["ELS_CONSUMER_GROUP"]
+    partitions = [Partition(kafka_topics[topic], number) for topic in topics.INPUT_TOPICS for number in range(4)]
+    async with engine.begin() as conn:
+        await consumed_offsets.initialize(conn, group, dict.fromkeys(partitions, 0))
+        await conn.execute(text("UPDATE consumed_offsets SET watermark_at = now() + interval '3 days'"))
+    async with engine.connect() as conn:
+        findings = await check_invariants(conn, consumer_group=group, prefix=environment["ELS_TOPIC_PREFIX"])
+    (violated,) = [finding for finding in findings if finding.violated]
+    assert (violated.invariant, violated.violated) == ("I5", len(partitions))
+    assert "lies ahead of the database's clock" in violated.examples[0]
 
 
 async def test_sigterm_ends_a_worker_whose_purge_waits_and_rolls_the_chunk_back(

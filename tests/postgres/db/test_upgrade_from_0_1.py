@@ -43,6 +43,7 @@ RENAMED: Final = {
     ("event_outbox", "held_until"): "next_attempt_at",
     ("event_outbox", "input_ms"): "input_timestamp_low31",
 }
+ADDED: Final = {"consumed_offsets": {"topic_id": None}}
 FILES: Final = text("""
     SELECT relfilenode FROM pg_class
     WHERE relnamespace = CAST('public' AS regnamespace) AND relkind = 'r' AND relname <> 'alembic_version'
@@ -84,7 +85,7 @@ def renamed(table_name: str, row: dict[str, Any]) -> dict[str, Any]:
     new = {RENAMED.get((table_name, column), column): value for column, value in row.items()}
     if table_name == "dead_letters" and row["state"] == "dropped":
         new["state"] = "discarded"
-    return new
+    return new | ADDED.get(table_name, {})
 
 
 def sort_rows(rows: Rows) -> dict[str, list[str]]:
@@ -138,7 +139,7 @@ async def test_a_downgrade_restores_the_schema_and_the_rows(empty_database: str,
 
 async def test_the_service_requires_the_migration(engine: AsyncEngine) -> None:
     async with engine.connect() as conn:
-        with pytest.raises(SchemaOutdated, match="is at revision 0006, this code needs 0008: run `els migrate`"):
+        with pytest.raises(SchemaOutdated, match="is at revision 0006, this code needs 0009: run `els migrate`"):
             await schema.require(conn)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
@@ -83,7 +82,7 @@ async def test_an_outage_causes_no_time_out_while_contents_are_unread(harness: B
     assert await time.time_out() == 0, "nothing was processed past the deadline"
     await time.processed(of=others)
     assert await time.time_out() == 0, "one partition was not processed"
-    await time.processed(record=PAST - HOUR * 2, of=[unread])
+    await time.processed(watermark=PAST - HOUR * 2, of=[unread])
     assert await time.time_out() == 0, "it was processed, but not up to the deadline"
 
     await harness.together(*harness.contents([1, 2]))
@@ -92,15 +91,13 @@ async def test_an_outage_causes_no_time_out_while_contents_are_unread(harness: B
     assert await harness.kinds() == ["assigned", "assigned", "assigned", "completed"]
 
 
-async def test_a_processed_record_after_the_deadline_lets_the_batch_time_out(
-    harness: BatchHarness, time: ClockShift
-) -> None:
+async def test_a_watermark_after_the_deadline_lets_the_batch_time_out(harness: BatchHarness, time: ClockShift) -> None:
     await harness.together(harness.registration())
     await time.pass_(PAST)
 
-    await time.processed(record=HOUR * 2)
+    await time.processed(watermark=HOUR * 2)
     assert await time.time_out() == 0
-    await time.processed(record=HOUR / 2)
+    await time.processed(watermark=HOUR / 2)
     assert await time.time_out() == 1
 
 
@@ -172,16 +169,21 @@ async def test_only_the_own_group_and_the_slot_topics_count(harness: BatchHarnes
     assert await time.time_out() == 1
 
 
-async def test_a_producer_whose_clock_is_fast_moves_no_deadline(harness: BatchHarness, time: ClockShift) -> None:
-    """A record was not written after it was processed: a timestamp from next year counts as Friday."""
+async def test_no_clock_that_runs_ahead_moves_a_deadline(harness: BatchHarness, time: ClockShift) -> None:
+    """Neither the timestamps of records count, nor a watermark from a time at which the database's clock was wrong."""
     await harness.together(harness.registration())
-    await time.processed(record=timedelta(0))
+    await time.processed()
     await time.pass_(PAST)
-    for absurd in (4102444800000, 2**63 - 1):
-        await harness.execute("UPDATE consumed_offsets SET record_timestamp = :ms", ms=absurd)
+    for sent_at in (4102444800000, 2**63 - 1, -1):
+        await harness.execute(
+            "UPDATE consumed_offsets SET record_timestamp = :ms, record_crc = 0, updated_at = now()", ms=sent_at
+        )
         assert await time.time_out() == 0
-    await harness.execute("UPDATE consumed_offsets SET record_timestamp = -1")
+
+    await time.processed(watermark=DAY * -3)
     assert await time.time_out() == 0
+    await time.processed()
+    assert await time.time_out() == 1
 
 
 async def test_steps_are_limited_by_batches_and_slots_most_overdue_first(

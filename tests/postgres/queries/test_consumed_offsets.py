@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.db.errors import classify
-from els_stream.kafka.offsets import OffsetRange, Partition, RecordFingerprint, StoredOffset
+from els_stream.kafka.offsets import OffsetRange, Partition, RecordFingerprint, StoredOffset, Watermark
 from els_stream.queries import consumed_offsets
 
 GROUP = "group"
@@ -55,6 +57,17 @@ async def test_a_recreated_topic_is_reset_once_without_fingerprint(initialized: 
     assert await rows(initialized) == {ONE: StoredOffset(2, None), TWO: StoredOffset(5, None)}
 
 
+async def test_a_topic_id_is_adopted_once_and_unknown_after_a_reset(initialized: AsyncEngine) -> None:
+    async with initialized.begin() as conn:
+        await consumed_offsets.adopt_topic_ids(conn, GROUP, [ONE], {ONE.topic: UUID(int=1)})
+        await consumed_offsets.adopt_topic_ids(conn, GROUP, [ONE], {ONE.topic: UUID(int=2), "other": UUID(int=3)})
+    assert await rows(initialized) == {ONE: StoredOffset(0, None, UUID(int=1)), TWO: StoredOffset(5, None)}
+
+    async with initialized.begin() as conn:
+        await consumed_offsets.reset(conn, GROUP, {ONE: (0, 0)})
+    assert (await rows(initialized))[ONE].topic_id is None
+
+
 async def test_lock_waits_for_a_transaction_that_advances_the_row(initialized: AsyncEngine) -> None:
     async def successor() -> int:
         async with initialized.begin() as conn:
@@ -96,12 +109,23 @@ async def test_locks_are_taken_in_one_order_whatever_the_order_of_the_caller(ini
     await asyncio.gather(*(owner(number) for number in range(8)))
 
 
-async def test_a_watermark_is_stored_only_at_the_offset_that_the_caller_saw(initialized: AsyncEngine) -> None:
+async def test_a_watermark_is_stored_only_if_the_row_reached_its_offset(initialized: AsyncEngine) -> None:
     async with initialized.begin() as conn:
         now = await consumed_offsets.database_time(conn)
-        await consumed_offsets.store_watermark(conn, GROUP, {ONE: 0, TWO: 4}, now)
+        await consumed_offsets.store_watermarks(conn, GROUP, {ONE: Watermark(1, now), TWO: Watermark(4, now)})
         stored = await conn.exec_driver_sql("SELECT partition FROM consumed_offsets WHERE watermark_at IS NOT NULL")
-        assert stored.scalars().all() == [0]
+        assert stored.scalars().all() == [1]
+
+
+async def test_a_watermark_ahead_is_removed_and_the_true_one_is_stored(initialized: AsyncEngine) -> None:
+    async with initialized.begin() as conn:
+        now = await consumed_offsets.database_time(conn)
+        ahead = now + timedelta(days=3)
+        await consumed_offsets.store_watermarks(conn, GROUP, {ONE: Watermark(0, ahead), TWO: Watermark(5, now)})
+        assert await consumed_offsets.remove_watermarks_ahead(conn, GROUP) == {ONE}
+        await consumed_offsets.store_watermarks(conn, GROUP, {ONE: Watermark(0, now)})
+        stored = await conn.exec_driver_sql("SELECT watermark_at FROM consumed_offsets")
+        assert stored.scalars().all() == [now, now]
 
 
 async def test_the_database_rejects_a_negative_offset(engine: AsyncEngine) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 
 from els_stream.consumer.reporting import NullMetrics
@@ -19,6 +21,7 @@ from tests.support.consumer_fakes import FakeLog, FakeOffsetStore
 STORED = StoredOffset(50, RecordFingerprint(1, 2))
 WITHOUT_FINGERPRINT = StoredOffset(5, None)
 TP = Partition("alpha", 0)
+OLD_ID, NEW_ID = UUID(int=1), UUID(int=2)
 VERIFY = Resume(STORED, verify_last_record=True)
 TRUST = Resume(STORED, verify_last_record=False)
 
@@ -49,6 +52,39 @@ def test_the_start_follows_from_log_and_stored_offset(
     state: LogState, stored: StoredOffset | None, log_replaced_at: int | None, expected: StartPosition
 ) -> None:
     assert decide_start(state, stored, log_replaced_at) == expected
+
+
+@pytest.mark.parametrize("end", [51, 5000])
+async def test_another_topic_id_resets_the_stored_offset_although_the_log_has_outgrown_it(end: int) -> None:
+    stored = StoredOffset(50, RecordFingerprint(1, 2), OLD_ID)
+    log, store = FakeLog({TP: LogState(2, end, None)}, ids={"alpha": NEW_ID}), FakeOffsetStore({TP: stored})
+    finder = StartOffsetFinder(log, store, NullMetrics())
+
+    assert (await finder.find({TP})).found == []
+    assert store.rows == {TP: StoredOffset(2, None)}
+    assert (await finder.find({TP})).found == []
+    (state,) = (await finder.find({TP})).found
+    assert (state.next_fetch_offset, state.topic_id) == (2, NEW_ID)
+
+
+@pytest.mark.parametrize("ids", [{}, {"alpha": OLD_ID}], ids=["a broker without topic ids", "the same topic"])
+async def test_a_topic_with_the_known_id_or_none_goes_on(ids: dict[str, UUID]) -> None:
+    stored = StoredOffset(50, RecordFingerprint(1, 2), OLD_ID)
+    log, store = FakeLog({TP: LogState(0, 90, None)}, ids=ids), FakeOffsetStore({TP: stored})
+    finder = StartOffsetFinder(log, store, NullMetrics())
+
+    (state,) = (await finder.find({TP})).found
+    assert (state.next_fetch_offset, state.topic_id) == (50, OLD_ID)
+
+
+async def test_a_stored_offset_of_before_topic_ids_gets_one_and_goes_on() -> None:
+    log, store = FakeLog({TP: LogState(0, 90, None)}, ids={"alpha": NEW_ID}), FakeOffsetStore({TP: STORED})
+    finder = StartOffsetFinder(log, store, NullMetrics())
+
+    assert (await finder.find({TP})).found == []
+    (state,) = (await finder.find({TP})).found
+    assert (state.next_fetch_offset, state.topic_id) == (50, NEW_ID)
+    assert state.expected_fingerprint == STORED.fingerprint
 
 
 async def test_a_new_partition_gets_a_stored_offset_and_then_resumes() -> None:

@@ -25,6 +25,7 @@ class Worker:
     retrying: Mapping[str, str] = field(default_factory=dict)
     paused: Mapping[str, str] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
+    open_transactions: Mapping[str, str] = field(default_factory=dict)
     backlog: list[PartitionLag] = field(default_factory=list)
     external: list[Reason] = field(default_factory=list)
     relay: Mapping[str, str] = field(default_factory=dict)
@@ -62,6 +63,7 @@ def test_a_worker_without_reasons_is_ready_and_alive(health: Health) -> None:
         ({"retrying": {"assign_content": "08006"}}, Code.RETRYING),
         ({"paused": {"content/3": "42P01"}}, Code.PAUSED),
         ({"errors": {"fetching": "UnsupportedCodecError"}}, Code.CONSUMER),
+        ({"open_transactions": {"content/3": "open for 900 s"}}, Code.OPEN_TRANSACTION),
         ({"external": [Reason(Code.DATABASE, "ConnectionRefusedError")]}, Code.DATABASE),
         ({"relay": {"publisher": "KafkaTimeoutError"}}, Code.RELAY),
     ],
