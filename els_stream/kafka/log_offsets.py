@@ -35,6 +35,8 @@ async def read_logs(broker: str, topics: Collection[str]) -> dict[Partition, Par
     """
     counts = await partition_counts(broker, list(topics))
     partitions = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
+    if not partitions:  # aiokafka raises CancelledError when a consumer that never waited is stopped
+        return {}
     async with _consumer(broker) as consumer:
         client = consumer._client  # noqa: SLF001 - one partition without a leader would end the request for all
         await client.set_topics(set(counts))
@@ -53,7 +55,7 @@ async def lag(
     left = {tp: log.end - max(next_offsets.get(tp, log.beginning), log.beginning) for tp, log in logs.items()}
     starts = {tp: logs[tp].end - count for tp, count in left.items() if count > 0}
     with_records: set[Partition] = set()
-    if starts:  # aiokafka raises CancelledError when a consumer that never waited is stopped
+    if starts:  # as above
         async with _consumer(broker) as consumer:
             with_records = await _with_records(consumer, starts, logs)
     return {tp: count if tp in with_records else 0 for tp, count in left.items()}
