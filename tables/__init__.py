@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tables.counts import batch_counts
 from tables.essays import essay_states, slot_assignments
-from tables.events import consumed_offsets, dead_letters, event_outbox, purge_log
+from tables.events import consumed_offsets, dead_letters, event_outbox, purge_log, skipped_offsets
 from tables.facts import batch_excess_content, batch_pending_events, batch_validation_failures
 from tables.metadata import Base, metadata
 from tables.trackers import batch_essay_trackers
@@ -22,5 +22,6 @@ __all__ = [
     "event_outbox",
     "metadata",
     "purge_log",
+    "skipped_offsets",
     "slot_assignments",
 ]

@@ -134,6 +134,21 @@ consumed_offsets = Table(
     postgresql_with={"fillfactor": 50},
 )
 
+skipped_offsets = Table(
+    "skipped_offsets",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("consumer_group", Text, nullable=False),
+    Column("topic", Text, nullable=False, comment="as the broker knows it, with the prefix of an environment"),
+    Column("partition", Integer, nullable=False),
+    Column("first_offset", BigInteger, nullable=False),
+    Column("last_offset", BigInteger, nullable=False, comment="inclusive"),
+    Column("note", Text, nullable=False),
+    Column("skipped_by", Text, nullable=False),
+    Column("skipped_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    CheckConstraint("first_offset >= 0 AND last_offset >= first_offset", name="range"),
+)
+
 purge_log = Table(
     "purge_log",
     metadata,

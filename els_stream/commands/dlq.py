@@ -14,6 +14,7 @@ from rich.progress import Progress
 from els_stream.commands import dlq_output
 from els_stream.commands.database_access import snapshot, writing
 from els_stream.commands.dlq_filters import filter_options
+from els_stream.commands.dlq_skip import skip
 from els_stream.commands.exit_codes import exit_codes
 from els_stream.config.settings import Settings, load_settings
 from els_stream.embedded.discovery import resolve
@@ -46,6 +47,9 @@ def dlq() -> None:
 
     Example: els dlq list --younger-than 1d
     """
+
+
+dlq.add_command(skip)
 
 
 @dlq.command("list", epilog=exit_codes())

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from els_stream.db.engine import create_report_engine
 from els_stream.db.snapshot import snapshot
+from els_stream.queries import skipped_offsets
 from els_stream.verify.comparison import compare
 from els_stream.verify.expected_events import read_expected_events
-from els_stream.verify.invariants import check_invariants
+from els_stream.verify.invariants import MAX_EXAMPLES, Finding, check_invariants
 from els_stream.verify.kafka_events import read_published_events
 from els_stream.verify.offset_progress import check_progress
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
     from els_stream.config.settings import Settings
-    from els_stream.verify.invariants import Finding
 
 
 async def verify(settings: Settings, *, kafka: bool) -> AsyncIterator[Finding]:
@@ -29,8 +29,12 @@ async def verify(settings: Settings, *, kafka: bool) -> AsyncIterator[Finding]:
             findings = await check_invariants(
                 conn, consumer_group=settings.consumer_group, prefix=settings.topic_prefix
             )
+            skipped = await skipped_offsets.read_all(conn, settings.consumer_group)
         for finding in findings:
             yield finding
+        if skipped:
+            meaning = "offsets that an operator skipped because nothing could read them"
+            yield Finding("I5 skipped", meaning, len(skipped), 0, [str(one) for one in skipped[-MAX_EXAMPLES:]])
         if kafka:
             async for finding in _check_kafka(engine, settings):
                 yield finding

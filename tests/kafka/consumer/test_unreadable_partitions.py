@@ -13,6 +13,7 @@ from aiokafka.admin import NewTopic
 from sqlalchemy import text
 
 from els_stream.config.settings import Settings
+from tests.support.cli import els
 from tests.support.consumer_testbed import PARTITIONS, ConsumerTestbed
 from tests.support.effects_worker_process import EffectsWorkerProcess
 from tests.support.kafka_clients import admin_client
@@ -102,6 +103,33 @@ async def test_transaction_markers_are_no_lost_records(testbed: ConsumerTestbed)
     await testbed.ready(worker)
     assert await testbed.count() == testbed.sent
     assert "Kafka no longer has" not in testbed.log()
+
+
+async def test_a_command_steps_over_what_nothing_can_read(
+    testbed: ConsumerTestbed, server_settings: Settings, tmp_path: Path
+) -> None:
+    await testbed.produce(MANY[:900])
+    bad = segment(server_settings, testbed, 2).replace(b"record 00002", b"record 0000X", mend_checksum=False)
+    worker = testbed.start()
+    await testbed.until(partial(testbed.has_code, worker, "partition_paused"), 30)
+    environment = {
+        "ELS_BROKER_URL": testbed.broker,
+        "ELS_DATABASE_URL": testbed.database,
+        "ELS_CONSUMER_GROUP": testbed.group,
+        "ELS_STATE_DIR": str(tmp_path),
+    }
+    place = [testbed.prefix + "alpha", "2"]
+    note = ["--note", "bad checksum"]
+    for first, last in ((bad.first_offset + 1, bad.last_offset), (bad.first_offset, 900)):
+        refused = await els(environment, "dlq", "skip", *place, str(first), str(last), *note)
+        assert (refused.exit_code, "nothing was skipped" in refused.stderr) == (1, True)
+    skipped = [*place, str(bad.first_offset), str(bad.last_offset)]
+    done = await els(environment, "dlq", "skip", *skipped, *note)
+    assert done.exit_code == 0, done.stderr
+    await testbed.all_processed_once(but=bad.last_offset - bad.first_offset + 1)
+    await testbed.ready(worker)
+    verified = await els(environment, "verify")
+    assert f"alpha/2: offsets {bad.first_offset} to {bad.last_offset} were skipped by" in verified.stdout
 
 
 @pytest.fixture
