@@ -66,7 +66,7 @@ class VerifyTestbed:
 
     async def violated(self) -> dict[str, Sequence[str]]:
         found = [finding async for finding in verify(self.settings, kafka=True)]
-        assert len(found) == 12
+        assert len(found) == 13
         return {finding.invariant: finding.examples for finding in found if finding.violated}
 
     async def put(self, topic: str, records: int, *, transaction: bool = False) -> None:
