@@ -7,21 +7,15 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
 
 from els_stream.embedded import kafka
 from els_stream.embedded.kafka import EmbeddedKafka
 from els_stream.embedded.servers import Addresses
 from els_stream.events.topics import BATCH_REGISTERED, CONTENT_PROVISIONED, SLOT_ASSIGNED, VALIDATION_FAILED
-from els_stream.kafka.consumer_group import ConsumerGroup, Ownership
-from els_stream.kafka.log_offsets import read_logs
-from els_stream.kafka.topics import TOPICS, delete_topics, ensure_topics, missing_topics
-from els_stream.relay.producer import Producer
+from els_stream.kafka.topics import TOPICS, delete_topics, ensure_topics
 from tests.support import factories
 from tests.support.cli import els
-from tests.support.kafka_clients import admin_client, consumer_client
-from tests.support.relays import QUICK
+from tests.support.kafka_clients import admin_client
 from tests.support.worker_process import Worker, running_worker, send, until
 
 CREATES_NONE = "auto.create.topics.enable=false"
@@ -36,29 +30,6 @@ async def creating_broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> As
     await broker.start()
     yield broker.address
     await broker.kill()
-
-
-async def test_no_client_creates_a_topic_that_it_asks_for(creating_broker: str, topic_prefix: str) -> None:
-    names = [topic_prefix + plan.topic for plan in TOPICS]
-    group = ConsumerGroup(creating_broker, "group", names)
-    producer = Producer(creating_broker, QUICK)
-    await producer.open()
-
-    described = await group.describe()
-    missing = await missing_topics(creating_broker, topic_prefix)
-    logs = await read_logs(creating_broker, names)
-    unknown = await producer.partitions(names[0])
-    async with consumer_client(creating_broker) as consumer:
-        consumer.assign([TopicPartition(name, 0) for name in names])
-        await consumer.getmany(timeout_ms=500)
-
-    await producer.abandon()
-    await group.close()
-    assert isinstance(described, Ownership)
-    assert set(described.missing) == set(names) == set(missing)
-    assert logs == {}
-    assert isinstance(unknown, KafkaError)
-    assert await topics_of(creating_broker, topic_prefix) == set()
 
 
 @pytest.mark.long
