@@ -13,8 +13,8 @@ trap 'rm -rf "$dir"' EXIT
 
 cd "$dir"
 apt-get download --quiet=2 prometheus=2.42.0+ds-5+deb12u1 >/dev/null 2>&1
-dpkg -x prometheus_*.deb "$dir/root"
-promtool=$dir/root/usr/bin/promtool
+dpkg -x prometheus_*.deb "$dir/package"
+promtool=$dir/package/usr/bin/promtool
 cat >rules.yml <<'YML'
 groups:
   - name: relay
