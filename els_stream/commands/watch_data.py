@@ -96,8 +96,8 @@ class WatchClient:
 @asynccontextmanager
 async def watch_client(settings: Settings, engine: AsyncEngine, url: str | None) -> AsyncIterator[WatchClient]:
     """Open a client of the worker at `url`, or of the one that `els servers` or the settings name."""
-    token = settings.web_token
-    headers = {} if token is None else {"Authorization": f"Bearer {token.get_secret_value()}"}
+    token = settings.current_secret("web_token")
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     timeout = aiohttp.ClientTimeout(total=WORKER_TIMEOUT_SECONDS)
     async with aiohttp.ClientSession(headers=headers, timeout=timeout) as http:
         yield WatchClient(engine, settings.consumer_group, (url or default_url(settings)).rstrip("/"), http)

@@ -29,6 +29,9 @@ class SettingFields(BaseSettings):
     database_url: Annotated[types.DatabaseUrl | None, Allowed(urls.DATABASE)] = Field(
         None, description="URL of the PostgreSQL database; unset: the database that `els up` started."
     )
+    database_url_file: Path | None = Field(
+        None, description="File that holds the value of ELS_DATABASE_URL; it is read again for each connection."
+    )
     servers: Literal["embedded", "containers"] = Field(
         "embedded",
         description="How `els up` starts servers that have no address: binaries from the venv, or Docker containers.",
@@ -215,6 +218,9 @@ class SettingFields(BaseSettings):
     )
     web_token: Annotated[types.Token | None, Allowed(types.LONG_AND_PRINTABLE)] = Field(
         None, description="Password for the page and its JSON; required if the web server listens beyond loopback."
+    )
+    web_token_file: Path | None = Field(
+        None, description="File that holds the value of ELS_WEB_TOKEN; it is read again for each request."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
     stats_interval_seconds: types.Seconds = Field(

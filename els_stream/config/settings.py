@@ -5,16 +5,22 @@
 
 import os
 import sys
-from typing import Self, TypeAlias
+from pathlib import Path
+from typing import Any, Self, TypeAlias
 
-from pydantic import SecretStr, ValidationError, model_validator
+import structlog
+from pydantic import SecretStr, TypeAdapter, ValidationError, model_validator
 
 from els_stream.config import setting_types, urls
+from els_stream.config.kubernetes_variables import is_service_variable, service_warnings
 from els_stream.config.renamed_settings import renamed_variables
+from els_stream.config.secret_files import FILE_SUFFIX, read_secret, secret_names, with_secrets
 from els_stream.config.setting_fields import SettingFields
 from els_stream.config.settings_reference import explain, unknown_variables, variable
 from els_stream.domain.claim_strategy import Strategy, choose_strategy
 from els_stream.errors import ConfigurationError, ServersMissing
+
+log = structlog.get_logger(__name__)
 
 ShownValue: TypeAlias = str | int | float | None
 
@@ -33,6 +39,13 @@ _AT_MOST = (
 
 class Settings(SettingFields):
     """All settings of a process. Frozen; pass the whole object, not single values."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_secret_files(cls, values: dict[str, object]) -> dict[str, object]:
+        """Leave out what Kubernetes set under the name of a setting, and read the secrets that are in files."""
+        own = {name: value for name, value in values.items() if not is_service_variable(name, value)}
+        return with_secrets(own, {name: variable(cls, name) for name in secret_names(cls.model_fields)})
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
@@ -73,10 +86,29 @@ class Settings(SettingFields):
 
     @property
     def database(self) -> str:
-        """The URL for SQLAlchemy, with the password: never log it. Raises ServersMissing if it is not set."""
-        if self.database_url is None:
+        """The URL for SQLAlchemy with its password as of now: never log it. Raises ServersMissing if it is not set."""
+        url = self.current_secret("database_url")
+        if url is None:
             raise ServersMissing("no database: set ELS_DATABASE_URL, or start the embedded servers with `els up`")
-        return self.database_url.get_secret_value()
+        return url
+
+    def current_secret(self, name: str) -> str | None:
+        """Return the secret of this field, read anew if it is in a file. Never log it.
+
+        If the file can't be read now, or holds no valid value, this logs a warning and returns what was read at the
+        start.
+        """
+        known: SecretStr | None = getattr(self, name)
+        path: Path | None = getattr(self, name + FILE_SUFFIX, None)
+        if path is None:
+            return None if known is None else known.get_secret_value()
+        try:
+            return _validated(type(self), name, read_secret(path))
+        except ValueError as error:
+            # A ValidationError's text holds the value.
+            reason = "has no valid value" if isinstance(error, ValidationError) else str(error)
+            log.warning("secret_file_ignored", variable=variable(type(self), name + FILE_SUFFIX), reason=reason)
+            return None if known is None else known.get_secret_value()
 
     def with_servers(self, *, broker_url: str, database_url: str) -> Self:
         """Return the settings with these addresses for those that are not set."""
@@ -97,6 +129,13 @@ class Settings(SettingFields):
         return {variable(type(self), name): _shown(value) for name, value in effective.items()}
 
 
+def _validated(model: type[Settings], name: str, text: str) -> str:
+    annotation: Any = model.model_fields[name].annotation
+    adapter: TypeAdapter[SecretStr | None] = TypeAdapter(annotation)
+    secret = adapter.validate_python(text)
+    return "" if secret is None else secret.get_secret_value()
+
+
 def _shown(value: object) -> ShownValue:
     if isinstance(value, SecretStr):
         secret = value.get_secret_value()
@@ -111,11 +150,12 @@ def load_settings(**overrides: object) -> Settings:
     wrong variable and holds no secret.
     """
     renamed, warnings = renamed_variables(os.environ)
-    for warning in [*warnings, *unknown_variables(Settings, os.environ)]:
+    services = service_warnings(Settings.model_config["env_prefix"], os.environ)
+    for warning in [*warnings, *services, *unknown_variables(Settings, os.environ)]:
         sys.stderr.write(f"els: {warning}\n")
     try:
         return Settings.model_validate({**renamed, **overrides})
     except ValidationError as error:
         # Its text holds the whole input with the password: it must not become the cause of the new error.
-        message = explain(Settings, error)
+        message = explain(Settings, error, os.environ)
     raise ConfigurationError(message)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Le
@@ -16,6 +17,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
+from els_stream.config.kubernetes_variables import is_service_variable
 from els_stream.config.renamed_settings import RENAMED
 from els_stream.config.urls import mask_unknown
 
@@ -77,8 +79,8 @@ def allowed(field: FieldInfo) -> str:
         if isinstance(entry, Allowed):
             return entry.text
     kinds = [kind for kind in _inner_types(field.annotation) if kind is not type(None)]
-    if kinds == [bool]:
-        return "true or false"
+    if kinds in ([bool], [Path]):
+        return "true or false" if kinds == [bool] else "the path of a file"
     if len(kinds) == 1 and get_origin(kinds[0]) is Literal:
         return " or ".join(get_args(kinds[0]))
     if kinds in ([int], [float]):
@@ -86,7 +88,7 @@ def allowed(field: FieldInfo) -> str:
     return "text"
 
 
-def explain(model: type[BaseSettings], error: ValidationError) -> str:
+def explain(model: type[BaseSettings], error: ValidationError, environ: Mapping[str, str]) -> str:
     """Return one line with the first wrong variable, its value and what is allowed, and the number of other errors."""
     first, *others = error.errors(include_url=False)
     further = f" (and {len(others)} more)" if others else ""
@@ -95,21 +97,27 @@ def explain(model: type[BaseSettings], error: ValidationError) -> str:
     name = _field_at(model, str(first["loc"][0]))
     if name is None:
         return f"{first['loc'][0]}: there is no such setting{further}"
-    field = model.model_fields[name]
-    return f"{variable(model, name)}={_shown(field, first['input'])}: must be {allowed(field)}{further}"
+    field, own = model.model_fields[name], variable(model, name)
+    file = f"{own}_FILE"
+    source = f" (from {file})" if file in environ and own not in environ else ""
+    return f"{own}{source}={_shown(field, first['input'])}: must be {allowed(field)}{further}"
 
 
-def unknown_variables(model: type[BaseSettings], environ: Iterable[str]) -> list[str]:
-    """Return a warning for each variable with the prefix of the settings that is not one, most often misspelt."""
+def unknown_variables(model: type[BaseSettings], environ: Mapping[str, str]) -> list[str]:
+    """Return a warning for each variable with the prefix of the settings that is not one, most often misspelt.
+
+    Those that Kubernetes sets have a line of their own.
+    """
     prefix = model.model_config["env_prefix"]
     known = [variable(model, name) for name in model.model_fields]
     accepted = {*known, *RENAMED, *(f"{prefix}{name}".upper() for name in model.model_fields)}
     unknown = sorted(
         name
-        for name in environ
+        for name, value in environ.items()
         if name.upper().startswith(prefix)
         and not name.upper().startswith(_FAUST_PREFIX)
         and name.upper() not in accepted
+        and not is_service_variable(name, value)
     )
     return [f"{name} is not a setting and is ignored{_hint(name, known)}" for name in unknown]
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
@@ -45,35 +46,35 @@ class RequestInfo:
 class Access:
     """The access rules of one worker; without a token only requests for loopback are answered."""
 
-    def __init__(self, token: str | None) -> None:
-        self._token = token
+    def __init__(self, read_token: Callable[[], str | None]) -> None:
+        self._read_token = read_token
 
     @classmethod
     def of(cls, settings: Settings) -> Access:
         """Return the rules of these settings. Raises ConfigurationError for a host beyond loopback without a token."""
-        token = settings.web_token
-        if token is None and not is_loopback(settings.web_host):
+        if settings.web_token is None and not is_loopback(settings.web_host):
             raise ConfigurationError(
                 f"ELS_WEB_HOST={settings.web_host} is not loopback: set ELS_WEB_TOKEN"
                 " (/livez, /readyz and /metrics need no token)"
             )
-        return cls(None if token is None else token.get_secret_value())
+        return cls(partial(settings.current_secret, "web_token"))
 
     def check(self, request: RequestInfo) -> None:
         """Check a request. Raises Problem if it must not be answered."""
         if request.path in PUBLIC_PATHS and request.method in SAFE_METHODS:
             return
+        token = self._read_token()
         scheme, presented = _credentials(request.headers.get("Authorization", ""))
-        if self._token is None:
+        if token is None:
             _check_host(request.host)
-        elif not hmac.compare_digest(presented.encode(), self._token.encode()):
+        elif not hmac.compare_digest(presented.encode(), token.encode()):
             raise Problem(
                 HTTPStatus.UNAUTHORIZED,
                 ProblemCode.UNAUTHENTICATED,
                 "this needs the token that ELS_WEB_TOKEN is set to",
                 CHALLENGE,
             )
-        has_bearer_token = self._token is not None and scheme == "bearer"
+        has_bearer_token = token is not None and scheme == "bearer"
         if request.method not in SAFE_METHODS and not has_bearer_token and not _is_same_origin(request):
             raise Problem(
                 HTTPStatus.FORBIDDEN,
