@@ -176,6 +176,8 @@ USED: Final = (
         "aiokafka.record.default_records:_DefaultRecordBatchPy.__next__", source="msg = self._read_msg()"
     ),
     OverriddenInternal("aiokafka.cluster:ClusterMetadata.brokers", "(self)"),
+    OverriddenInternal("els_stream.kafka.clients:_bootstrap", source="bootstrap_conn = await create_conn( host,"),
+    OverriddenInternal("aiokafka.client:AIOKafkaClient._get_conn", source="on_close=self._on_connection_closed"),
     OverriddenInternal("aiokafka.client:AIOKafkaClient.send", source="async def send(self, node_id, request, *,"),
     OverriddenInternal(
         "aiokafka.cluster:ClusterMetadata.leader_for_partition", source="-1 unavailable, None if unknown."

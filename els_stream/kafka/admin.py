@@ -22,14 +22,10 @@ async def admin_client(broker: str) -> AsyncIterator[AIOKafkaAdminClient]:
     """Yield a started client and close it at the end. Raises ServersUnavailable for every Kafka error in the body."""
     client = AIOKafkaAdminClient(bootstrap_servers=broker)
     with broker_errors(broker):
-        starting = asyncio.create_task(client.start())
         try:
-            await asyncio.shield(starting)
+            await client.start()
             yield client
         finally:
-            # aiokafka loses an open connection when its start is cancelled, so a start that runs is let end.
-            await asyncio.wait({starting}, timeout=CLOSE_TIMEOUT_SECONDS)
-            starting.cancel()
             await close(client)
 
 
