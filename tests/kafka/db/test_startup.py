@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from els_stream.embedded.servers import EmbeddedServers
 from tests.support.consumer_testbed import ConsumerTestbed
 from tests.support.effects_worker_process import EffectsWorkerProcess
@@ -28,6 +30,7 @@ async def test_a_worker_that_starts_before_its_broker_waits_for_it(
     assert worker.process.returncode == 0
 
 
+@pytest.mark.wall_clock
 async def test_a_worker_that_waits_for_its_broker_stops_in_time(
     testbed: ConsumerTestbed, servers: EmbeddedServers
 ) -> None:
