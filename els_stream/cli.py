@@ -1,10 +1,18 @@
-"""The command `els`. It imports only the command that runs, so that `els --help` is fast."""
+"""The command `els`. It imports only the command that runs, so that `els --help` is fast.
+
+Whatever a command raises ends here, as one line on stderr and an exit code; `els --debug COMMAND` prints the traceback
+too.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import importlib
 import sys
+import traceback
 from dataclasses import dataclass
+from typing import NoReturn
 
 import click
 from click.shell_completion import CompletionItem
@@ -22,7 +30,7 @@ class Entry:
 
 
 HELP = """\
-Usage: els COMMAND [OPTIONS]     `els COMMAND --help` has more, with an example.
+Usage: els [--debug] COMMAND [OPTIONS]   `els COMMAND --help` has an example.
 
 Gives every uploaded essay one slot. Settings: `els settings --explain`.
 Exit codes: 0 done; 1 a check failed; 2 wrong setting or option; 3 no server.
@@ -53,7 +61,7 @@ ENTRIES = {
 
 
 class Commands(click.Group):
-    """Imports a command when it runs, and prints an ElsError as one line before exiting with its code."""
+    """Imports a command when it runs, and prints its error as one line before exiting with its code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -86,15 +94,35 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except ElsError as error:
-            click.echo(f"els: {error}", err=True)
-            ctx.exit(error.exit_code)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - no traceback reaches an operator
+            _end(ctx, error)
+
+
+def _end(ctx: click.Context, error: BaseException) -> NoReturn:
+    """Print the error as one line, after its traceback if that is wanted, and exit with its code."""
+    if isinstance(error, OSError) and error.errno == errno.EPIPE:
+        raise error  # click ends the process: the reader of our output is gone
+    if ctx.params["debug"]:
+        click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    shown = error if isinstance(error, ElsError) else _explained(error)
+    click.echo(f"els: {shown}", err=True)
+    ctx.exit(shown.exit_code)
+
+
+def _explained(error: BaseException) -> ElsError:
+    """Import the explanations only now: they need the libraries whose errors they know."""
+    explained: ElsError = importlib.import_module("els_stream.commands.failures").explain(error)
+    return explained
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Print the traceback of an error, and all that libraries log.")
 @click.version_option(VERSION, prog_name="els")
-def main() -> None:
+def main(*, debug: bool) -> None:
     """Gives every uploaded essay one slot. `els settings` prints its settings."""
+    importlib.import_module("els_stream.observability.logging").configure_command_logging(debug=debug)
 
 
 def db_purge_guest() -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from els_stream.config.urls import mask_password
 from els_stream.db import schema
 from els_stream.db import snapshot as database_snapshot
 from els_stream.db.engine import Limits, create_engine, create_report_engine
-from els_stream.db.errors import DATABASE_ERRORS, classify
-from els_stream.errors import ServersUnavailable
+from els_stream.db.explanations import explained
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def snapshot(settings: Settings) -> AsyncIterator[AsyncConnection]:
     """Open a connection on which all reads see one moment. It has no statement limits: it may read whole tables."""
-    engine = create_report_engine(settings.database)
+    engine = create_report_engine(settings.database, settings.database_connect_timeout_seconds)
     async with _reporting_outages(settings, engine), database_snapshot.snapshot(engine) as conn:
         await schema.require(conn)
         yield conn
@@ -42,9 +40,7 @@ async def writing(settings: Settings, connections: int = 1) -> AsyncIterator[Asy
 @asynccontextmanager
 async def _reporting_outages(settings: Settings, engine: AsyncEngine) -> AsyncIterator[None]:
     try:
-        yield
-    except DATABASE_ERRORS as error:
-        url = mask_password(settings.database)
-        raise ServersUnavailable(f"the database {url} does not answer: {classify(error).cause}") from error
+        with explained(settings.database):
+            yield
     finally:
         await engine.dispose()

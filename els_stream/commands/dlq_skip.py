@@ -49,14 +49,15 @@ def skip(*, topic: str, partition: int, first: int, last: int, note: str) -> Non
 async def _skip(settings: Settings, skipped: SkippedOffsets) -> str | None:
     """Skip the range, or return why not. Beyond the log's end the topic would be taken for a new one."""
     partition = skipped.partition
-    log = (await read_logs(settings.broker, [partition.topic])).get(partition)
-    if log is None:
-        return f"there is no partition {partition}"
-    if skipped.last >= log.end:
-        return f"{partition} ends at {log.end}: nothing was skipped"
-    async with writing(settings) as engine, engine.begin() as conn:
-        if await skipped_offsets.skip(conn, settings.consumer_group, skipped):
-            return None
-        stored = (await consumed_offsets.read(conn, settings.consumer_group, [partition])).get(partition)
+    async with writing(settings) as engine:
+        log = (await read_logs(settings.broker, [partition.topic])).get(partition)
+        if log is None:
+            return f"there is no partition {partition}"
+        if skipped.last >= log.end:
+            return f"{partition} ends at {log.end}: nothing was skipped"
+        async with engine.begin() as conn:
+            if await skipped_offsets.skip(conn, settings.consumer_group, skipped):
+                return None
+            stored = (await consumed_offsets.read(conn, settings.consumer_group, [partition])).get(partition)
     at = "not set" if stored is None else str(stored.next_offset)
     return f"the stored offset of {partition} is {at}, not {skipped.first}: nothing was skipped"

@@ -9,6 +9,7 @@ import click
 from els_stream.commands.exit_codes import exit_codes
 from els_stream.commands.progress import progress
 from els_stream.config.settings import Settings, load_settings
+from els_stream.db.explanations import explained
 from els_stream.embedded.discovery import resolve
 from els_stream.verify.runner import verify as run_checks
 
@@ -34,7 +35,7 @@ def verify(*, kafka: bool, as_json: bool) -> None:
 
 async def _verify(settings: Settings, *, kafka: bool, as_json: bool) -> int:
     violated = 0
-    with progress("checking") as line:
+    with explained(settings.database), progress("checking") as line:
         async for finding in run_checks(settings, kafka=kafka):
             violated += finding.violated
             with line.hidden():

@@ -127,9 +127,9 @@ def create_engine(
     return engine
 
 
-def create_report_engine(url: str) -> AsyncEngine:
-    """Make an engine of one connection without time limits and with the planner's defaults, to read whole tables."""
-    return create_async_engine(url, pool_size=1, max_overflow=0)
+def create_report_engine(url: str, connect_seconds: float) -> AsyncEngine:
+    """Make an engine of one connection that reads whole tables: no time limits, and the planner's defaults."""
+    return create_async_engine(url, pool_size=1, max_overflow=0, connect_args={"timeout": connect_seconds})
 
 
 def _execute(statement: str, connection: AdaptedConnection, _: object) -> None:

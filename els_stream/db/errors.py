@@ -107,7 +107,7 @@ def classify_sqlstate(state: str, *, constraint: str | None = None, at_commit: b
     return FailureClass.DATA_ERROR if group in DATA_ERROR_CLASSES else FailureClass.UNEXPECTED
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
     """Yield the error and its causes: SQLAlchemy wraps its adapter's error, which was raised from asyncpg's."""
     link: BaseException | None = error
     while link is not None:
@@ -115,13 +115,13 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         link = link.orig if isinstance(link, DBAPIError) else link.__cause__
 
 
-def _sqlstate(error: BaseException) -> str | None:
+def sqlstate(error: BaseException) -> str | None:
     state: object = getattr(error, "sqlstate", None)
     return state if isinstance(state, str) and state else None
 
 
 def _classify_state(error: BaseException, state: str) -> ClassifiedError:
-    names = (getattr(link, "constraint_name", None) for link in _chain(error))
+    names = (getattr(link, "constraint_name", None) for link in chain(error))
     constraint = next((name for name in names if isinstance(name, str)), None)
     # SQLAlchemy knows the statement of every error but those of COMMIT and ROLLBACK.
     at_commit = isinstance(error, DBAPIError) and error.statement is None
@@ -142,10 +142,10 @@ def _classify_type(error: BaseException) -> FailureClass | None:
 
 def classify(error: BaseException) -> ClassifiedError:
     """Return the failure class and cause of any error, by the first link of its chain that shows one."""
-    for link in _chain(error):
+    for link in chain(error):
         if isinstance(link, asyncpg.InvalidCachedStatementError):
             return ClassifiedError(FailureClass.TRANSIENT, FEATURE_NOT_SUPPORTED)
-        state = _sqlstate(link)
+        state = sqlstate(link)
         if state is not None:
             return _classify_state(error, state)
         failure_class = _classify_type(link)

@@ -19,10 +19,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, make_url, text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from els_stream.db.explanations import explained
 from els_stream.errors import SchemaOutdated, ServersUnavailable
 from els_stream.queries.identity_counters import raise_counter, read_counters
 
@@ -132,12 +132,8 @@ async def migrating(database_url: str) -> AsyncIterator[AsyncConnection]:
 
 
 async def _connect(engine: AsyncEngine) -> AsyncConnection:
-    try:
+    with explained(engine.url.render_as_string(hide_password=False)):
         return await engine.connect()
-    except (OSError, DBAPIError) as error:
-        shown = engine.url.render_as_string(hide_password=True)
-        reason, _, _ = str(error.orig if isinstance(error, DBAPIError) else error).partition("\n")
-        raise ServersUnavailable(f"the database {shown} does not answer: {reason}") from error
 
 
 async def _lock(conn: AsyncConnection) -> None:

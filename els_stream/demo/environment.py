@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 from els_stream.db import schema
+from els_stream.db.explanations import explained
 from els_stream.embedded.databases import create_database, drop_database
 from els_stream.embedded.processes import shielded
 from els_stream.errors import ConfigurationError, ServersUnavailable
@@ -33,8 +34,11 @@ async def demo_environment(settings: Settings, found: Addresses) -> AsyncIterato
     name = f"demo-{secrets.token_hex(4)}"
     database = name.replace("-", "_")
     try:
-        url = await create_database(found.database_url, database)
-    except asyncpg.InsufficientPrivilegeError as error:
+        with explained(found.database_url):
+            url = await create_database(found.database_url, database)
+    except ConfigurationError as error:
+        if not isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
+            raise
         raise ConfigurationError(
             "the demo creates a database, which the account in ELS_DATABASE_URL may not do"
         ) from error

@@ -10,6 +10,7 @@ from els_stream.embedded.processes import shielded, wait_until
 from els_stream.events.records import RawRecord
 from els_stream.events.topics import DEAD_LETTER, OUTPUT_TOPICS
 from els_stream.kafka.clients import AIOKafkaConsumer
+from els_stream.kafka.lifecycle import stop
 
 if TYPE_CHECKING:
     from els_stream.config.settings import Settings
@@ -68,4 +69,4 @@ async def consume_outputs(settings: Settings, observations: Observations) -> Asy
         await consumer.start()
         yield OutputConsumer(consumer, prefix, observations)
     finally:
-        await shielded(consumer.stop())
+        await shielded(stop(consumer.stop))

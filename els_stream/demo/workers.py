@@ -72,7 +72,7 @@ async def running_workers(
 async def _start(settings: Settings, port: int, log: Path, program: Sequence[str]) -> DemoWorker:
     """Start in a new session: Ctrl-C in a terminal reaches the demo only, which then stops its workers."""
     env = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "ELS_DATABASE_URL_FILE"},
         "ELS_BROKER_URL": settings.broker,
         "ELS_DATABASE_URL": settings.database,
         "ELS_CONSUMER_GROUP": settings.consumer_group,
@@ -82,6 +82,7 @@ async def _start(settings: Settings, port: int, log: Path, program: Sequence[str
         "ELS_EXPIRY_INTERVAL_SECONDS": str(settings.expiry_interval_seconds),
         "ELS_WEB_HOST": LOOPBACK,
     }
+    log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, *program, str(port)),

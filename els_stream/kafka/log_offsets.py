@@ -10,8 +10,8 @@ from typing import Final
 
 from aiokafka import TopicPartition
 
-from els_stream.kafka.admin import broker_errors
 from els_stream.kafka.clients import AIOKafkaConsumer
+from els_stream.kafka.lifecycle import started
 from els_stream.kafka.offsets import Partition
 from els_stream.kafka.partition_read import KafkaClient, read_partition
 from els_stream.kafka.topics import partition_counts
@@ -35,7 +35,7 @@ async def read_logs(broker: str, topics: Collection[str]) -> dict[Partition, Par
     """
     counts = await partition_counts(broker, list(topics))
     partitions = [TopicPartition(topic, number) for topic, count in counts.items() for number in range(count)]
-    if not partitions:  # aiokafka raises CancelledError when a consumer that never waited is stopped
+    if not partitions:
         return {}
     async with _consumer(broker) as consumer:
         client = consumer._client  # noqa: SLF001 - one partition without a leader would end the request for all
@@ -55,7 +55,7 @@ async def lag(
     left = {tp: log.end - max(next_offsets.get(tp, log.beginning), log.beginning) for tp, log in logs.items()}
     starts = {tp: logs[tp].end - count for tp, count in left.items() if count > 0}
     with_records: set[Partition] = set()
-    if starts:  # as above
+    if starts:
         async with _consumer(broker) as consumer:
             with_records = await _with_records(consumer, starts, logs)
     return {tp: count if tp in with_records else 0 for tp, count in left.items()}
@@ -85,9 +85,5 @@ async def _has_records(client: KafkaClient, partition: Partition, start: int, en
 @asynccontextmanager
 async def _consumer(broker: str) -> AsyncIterator[AIOKafkaConsumer]:
     consumer = AIOKafkaConsumer(bootstrap_servers=broker, enable_auto_commit=False, isolation_level="read_committed")
-    with broker_errors(broker):
-        try:
-            await consumer.start()
-            yield consumer
-        finally:
-            await consumer.stop()
+    async with started(consumer, consumer.stop, broker):
+        yield consumer

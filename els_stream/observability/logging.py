@@ -44,6 +44,40 @@ def configure_logging(level: str, style: LogStyle) -> None:
     )
 
 
+def configure_command_logging(*, debug: bool) -> None:
+    """Configure logging of a command that is no service: this service's warnings are lines on stderr.
+
+    What the libraries log is left out, since the command's own error says it; with `debug` everything is logged.
+    """
+    if debug:
+        configure_logging("debug", "console")
+        return
+    logging.lastResort = _CommandHandler()
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, hide_private, _as_sentence],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+
+
+class _CommandHandler(logging.Handler):
+    """Prints this service's warnings as the commands print their errors, on what is stderr at that moment."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name.startswith("els_stream."):
+            sys.stderr.write(f"els: {record.getMessage()}\n")
+
+
+def _as_sentence(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    name = str(event.pop("event")).replace("_", " ")
+    fields = ", ".join(f"{field}={value}" for field, value in event.items() if field != "exc_info")
+    return f"{name}: {fields}" if fields else name
+
+
 def logging_config(level: str, style: LogStyle) -> dict[str, object]:
     """Return the configuration for `logging.config.dictConfig` and for Faust, which else would set up its own."""
     library_level = "DEBUG" if level.lower() == "debug" else "WARNING"

@@ -12,6 +12,7 @@ from aiokafka import TopicPartition
 from els_stream.errors import ServersUnavailable
 from els_stream.events.topics import DEAD_LETTER, OUTPUT_TOPICS
 from els_stream.kafka.clients import AIOKafkaConsumer
+from els_stream.kafka.lifecycle import started
 from els_stream.kafka.partition_read import read_partition
 from els_stream.kafka.topics import partition_counts
 
@@ -83,8 +84,7 @@ async def output_records(broker: str, prefix: str) -> AsyncIterator[ConsumerReco
         isolation_level="read_committed",
         max_poll_records=5000,
     )
-    await consumer.start()
-    try:
+    async with started(consumer, consumer.stop, broker):
         consumer.assign(partitions)
         ends = await consumer.end_offsets(partitions)
         starts = {p: await consumer.position(p) for p in partitions}
@@ -98,8 +98,6 @@ async def output_records(broker: str, prefix: str) -> AsyncIterator[ConsumerReco
                 for record in records:
                     yield record
             starts.update({p: await consumer.position(p) for p in unread})
-    finally:
-        await consumer.stop()
 
 
 async def _read_alone(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from els_stream.db import schema
 from els_stream.db.engine import create_report_engine
 from els_stream.db.snapshot import snapshot
 from els_stream.queries import skipped_offsets
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
 async def verify(settings: Settings, *, kafka: bool) -> AsyncIterator[Finding]:
     """Yield the finding of each check. Nothing is locked or written, so the service may run meanwhile."""
-    engine = create_report_engine(settings.database)
+    engine = create_report_engine(settings.database, settings.database_connect_timeout_seconds)
     try:
         async with snapshot(engine) as conn:
+            await schema.require(conn)
             findings = await check_invariants(
                 conn, consumer_group=settings.consumer_group, prefix=settings.topic_prefix
             )
