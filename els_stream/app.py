@@ -6,9 +6,7 @@ The attribute `app` is made when it is first read, so that importing this module
 
 from __future__ import annotations
 
-import getpass
 import sys
-import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -53,6 +51,7 @@ from els_stream.observability.metrics import Metrics
 from els_stream.observability.record_log import log_fields
 from els_stream.observability.tracing import Tracing
 from els_stream.relay.factory import create_relay_engine, make_relay
+from tables import metadata
 
 Agent: TypeAlias = Callable[[ConsumerService, Mapping[str, DomainHandler]], Awaitable[None]]
 Timer: TypeAlias = Callable[[Timers], Awaitable[None]]
@@ -74,6 +73,8 @@ TIMERS: Final[Mapping[TimerName, Timer]] = {
 # Added to the longest time that a broker may take to answer a member of a rebalancing group.
 REQUEST_MARGIN_SECONDS: Final = 5.0
 FAUST_WEB_PORT: Final = 6066
+# Faust wants the path of a folder, and makes and stores nothing in it: there are no tables.
+NO_FOLDER: Final = Path("/nonexistent/els-faust")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ def build(settings: Settings, work: Workload, *, on_listening: Callable[[str], N
 
     services = WorkerServices(
         consumer=consumer,
-        prepare=partial(wait_for_database, engine),
+        prepare=partial(wait_for_database, engine, list(metadata.tables)),
         on_listening=on_listening,
         extend_web=dashboard.extend,
         any_web_port=settings.web_port == 0,
@@ -193,7 +194,7 @@ def faust_options(settings: Settings) -> dict[str, Any]:
         "consumer_metadata_max_age_ms": round(settings.metadata_max_age_seconds * 1000),
         "consumer_auto_offset_reset": "earliest",
         "autodiscover": False,
-        "datadir": Path(tempfile.gettempdir(), f"els-faust-{getpass.getuser()}"),  # nothing is stored there
+        "datadir": NO_FOLDER,
         "store": "memory://",
         "stream_wait_empty": False,
         "table_standby_replicas": 0,

@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from els_stream.config.settings import load_settings
 from els_stream.db.schema import migrating
+from els_stream.db.version_table import VERSION_TABLE
 from tables import metadata
 
 
@@ -16,7 +17,11 @@ def migrate(connection: Connection) -> None:
     """Run the migrations on this connection, each in its own transaction."""
     # A transaction per revision: one that builds an index concurrently commits what came before it, and no more.
     context.configure(
-        connection=connection, target_metadata=metadata, compare_server_default=True, transaction_per_migration=True
+        connection=connection,
+        target_metadata=metadata,
+        version_table=VERSION_TABLE,
+        compare_server_default=True,
+        transaction_per_migration=True,
     )
     with context.begin_transaction():
         context.run_migrations()
@@ -30,7 +35,9 @@ async def migrate_alone() -> None:
 
 def print_sql() -> None:
     """Print the SQL of the migrations, for `alembic --sql`."""
-    context.configure(dialect_name="postgresql", target_metadata=metadata, literal_binds=True)
+    context.configure(
+        dialect_name="postgresql", target_metadata=metadata, version_table=VERSION_TABLE, literal_binds=True
+    )
     with context.begin_transaction():
         context.run_migrations()
 

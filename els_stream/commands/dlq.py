@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import json
 from collections import Counter
 from dataclasses import asdict, replace
@@ -16,6 +15,7 @@ from els_stream.commands.database_access import snapshot, writing
 from els_stream.commands.dlq_filters import filter_options
 from els_stream.commands.dlq_skip import skip
 from els_stream.commands.exit_codes import exit_codes
+from els_stream.commands.operator import operator_name
 from els_stream.config.settings import Settings, load_settings
 from els_stream.embedded.discovery import resolve
 from els_stream.handlers.registry import HandlerPolicy, make_handlers
@@ -140,7 +140,7 @@ def discard(
     """
     _require_selection(dead_letter_ids, filters, select_all=select_all)
     filters = replace(filters, state="open")
-    full_note = plain(f"discarded by {getpass.getuser()}" + (f": {note}" if note else ""))[:MAX_NOTE_LENGTH]
+    full_note = plain(f"discarded by {operator_name()}" + (f": {note}" if note else ""))[:MAX_NOTE_LENGTH]
     settings = resolve(load_settings())
     count = asyncio.run(_discard(settings, dead_letter_ids, filters, note=full_note, dry_run=not yes))
     if as_json:

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from els_stream.commands.database_access import writing
 from els_stream.commands.exit_codes import exit_codes
+from els_stream.commands.operator import operator_name
 from els_stream.config.settings import load_settings
 from els_stream.embedded.discovery import resolve
 from els_stream.kafka.log_offsets import read_logs
@@ -38,7 +38,7 @@ def skip(*, topic: str, partition: int, first: int, last: int, note: str) -> Non
     """
     if last < first:
         raise click.UsageError("LAST is before FIRST")
-    skipped = SkippedOffsets(Partition(topic, partition), first, last, note[:_MAX_NOTE_LENGTH], getpass.getuser())
+    skipped = SkippedOffsets(Partition(topic, partition), first, last, note[:_MAX_NOTE_LENGTH], operator_name())
     refusal = asyncio.run(_skip(resolve(load_settings()), skipped))
     if refusal is not None:
         click.echo(f"els: {refusal}", err=True)

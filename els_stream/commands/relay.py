@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from els_stream.config.settings import Settings
 
 CLOSE_TIMEOUT_SECONDS: Final = 0.5
+TABLES: Final = ("event_outbox",)
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +58,7 @@ async def _run(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     engine = create_relay_engine(settings)
     try:
-        await run_until(stop, wait_for_database(engine))
+        await run_until(stop, wait_for_database(engine, TABLES))
         if not stop.is_set():
             await _relay(settings, engine, stop)
     finally:

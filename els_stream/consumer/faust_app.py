@@ -7,9 +7,10 @@ import errno
 import gc
 import logging
 import os
+import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, cast
 
@@ -24,6 +25,7 @@ from typing_extensions import override
 from els_stream.consumer.faust_consumer import ElsTransport
 from els_stream.consumer.service import ConsumerService
 from els_stream.errors import ElsError
+from els_stream.tasks import run_until
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ class WorkerServices:
     """
 
     consumer: ConsumerService
-    prepare: Callable[[], Awaitable[None]]
+    prepare: Callable[[], Coroutine[Any, Any, None]]
     on_listening: Callable[[str], None]
     extend_web: Callable[[Application], None]
     any_web_port: bool
@@ -137,6 +139,10 @@ class ElsApp(faust.App):
         super().__init__(**options)
 
     @override
+    def _create_directories(self) -> None:
+        """Make no folders: without tables nothing is stored, and the file system may be read-only."""
+
+    @override
     def _new_transport(self) -> ElsTransport:
         return ElsTransport(self.conf.broker_consumer, self, self.services.consumer)
 
@@ -164,13 +170,25 @@ class ElsWorker(faust.Worker):
     @override
     def execute_from_commandline(self) -> NoReturn:
         try:
-            self.loop.run_until_complete(cast("ElsApp", self.app).services.prepare())
+            prepared = self.loop.run_until_complete(self._prepare())
         except ElsError as error:
             sys.stderr.write(f"els: {error}\n")
             raise SystemExit(error.exit_code) from None
         except KeyboardInterrupt:
             raise SystemExit(130) from None
+        if not prepared:
+            raise SystemExit(0)
         super().execute_from_commandline()
+
+    async def _prepare(self) -> bool:
+        """Return false if SIGTERM came meanwhile: the first process of a container has no default action for it."""
+        stop = asyncio.Event()
+        self.loop.add_signal_handler(signal.SIGTERM, stop.set)
+        try:
+            await run_until(stop, cast("ElsApp", self.app).services.prepare())
+        finally:
+            self.loop.remove_signal_handler(signal.SIGTERM)
+        return not stop.is_set()
 
     @override
     def _on_sigterm(self) -> None:

@@ -24,6 +24,7 @@ _BY_STATE: Final[tuple[tuple[str, type[ElsError], str], ...]] = (
     ("28", ConfigurationError, "refuses the login: {}"),
     ("3D", ConfigurationError, "can't be used: {}"),
     ("42501", ConfigurationError, "refuses: {}; grant it to the role of ELS_DATABASE_URL"),
+    ("42704", ConfigurationError, "refuses what a session asks for: {}"),
     ("42", SchemaOutdated, "has another schema than this code needs: {}; run `els migrate`"),
     ("3F", SchemaOutdated, "has no schema to use: {}"),
     ("25006", ServersUnavailable, "is read-only: it is a standby, or was made one"),
@@ -32,14 +33,20 @@ _BY_STATE: Final[tuple[tuple[str, type[ElsError], str], ...]] = (
 
 
 @contextmanager
-def explained(url: str) -> Iterator[None]:
-    """Raise errors of the database in the block as an ElsError. `url` may hold a password."""
+def explained(url: str, *, migrating: bool = False) -> Iterator[None]:
+    """Raise errors of the database in the block as an ElsError. `url` may hold a password.
+
+    With `migrating`, a schema that does not fit is not one that a migration repairs.
+    """
     try:
         yield
     except ElsError:
         raise
     except DATABASE_ERRORS as error:
-        raise explain_database_error(error, url) from error
+        shown = explain_database_error(error, url)
+        if migrating and isinstance(shown, SchemaOutdated):
+            shown = ConfigurationError(f"the database {mask_password(url)} can't be migrated: {reason(error)}")
+        raise shown from error
 
 
 def explain_database_error(error: BaseException, url: str) -> ElsError:

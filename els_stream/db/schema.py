@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Final, TypeAlias, assert_never
 
@@ -19,10 +19,13 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, make_url, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
+from els_stream.db import version_table
 from els_stream.db.explanations import explained
+from els_stream.db.migration_waits import LOCK_TIMEOUT, with_retries
+from els_stream.db.suitability import require_suitable
 from els_stream.errors import SchemaOutdated, ServersUnavailable
 from els_stream.queries.identity_counters import raise_counter, read_counters
 
@@ -30,12 +33,10 @@ from els_stream.queries.identity_counters import raise_counter, read_counters
 FOLDER: Final = Path(__file__).resolve().parent.parent.parent / "migrations"
 LOCK_KEY: Final = 0x656C735F6D696772
 LOCK_TIMEOUT_SECONDS: Final = 300.0
+CONNECT_TIMEOUT_SECONDS: Final = 10.0
 LOCK_POLL_INTERVAL_SECONDS: Final = 0.1
 
-VERSION_TABLE_EXISTS: Final = text("SELECT to_regclass('alembic_version') IS NOT NULL")
-REVISION: Final = text("SELECT version_num FROM alembic_version")
 TRY_LOCK: Final = text("SELECT pg_try_advisory_lock(:key)")
-DROP_VERSION_TABLE: Final = text("DROP TABLE IF EXISTS alembic_version")
 
 log = structlog.get_logger(__name__)
 
@@ -68,9 +69,7 @@ SchemaState: TypeAlias = Current | Outdated | Newer
 
 async def check(conn: AsyncConnection) -> SchemaState:
     """Compare the revision of the database with the newest of this code."""
-    have: str | None = None
-    if await conn.scalar(VERSION_TABLE_EXISTS):
-        have = await conn.scalar(REVISION)
+    have = await version_table.read_revision(conn)
     head, known = revisions()
     if have == head:
         return Current(head)
@@ -80,7 +79,11 @@ async def check(conn: AsyncConnection) -> SchemaState:
 
 
 async def require(conn: AsyncConnection) -> None:
-    """Raise SchemaOutdated for an older schema, with the command that helps; log a warning for a newer one."""
+    """Raise SchemaOutdated for an older schema, with the command that helps; log a warning for a newer one.
+
+    Raises ConfigurationError for a database that can't be used at all.
+    """
+    await require_suitable(conn)
     match await check(conn):
         case Current():
             pass
@@ -99,9 +102,9 @@ async def upgrade(database_url: str, revision: str = "head") -> None:
     Many processes may call this at once, beside running workers: one migrates, the others wait for it.
     """
     async with migrating(database_url) as conn:
-        await conn.run_sync(_alembic, command.upgrade, revision)
+        await with_retries(conn, partial(conn.run_sync, _alembic, command.upgrade, revision))
         if revision == "head":
-            await _raise_counters(conn)
+            await with_retries(conn, partial(_raise_counters, conn))
 
 
 async def downgrade(database_url: str, revision: str) -> None:
@@ -109,31 +112,25 @@ async def downgrade(database_url: str, revision: str) -> None:
     async with migrating(database_url) as conn:
         await conn.run_sync(_alembic, command.downgrade, revision)
         if revision == "base":
-            await conn.execute(DROP_VERSION_TABLE)
-            await conn.commit()
+            await version_table.drop(conn)
 
 
 @asynccontextmanager
 async def migrating(database_url: str) -> AsyncIterator[AsyncConnection]:
     """Open a connection outside any transaction that has the lock of all migrations until it closes."""
     url = make_url(database_url).set(drivername="postgresql+asyncpg")
-    # A migration that waits for a locked table makes every later statement on it wait too, so it must give up soon.
-    server_settings = {"application_name": "els migrate", "lock_timeout": "10s"}
-    engine = create_async_engine(url, poolclass=NullPool, connect_args={"server_settings": server_settings})
+    server_settings = {"application_name": "els migrate", "lock_timeout": LOCK_TIMEOUT}
+    options = {"server_settings": server_settings, "timeout": CONNECT_TIMEOUT_SECONDS}
+    engine = create_async_engine(url, poolclass=NullPool, connect_args=options)
     try:
-        conn = await _connect(engine)
-        try:
-            await _lock(conn)
-            yield conn
-        finally:
-            await conn.close()
+        with explained(database_url, migrating=True):
+            async with engine.connect() as conn:
+                await require_suitable(conn)
+                await _lock(conn)
+                await with_retries(conn, partial(version_table.take_over, conn))
+                yield conn
     finally:
         await engine.dispose()
-
-
-async def _connect(engine: AsyncEngine) -> AsyncConnection:
-    with explained(engine.url.render_as_string(hide_password=False)):
-        return await engine.connect()
 
 
 async def _lock(conn: AsyncConnection) -> None:

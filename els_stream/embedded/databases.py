@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+CONNECT_TIMEOUT_SECONDS = 10
 NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
 
@@ -28,7 +29,8 @@ def with_database(url: str, name: str) -> str:
 
 
 async def _execute(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url.replace("postgresql+asyncpg://", "postgresql://"))
+    address = url.replace("postgresql+asyncpg://", "postgresql://")
+    connection = await asyncpg.connect(address, timeout=CONNECT_TIMEOUT_SECONDS)
     try:
         await connection.execute(statement)
     finally:

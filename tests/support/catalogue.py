@@ -11,7 +11,7 @@ QUERIES: Final = {
     "relations": """
         SELECT relname, relkind, reloptions, relpersistence, relreplident, obj_description(oid, 'pg_class')
         FROM pg_class
-        WHERE relnamespace = CAST('public' AS regnamespace) AND relname !~ '^alembic_version'
+        WHERE relnamespace = CAST('public' AS regnamespace) AND relname !~ '^(alembic|els_schema)_version'
     """,
     "columns": """
         SELECT relname, attname, format_type(atttypid, atttypmod), attnotnull, attidentity, attgenerated,
@@ -20,19 +20,19 @@ QUERIES: Final = {
         JOIN pg_class ON pg_class.oid = attrelid
         LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
         WHERE attnum > 0 AND NOT attisdropped AND relkind = 'r'
-          AND relnamespace = CAST('public' AS regnamespace) AND relname !~ '^alembic_version'
+          AND relnamespace = CAST('public' AS regnamespace) AND relname !~ '^(alembic|els_schema)_version'
     """,
     "indexes": """
         SELECT pg_get_indexdef(indexrelid), indisunique, indisprimary, indisvalid
         FROM pg_index
         JOIN pg_class ON pg_class.oid = indrelid
-        WHERE relnamespace = CAST('public' AS regnamespace) AND relname !~ '^alembic_version'
+        WHERE relnamespace = CAST('public' AS regnamespace) AND relname !~ '^(alembic|els_schema)_version'
     """,
     "constraints": """
         SELECT relname, conname, contype, pg_get_constraintdef(pg_constraint.oid), convalidated
         FROM pg_constraint
         JOIN pg_class ON pg_class.oid = conrelid
-        WHERE relnamespace = CAST('public' AS regnamespace) AND relname !~ '^alembic_version'
+        WHERE relnamespace = CAST('public' AS regnamespace) AND relname !~ '^(alembic|els_schema)_version'
     """,
     "others": """
         SELECT 'type', typname FROM pg_type

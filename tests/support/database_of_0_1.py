@@ -33,4 +33,11 @@ async def fill_as_0_1(database: str) -> None:
     await schema.upgrade(database, REVISION)
     conn = await asyncpg.connect(database)
     await conn.execute(ROWS.read_text(encoding="utf-8"))
+    await rename_version_table(conn)
     await conn.close()
+
+
+async def rename_version_table(conn: asyncpg.Connection) -> None:
+    """Give the table with the revision the name that it had until 0.2.0, with Alembic's name of its key."""
+    await conn.execute("ALTER TABLE els_schema_version RENAME TO alembic_version")
+    await conn.execute("ALTER INDEX els_schema_version_pkc RENAME TO alembic_version_pkc")

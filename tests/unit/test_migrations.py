@@ -51,4 +51,4 @@ def test_migrations_can_be_printed_as_sql_without_a_database() -> None:
     command.upgrade(config, "head", sql=True)
 
     assert "CREATE TABLE batch_essay_trackers" in written.getvalue()
-    assert "INSERT INTO alembic_version" in written.getvalue()
+    assert "INSERT INTO els_schema_version" in written.getvalue()

@@ -85,12 +85,12 @@ async def test_a_missing_schema_makes_a_worker_unready_but_not_dead(worker: Work
         return await worker.probe("/readyz") == (503, {"schema_outdated"})
 
     async with engine.begin() as conn:
-        await conn.execute(text("ALTER TABLE alembic_version RENAME TO elsewhere"))
+        await conn.execute(text("ALTER TABLE els_schema_version RENAME TO elsewhere"))
     await until(outdated)
     assert await worker.probe("/livez") == (200, set())
 
     async with engine.begin() as conn:
-        await conn.execute(text("ALTER TABLE elsewhere RENAME TO alembic_version"))
+        await conn.execute(text("ALTER TABLE elsewhere RENAME TO els_schema_version"))
 
     await until(worker.ready)
 

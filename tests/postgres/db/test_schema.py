@@ -85,7 +85,7 @@ async def test_an_unknown_revision_is_newer_and_accepted_with_a_warning(
 ) -> None:
     await schema.upgrade(empty_database)
     async with connected(empty_database) as conn:
-        await conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        await conn.execute(text("UPDATE els_schema_version SET version_num = '9999'"))
 
         assert await schema.check(conn) == Newer("9999", HEAD)
         with capture_logs() as logs:

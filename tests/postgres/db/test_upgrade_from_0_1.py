@@ -48,7 +48,7 @@ ADDED_TABLES: Final = {"skipped_offsets"}
 FILES: Final = text("""
     SELECT relfilenode FROM pg_class
     WHERE relnamespace = CAST('public' AS regnamespace) AND relkind = 'r'
-      AND relname NOT IN ('alembic_version', 'skipped_offsets')
+      AND relname NOT IN ('alembic_version', 'els_schema_version', 'skipped_offsets')
 """)
 
 Rows = dict[str, list[dict[str, Any]]]

@@ -61,7 +61,7 @@ async def test_before_the_first_check_the_state_is_unknown(engine: AsyncEngine) 
 
 async def test_an_outdated_database_is_a_reason_that_names_the_command_to_run(engine: AsyncEngine) -> None:
     async with engine.begin() as conn:
-        await conn.execute(text("DELETE FROM alembic_version"))
+        await conn.execute(text("DELETE FROM els_schema_version"))
     poller = make_poller(engine)
 
     assert await check(poller) == [Code.SCHEMA]
@@ -70,7 +70,7 @@ async def test_an_outdated_database_is_a_reason_that_names_the_command_to_run(en
 
 async def test_a_database_newer_than_the_code_is_no_reason(engine: AsyncEngine) -> None:
     async with engine.begin() as conn:
-        await conn.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        await conn.execute(text("UPDATE els_schema_version SET version_num = '9999'"))
 
     assert await check(make_poller(engine)) == []
 

@@ -10,7 +10,7 @@ from tests.support.batch_harness import BatchHarness, handlers_by_topic
 
 
 async def test_the_suite_runs_on_migrated_and_on_created_schemas(harness: BatchHarness, schema_by: str) -> None:
-    (row,) = await harness.rows("SELECT to_regclass('alembic_version') IS NULL AS created")
+    (row,) = await harness.rows("SELECT to_regclass('els_schema_version') IS NULL AS created")
 
     assert row.created == (schema_by == "create_all")
 
