@@ -17,7 +17,7 @@ done; \
 echo "make: needs Python 3.11 or newer, with venv: install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1
 endef
 
-.PHONY: help setup browser screenshots demo run test unit integration bench bench-quick bench-growth bench-plots typecheck lint format migrate-upgrade lock docs clean
+.PHONY: help setup browser screenshots demo run test unit integration bench bench-quick bench-growth bench-plots chaos typecheck lint format migrate-upgrade lock docs clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -65,6 +65,10 @@ bench-growth: setup ## measure the cost per essay with up to 10 million others: 
 
 bench-plots: setup ## bench.json as pictures and a table in docs/
 	@exec $(BIN)/python -m tests.benchmarks.plots
+
+# Other options of the run: $(BIN)/python -m tests.acceptance.chaos --help
+chaos: setup ## run traffic under kills, restarts and cut paths: PROFILE=short (1 minute), medium or long
+	@exec $(BIN)/python -m tests.acceptance.chaos .els/chaos --profile $(or $(PROFILE),short)
 
 typecheck: setup ## run mypy, strict
 	$(BIN)/mypy

@@ -15,6 +15,7 @@ ROW: Final = 28
 PLOT_HEIGHT: Final = 220
 TICKS_MS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 TICKS_SHARE: Final = (0, 25, 50, 75, 100)
+BINS: Final = 20
 STYLE: Final = """<style>
 text { font: 13px system-ui, sans-serif; fill: #24292f }
 .title { font-size: 15px; font-weight: 600 }
@@ -46,6 +47,17 @@ def curves(title: str, lines: Sequence[tuple[str, Sequence[float]]]) -> str:
     last = min((tick for tick in TICKS_MS if tick >= high), default=TICKS_MS[-1])
     axis = _Axis(first, max(last, first * 2))
     return _picture(title, TOP + PLOT_HEIGHT + 34 + 20 * len(lines), _curves(lines, axis))
+
+
+def timeline(title: str, values: Sequence[tuple[float, float]], moments: Sequence[tuple[str, float]]) -> str:
+    """Return a line of (seconds, value) with a tick at each named moment; one row of ticks for each name."""
+    names = sorted({name for name, _ in moments})
+    return _picture(title, TOP + PLOT_HEIGHT + 34 + 20 * len(names), _timeline(values, moments, names))
+
+
+def histogram(title: str, values: Sequence[float]) -> str:
+    """Return the number of values in each of BINS equal intervals from 0 to the largest."""
+    return _picture(title, TOP + PLOT_HEIGHT + 34, _histogram(values))
 
 
 class _Axis:
@@ -99,6 +111,46 @@ def _curves(lines: Sequence[tuple[str, Sequence[float]]], axis: _Axis) -> Iterat
         yield f'<polyline class="curve {colour}" style="fill: none" points="{points}"/>'
         yield f'<rect class="{colour}" x="{RIGHT}" y="{bottom + 32 + 20 * number}" width="12" height="12"/>'
         yield _text(RIGHT + 20, bottom + 43 + 20 * number, label)
+
+
+def _timeline(
+    values: Sequence[tuple[float, float]], moments: Sequence[tuple[str, float]], names: Sequence[str]
+) -> Iterator[str]:
+    end = max([1.0, *(at for at, _ in values), *(at for _, at in moments)])
+    top = max([1.0, *(value for _, value in values)])
+    bottom = TOP + PLOT_HEIGHT
+
+    def x(at: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * at / end
+
+    for share in TICKS_SHARE:
+        y = bottom - PLOT_HEIGHT * share / 100
+        yield f'<line class="line" x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}"/>'
+        yield _text(LEFT - 8, y + 4, f"{top * share / 100:,.0f}", "quiet", anchor="end")
+    points = " ".join(f"{x(at):.1f},{bottom - PLOT_HEIGHT * value / top:.1f}" for at, value in values)
+    yield f'<polyline class="curve a" style="fill: none" points="{points}"/>'
+    yield _text(x(end), bottom + 18, f"{end:,.0f} s", "quiet", anchor="end")
+    for row, name in enumerate(names):
+        y = bottom + 40 + 20 * row
+        yield _text(LEFT - 8, y + 4, name, "quiet", anchor="end")
+        for at in (at for other, at in moments if other == name):
+            yield f'<line class="b" x1="{x(at):.1f}" y1="{y - 6}" x2="{x(at):.1f}" y2="{y + 6}"/>'
+
+
+def _histogram(values: Sequence[float]) -> Iterator[str]:
+    width = max([*values, 0.001]) / BINS
+    counts = [0] * BINS
+    for value in values:
+        counts[min(BINS - 1, int(value / width))] += 1
+    bottom, step = TOP + PLOT_HEIGHT, (WIDTH - 2 * RIGHT) / BINS
+    for number, count in enumerate(counts):
+        height = (PLOT_HEIGHT - 20) * count / max(counts)
+        at = RIGHT + number * step
+        yield f'<rect class="a" x="{at:.1f}" y="{bottom - height:.1f}" width="{step - 2:.1f}" height="{height:.1f}"/>'
+        if count:
+            yield _text(at + step / 2, bottom - height - 4, str(count), "quiet", anchor="middle")
+    yield _text(RIGHT, bottom + 18, "0 s", "quiet")
+    yield _text(WIDTH - RIGHT, bottom + 18, f"{width * BINS:.2f} s", "quiet", anchor="end")
 
 
 def _text(x: float, y: float, text: str, kind: str = "", *, anchor: str = "start") -> str:

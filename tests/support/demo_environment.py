@@ -51,7 +51,7 @@ class DemoEnvironment:
             broker_url=broker, database_url=SecretStr(database), topic_prefix=prefix, consumer_group=f"{prefix}crew"
         )
         self.pool = WorkerPool(self.settings, folder / "workers.log")
-        self._database = database
+        self.database = database
         self._conn: asyncpg.Connection | None = None
 
     async def __aenter__(self) -> Self:
@@ -138,7 +138,7 @@ class DemoEnvironment:
 
     async def _connected(self) -> asyncpg.Connection:
         if self._conn is None or self._conn.is_closed():
-            self._conn = await asyncpg.connect(self._database, timeout=5)
+            self._conn = await asyncpg.connect(self.database, timeout=5)
         return self._conn
 
     def _disconnect(self) -> None:
@@ -199,8 +199,8 @@ class DemoEnvironment:
         found = [finding async for finding in verify(self.settings, kafka=True)]
         return [f"{finding.invariant}: {violation}" for finding in found for violation in finding.examples]
 
-    async def output_differences(self, traffic: Traffic) -> list[str]:
-        """Compare the output topics with the events that the traffic must cause."""
+    async def observations(self) -> Observations:
+        """Read the output topics from their beginning."""
         observations = Observations()
         prefix = self.settings.topic_prefix
         async for record in output_records(self.settings.broker, prefix):
@@ -209,12 +209,13 @@ class DemoEnvironment:
             observations.add(
                 RawRecord(topic, record.partition, record.offset, record.timestamp, record.key, record.value, headers)
             )
-        return differences(traffic, observations)
+        return observations
 
-    async def wrong(self, traffic: Traffic) -> list[str]:
-        """Stop the workers and return everything that is wrong: exit codes, violations, differences."""
+    async def wrong(self, traffic: Traffic, observed: Observations | None = None) -> list[str]:
+        """Stop the workers and return all that is wrong: exit codes, violations, events other than the traffic's."""
         codes = [f"a worker ended with {code}" for code in await self.pool.stop_all() if code]
-        return [*codes, *await self.violations(), *await self.output_differences(traffic)]
+        violations = await self.violations()
+        return [*codes, *violations, *differences(traffic, observed or await self.observations())]
 
     # Kafka clients.
 

@@ -2,54 +2,87 @@
 
 from __future__ import annotations
 
+import asyncio
 from enum import StrEnum
+from typing import Final
 
 from els_stream.demo.random_source import RandomSource
-from els_stream.embedded.postgres import StopMode
+from els_stream.embedded.kafka import EmbeddedKafka
+from els_stream.embedded.postgres import EmbeddedPostgres, StopMode
 from els_stream.embedded.servers import EmbeddedServers
 from tests.support.demo_environment import DemoEnvironment
+from tests.support.limited_disk import LimitedDisk
+from tests.support.tcp_proxy import TcpProxy
 from tests.support.worker_pool import Worker
+
+# How long a path is cut or slow, and a disk is full: shorter and longer than the time-outs of the workers.
+LASTING_SECONDS: Final = (0.2, 3.0)
+DELAY_SECONDS: Final = (0.01, 0.1)
 
 
 class Fault(StrEnum):
-    KILL = "kill"  # kill -9, then start another worker
-    REPLACE = "replace"  # start another worker, then stop the old one
+    KILL = "kill"  # kill -9 of a worker or relay, then start another
+    REPLACE = "replacement"  # start another worker, then stop the old one
     FREEZE = "freeze"  # stop a worker until the group has removed it, then continue it
     RESTART_POSTGRES = "restart of PostgreSQL"
     RESTART_KAFKA = "restart of Kafka"
+    CUT = "cut path"  # reset and refuse connections to one server, then allow them
+    HALF_OPEN = "half-open path"  # the open connections to one server transport nothing more
+    SLOW = "slow path"  # delay what goes to and from one server
+    FULL_DISK = "full disk"  # fill one server's disk, free it, start the server if it has ended
 
 
 class Faults:
-    """Causes faults; the random source chooses the worker and the kind of stop."""
+    """Causes faults; the random source chooses the worker, the server and the kind of stop.
 
-    def __init__(self, env: DemoEnvironment, servers: EmbeddedServers, rng: RandomSource) -> None:
-        self._scene = env
+    `paths` are the proxies between the workers and each server; `disks` those that can be filled.
+    """
+
+    def __init__(
+        self,
+        env: DemoEnvironment,
+        servers: EmbeddedServers,
+        rng: RandomSource,
+        paths: tuple[TcpProxy, ...] = (),
+        disks: tuple[LimitedDisk, ...] = (),
+    ) -> None:
+        self._env = env
         self._servers = servers
-        self._dice = rng
+        self._rng = rng
+        self._paths = paths
+        self._disks = disks
         self.wrong: list[str] = []
 
     async def cause(self, fault: Fault) -> None:
-        pool = self._scene.pool
-        victim = self._dice.choice(pool.workers)
+        match fault:
+            case Fault.KILL | Fault.REPLACE | Fault.FREEZE:
+                await self._disturb_worker(fault)
+            case Fault.RESTART_POSTGRES:
+                await self._servers.postgres.stop(self._rng.choice(list(StopMode)))
+                await self._servers.postgres.start()
+            case Fault.RESTART_KAFKA:
+                await self._restart_kafka()
+            case Fault.CUT | Fault.HALF_OPEN | Fault.SLOW:
+                await self._disturb_path(fault, self._rng.choice(self._paths))
+            case Fault.FULL_DISK:
+                await self._fill(self._rng.choice(self._disks))
+
+    async def _disturb_worker(self, fault: Fault) -> None:
+        pool = self._env.pool
+        victim = self._rng.choice(pool.workers)
         match fault:
             case Fault.KILL:
-                pool.kill(victim)
-                pool.start()
+                pool.replace_killed(self._rng.choice([*pool.workers, *pool.relays]))
             case Fault.REPLACE:
                 pool.start()
                 if code := await pool.stop(victim):
                     self.wrong.append(f"a worker ended after SIGTERM with {code}")
-            case Fault.FREEZE:
+            case _:
                 await self._freeze(victim)
-            case Fault.RESTART_POSTGRES:
-                await self._servers.postgres.stop(self._dice.choice(list(StopMode)))
-                await self._servers.postgres.start()
-            case Fault.RESTART_KAFKA:
-                await self._restart_kafka()
 
     async def _freeze(self, victim: Worker) -> None:
         """Freeze when all workers have joined; continue when only the frozen one has been removed."""
-        env, pool = self._scene, self._scene.pool
+        env, pool = self._env, self._env.pool
         await env.until_members(len(pool.workers))
         pool.freeze(victim)
         await env.until_members(len(pool.workers) - 1)
@@ -57,5 +90,25 @@ class Faults:
 
     async def _restart_kafka(self) -> None:
         kafka = self._servers.kafka
-        await self._dice.choice((kafka.kill, kafka.stop))()
+        await self._rng.choice((kafka.kill, kafka.stop))()
         await kafka.start()
+
+    async def _disturb_path(self, fault: Fault, path: TcpProxy) -> None:
+        match fault:
+            case Fault.CUT:
+                path.cut()
+            case Fault.HALF_OPEN:
+                path.silence()
+                return
+            case _:
+                path.delay(self._rng.uniform(*DELAY_SECONDS))
+        await asyncio.sleep(self._rng.uniform(*LASTING_SECONDS))
+        path.restore()
+
+    async def _fill(self, disk: LimitedDisk) -> None:
+        disk.fill()
+        await asyncio.sleep(self._rng.uniform(*LASTING_SECONDS))
+        disk.free()
+        server: EmbeddedPostgres | EmbeddedKafka
+        server = self._servers.postgres if disk.name == "postgres" else self._servers.kafka
+        await server.start()

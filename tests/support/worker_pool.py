@@ -20,11 +20,15 @@ Worker = subprocess.Popen[bytes]
 
 
 class WorkerPool:
-    """Workers that write to one log. `check` raises if one has ended by itself."""
+    """Workers, and processes that run only a relay, that write to one log.
+
+    `check` raises if one has ended by itself.
+    """
 
     def __init__(self, settings: Settings, log: Path) -> None:
         self.log = log
         self.workers: list[Worker] = []
+        self.relays: list[Worker] = []
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("ELS_")} | {
             "ELS_BROKER_URL": settings.broker,
             "ELS_DATABASE_URL": settings.database,
@@ -45,16 +49,25 @@ class WorkerPool:
 
     def start(self, environment: Mapping[str, str] | None = None) -> Worker:
         """Start a worker; `environment` has further variables for it."""
-        command = [sys.executable, "-m", "els_stream", "worker"]
-        with self.log.open("ab") as out:
-            worker = subprocess.Popen(
-                command, env={**self._environment, **(environment or {})}, cwd=ROOT, stdout=out, stderr=out
-            )
+        worker = self._spawn("worker", environment or {})
         self.workers.append(worker)
         return worker
 
+    def start_relay(self) -> None:
+        self.relays.append(self._spawn("relay", {}))
+
+    def _spawn(self, command: str, environment: Mapping[str, str]) -> Worker:
+        with self.log.open("ab") as out:
+            return subprocess.Popen(
+                [sys.executable, "-m", "els_stream", command],
+                env={**self._environment, **environment},
+                cwd=ROOT,
+                stdout=out,
+                stderr=out,
+            )
+
     def check(self) -> None:
-        for worker in self.workers:
+        for worker in (*self.workers, *self.relays):
             if worker.poll() is not None:
                 tail = self.log.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:]
                 raise AssertionError(f"a worker ended with {worker.returncode}; the log ends with:\n{tail}")
@@ -64,9 +77,24 @@ class WorkerPool:
         worker.kill()
         worker.wait()
 
+    def replace_killed(self, process: Worker) -> None:
+        """Kill a worker or relay and start another."""
+        if process in self.workers:
+            self.kill(process)
+            self.start()
+            return
+        self.relays.remove(process)
+        process.kill()
+        process.wait()
+        self.start_relay()
+
     def kill_all(self) -> None:
         for worker in list(self.workers):
             self.kill(worker)
+        for relay in self.relays:
+            relay.kill()
+            relay.wait()
+        self.relays.clear()
 
     def freeze(self, worker: Worker) -> None:
         worker.send_signal(signal.SIGSTOP)
@@ -85,6 +113,9 @@ class WorkerPool:
         return 0 if code == -signal.SIGTERM else code
 
     async def stop_all(self) -> list[int]:
+        """Stop all workers and relays; return their exit codes."""
+        self.workers += self.relays
+        self.relays = []
         return list(await asyncio.gather(*map(self.stop, list(self.workers))))
 
     async def until_ended(self, worker: Worker, seconds: float) -> int:
