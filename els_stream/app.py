@@ -137,6 +137,7 @@ def build(settings: Settings, work: Workload, *, on_listening: Callable[[str], N
 
     services = WorkerServices(
         consumer=consumer,
+        broker=settings.broker,
         prepare=partial(wait_for_database, engine, list(metadata.tables)),
         on_listening=on_listening,
         extend_web=dashboard.extend,
@@ -185,7 +186,7 @@ def faust_options(settings: Settings) -> dict[str, Any]:
     return {
         "id": settings.consumer_group,
         "env_prefix": "ELS_FAUST_",
-        "broker": [URL(f"kafka://{address}") for address in settings.broker.split(",")],
+        "broker": [URL(f"kafka://{address}") for address in settings.broker.servers.split(",")],
         "broker_session_timeout": session,
         "broker_heartbeat_interval": settings.heartbeat_interval_seconds,
         "broker_rebalance_timeout": settings.rebalance_timeout_seconds,

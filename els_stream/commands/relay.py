@@ -73,7 +73,7 @@ async def _relay(settings: Settings, engine: AsyncEngine, stop: asyncio.Event) -
     await relay.start()
     gc.collect()
     gc.freeze()
-    log.info("relay_started", broker=settings.broker)
+    log.info("relay_started", broker=str(settings.broker))
     try:
         await stop.wait()
     finally:

@@ -7,25 +7,23 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from els_stream.config import setting_types as types
 from els_stream.config import urls
+from els_stream.config.kafka_fields import KafkaFields
 from els_stream.config.settings_reference import Allowed
 
 MIB = 1024 * 1024
 
 
-class SettingFields(BaseSettings):
+class SettingFields(KafkaFields):
     """Base of `Settings`; use that class."""
 
     model_config = SettingsConfigDict(
         env_prefix="ELS_", env_ignore_empty=True, extra="forbid", frozen=True, populate_by_name=True
     )
 
-    broker_url: Annotated[types.Bootstrap | None, Allowed(urls.BOOTSTRAP)] = Field(
-        None, description="Kafka's bootstrap servers, host:port[,host:port]; unset: the broker that `els up` started."
-    )
     database_url: Annotated[types.DatabaseUrl | None, Allowed(urls.DATABASE)] = Field(
         None, description="URL of the PostgreSQL database; unset: the database that `els up` started."
     )

@@ -12,6 +12,7 @@ import structlog
 from pydantic import SecretStr, TypeAdapter, ValidationError, model_validator
 
 from els_stream.config import setting_types, urls
+from els_stream.config.kafka_security import check_files, check_security, make_broker
 from els_stream.config.kubernetes_variables import is_service_variable, service_warnings
 from els_stream.config.renamed_settings import renamed_variables
 from els_stream.config.secret_files import FILE_SUFFIX, read_secret, secret_names, with_secrets
@@ -19,6 +20,7 @@ from els_stream.config.setting_fields import SettingFields
 from els_stream.config.settings_reference import explain, unknown_variables, variable
 from els_stream.domain.claim_strategy import Strategy, choose_strategy
 from els_stream.errors import ConfigurationError, ServersMissing
+from els_stream.kafka.broker import Broker
 
 log = structlog.get_logger(__name__)
 
@@ -58,6 +60,15 @@ class Settings(SettingFields):
         return self
 
     @model_validator(mode="after")
+    def _check_kafka(self) -> Self:
+        check_security(self)
+        try:
+            check_files(self, self.current_secret)
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    @model_validator(mode="after")
     def _check_strategy(self) -> Self:
         _ = self.strategy
         return self
@@ -78,11 +89,11 @@ class Settings(SettingFields):
         )
 
     @property
-    def broker(self) -> str:
-        """Kafka's bootstrap servers; raises ServersMissing if none are set."""
+    def broker(self) -> Broker:
+        """How Kafka is reached; raises ServersMissing if no servers are set."""
         if self.broker_url is None:
             raise ServersMissing("no broker: set ELS_BROKER_URL, or start the embedded servers with `els up`")
-        return self.broker_url
+        return make_broker(self, self.broker_url, self.current_secret)
 
     @property
     def database(self) -> str:
@@ -126,7 +137,7 @@ class Settings(SettingFields):
             "use_cte_upsert_assignment": self.strategy is Strategy.OPTION_A,
             "use_essay_states_as_inventory": self.strategy is Strategy.OPTION_B,
         }
-        return {variable(type(self), name): _shown(value) for name, value in effective.items()}
+        return {variable(type(self), name): _shown(name, value) for name, value in effective.items()}
 
 
 def _validated(model: type[Settings], name: str, text: str) -> str:
@@ -136,10 +147,10 @@ def _validated(model: type[Settings], name: str, text: str) -> str:
     return "" if secret is None else secret.get_secret_value()
 
 
-def _shown(value: object) -> ShownValue:
+def _shown(name: str, value: object) -> ShownValue:
     if isinstance(value, SecretStr):
-        secret = value.get_secret_value()
-        return urls.mask_password(secret) if "://" in secret else urls.MASK
+        # A password may look like a URL.
+        return urls.mask_password(value.get_secret_value()) if name.endswith("_url") else urls.MASK
     return value if isinstance(value, str | int | float | None) else str(value)
 
 

@@ -25,6 +25,7 @@ from typing_extensions import override
 from els_stream.consumer.faust_consumer import ElsTransport
 from els_stream.consumer.service import ConsumerService
 from els_stream.errors import ElsError
+from els_stream.kafka.broker import Broker
 from els_stream.tasks import run_until
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class WorkerServices:
     """
 
     consumer: ConsumerService
+    broker: Broker
     prepare: Callable[[], Coroutine[Any, Any, None]]
     on_listening: Callable[[str], None]
     extend_web: Callable[[Application], None]
@@ -144,7 +146,7 @@ class ElsApp(faust.App):
 
     @override
     def _new_transport(self) -> ElsTransport:
-        return ElsTransport(self.conf.broker_consumer, self, self.services.consumer)
+        return ElsTransport(self.conf.broker_consumer, self, self.services.consumer, self.services.broker)
 
     @override
     def _new_web(self) -> Web:

@@ -31,6 +31,7 @@ from els_stream.consumer.kafka_client import (
 )
 from els_stream.consumer.partition_buffers import PartitionBuffers
 from els_stream.consumer.reporting import ConsumerEvent, ConsumerMetrics
+from els_stream.kafka.broker import Broker
 
 if TYPE_CHECKING:
     from faust.types import AppT
@@ -155,10 +156,11 @@ class ElsConsumer(Consumer):
 
 
 class ElsTransport(Transport):
-    """Passes our consumer service to the consumer that Faust creates."""
+    """Passes our consumer service and the broker's settings to the consumer that Faust creates."""
 
     Consumer = ElsConsumer
 
-    def __init__(self, url: Iterable[URL], app: AppT, backend: ConsumerBackend) -> None:
+    def __init__(self, url: Iterable[URL], app: AppT, backend: ConsumerBackend, broker: Broker) -> None:
         super().__init__(list(url), app)
         self.backend = backend
+        self.broker = broker

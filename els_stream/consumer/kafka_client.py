@@ -15,12 +15,7 @@ from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaConnec
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as KafkaPartition
 from faust.exceptions import ConsumerNotStarted
-from faust.transport.drivers.aiokafka import (
-    AIOKafkaConsumerThread,
-    Consumer,
-    credentials_to_aiokafka_auth,
-    server_list,
-)
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 from typing_extensions import override
 
 from els_stream.consumer.faust_internals import (
@@ -89,7 +84,7 @@ class ElsConsumerThread(AIOKafkaConsumerThread):
             client_id=conf.broker_client_id,
             group_id=conf.id,
             group_instance_id=conf.consumer_group_instance_id,
-            bootstrap_servers=server_list(transport.url, transport.default_port),
+            bootstrap_servers=transport.broker,
             partition_assignment_strategy=[RoundRobinPartitionAssignor],
             enable_auto_commit=False,
             auto_offset_reset="none",  # a position outside of the log is decided here, not by the client
@@ -102,8 +97,6 @@ class ElsConsumerThread(AIOKafkaConsumerThread):
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
             isolation_level="read_committed",
             metadata_max_age_ms=conf.consumer_metadata_max_age_ms,
-            connections_max_idle_ms=conf.consumer_connections_max_idle_ms,
-            **credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context),
         )
 
     @override

@@ -71,7 +71,7 @@ class Driver:
         return done
 
     async def _send(self) -> None:
-        producer = AIOKafkaProducer(bootstrap_servers=self.settings.broker.split(","), enable_idempotence=True)
+        producer = AIOKafkaProducer(bootstrap_servers=self.settings.broker, enable_idempotence=True)
         await producer.start()
         try:
             messages = self.traffic.messages

@@ -58,7 +58,7 @@ async def consume_outputs(settings: Settings, observations: Observations) -> Asy
     prefix = settings.topic_prefix
     consumer = AIOKafkaConsumer(
         *(prefix + topic for topic in (*OUTPUT_TOPICS, DEAD_LETTER)),
-        bootstrap_servers=settings.broker.split(","),
+        bootstrap_servers=settings.broker,
         group_id=f"{settings.consumer_group}-audience",
         isolation_level="read_committed",
         auto_offset_reset="earliest",

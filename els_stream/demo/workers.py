@@ -73,7 +73,7 @@ async def _start(settings: Settings, port: int, log: Path, program: Sequence[str
     """Start in a new session: Ctrl-C in a terminal reaches the demo only, which then stops its workers."""
     env = {
         **{name: value for name, value in os.environ.items() if name != "ELS_DATABASE_URL_FILE"},
-        "ELS_BROKER_URL": settings.broker,
+        "ELS_BROKER_URL": str(settings.broker),
         "ELS_DATABASE_URL": settings.database,
         "ELS_CONSUMER_GROUP": settings.consumer_group,
         "ELS_TOPIC_PREFIX": settings.topic_prefix,

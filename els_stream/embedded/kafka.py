@@ -16,6 +16,7 @@ import uuid
 from pathlib import Path
 
 from els_stream.embedded.jars import default_store, kafka_jars
+from els_stream.embedded.kafka_security import INTERNAL, KafkaSecurity
 from els_stream.embedded.ports import LOOPBACK, kept_ports, recorded_ports
 from els_stream.embedded.processes import EmbeddedServer, ServerProcess, run, start
 from els_stream.errors import ServersUnavailable
@@ -67,19 +68,28 @@ logger.configs.level=WARN
 
 
 class EmbeddedKafka(EmbeddedServer):
-    """A Kafka broker that keeps its data below `state_dir`; `store` is the folder of its jars."""
+    """A Kafka broker that keeps its data below `state_dir`; `store` is the folder of its jars.
 
-    def __init__(self, state_dir: Path, *, store: Path | None = None) -> None:
+    With `security` it has those listeners instead of a plain one.
+    """
+
+    def __init__(self, state_dir: Path, *, store: Path | None = None, security: KafkaSecurity | None = None) -> None:
         self.server = ServerProcess("kafka", state_dir)
         self._place = state_dir / "kafka"
         self._data = self._place / "data"
         self._ports = state_dir / "kafka.ports.json"
         self._store = store or default_store()
+        self._security = security
 
     @property
     def address(self) -> str:
         """The host and port; there is none before the first start."""
         return f"{LOOPBACK}:{recorded_ports(self._ports)[0]}"
+
+    def address_of(self, listener: str) -> str:
+        """Return the host and port of one of the listeners of `security`, or of its internal one."""
+        names = [*([] if self._security is None else [each.name for each in self._security.listeners]), INTERNAL]
+        return f"{LOOPBACK}:{recorded_ports(self._ports)[names.index(listener)]}"
 
     async def start(self, seconds: float = START_TIMEOUT_SECONDS) -> None:
         """Start with the data and ports of the last run, or new ones; do nothing if it runs already."""
@@ -93,6 +103,7 @@ class EmbeddedKafka(EmbeddedServer):
         if not (self._data / "meta.properties").exists():
             shutil.rmtree(self._data, ignore_errors=True)
             storage = ["format", "--cluster-id", _cluster_id(), "--config", str(properties)]
+            storage += [] if self._security is None else self._security.scram_users()
             await run(*java, "kafka.tools.StorageTool", *storage, env=env)
         async with self.server.starting():
             written = await self.server.spawn(*java, "kafka.Kafka", str(properties), env=env)
@@ -101,9 +112,11 @@ class EmbeddedKafka(EmbeddedServer):
     def _configure(self) -> tuple[Path, Path]:
         properties, logging = self._place / "server.properties", self._place / "log4j2.properties"
         self._place.mkdir(mode=0o700, exist_ok=True)
-        broker, controller = kept_ports(self._ports, 2)
-        ports = {"broker": broker, "controller": controller}
-        properties.write_text(PROPERTIES.format(listen=LOOPBACK, host=LOOPBACK, data=self._data, **ports))
+        ports = kept_ports(self._ports, 2 if self._security is None else len(self._security.listeners) + 2)
+        numbers = {"broker": ports[0], "controller": ports[-1]}
+        text = PROPERTIES.format(listen=LOOPBACK, host=LOOPBACK, data=self._data, **numbers)
+        properties.touch(mode=0o600)
+        properties.write_text(text if self._security is None else text + self._security.properties(ports))
         logging.write_text(LOGGING)
         return properties, logging
 

@@ -157,7 +157,7 @@ def _named(settings: Settings) -> bool:
 
 def _addresses_named(settings: Settings) -> Addresses:
     url = settings.database.replace("postgresql+asyncpg://", "postgresql://", 1)
-    return Addresses(settings.broker, url, StateFolder(settings.state_dir).first_worker())
+    return Addresses(str(settings.broker), url, StateFolder(settings.state_dir).first_worker())
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from typing import Final
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 
 from els_stream.kafka import admin
+from els_stream.kafka.broker import BrokerAddress
 from els_stream.kafka.clients import AIOKafkaAdminClient
 from els_stream.kafka.offsets import Partition
 
@@ -28,7 +29,7 @@ class Ownership:
 
 @dataclass(frozen=True, slots=True)
 class Unreachable:
-    """No broker answered in time; `cause` is the name of the error's type."""
+    """No broker answered in time; `cause` says why, or is the name of the error's type."""
 
     cause: str
 
@@ -36,7 +37,7 @@ class Unreachable:
 class ConsumerGroup:
     """A consumer group and its topics (under the broker's names). For one caller at a time."""
 
-    def __init__(self, broker: str, group: str, topics: Iterable[str]) -> None:
+    def __init__(self, broker: BrokerAddress, group: str, topics: Iterable[str]) -> None:
         self._broker = broker
         self._group = group
         self._topics = list(topics)
@@ -48,8 +49,9 @@ class ConsumerGroup:
             async with asyncio.timeout(DESCRIBE_TIMEOUT_SECONDS):
                 return await self._describe()
         except admin.CONNECTION_ERRORS as error:
+            cause = None if self._client is None else self._client.connections.cause
             await self.close()
-            return Unreachable(type(error).__name__)
+            return Unreachable(cause or type(error).__name__)
 
     async def close(self) -> None:
         """Close the connection; the next `describe` opens another."""

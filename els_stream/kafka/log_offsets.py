@@ -10,6 +10,7 @@ from typing import Final
 
 from aiokafka import TopicPartition
 
+from els_stream.kafka.broker import BrokerAddress
 from els_stream.kafka.clients import AIOKafkaConsumer
 from els_stream.kafka.lifecycle import started
 from els_stream.kafka.offsets import Partition
@@ -28,7 +29,7 @@ class PartitionLog:
     end: int
 
 
-async def read_logs(broker: str, topics: Collection[str]) -> dict[Partition, PartitionLog]:
+async def read_logs(broker: BrokerAddress, topics: Collection[str]) -> dict[Partition, PartitionLog]:
     """Return the log of every partition of these topics (broker's names), without those that no broker leads.
 
     Raises ServersUnavailable.
@@ -46,7 +47,7 @@ async def read_logs(broker: str, topics: Collection[str]) -> dict[Partition, Par
 
 
 async def lag(
-    broker: str, logs: Mapping[Partition, PartitionLog], next_offsets: Mapping[Partition, int]
+    broker: BrokerAddress, logs: Mapping[Partition, PartitionLog], next_offsets: Mapping[Partition, int]
 ) -> dict[Partition, int]:
     """Return the number of offsets from these next offsets to the ends; 0 if only transaction markers are left.
 
@@ -83,7 +84,7 @@ async def _has_records(client: KafkaClient, partition: Partition, start: int, en
 
 
 @asynccontextmanager
-async def _consumer(broker: str) -> AsyncIterator[AIOKafkaConsumer]:
+async def _consumer(broker: BrokerAddress) -> AsyncIterator[AIOKafkaConsumer]:
     consumer = AIOKafkaConsumer(bootstrap_servers=broker, enable_auto_commit=False, isolation_level="read_committed")
     async with started(consumer, consumer.stop, broker):
         yield consumer

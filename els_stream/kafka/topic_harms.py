@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from els_stream.events.topics import DEAD_LETTER
+from els_stream.kafka.broker import BrokerAddress
 
 DAY_MS: Final = 24 * 60 * 60 * 1000
 # Uploads of guests are purged after this long, so the copies in dead letter events may not stay longer.
@@ -40,7 +41,7 @@ def harm_of(setting: Setting) -> str | None:
             return None
 
 
-def remedy_for(setting: Setting, name: str, broker: str) -> str:
+def remedy_for(setting: Setting, name: str, broker: BrokerAddress) -> str:
     """Return what to do, as one line; `name` is the topic's name on the broker."""
     if setting.name == "partitions":
         return (

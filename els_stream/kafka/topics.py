@@ -17,6 +17,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from els_stream.errors import ServersUnavailable
 from els_stream.events.topics import DEAD_LETTER, INPUT_TOPICS, OUTPUT_TOPICS
 from els_stream.kafka.admin import CONNECTION_ERRORS, admin_client
+from els_stream.kafka.broker import BrokerAddress
 from els_stream.kafka.clients import AIOKafkaAdminClient
 from els_stream.kafka.offsets import Partition
 from els_stream.kafka.topic_harms import DAY_MS, GUEST_RETENTION_DAYS, Setting, harm_of, remedy_for
@@ -85,7 +86,7 @@ TopicState = Created | Present | Different
 
 
 async def ensure_topics(
-    broker: str,
+    broker: BrokerAddress,
     prefix: str = "",
     partitions: int = 4,
     replication_factor: int = 1,
@@ -105,21 +106,21 @@ async def ensure_topics(
     return states
 
 
-async def partition_counts(broker: str, names: Sequence[str]) -> dict[str, int]:
+async def partition_counts(broker: BrokerAddress, names: Sequence[str]) -> dict[str, int]:
     """Return the number of partitions of each of these topics that exists. Raises ServersUnavailable."""
     async with admin_client(broker) as admin:
         found = await admin.describe_topics(list(names))
     return {topic["topic"]: len(topic["partitions"]) for topic in found if not topic["error_code"]}
 
 
-async def missing_topics(broker: str, prefix: str) -> list[str]:
+async def missing_topics(broker: BrokerAddress, prefix: str) -> list[str]:
     """Return the names of the service's topics that do not exist. Raises ServersUnavailable."""
     names = [prefix + plan.topic for plan in TOPICS]
     found = await partition_counts(broker, names)
     return [name for name in names if name not in found]
 
 
-async def list_partitions(broker: str, names: Sequence[str]) -> frozenset[Partition]:
+async def list_partitions(broker: BrokerAddress, names: Sequence[str]) -> frozenset[Partition]:
     """Return all partitions of these topics; raises ServersUnavailable after DESCRIBE_TIMEOUT_SECONDS."""
     try:
         async with asyncio.timeout(DESCRIBE_TIMEOUT_SECONDS):
@@ -129,7 +130,7 @@ async def list_partitions(broker: str, names: Sequence[str]) -> frozenset[Partit
     return frozenset(Partition(topic, number) for topic, count in counts.items() for number in range(count))
 
 
-async def delete_topics(broker: str, names: Sequence[str]) -> None:
+async def delete_topics(broker: BrokerAddress, names: Sequence[str]) -> None:
     """Delete the topics with their records; missing topics are ignored. Raises ServersUnavailable."""
     async with admin_client(broker) as admin:
         answer = await admin.delete_topics(list(names))
@@ -148,7 +149,7 @@ async def _create(
     return _check_results(answer.topic_errors, "create", allowed=TOPIC_EXISTS)
 
 
-def _compare(broker: str, name: str, topic: str, wanted: dict[str, str], have: dict[str, str]) -> TopicState:
+def _compare(broker: BrokerAddress, name: str, topic: str, wanted: dict[str, str], have: dict[str, str]) -> TopicState:
     differing = [Setting(topic, key, have.get(key), value) for key, value in wanted.items() if have.get(key) != value]
     if not differing:
         return Present(name)

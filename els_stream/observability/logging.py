@@ -27,6 +27,8 @@ _QUOTED_DATA = re.compile(
 )
 # SQLAlchemy uses the pool's class as the logger's name, and the class is els_stream.db.engine's.
 _NOISY_LOGGERS = ("aiokafka", "alembic", "asyncio", "els_stream.db.engine", "faust", "mode", "sqlalchemy")
+# It logs each request, and with it the password of a login.
+_NEVER_DEBUG = {"aiokafka.conn": {"level": "WARNING"}}
 
 
 def configure_logging(level: str, style: LogStyle) -> None:
@@ -92,7 +94,7 @@ def logging_config(level: str, style: LogStyle) -> dict[str, object]:
             }
         },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "stream": "ext://sys.stderr", "formatter": "lines"}},
-        "loggers": {name: {"level": library_level} for name in _NOISY_LOGGERS},
+        "loggers": {name: {"level": library_level} for name in _NOISY_LOGGERS} | _NEVER_DEBUG,
         "root": {"level": level.upper(), "handlers": ["stderr"]},
     }
 

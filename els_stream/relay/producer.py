@@ -22,6 +22,7 @@ from els_stream.events.headers import decode_headers
 from els_stream.kafka.clients import AIOKafkaProducer
 
 if TYPE_CHECKING:
+    from els_stream.kafka.broker import BrokerAddress
     from els_stream.queries.outbox_rows import WaitingRow
     from els_stream.relay.options import RelayOptions
 
@@ -50,7 +51,7 @@ class Destination:
 class Producer:
     """An idempotent producer with acks=all. Call `open` first; after a failed `deliver` only `abandon` is allowed."""
 
-    def __init__(self, broker: str, options: RelayOptions) -> None:
+    def __init__(self, broker: BrokerAddress, options: RelayOptions) -> None:
         self._options = options
         self._producer = AIOKafkaProducer(
             bootstrap_servers=broker,
@@ -72,7 +73,8 @@ class Producer:
                 await self._producer.start()
         except (KafkaError, OSError, TimeoutError) as error:
             await self.abandon()
-            raise ServersUnavailable(f"the broker cannot be reached: {error!r}") from error
+            cause = self._producer.connections.cause or f"{error!r}"
+            raise ServersUnavailable(f"the broker cannot be reached: {cause}") from error
         except asyncio.CancelledError:
             await self.abandon()
             raise

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from els_stream.kafka.broker import BrokerAddress
     from els_stream.relay.options import RelayOptions
     from els_stream.relay.producer import ProducerBatch
 
@@ -99,7 +100,7 @@ class TopicEvidence:
 class Sender:
     """Sends one round at a time with a producer of its own; at exit it abandons what is in flight."""
 
-    def __init__(self, broker: str, topic_prefix: str, options: RelayOptions) -> None:
+    def __init__(self, broker: BrokerAddress, topic_prefix: str, options: RelayOptions) -> None:
         self._broker = broker
         self._prefix = topic_prefix
         self._options = options

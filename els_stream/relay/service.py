@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from els_stream.kafka.broker import BrokerAddress
 from els_stream.queries.direct_publish import enable_direct_publish
 from els_stream.queries.outbox import CHANNEL, FULL_QUEUE
 from els_stream.queries.outbox_rows import to_waiting_row
@@ -62,7 +63,7 @@ class Relay:
         self,
         engine: AsyncEngine,
         *,
-        broker: str,
+        broker: BrokerAddress,
         topic_prefix: str = "",
         options: RelayOptions | None = None,
         on_ack: OnAck = noop,

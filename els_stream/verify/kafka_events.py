@@ -11,6 +11,7 @@ from aiokafka import TopicPartition
 
 from els_stream.errors import ServersUnavailable
 from els_stream.events.topics import DEAD_LETTER, OUTPUT_TOPICS
+from els_stream.kafka.broker import BrokerAddress
 from els_stream.kafka.clients import AIOKafkaConsumer
 from els_stream.kafka.lifecycle import started
 from els_stream.kafka.partition_read import read_partition
@@ -64,7 +65,7 @@ class PublishedEvents:
             self.altered.append(f"{identity} at {position}")
 
 
-async def read_published_events(broker: str, prefix: str) -> PublishedEvents:
+async def read_published_events(broker: BrokerAddress, prefix: str) -> PublishedEvents:
     """Read all events that the output topics and the dead letter topic hold now."""
     published = PublishedEvents()
     async for record in output_records(broker, prefix):
@@ -72,7 +73,7 @@ async def read_published_events(broker: str, prefix: str) -> PublishedEvents:
     return published
 
 
-async def output_records(broker: str, prefix: str) -> AsyncIterator[ConsumerRecord]:
+async def output_records(broker: BrokerAddress, prefix: str) -> AsyncIterator[ConsumerRecord]:
     """Yield the records of those topics, from the beginning to the end at the time of the call."""
     counts = await partition_counts(broker, [prefix + topic for topic in (*OUTPUT_TOPICS, DEAD_LETTER)])
     partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]

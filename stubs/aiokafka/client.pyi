@@ -1,11 +1,10 @@
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-class AIOKafkaConnection:
-    def close(self) -> object: ...
+from aiokafka.conn import AIOKafkaConnection as AIOKafkaConnection
 
 class CreateConnection(Protocol):
-    async def __call__(self, *args: object, **options: object) -> AIOKafkaConnection: ...
+    async def __call__(self, host: str, port: int, **options: object) -> AIOKafkaConnection: ...
 
 create_conn: CreateConnection
 

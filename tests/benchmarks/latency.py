@@ -81,9 +81,9 @@ async def _peak(env: BenchmarkEnvironment, scale: Scale) -> float:
 
 async def _send_and_see(settings: Settings, load: Load, rate: float) -> Notes:
     notes = Notes()
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.broker)
+    consumer = AIOKafkaConsumer(bootstrap_servers=str(settings.broker))
     consumer.assign([TopicPartition(settings.topic_prefix + SLOT_ASSIGNED, number) for number in range(PARTITIONS)])
-    producer = AIOKafkaProducer(bootstrap_servers=settings.broker)
+    producer = AIOKafkaProducer(bootstrap_servers=str(settings.broker))
     async with consumer, producer:
         await consumer.seek_to_beginning()
         async with asyncio.timeout(runs.MAX_WAIT_SECONDS), asyncio.TaskGroup() as together:

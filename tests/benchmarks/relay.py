@@ -94,7 +94,7 @@ async def _keep(engine: AsyncEngine, prefix: str) -> list[Sent]:
 async def _producer_alone(settings: Settings, rows: Sequence[Sent]) -> float:
     """Measure a producer with our batch size: with its small default it would be much slower."""
     producer = AIOKafkaProducer(
-        bootstrap_servers=settings.broker,
+        bootstrap_servers=str(settings.broker),
         acks="all",
         enable_idempotence=True,
         max_batch_size=RelayOptions.from_settings(settings).batch_bytes,

@@ -48,7 +48,7 @@ async def _alter(admin: AIOKafkaAdminClient, kind: ConfigResourceType, name: str
 
 async def _close_segments(env: DemoEnvironment, partitions: list[TopicPartition]) -> None:
     """Begin new segments, as Kafka never compacts the active one. The aborted record is never delivered."""
-    producer = AIOKafkaProducer(bootstrap_servers=env.settings.broker, transactional_id=f"{uuid.uuid4()}")
+    producer = AIOKafkaProducer(bootstrap_servers=str(env.settings.broker), transactional_id=f"{uuid.uuid4()}")
     await producer.start()
     try:
         await producer.begin_transaction()

@@ -67,7 +67,7 @@ class DemoEnvironment:
 
     async def send(self, messages: Sequence[Message]) -> None:
         """Send each message once, also if the broker goes away in between."""
-        producer = AIOKafkaProducer(bootstrap_servers=self.settings.broker, linger_ms=5, enable_idempotence=True)
+        producer = AIOKafkaProducer(bootstrap_servers=str(self.settings.broker), linger_ms=5, enable_idempotence=True)
         await producer.start()
         try:
             sent = [
@@ -221,7 +221,8 @@ class DemoEnvironment:
 
     @contextlib.asynccontextmanager
     async def consumer(self, group_id: str | None = None) -> AsyncIterator[AIOKafkaConsumer]:
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.broker, group_id=group_id, enable_auto_commit=False)
+        broker = str(self.settings.broker)
+        consumer = AIOKafkaConsumer(bootstrap_servers=broker, group_id=group_id, enable_auto_commit=False)
         await consumer.start()
         try:
             yield consumer
@@ -230,7 +231,7 @@ class DemoEnvironment:
 
     @contextlib.asynccontextmanager
     async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.settings.broker)
+        admin = AIOKafkaAdminClient(bootstrap_servers=str(self.settings.broker))
         await admin.start()
         try:
             yield admin

@@ -30,7 +30,7 @@ class WorkerPool:
         self.workers: list[Worker] = []
         self.relays: list[Worker] = []
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("ELS_")} | {
-            "ELS_BROKER_URL": settings.broker,
+            "ELS_BROKER_URL": str(settings.broker),
             "ELS_DATABASE_URL": settings.database,
             "ELS_TOPIC_PREFIX": settings.topic_prefix,
             "ELS_CONSUMER_GROUP": settings.consumer_group,

@@ -41,8 +41,8 @@ ELLIPSIS = "…"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r"\bels ([a-z][^`;&|#>\n]*)")
 METRIC = re.compile(r"`((?:els_(?!stream\b)|huleedu_batches_|batches_purged_)[a-z_]+)`")
-# Names that begin like a metric and are none: the NOTIFY channel.
-NO_METRICS = {"els_outbox"}
+# Names that begin like a metric and are none: the NOTIFY channel, a table.
+NO_METRICS = {"els_outbox", "els_schema_version"}
 
 DECODERS: Mapping[str, Callable[[bytes | None], Envelope[Any]]] = {
     topics.BATCH_REGISTERED: decoder.decode_registration,

@@ -73,7 +73,7 @@ class VerifyTestbed:
         """Send input records to partition 0."""
         producer = self.producer
         if transaction:
-            producer = AIOKafkaProducer(bootstrap_servers=self.settings.broker, transactional_id=str(uuid4()))
+            producer = AIOKafkaProducer(bootstrap_servers=str(self.settings.broker), transactional_id=str(uuid4()))
             await producer.start()
             await producer.begin_transaction()
         for number in range(records):

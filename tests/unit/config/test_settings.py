@@ -184,7 +184,7 @@ def test_running_servers_replace_only_addresses_that_are_not_set() -> None:
         broker_url="127.0.0.1:1", database_url="postgresql://els@127.0.0.1:2/els"
     )
 
-    assert settings.broker == "kafka.school:9092"
+    assert str(settings.broker) == "kafka.school:9092"
     assert settings.database == "postgresql+asyncpg://els@127.0.0.1:2/els"
 
 

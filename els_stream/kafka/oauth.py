@@ -1,0 +1,73 @@
+"""Access tokens of the client credentials grant, for SASL OAUTHBEARER (RFC 6749, section 4.4; RFC 7628)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import time
+from typing import Final
+from urllib.parse import quote_plus
+
+import aiohttp
+from aiokafka.abc import AbstractTokenProvider
+from typing_extensions import override
+
+from els_stream.kafka.broker import TokenLogin
+from els_stream.kafka.broker_errors import TokenUnavailable
+
+TIMEOUT_SECONDS: Final = 4.0
+# A token is asked for anew when this part of its life is over.
+USED_LIFE: Final = 0.8
+_OK: Final = 200
+
+
+class TokenSource(AbstractTokenProvider):
+    """Asks the endpoint for a token and keeps it for most of its life."""
+
+    def __init__(self, login: TokenLogin) -> None:
+        self._login = login
+        self._token = ""
+        self._until = 0.0
+
+    def forget(self) -> None:
+        """Ask for another token next time: the broker refused this one."""
+        self._until = 0.0
+
+    @override
+    async def token(self) -> str:
+        """Return a token; raises TokenUnavailable with a line without secrets."""
+        if time.monotonic() >= self._until:
+            asked_at = time.monotonic()
+            self._token, lifetime = await self._ask()
+            self._until = asked_at + USED_LIFE * lifetime
+        return self._token
+
+    async def _ask(self) -> tuple[str, float]:
+        login = self._login
+        form = {"grant_type": "client_credentials"} | ({} if login.scope is None else {"scope": login.scope})
+        account = aiohttp.BasicAuth(quote_plus(login.client_id), quote_plus(login.client_secret()), "utf-8")
+        where = f"the token endpoint {login.url}"
+        try:
+            context = ssl.create_default_context(cafile=login.ca_file)
+            timeout = aiohttp.ClientTimeout(TIMEOUT_SECONDS)
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as http,
+                http.post(login.url, data=form, auth=account, ssl=context, allow_redirects=False) as answer,
+            ):
+                return _read(where, answer.status, await answer.read())
+        except TimeoutError:
+            raise TokenUnavailable(f"{where} does not answer within {TIMEOUT_SECONDS:.0f} s") from None
+        except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
+            raise TokenUnavailable(f"{where} can't be reached: {error}") from None
+
+
+def _read(where: str, status: int, body: bytes) -> tuple[str, float]:
+    try:
+        fields = json.loads(body)
+        if status == _OK:
+            return str(fields["access_token"]), float(fields.get("expires_in", 0))
+        reason = f": {fields['error']}"
+    except (ValueError, KeyError, TypeError, AttributeError):
+        reason = " without an access token" if status == _OK else ""
+    raise TokenUnavailable(f"{where} answered {status}{reason}")

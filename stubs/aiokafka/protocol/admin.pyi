@@ -1,0 +1,6 @@
+from aiokafka.protocol.api import Request, RequestStruct
+
+class SaslHandShakeRequest(Request[RequestStruct]): ...
+
+class SaslAuthenticateRequest(Request[RequestStruct]):
+    def __init__(self, payload: bytes) -> None: ...
