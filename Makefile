@@ -17,7 +17,7 @@ done; \
 echo "make: needs Python 3.11 or newer, with venv: install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1
 endef
 
-.PHONY: help setup browser screenshots demo run test unit integration bench bench-quick bench-growth bench-plots chaos typecheck lint format migrate-upgrade lock docs clean
+.PHONY: help setup browser programs screenshots demo run test unit integration bench bench-quick bench-growth bench-plots chaos typecheck lint format migrate-upgrade lock docs clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -39,19 +39,22 @@ run: setup ## run servers and one worker until Ctrl-C
 browser: setup ## find or fetch a Chromium for the tests of the page
 	$(BIN)/python -m tests.support.chromium
 
+programs: setup ## find or fetch the programs of others that tests run: promtool, kcat, AsyncAPI's parser
+	$(BIN)/python -m tests.support.programs
+
 screenshots: browser ## take the pictures of the page for docs/
 	$(BIN)/python -m tests.support.screenshots
 
 # Several processes at once, each with servers of its own; `pytest FILE` runs in one. See tests/support/parallel.py.
 PYTEST = $(BIN)/pytest -n auto --timeout 300
 
-test: browser ## run all tests, in several processes
+test: browser programs ## run all tests, in several processes
 	$(PYTEST)
 
-unit: setup ## run the tests that need no server
+unit: programs ## run the tests that need no server
 	$(PYTEST) -m "not integration and not long and not nightly"
 
-integration: browser ## run the tests that start PostgreSQL or Kafka
+integration: browser programs ## run the tests that start PostgreSQL or Kafka
 	$(PYTEST) -m "integration and not long and not nightly"
 
 bench: setup ## run the benchmarks: less than 15 minutes

@@ -53,6 +53,7 @@ ENTRIES = {
     "purge": Entry("els_stream.commands.purge:purge", "Remove completed GUEST batches of a minimum age."),
     "erase": Entry("els_stream.commands.erase:erase", "Remove one batch, or one student's associations, on request."),
     "verify": Entry("els_stream.commands.verify:verify", "Check every invariant on the live database."),
+    "asyncapi": Entry("els_stream.commands.asyncapi:asyncapi", "Print the AsyncAPI document of topics and events."),
     "settings": Entry("els_stream.commands.settings:settings", "Print the effective settings, with secrets masked."),
     "completion": Entry(
         "els_stream.commands.completion:completion", "Print the shell code for completion in bash or zsh."

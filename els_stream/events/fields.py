@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal, Type
 from uuid import UUID
 
 from msgspec import Meta
-from pydantic import ConfigDict, FailFast, Field, JsonValue, PlainSerializer, PlainValidator, TypeAdapter
+from pydantic import (
+    ConfigDict,
+    FailFast,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    PlainValidator,
+    TypeAdapter,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 MAX_ESSAYS: Final = 10_000
@@ -49,7 +58,13 @@ def parse_time(given: object) -> datetime:
     raise PydanticCustomError("time", "Input should be a time in the format of RFC 3339")
 
 
-UtcTime = Annotated[datetime, PlainValidator(parse_time), PlainSerializer(format_time, when_used="json"), Meta(tz=True)]
+UtcTime = Annotated[
+    datetime,
+    PlainValidator(parse_time),
+    PlainSerializer(format_time, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+    Meta(tz=True),
+]
 Identifier = Annotated[str, Field(min_length=1, max_length=255), Meta(min_length=1, max_length=255)]
 Count = Annotated[int, Field(ge=0, le=LARGEST_INTEGER), Meta(ge=0, le=LARGEST_INTEGER)]
 Ratio = Annotated[float, Field(ge=0, le=1), Meta(ge=0, le=1)]

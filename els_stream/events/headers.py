@@ -15,6 +15,7 @@ Headers = tuple[tuple[str, bytes], ...]
 
 _SOURCE: Final = SOURCE_SERVICE.encode()
 _VERSION: Final = b"1.0"
+_CONTENT_TYPE: Final = b"application/json"  # readers of CloudEvents take the type of the value from it
 
 # Used for every output event. The set-up inside `json.dumps` and `json.loads` takes longer than the work itself.
 _json_string = json.encoder.encode_basestring_ascii
@@ -37,6 +38,7 @@ def own_headers(
         ("ce_subject", batch_id),
         ("ce_time", time),
         ("ce_specversion", _VERSION),
+        ("content-type", _CONTENT_TYPE),
     )
 
 
@@ -82,12 +84,12 @@ def _own_values(headers: Headers) -> tuple[bytes, ...] | None:
     names, values = zip(*headers, strict=True)
     if names == _NAMES:
         trace = values[:0]
-        event_id, topic, correlation_id, same_id, same_topic, source, batch_id, time, version = values
+        event_id, topic, correlation_id, same_id, same_topic, source, batch_id, time, version, content = values
     elif names == _NAMES_WITH_TRACE:
         trace = values[3:4]
-        event_id, topic, correlation_id, _, same_id, same_topic, source, batch_id, time, version = values
+        event_id, topic, correlation_id, _, same_id, same_topic, source, batch_id, time, version, content = values
     else:
         return None
-    if (same_id, same_topic, source, version) != (event_id, topic, _SOURCE, _VERSION):
+    if (same_id, same_topic, source, version, content) != (event_id, topic, _SOURCE, _VERSION, _CONTENT_TYPE):
         return None
     return event_id, topic, correlation_id, batch_id, time, *trace

@@ -56,7 +56,7 @@ class BatchEssaysRegistered(Contract):
     expected_essay_count: Annotated[int, Field(ge=1, le=MAX_ESSAYS), Meta(ge=1, le=MAX_ESSAYS)]
     essay_ids: Annotated[
         tuple[Identifier, ...],
-        Field(min_length=1, max_length=MAX_ESSAYS),
+        Field(min_length=1, max_length=MAX_ESSAYS, json_schema_extra={"uniqueItems": True}),
         FailFast(),
         Meta(min_length=1, max_length=MAX_ESSAYS),
     ]

@@ -24,7 +24,10 @@ from els_stream.events.fields import (
 SOURCE_SERVICE: Final = "essay-lifecycle-service"
 
 
-_NO_EXTRA_FIELDS: Final = ConfigDict(**STRICT | {"extra": "forbid"})
+# Every field is written, also one with a default.
+_NO_EXTRA_FIELDS: Final = ConfigDict(
+    **STRICT | {"extra": "forbid", "json_schema_serialization_defaults_required": True}
+)
 
 
 class OutboundModel(BaseModel):

@@ -13,6 +13,7 @@ import click
 from prometheus_client import CollectorRegistry, Metric
 
 from els_stream.cli import ENTRIES, main
+from els_stream.commands.asyncapi_document import document
 from els_stream.config.setting_types import CHECKOUT
 from els_stream.config.settings import Settings
 from els_stream.config.settings_reference import rows
@@ -32,7 +33,8 @@ from els_stream.relay import RelayStatus
 README: Final = CHECKOUT / "README.md"
 DOCS: Final = CHECKOUT / "docs"
 PERFORMANCE: Final = DOCS / "performance.md"
-GOLDEN: Final = CHECKOUT / "tests" / "golden"
+ASYNCAPI: Final = DOCS / "asyncapi.json"
+GOLDEN: Final = CHECKOUT / "els_stream" / "events" / "examples"
 # Labels that the exposition format adds to a histogram by itself.
 FORMAT_LABELS: Final = {"le"}
 INPUT_EXAMPLES: Final = (
@@ -139,6 +141,11 @@ BLOCKS: Final[dict[str, Generated]] = {
     "input examples": Generated(DOCS / "events.md", input_examples),
     "output examples": Generated(DOCS / "events.md", output_examples),
 }
+
+
+def asyncapi() -> str:
+    """Return the AsyncAPI document of topics without a prefix, as `els asyncapi` prints it."""
+    return json.dumps(document(), ensure_ascii=False, indent=2) + "\n"
 
 
 def rewritten(page: Path, text: str) -> str:
@@ -263,6 +270,7 @@ def _cell(text: str) -> str:
 def write() -> None:
     for page in {block.page for block in BLOCKS.values()}:
         page.write_text(rewritten(page, page.read_text()))
+    ASYNCAPI.write_text(asyncapi())
 
 
 if __name__ == "__main__":

@@ -130,6 +130,7 @@ async def test_the_bytes_of_an_assignment_are_final(harness: BatchHarness) -> No
         "ce_subject": b"batch-of-9b",
         "ce_time": now.encode(),
         "ce_specversion": b"1.0",
+        "content-type": b"application/json",
     }
 
 

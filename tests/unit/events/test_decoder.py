@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
-from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin, get_type_hints
 
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec import Meta
 from pydantic.fields import FieldInfo
 
+from els_stream.config.setting_types import CHECKOUT
 from els_stream.demo.names import TITLES
 from els_stream.events import inbound, topics
 from els_stream.events.dead_letter_reasons import DeadLetterReason
@@ -24,7 +24,7 @@ from tests.support import factories as make
 from tests.support.decoders import DECODERS
 from tests.support.invalid_records import CASES, CONTENT, KINDS, InvalidRecordCase, Kind
 
-GOLDEN: Final = Path(__file__).parents[2] / "golden"
+GOLDEN: Final = CHECKOUT / "els_stream" / "events" / "examples"
 INPUT: Final = {
     "batch_essays_registered": topics.BATCH_REGISTERED,
     "essay_content_provisioned": topics.CONTENT_PROVISIONED,

@@ -3,13 +3,13 @@
 import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
 import pytest
 from pydantic import TypeAdapter
 
+from els_stream.config.setting_types import CHECKOUT
 from els_stream.events import builders, decoder, outbound, topics
 from els_stream.events.builders import FailedSlot
 from els_stream.events.dead_letter import dead_letter
@@ -25,7 +25,7 @@ WRITERS: Final[Mapping[str, TypeAdapter[Any]]] = {
     topics.VALIDATION_FAILED: TypeAdapter(decoder.Failure),
     topics.ASSOCIATIONS_CONFIRMED: TypeAdapter(decoder.Associations),
 }
-GOLDEN: Final = Path(__file__).parents[2] / "golden"
+GOLDEN: Final = CHECKOUT / "els_stream" / "events" / "examples"
 TRACE: Final = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 CONTEXT: Final = EventContext(
     batch_id="0b7f2f3e-6f0e-4c1e-9c39-1a2b3c4d5e6f",
@@ -170,6 +170,7 @@ def test_headers_repeat_the_envelope(name: str) -> None:
         "ce_subject": CONTEXT.batch_id,
         "ce_time": "2026-01-31T12:00:00.000000Z",
         "ce_specversion": "1.0",
+        "content-type": "application/json",
     }
     assert event.key == CONTEXT.batch_id.encode()
     assert event.event_id == UUID(envelope["event_id"])
