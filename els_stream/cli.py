@@ -31,7 +31,6 @@ class Entry:
 
 HELP = """\
 Usage: els [--debug] COMMAND [OPTIONS]   `els COMMAND --help` has an example.
-
 Gives every uploaded essay one slot. Settings: `els settings --explain`.
 Exit codes: 0 done; 1 a check failed; 2 wrong setting or option; 3 no server.
 """
