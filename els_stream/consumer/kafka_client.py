@@ -33,6 +33,7 @@ from els_stream.consumer.partition_state import FetchedRecord
 from els_stream.consumer.start_offsets import LogState, PartitionUnavailable
 from els_stream.kafka.clients import AIOKafkaConsumer
 from els_stream.kafka.high_watermarks import read_high_watermarks
+from els_stream.kafka.lifecycle import START_TIMEOUT_SECONDS
 from els_stream.kafka.offsets import Partition
 from els_stream.kafka.partition_read import read_partition
 from els_stream.kafka.topic_ids import read_topic_ids
@@ -104,9 +105,10 @@ class ElsConsumerThread(AIOKafkaConsumerThread):
         """Start, and retry while the broker is away, as a worker also waits for its database."""
         while not stopped(self):
             try:
-                await super().on_start()
-            except KafkaConnectionError as error:
-                log.warning("Kafka can't be reached yet: %s", error)
+                async with asyncio.timeout(START_TIMEOUT_SECONDS):
+                    await super().on_start()
+            except (KafkaConnectionError, TimeoutError) as error:
+                log.warning("Kafka can't be reached yet: %s", str(error) or "no answer in time")
                 await self.kafka.stop()
                 await asyncio.sleep(CONNECT_RETRY_DELAY_SECONDS)
             else:
