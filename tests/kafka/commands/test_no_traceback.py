@@ -52,7 +52,7 @@ WITHOUT_DATABASE: Final = WITHOUT_SERVERS | {("topics",)}
 PATIENT: Final = {("worker",), ("relay",)}
 NEEDS_BROKER: Final = {("topics",), ("verify",), ("dlq", "skip"), ("run",), ("demo",)}
 # It has the exit code 3 for a batch that does not exist.
-OWN_CODES: Final = {(("batch",), 3): 1}
+OWN_CODES: Final[Mapping[tuple[Command, int], int]] = {(("batch",), 3): 1}
 
 
 @dataclass(frozen=True, slots=True)
