@@ -28,7 +28,7 @@ from agents.fail_content import fail_content
 from agents.purge_guests import purge_guests
 from agents.register_batch import register_batch
 from agents.repair_batches import repair_batches
-from els_stream import web
+from els_stream import log_writer, web
 from els_stream.config.settings import Settings, load_settings
 from els_stream.consumer.faust_app import BackgroundService, ElsApp, ElsWorker, WorkerServices
 from els_stream.consumer.service import ConsumerOptions, ConsumerService
@@ -72,6 +72,8 @@ TIMERS: Final[Mapping[TimerName, Timer]] = {
 }
 # Added to the longest time that a broker may take to answer a member of a rebalancing group.
 REQUEST_MARGIN_SECONDS: Final = 5.0
+# After this time without an answer of its event loop a worker leaves the group; its partitions go to the others.
+MAX_POLL_INTERVAL_SECONDS: Final = 30.0
 FAUST_WEB_PORT: Final = 6066
 # Faust wants the path of a folder, and makes and stores nothing in it: there are no tables.
 NO_FOLDER: Final = Path("/nonexistent/els-faust")
@@ -133,6 +135,7 @@ def build(settings: Settings, work: Workload, *, on_listening: Callable[[str], N
     metrics.add_pool("worker", partial(pool_usage, engine))
     metrics.add_repairs(work.repairs.counts)
     metrics.add_spans(tracing.given_up)
+    metrics.add_log_lines(lambda: log_writer.stderr.dropped)
     metrics.add_stats(poller.stats)
 
     services = WorkerServices(
@@ -191,6 +194,7 @@ def faust_options(settings: Settings) -> dict[str, Any]:
         "broker_heartbeat_interval": settings.heartbeat_interval_seconds,
         "broker_rebalance_timeout": settings.rebalance_timeout_seconds,
         "broker_request_timeout": max(session, settings.rebalance_timeout_seconds) + REQUEST_MARGIN_SECONDS,
+        "broker_max_poll_interval": MAX_POLL_INTERVAL_SECONDS,
         "broker_commit_interval": settings.commit_interval_seconds,
         "consumer_metadata_max_age_ms": round(settings.metadata_max_age_seconds * 1000),
         "consumer_auto_offset_reset": "earliest",
@@ -202,7 +206,7 @@ def faust_options(settings: Settings) -> dict[str, Any]:
         "topic_allow_declare": False,
         "topic_disable_leader": True,
         "Worker": ElsWorker,
-        "logging_config": logging_config(settings.log_level, settings.log_format),
+        "logging_config": logging_config(settings.log_level, settings.log_format, log_writer.stderr),
         "worker_redirect_stdouts": False,
         **web.web_options(settings),
         # Faust accepts no 0 here; WorkerServices.any_web_port stands for it.
@@ -219,7 +223,7 @@ def make(**overrides: object) -> ElsApp:
     """Make the service's application from the environment and `overrides`. Raises ConfigurationError."""
     given = load_settings(**overrides)
     settings = resolve(given)
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, log_writer.stderr)
     choose_event_loop()
     return build(
         settings, service_work(settings), on_listening=address_listener(settings, embedded=given.broker_url is None)

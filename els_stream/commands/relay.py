@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 import structlog
 
+from els_stream import log_writer
 from els_stream.commands.exit_codes import exit_codes
 from els_stream.config.settings import load_settings
 from els_stream.db.startup import wait_for_database
@@ -46,7 +47,7 @@ def relay() -> None:
     Example: els relay
     """
     settings = resolve(load_settings())
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, log_writer.stderr)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(_run(settings))
 

@@ -22,6 +22,7 @@ from faust.web.drivers.aiohttp import Web
 from mode import Service
 from typing_extensions import override
 
+from els_stream import log_writer
 from els_stream.consumer.faust_consumer import ElsTransport
 from els_stream.consumer.service import ConsumerService
 from els_stream.errors import ElsError
@@ -210,6 +211,6 @@ def _force_exit_later() -> None:
 
 
 def _exit() -> None:
-    sys.stderr.write("els: the worker did not stop in time and exits now; nothing is lost\n")
-    sys.stderr.flush()
+    log_writer.stderr.write("els: the worker did not stop in time and exits now; nothing is lost\n")
+    log_writer.stderr.drain()
     os._exit(EX_SOFTWARE)

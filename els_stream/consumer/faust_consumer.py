@@ -69,7 +69,10 @@ class ElsConsumer(Consumer):
         uvloop raises RuntimeError for a write to a connection that was just lost. aiokafka's tasks do not handle that
         and end without a log line, and the worker would never be in its group again.
         """
-        return ElsConsumerThread(self, loop=self.loop, thread_loop=asyncio.SelectorEventLoop(), beacon=self.beacon)
+        metrics = cast("ElsTransport", self.transport).backend.metrics
+        return ElsConsumerThread(
+            self, metrics, loop=self.loop, thread_loop=asyncio.SelectorEventLoop(), beacon=self.beacon
+        )
 
     # Every partition is closed on revoke, assign, stop_flow and stop.
 

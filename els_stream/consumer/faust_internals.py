@@ -71,9 +71,14 @@ async def drain_partition(consumer: object, partition: object) -> Sequence[Any]:
     return cast("Sequence[Any]", drained.get(partition, ()))
 
 
-def fetch_context(consumer: object) -> AbstractContextManager[None]:
-    """Return a context that counts as polling: while it is open, and then for `max_poll_interval`."""
-    return cast("AbstractContextManager[None]", _subscriptions(consumer).fetch_context())
+def count_as_polling(consumer: object) -> None:
+    """Let the client send heartbeats for another `max_poll_interval`.
+
+    After that time it leaves the group, and does not join it again before the next call.
+    """
+    context: AbstractContextManager[None] = _subscriptions(consumer).fetch_context()
+    with context:
+        pass
 
 
 def stopped(service: object) -> bool:
@@ -96,6 +101,7 @@ _THREAD: Final = "faust.transport.drivers.aiokafka:AIOKafkaConsumerThread."
 _APP: Final = "faust.app.base:App."
 _FETCHES: Final = "aiokafka.consumer.fetcher:Fetcher."
 _KAFKA: Final = "aiokafka.consumer.consumer:AIOKafkaConsumer."
+_COORDINATOR: Final = "aiokafka.consumer.group_coordinator:GroupCoordinator."
 _TP: Final = "faust.types.tuples.TP"
 _TPS: Final = f"Set[{_TP}]"
 
@@ -186,6 +192,11 @@ USED: Final = (
     OverriddenInternal(_FETCHES + "fetched_records", source="if partitions and tp not in partitions:"),
     OverriddenInternal("aiokafka.consumer.fetcher:FetchResult._update_position", source="state.consumed_to("),
     OverriddenInternal("aiokafka.consumer.subscription_state:SubscriptionState.fetch_context", "(self)"),
+    OverriddenInternal(_COORDINATOR + "_heartbeat_routine", source="else: await self._maybe_leave_group()"),
+    OverriddenInternal(
+        _COORDINATOR + "ensure_active_group",
+        source="if prev_assignment is not None and idle_time >= self._max_poll_interval:",
+    ),
     OverriddenInternal(
         "aiokafka.consumer.subscription_state:Assignment.state_value", source="return self._tp_state.get(tp)"
     ),

@@ -52,9 +52,6 @@ class RecordLog(LogOffsets, Protocol):
         """Read one partition as far as it can be read: slowly, with the place of a bad record, never raising for it."""
         ...
 
-    async def keep_alive(self) -> None:
-        """Show the client that this consumer is polling although it does not fetch."""
-
 
 class FetchHealth:
     """Why nothing can be fetched at present; readiness shows it."""
@@ -126,10 +123,8 @@ class Fetcher:
             none_full = len(with_capacity) == len(buffers.partitions)
             await self._fetch(partitions, FETCH_MAX_WAIT_SECONDS if none_full else FETCH_MAX_WAIT_WHILE_FULL_SECONDS)
         else:
-            # Back-pressure, or pauses. Without polling the group evicts this worker.
-            full = buffers.partitions and not with_capacity
+            full = buffers.partitions and not with_capacity  # else fetches are paused
             await buffers.wait_for_change(FULL_MAX_WAIT_SECONDS if full else FETCH_MAX_WAIT_SECONDS)
-            await self._kafka.keep_alive()
 
     async def _position(self, partitions: AbstractSet[Partition]) -> None:
         epoch = self._buffers.epoch

@@ -21,15 +21,17 @@ from typing_extensions import override
 from els_stream.consumer.faust_internals import (
     arrived,
     closed,
+    count_as_polling,
     drain_partition,
-    fetch_context,
     network_client,
     partition_state,
     stopped,
     wait_for_arrival,
 )
+from els_stream.consumer.loop_watch import watch_loop
 from els_stream.consumer.partition_reads import Fetched, PartitionReader
 from els_stream.consumer.partition_state import FetchedRecord
+from els_stream.consumer.reporting import ConsumerMetrics
 from els_stream.consumer.start_offsets import LogState, PartitionUnavailable
 from els_stream.kafka.clients import AIOKafkaConsumer
 from els_stream.kafka.high_watermarks import read_high_watermarks
@@ -72,8 +74,10 @@ class ElsConsumerThread(AIOKafkaConsumerThread):
     """aiokafka's consumer in a thread and loop of its own; methods named `thread_...` run there, by `call_thread`."""
 
     @override
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, consumer: Consumer, metrics: ConsumerMetrics, **options: Any) -> None:
+        """`options` are Faust's."""
+        super().__init__(consumer, **options)
+        self._metrics = metrics
         self._reader = PartitionReader((ConsumerStoppedError,))
 
     @override
@@ -112,6 +116,7 @@ class ElsConsumerThread(AIOKafkaConsumerThread):
                 await self.kafka.stop()
                 await asyncio.sleep(CONNECT_RETRY_DELAY_SECONDS)
             else:
+                self.add_future(watch_loop(self.parent_loop, lambda: count_as_polling(self.kafka), self._metrics))
                 return
 
     @override
@@ -205,18 +210,12 @@ class ElsConsumerThread(AIOKafkaConsumerThread):
             return {}
         if closed(self.kafka):
             raise ConsumerStoppedError
-        with fetch_context(self.kafka):
-            return await self._reader.fetch(_ThreadClient(self.kafka), starts, seconds)
+        return await self._reader.fetch(_ThreadClient(self.kafka), starts, seconds)
 
     async def thread_fetch_alone(self, partition: Partition, start: int) -> Fetched:
         """Read one partition by a request of its own, with all that can be read of it."""
-        with fetch_context(self.kafka):
-            read = await read_partition(network_client(self.kafka), KafkaPartition(*partition), start)
+        read = await read_partition(network_client(self.kafka), KafkaPartition(*partition), start)
         return Fetched(read.records, read.position, failure=read.failure, undecodable=read.undecodable)
-
-    async def thread_keep_alive(self) -> None:
-        with fetch_context(self.kafka):
-            pass
 
 
 class _ThreadClient:
@@ -290,6 +289,3 @@ class KafkaLog:
         except ConsumerNotStarted:
             return True
         return bool(cluster.leader_for_partition(KafkaPartition(*partition)) != NO_LEADER)
-
-    async def keep_alive(self) -> None:
-        await self._thread.call_thread(self._thread.thread_keep_alive)

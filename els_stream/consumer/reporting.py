@@ -21,6 +21,7 @@ class ConsumerEvent(StrEnum):
     PARTITION_RESTARTED = "partition_restarted"  # another owner advanced the stored offset: positioned again
     PARTITION_PAUSED = "partition_paused"
     REBALANCED = "rebalanced"
+    LOOP_BLOCKED = "loop_blocked"  # the worker's event loop did not run for some time
 
 
 @dataclass(frozen=True, slots=True)

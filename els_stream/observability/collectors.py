@@ -63,14 +63,14 @@ class RepairsCollector(Collector):
         yield counter(definitions.REPAIRS, by_label(self._source()))
 
 
-class SpansCollector(Collector):
-    """The trace spans that were given up."""
+class CountCollector(Collector):
+    """A counter without labels that something else counts."""
 
-    def __init__(self, given_up: Callable[[], int]) -> None:
-        self._given_up = given_up
+    def __init__(self, definition: Definition, source: Callable[[], int]) -> None:
+        self._definition, self._source = definition, source
 
     def collect(self) -> Iterator[Metric]:
-        yield counter(definitions.SPANS_GIVEN_UP, {(): self._given_up()})
+        yield counter(self._definition, {(): self._source()})
 
 
 class RelayCollector(Collector):

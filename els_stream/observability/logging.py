@@ -6,12 +6,14 @@ import logging.config
 import re
 import sys
 import traceback
-from typing import Literal, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 import structlog
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
 LogStyle: TypeAlias = Literal["auto", "json", "console"]
+
+STDERR: Final = "ext://sys.stderr"
 
 PRIVATE = frozenset(
     {"content", "email", "file_name", "headers", "original_file_name", "payload", "student", "text"}
@@ -31,9 +33,15 @@ _NOISY_LOGGERS = ("aiokafka", "alembic", "asyncio", "els_stream.db.engine", "fau
 _NEVER_DEBUG = {"aiokafka.conn": {"level": "WARNING"}}
 
 
-def configure_logging(level: str, style: LogStyle) -> None:
-    """Configure logging of the whole process to stderr; may be called again with other values."""
-    logging.config.dictConfig(logging_config(level, style))
+class LogStream(Protocol):
+    """Where log lines go."""
+
+    def write(self, line: str, /) -> object: ...
+
+
+def configure_logging(level: str, style: LogStyle, stream: LogStream | None = None) -> None:
+    """Configure logging of the whole process, to stderr unless `stream` is given; may be called again."""
+    logging.config.dictConfig(logging_config(level, style, stream))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -80,7 +88,7 @@ def _as_sentence(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     return f"{name}: {fields}" if fields else name
 
 
-def logging_config(level: str, style: LogStyle) -> dict[str, object]:
+def logging_config(level: str, style: LogStyle, stream: LogStream | None = None) -> dict[str, object]:
     """Return the configuration for `logging.config.dictConfig` and for Faust, which else would set up its own."""
     library_level = "DEBUG" if level.lower() == "debug" else "WARNING"
     return {
@@ -93,9 +101,9 @@ def logging_config(level: str, style: LogStyle) -> dict[str, object]:
                 "foreign_pre_chain": [*_shared_processors(), structlog.stdlib.ExtraAdder(), hide_private],
             }
         },
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "stream": "ext://sys.stderr", "formatter": "lines"}},
+        "handlers": {"lines": {"class": "logging.StreamHandler", "stream": stream or STDERR, "formatter": "lines"}},
         "loggers": {name: {"level": library_level} for name in _NOISY_LOGGERS} | _NEVER_DEBUG,
-        "root": {"level": level.upper(), "handlers": ["stderr"]},
+        "root": {"level": level.upper(), "handlers": ["lines"]},
     }
 
 

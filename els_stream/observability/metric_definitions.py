@@ -128,6 +128,9 @@ REPAIRS: Final = Definition(
 SPANS_GIVEN_UP: Final = Definition(
     "els_spans_given_up", "Trace spans that the collector did not accept, or that found the queue to it full."
 )
+LOG_LINES_DROPPED: Final = Definition(
+    "els_log_lines_dropped", "Log lines that were never written, since nothing read the log or its disk was full."
+)
 RELAY_SHARDS: Final = Definition("els_relay_shards", "Outbox shards that this worker's relay has leased.")
 RELAY_MEMBERS: Final = Definition("els_relay_members", "Relays that share the outbox, as this one last read.")
 RELAY_IN_FLIGHT: Final = Definition("els_relay_in_flight", "Events sent and not yet acknowledged by the broker.")

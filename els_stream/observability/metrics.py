@@ -23,13 +23,13 @@ from els_stream.kafka.offsets import PartitionLag
 from els_stream.maintenance.scheduler import TimerName
 from els_stream.observability import metric_definitions as definitions
 from els_stream.observability.collectors import (
+    CountCollector,
     LagCollector,
     LatencyCollector,
     PoolCollector,
     RelayCollector,
     RelayCounts,
     RepairsCollector,
-    SpansCollector,
     StatsCollector,
 )
 from els_stream.observability.metric_definitions import DRIVER, RECORDS, SECONDS, SQLSTATE_CLASSES, Definition
@@ -128,7 +128,11 @@ class Metrics:
 
     def add_spans(self, given_up: Callable[[], int]) -> None:
         """Show how many trace spans were given up."""
-        self.registry.register(SpansCollector(given_up))
+        self.registry.register(CountCollector(definitions.SPANS_GIVEN_UP, given_up))
+
+    def add_log_lines(self, dropped: Callable[[], int]) -> None:
+        """Show how many log lines were dropped."""
+        self.registry.register(CountCollector(definitions.LOG_LINES_DROPPED, dropped))
 
     def add_stats(self, source: Callable[[], tuple[Stats, float] | None]) -> None:
         """Show the last stats from the database; `source` returns them with their age in seconds, or None."""

@@ -101,7 +101,6 @@ class FakeLog:
     positions: dict[Partition, int] = field(default_factory=dict)
     fetches: list[Mapping[Partition, int]] = field(default_factory=list)
     failures: dict[Partition, ReadFailure] = field(default_factory=dict)
-    kept_alive: int = 0
     on_fetch: Callable[[], None] = lambda: None
     ids: dict[str, UUID] = field(default_factory=dict)
     on_log_states: Callable[[], None] = lambda: None
@@ -138,9 +137,6 @@ class FakeLog:
 
     def has_leader(self, partition: Partition) -> bool:
         return not isinstance(self.state.get(partition), PartitionUnavailable)
-
-    async def keep_alive(self) -> None:
-        self.kept_alive += 1
 
 
 class ProcessorHarness:

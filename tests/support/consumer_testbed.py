@@ -51,6 +51,7 @@ class ConsumerTestbed:
     workers: list[EffectsWorkerProcess] = field(default_factory=list)
     settings: dict[str, str] = field(default_factory=dict)
     sent: int = 0
+    output: int | None = None  # the descriptor for the output of workers, if it is not to go to a file
 
     def start(self, *, faults: dict[str, object] | None = None, **settings: object) -> EffectsWorkerProcess:
         """Start another worker; `settings` are named as their variables without ELS_."""
@@ -74,7 +75,7 @@ class ConsumerTestbed:
             **self.settings,
             **{f"ELS_{name.upper()}": str(value) for name, value in settings.items()},
         }
-        worker = EffectsWorkerProcess(env, self.folder / f"worker-{len(self.workers)}.log", port)
+        worker = EffectsWorkerProcess(env, self.folder / f"worker-{len(self.workers)}.log", port, self.output)
         self.workers.append(worker)
         return worker
 

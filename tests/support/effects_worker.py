@@ -2,7 +2,8 @@
 
 A value that begins with `bug` or `refuse` fails, with `slow` takes a minute. The variable EFFECTS_FAULTS is a JSON
 object: `before` and `after` are the fractions of transactions that fail before and after COMMIT, `bad` makes every
-record fail, `pause` is a delay in seconds per micro-batch.
+record fail, `pause` is a delay in seconds per micro-batch. SIGHUP blocks the event loop until the file
+`blocked_until` exists.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from random import SystemRandom
 from typing import Any
 
@@ -21,11 +25,13 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from els_stream import log_writer
 from els_stream.app import Agent, Workload, build, choose_event_loop, run_worker
 from els_stream.config.settings import load_settings
 from els_stream.consumer.service import ConsumerService
 from els_stream.events.records import RawRecord
 from els_stream.handlers.event_handler import DomainHandler
+from els_stream.observability.logging import configure_logging
 
 RNG = SystemRandom()
 INSERT = text("""
@@ -48,6 +54,12 @@ class Faults:
     after: float = 0.0
     bad: bool = False
     pause: float = 0.0
+    blocked_until: str = ""
+
+    def block(self, *_: object) -> None:
+        """Block the event loop, as a handler that computes, or that waits for a lock of a thread, does."""
+        while not Path(self.blocked_until).exists():
+            time.sleep(0.02)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +129,8 @@ def main() -> None:
     faults = Faults(**json.loads(os.environ.get("EFFECTS_FAULTS", "{}")))
     if faults.after:
         lose_commit_answers(faults.after)
+    signal.signal(signal.SIGHUP, faults.block)
+    configure_logging(settings.log_level, settings.log_format, log_writer.stderr)
     choose_event_loop()
     run_worker(build(settings, work(os.environ["EFFECTS_TOPICS"].split(","), faults), on_listening=lambda _: None))
 

@@ -19,9 +19,11 @@ ROOT = Path(__file__).parent.parent.parent
 class EffectsWorkerProcess:
     """A worker process. `stop` and `kill` return when it has ended."""
 
-    def __init__(self, env: dict[str, str], log: Path, port: int) -> None:
-        self.web = f"127.0.0.1:{port}"
-        with log.open("ab") as out:
+    def __init__(self, env: dict[str, str], log: Path, port: int, output: int | None = None) -> None:
+        """`output` is the descriptor for its output, if this is not to go to the file `log`."""
+        self.web, self.log = f"127.0.0.1:{port}", log
+        with log.open("ab") as file:
+            out = file.fileno() if output is None else output
             self.process = subprocess.Popen([sys.executable, str(ENTRY)], env=env, cwd=ROOT, stdout=out, stderr=out)
 
     @property
@@ -45,6 +47,9 @@ class EffectsWorkerProcess:
     async def get(self, path: str) -> tuple[int, dict[str, Any]]:
         return await asyncio.to_thread(_get, self.web, path)
 
+    async def metrics(self) -> str:
+        return await asyncio.to_thread(_read, self.web, "/metrics")
+
     async def codes(self) -> set[str]:
         """Return the codes of `/readyz`; empty when it is ready, `down` while its web server does not answer."""
         status, body = await self.get("/readyz")
@@ -52,12 +57,23 @@ class EffectsWorkerProcess:
 
 
 def _get(address: str, path: str) -> tuple[int, dict[str, Any]]:
+    try:
+        status, body = _request(address, path)
+    except OSError:
+        return 0, {}
+    return status, json.loads(body)
+
+
+def _read(address: str, path: str) -> str:
+    _, body = _request(address, path)
+    return body.decode()
+
+
+def _request(address: str, path: str) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection(address, timeout=2)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
-        return answer.status, json.load(answer)
-    except OSError:
-        return 0, {}
+        return answer.status, answer.read()
     finally:
         connection.close()

@@ -135,9 +135,6 @@ class FakeKafka:
             return Fetched((), start, failure=ReadFailure("OutOfRangeError", out_of_range=True))
         return Fetched(records, position, failure=ReadFailure("CorruptRecordException") if bad else None)
 
-    async def keep_alive(self) -> None:
-        return
-
 
 def _named(fetched: Fetched) -> Fetched:
     failure = fetched.failure

@@ -183,6 +183,7 @@ def full_registry() -> CollectorRegistry:
     worker.add_relay(lambda: RelayStatus(0, 1, 0, acked=0, rejected=0, errors={}))
     worker.add_repairs(lambda: dict.fromkeys(RepairKind, 0))
     worker.add_spans(lambda: 0)
+    worker.add_log_lines(lambda: 0)
     worker.add_stats(
         lambda: (
             Stats(

@@ -25,3 +25,11 @@ async def test_a_worker_is_wired_without_a_connection() -> None:
     app = build(settings, service_work(settings), on_listening=lambda _: None)
 
     assert {agent.rpartition(".")[2] for agent in app.agents} == set(AGENTS)
+
+
+async def test_the_partitions_of_a_worker_whose_loop_is_blocked_move_within_a_minute() -> None:
+    settings = load_settings(broker_url="localhost:1", database_url="postgresql://els@localhost:1/els")
+
+    conf = build(settings, service_work(settings), on_listening=lambda _: None).conf
+
+    assert conf.broker_max_poll_interval + conf.broker_heartbeat_interval + conf.broker_session_timeout < 60

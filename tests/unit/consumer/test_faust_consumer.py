@@ -9,6 +9,7 @@ import pytest
 import uvloop
 
 from els_stream.consumer.faust_consumer import ElsConsumer
+from els_stream.consumer.reporting import NullMetrics
 
 
 async def cancel_fetcher(*, stopped: bool) -> asyncio.Task[None]:
@@ -53,7 +54,7 @@ async def test_kafkas_client_runs_in_asyncios_own_loop(monkeypatch: pytest.Monke
         loop=asyncio.get_running_loop(),
         beacon=None,
         app=app,
-        transport=SimpleNamespace(app=app),
+        transport=SimpleNamespace(app=app, backend=SimpleNamespace(metrics=NullMetrics())),
         RebalanceListener=ElsConsumer.RebalanceListener,
     )
 

@@ -59,6 +59,7 @@ def metrics() -> Metrics:
 def show_everything(metrics: Metrics) -> None:
     metrics.add_stats(lambda: (STATS, 0.0))
     metrics.add_spans(lambda: 0)
+    metrics.add_log_lines(lambda: 0)
     metrics.add_relay(lambda: RelayStatus(0, 1, 0, acked=0, rejected=0, errors={}))
     metrics.add_lag(lambda: [PartitionLag(CONTENT_PROVISIONED, 0, 0)])
     metrics.add_pool("worker", lambda: PoolUsage(10, 4, 3, 2))

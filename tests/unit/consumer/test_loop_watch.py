@@ -1,0 +1,83 @@
+"""A blocked event loop is noticed from another thread, and named with its place."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from els_stream.consumer import loop_watch
+from els_stream.consumer.loop_watch import watch_loop
+from els_stream.consumer.reporting import ConsumerEvent, NullMetrics
+from tests.support.waiting import until
+
+SECONDS = 10
+
+
+class CountedEvents(NullMetrics):
+    def __init__(self) -> None:
+        self.events: list[ConsumerEvent] = []
+
+    def record_event(self, event: ConsumerEvent, count: int = 1) -> None:
+        self.events += [event] * count
+
+
+async def while_watched(
+    answered: Callable[[], None], metrics: CountedEvents, work: Callable[[], Awaitable[None]]
+) -> None:
+    """Run `work` in this loop while another thread watches it."""
+    other = asyncio.new_event_loop()
+    watching = other.create_task(watch_loop(asyncio.get_running_loop(), answered, metrics))
+
+    def run() -> None:
+        other.run_until_complete(asyncio.wait([watching]))
+        other.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        await work()
+    finally:
+        other.call_soon_threadsafe(watching.cancel)
+        await asyncio.to_thread(thread.join, SECONDS)
+
+
+@pytest.fixture(autouse=True)
+def _short_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_watch, "ASK_INTERVAL_SECONDS", 0.01)
+    monkeypatch.setattr(loop_watch, "BLOCKED_AFTER_SECONDS", 0.5)
+
+
+async def test_a_loop_that_runs_answers_again_and_again(caplog: pytest.LogCaptureFixture) -> None:
+    answers: list[float] = []
+    metrics = CountedEvents()
+
+    await while_watched(lambda: answers.append(1), metrics, lambda: until(lambda: len(answers) >= 5))
+
+    assert (metrics.events, caplog.messages) == ([], [])
+
+
+def block_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+async def test_a_blocked_loop_gives_no_answer_and_is_logged_with_its_place(caplog: pytest.LogCaptureFixture) -> None:
+    answers: list[float] = []
+    metrics = CountedEvents()
+
+    async def work() -> None:
+        block_until(lambda: bool(caplog.messages))
+        before = len(answers)
+        await until(lambda: len(answers) > before)
+
+    await while_watched(lambda: answers.append(1), metrics, work)
+
+    blocked, ended = caplog.messages
+    assert blocked.startswith("the event loop is blocked, no record is processed: block_until (")
+    assert ended.startswith("the event loop goes on; it was blocked for ")
+    assert metrics.events == [ConsumerEvent.LOOP_BLOCKED]
