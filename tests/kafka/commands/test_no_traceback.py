@@ -46,7 +46,7 @@ ARGUMENTS: Final[Mapping[Command, Command]] = {
     ("watch",): ("--once",),
     ("worker",): ("--web-port", "0"),
 }
-WITHOUT_SERVERS: Final = {("up",), ("down",), ("servers",), ("settings",), ("completion",)}
+WITHOUT_SERVERS: Final = {("asyncapi",), ("up",), ("down",), ("servers",), ("settings",), ("completion",)}
 WITHOUT_DATABASE: Final = WITHOUT_SERVERS | {("topics",)}
 # They wait for a server that may come back, and end at SIGTERM.
 PATIENT: Final = {("worker",), ("relay",)}
@@ -210,26 +210,26 @@ async def all_faults(field: Field, cases: Sequence[Case], commands: Sequence[Com
 
 
 async def test_without_a_database_every_command_ends_with_one_line(field: Field) -> None:
-    assert await all_faults(field, DATABASES[:1], every_command()) == []
+    assert "\n".join(await all_faults(field, DATABASES[:1], every_command())) == ""
 
 
 async def test_a_database_that_can_not_be_used_ends_a_command_with_one_line(field: Field) -> None:
     """One command for each way to the database."""
-    assert await all_faults(field, DATABASES[1:], FEW) == []
+    assert "\n".join(await all_faults(field, DATABASES[1:], FEW)) == ""
 
 
 @pytest.mark.long
 async def test_every_command_ends_with_one_line_whatever_the_database(field: Field) -> None:
-    assert await all_faults(field, DATABASES[1:], every_command()) == []
+    assert "\n".join(await all_faults(field, DATABASES[1:], every_command())) == ""
 
 
 async def test_a_silent_database_is_given_up_in_time(field: Field) -> None:
-    assert await all_faults(field, [SILENT], [("status",), ("worker",), ("purge",)]) == []
+    assert "\n".join(await all_faults(field, [SILENT], [("status",), ("worker",), ("purge",)])) == ""
 
 
 @pytest.mark.long
 async def test_every_command_gives_up_a_silent_database_in_time(field: Field) -> None:
-    assert await all_faults(field, [SILENT], every_command()) == []
+    assert "\n".join(await all_faults(field, [SILENT], every_command())) == ""
 
 
 async def broker_faults(field: Field, names: Sequence[str], commands: Sequence[Command]) -> list[str]:
@@ -238,7 +238,7 @@ async def broker_faults(field: Field, names: Sequence[str], commands: Sequence[C
     async def one(command: Command, name: str) -> list[str]:
         async with limit:
             ended = await field.run(command, field.good, field.servers[name])
-        case = Case(f"broker {name}", 3, f"the broker {field.servers[name]} does not answer")
+        case = Case(f"broker {name}", 3, f"the broker {field.servers[name]}")
         if command in NEEDS_BROKER:
             return faults(ended, command, case)
         wrong = "Traceback" in ended.stderr or ended.code < 0 or ended.stderr.count("\n") > 1
@@ -253,21 +253,21 @@ def brief() -> list[Command]:
 
 
 async def test_without_a_broker_every_command_ends_with_one_line(field: Field) -> None:
-    assert await broker_faults(field, ["nothing listens"], brief()) == []
+    assert "\n".join(await broker_faults(field, ["nothing listens"], brief())) == ""
 
 
 @pytest.mark.long
 async def test_every_command_ends_with_one_line_whatever_the_broker(field: Field) -> None:
-    assert await broker_faults(field, ["speaks HTTP", "closes"], brief()) == []
+    assert "\n".join(await broker_faults(field, ["speaks HTTP", "closes"], brief())) == ""
 
 
 async def test_a_silent_broker_is_given_up_in_time(field: Field) -> None:
-    assert await broker_faults(field, ["silent"], [("status",), ("topics",), ("dlq", "skip")]) == []
+    assert "\n".join(await broker_faults(field, ["silent"], [("status",), ("topics",), ("dlq", "skip")])) == ""
 
 
 @pytest.mark.long
 async def test_every_command_gives_up_a_silent_broker_in_time(field: Field) -> None:
-    assert await broker_faults(field, ["silent"], brief()) == []
+    assert "\n".join(await broker_faults(field, ["silent"], brief())) == ""
 
 
 @pytest.mark.parametrize(
