@@ -22,6 +22,7 @@ from sqlalchemy import make_url
 from els_stream.db import schema
 from els_stream.demo.random_source import RandomSource
 from els_stream.demo.traffic import Mix, make_traffic
+from els_stream.embedded.ports import LOOPBACK
 from els_stream.embedded.servers import POSTGRES_PORT, EmbeddedServers
 from tests.support import chaos_report
 from tests.support.chaos_report import Result
@@ -29,6 +30,7 @@ from tests.support.demo_environment import DemoEnvironment
 from tests.support.faults import Fault, Faults
 from tests.support.limited_disk import LimitedDisk
 from tests.support.progress import Progress
+from tests.support.proxied_kafka import ProxiedKafka
 from tests.support.tcp_proxy import TcpProxy
 
 # Every tenth record is repeated in any mix.
@@ -36,6 +38,8 @@ MIX: Final = Mix(late=0.2, refused=0.01)
 # Ratios of the handled records. Before the first fault and after the last the rate without faults is measured.
 FIRST_FAULT: Final = 0.1
 LAST_FAULT: Final = 0.85
+# Ratio of the faults that begin before the service has recovered from the last one.
+OVERLAPPING: Final = 0.25
 DISK_MEBIBYTES: Final = {"postgres": 3000, "kafka": 3000}
 
 
@@ -140,6 +144,9 @@ async def chaos(
             await env.until_handled(round(moment * total))
             with progress.fault(fault):
                 await faults.cause(fault)
+            if rng.random() >= OVERLAPPING:
+                await env.until_handled(min(total, await env.position() + 1))
+                progress.recovered()
         await env.until_all_handled()
     stopped = [f"a worker ended with {code}" for code in await env.pool.stop_all() if code]
     observed = await env.observations()
@@ -165,15 +172,19 @@ async def run_alone(plan: Plan, folder: Path) -> Result:
             for name, size in DISK_MEBIBYTES.items()
             if plan.full_disks
         )
-        servers = await stack.enter_async_context(_running(EmbeddedServers(folder)))
+        servers, kafka = EmbeddedServers(folder), ProxiedKafka(folder)
+        servers.kafka = kafka
+        to_kafka = await stack.enter_async_context(TcpProxy(kafka.behind_proxy).running())
+        kafka.proxy_port = to_kafka.port
+        await stack.enter_async_context(_running(servers))
         database = await servers.postgres.create_database(f"chaos_{plan.seed}_{os.getpid()}")
         await schema.upgrade(database)
-        path = await stack.enter_async_context(TcpProxy(_place(database)).running())
+        to_postgres = await stack.enter_async_context(TcpProxy(_place(database)).running())
         env = await stack.enter_async_context(
             DemoEnvironment(servers.kafka.address, database, f"chaos-{os.getpid()}.", folder)
         )
-        env.pool.set(database_url=_through(database, path))
-        return await chaos(plan, env, servers, (path,), disks)
+        env.pool.set(database_url=_through(database, to_postgres), broker_url=f"{LOOPBACK}:{to_kafka.port}")
+        return await chaos(plan, env, servers, (to_postgres, to_kafka), disks)
 
 
 @contextlib.asynccontextmanager

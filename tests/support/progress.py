@@ -34,6 +34,7 @@ class Progress:
 
     samples: list[tuple[float, int]] = field(default_factory=list)
     faults: list[Moment] = field(default_factory=list)
+    _recovered: dict[str, list[float]] = field(default_factory=dict)
     _started: float = field(default_factory=time.monotonic)
 
     @property
@@ -57,18 +58,13 @@ class Progress:
         yield
         self.faults.append(Moment(name, began, self.now))
 
-    def recoveries(self) -> dict[str, list[float]]:
-        """Return by fault the seconds from its end until more records were handled, sorted.
+    def recovered(self) -> None:
+        """Record that more was handled after the last fault."""
+        self._recovered.setdefault(self.faults[-1].fault, []).append(self.now - self.faults[-1].ended)
 
-        Faults after which nothing was left to handle are not in it.
-        """
-        found: dict[str, list[float]] = {}
-        for moment in self.faults:
-            before = max((handled for at, handled in self.samples if at <= moment.ended), default=0)
-            after = next((at for at, handled in self.samples if at > moment.ended and handled > before), None)
-            if after is not None:
-                found.setdefault(moment.fault, []).append(after - moment.ended)
-        return {fault: sorted(seconds) for fault, seconds in found.items()}
+    def recoveries(self) -> dict[str, list[float]]:
+        """Return by fault the seconds from its end until more was handled, sorted; only those that were waited for."""
+        return {fault: sorted(seconds) for fault, seconds in self._recovered.items()}
 
     def rate(self, start: float, stop: float) -> float:
         """Return the records handled per second between two ratios of all records that were handled."""
