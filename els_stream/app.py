@@ -113,7 +113,9 @@ def build(settings: Settings, work: Workload, *, on_listening: Callable[[str], N
     )
     names = [settings.topic_prefix + topic for topic in topics.values()]
     group = ConsumerGroup(settings.broker, settings.consumer_group, names)
-    poller = HealthPoller(engine, group, stats_interval=settings.stats_interval_seconds)
+    poller = HealthPoller(
+        engine, group, member_id=consumer.status.member_id, stats_interval=settings.stats_interval_seconds
+    )
     timers = Timers(engine, TimerPolicy.from_settings(settings, work.repairs), metrics)
     health = Health(consumer.status, poller, lambda: relay.status().errors, settings.liveness_stall_seconds)
     sources = web.DashboardSources(

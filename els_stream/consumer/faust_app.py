@@ -139,7 +139,13 @@ class ElsApp(faust.App):
     def __init__(self, services: WorkerServices, **options: Any) -> None:
         """`options` are Faust's."""
         self.services = services
+        self.fatal_error: ElsError | None = None
         super().__init__(**options)
+
+    def end_with(self, error: ElsError) -> None:
+        """Stop the worker as SIGTERM does; it then exits with the error's message and code."""
+        self.fatal_error = self.fatal_error or error
+        signal.raise_signal(signal.SIGTERM)
 
     @override
     def _create_directories(self) -> None:
@@ -172,16 +178,20 @@ class ElsWorker(faust.Worker):
 
     @override
     def execute_from_commandline(self) -> NoReturn:
+        app = cast("ElsApp", self.app)
         try:
             prepared = self.loop.run_until_complete(self._prepare())
         except ElsError as error:
-            sys.stderr.write(f"els: {error}\n")
-            raise SystemExit(error.exit_code) from None
+            _exit_with(error)
         except KeyboardInterrupt:
             raise SystemExit(130) from None
         if not prepared:
             raise SystemExit(0)
-        super().execute_from_commandline()
+        try:
+            super().execute_from_commandline()
+        finally:
+            if app.fatal_error is not None:
+                _exit_with(app.fatal_error)
 
     async def _prepare(self) -> bool:
         """Return false if SIGTERM came meanwhile: the first process of a container has no default action for it."""
@@ -202,6 +212,11 @@ class ElsWorker(faust.Worker):
     def _on_sigint(self) -> None:
         _force_exit_later()
         super()._on_sigint()
+
+
+def _exit_with(error: ElsError) -> NoReturn:
+    sys.stderr.write(f"els: {error}\n")
+    raise SystemExit(error.exit_code) from None
 
 
 def _force_exit_later() -> None:

@@ -22,15 +22,17 @@ from typing_extensions import override
 from yarl import URL
 
 from els_stream.consumer.faust_internals import stopped
+from els_stream.consumer.group_client import WatchedConsumerThread
+from els_stream.consumer.group_watch import GroupHealth
 from els_stream.consumer.kafka_client import (
     CLOSE_TIMEOUT_SECONDS,
     COMMIT_CALL_TIMEOUT_SECONDS,
     KAFKA_ERRORS,
-    ElsConsumerThread,
     KafkaLog,
 )
 from els_stream.consumer.partition_buffers import PartitionBuffers
 from els_stream.consumer.reporting import ConsumerEvent, ConsumerMetrics
+from els_stream.errors import ConfigurationError, ElsError
 from els_stream.kafka.broker import Broker
 
 if TYPE_CHECKING:
@@ -48,31 +50,42 @@ class ConsumerBackend(Protocol):
     def buffers(self) -> PartitionBuffers: ...
     @property
     def metrics(self) -> ConsumerMetrics: ...
+    @property
+    def group_health(self) -> GroupHealth: ...
     def attach(self, kafka: KafkaLog) -> None: ...
     async def step(self) -> None: ...
 
 
+class EndableApp(Protocol):
+    def end_with(self, error: ElsError) -> None:
+        """End the worker with the error's message and exit code."""
+
+
 class ElsConsumer(Consumer):
-    _thread: ElsConsumerThread
+    _thread: WatchedConsumerThread
 
     @override
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._backend = cast("ElsTransport", self.transport).backend
         self._buffers = self._backend.buffers
+        self.group_health = self._backend.group_health
         self._backend.attach(KafkaLog(self, self._thread))
 
     @override
-    def _new_consumer_thread(self) -> ElsConsumerThread:
+    def _new_consumer_thread(self) -> WatchedConsumerThread:
         """Create the thread with asyncio's own event loop.
 
         uvloop raises RuntimeError for a write to a connection that was just lost. aiokafka's tasks do not handle that
         and end without a log line, and the worker would never be in its group again.
         """
         metrics = cast("ElsTransport", self.transport).backend.metrics
-        return ElsConsumerThread(
+        return WatchedConsumerThread(
             self, metrics, loop=self.loop, thread_loop=asyncio.SelectorEventLoop(), beacon=self.beacon
         )
+
+    def end_worker(self, error: ConfigurationError) -> None:
+        cast("EndableApp", self.app).end_with(error)
 
     # Every partition is closed on revoke, assign, stop_flow and stop.
 
@@ -121,7 +134,8 @@ class ElsConsumer(Consumer):
             try:
                 await self._backend.step()
             except ConsumerStoppedError:
-                return
+                # The worker stops, or its client is being replaced.
+                await asyncio.sleep(RETRY_DELAY_SECONDS)
             except asyncio.CancelledError:
                 # During a rebalance Faust takes a cancellation for a request to restart the fetcher, and crashes.
                 if stopped(fetcher):

@@ -12,6 +12,7 @@ from els_stream.consumer.batch_loop import BatchLoop, MicroBatchLimits
 from els_stream.consumer.batch_outcome import ConsumerContext, LogFields, RetryingAgents, no_log_fields
 from els_stream.consumer.end_offsets import EndOffsets
 from els_stream.consumer.fetcher import Fetcher, FetchOptions
+from els_stream.consumer.group_watch import GroupHealth
 from els_stream.consumer.kafka_client import KAFKA_ERRORS, KafkaLog
 from els_stream.consumer.offset_store import OffsetStore
 from els_stream.consumer.partition_buffers import BufferLimits, PartitionBuffers
@@ -60,8 +61,9 @@ class ConsumerService:
         self.metrics = metrics
         self.buffers = PartitionBuffers(options.buffers)
         self.store = OffsetStore(engine, options.consumer_group)
+        self.group_health = GroupHealth()
         retrying = RetryingAgents()
-        self.status = ConsumerStatus(self.buffers, retrying, self._logical_topic)
+        self.status = ConsumerStatus(self.buffers, retrying, self._logical_topic, self.group_health)
         self._context = ConsumerContext(self.buffers, self.store, options.backoff, metrics, retrying, log_fields)
         self._kafka: KafkaLog | None = None
         self._fetcher: Fetcher | None = None

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from els_stream.consumer.batch_outcome import RetryingAgents
 from els_stream.consumer.fetcher import FetchHealth
+from els_stream.consumer.group_watch import GroupHealth
 from els_stream.consumer.open_transactions import describe
 from els_stream.consumer.partition_buffers import PartitionBuffers
 from els_stream.consumer.partition_state import PartitionState
@@ -25,11 +26,16 @@ class ConsumerStatus:
     """Before `attach` there are no errors and no lag, and the assignment is not ready."""
 
     def __init__(
-        self, buffers: PartitionBuffers, retrying: RetryingAgents, logical_topic: Callable[[str], str]
+        self,
+        buffers: PartitionBuffers,
+        retrying: RetryingAgents,
+        logical_topic: Callable[[str], str],
+        group_health: GroupHealth,
     ) -> None:
         self._buffers = buffers
         self._retrying = retrying
         self._logical_topic = logical_topic
+        self._group_health = group_health
         self._fetch_health = FetchHealth()
         self._leaders: Leaders | None = None
 
@@ -69,8 +75,21 @@ class ConsumerStatus:
 
     @property
     def errors(self) -> Mapping[str, str]:
-        errors = {"positioning": self._fetch_health.position_error, "fetch": self._fetch_health.fetch_error}
+        errors = {
+            "positioning": self._fetch_health.position_error,
+            "fetch": self._fetch_health.fetch_error,
+            "client": self._group_health.no_contact,
+        }
         return {step: cause for step, cause in errors.items() if cause is not None}
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the consumer group does not accept this worker; None while it is a member, or joins."""
+        return self._group_health.refusal
+
+    def member_id(self) -> str | None:
+        """Return the id of this worker in its group; empty or None while it is no member."""
+        return self._group_health.member_id()
 
     @property
     def last_commit_at(self) -> float:

@@ -25,6 +25,7 @@ class Ownership:
     partitions: frozenset[Partition]
     owned: frozenset[Partition]
     missing: tuple[str, ...] = ()  # topics without partitions
+    members: frozenset[str] = frozenset()  # their ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ class ConsumerGroup:
             state=state,
             partitions=frozenset(Partition(t["topic"], p["partition"]) for t in topics for p in t["partitions"]),
             owned=frozenset(partition for member in members for partition in _assigned(member[4])),
+            members=frozenset(member[0] for member in members),
             missing=tuple(topic["topic"] for topic in topics if not topic["partitions"]),
         )
 

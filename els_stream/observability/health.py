@@ -26,6 +26,7 @@ class Code(StrEnum):
     DATABASE = "database_unreachable"
     PAUSED = "partition_paused"
     CONSUMER = "consumer_failing"
+    NOT_IN_GROUP = "not_in_group"
     OPEN_TRANSACTION = "open_transaction"
     REBALANCING = "rebalancing"
     RELAY = "relay_failing"
@@ -53,6 +54,11 @@ class ConsumerState(Protocol):
     @property
     def assignment_ready(self) -> bool:
         """Whether partitions are assigned: false until the first assignment and during every rebalance."""
+        ...
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the consumer group does not accept this worker."""
         ...
 
     @property
@@ -133,13 +139,18 @@ class Health:
             reasons.append(Reason(Code.STOPPING, "this worker is stopping"))
         elif not consumer.assignment_ready:
             reasons.append(Reason(Code.REBALANCING, "this worker waits for its partitions"))
+        if consumer.refusal is not None:
+            reasons.append(Reason(Code.NOT_IN_GROUP, consumer.refusal))
         reasons += _reasons(Code.RETRYING, consumer.retrying)
         reasons += _reasons(Code.PAUSED, consumer.paused)
         return reasons + _reasons(Code.CONSUMER, consumer.errors)
 
 
-def group_reasons(described: Ownership | Unreachable) -> list[Reason]:
-    """Return the reasons why the consumer group does not own every partition of its topics; empty if it does."""
+def group_reasons(described: Ownership | Unreachable, member_id: str | None = None) -> list[Reason]:
+    """Return the reasons why the consumer group does not own every partition of its topics, or misses this worker.
+
+    `member_id` is the worker's id; the group is not searched for it if it is empty or None.
+    """
     if isinstance(described, Unreachable):
         return [Reason(Code.BROKER, described.cause)]
     reasons = [Reason(Code.UNASSIGNED, f"{topic}: there is no such topic") for topic in described.missing]
@@ -151,6 +162,8 @@ def group_reasons(described: Ownership | Unreachable) -> list[Reason]:
             ", ..." if len(unassigned) > MAX_LISTED_PARTITIONS else ""
         )
         reasons.append(Reason(Code.UNASSIGNED, f"{len(unassigned)} of {len(described.partitions)}: {named}"))
+    if member_id and described.state not in REBALANCING_STATES and member_id not in described.members:
+        reasons.append(Reason(Code.NOT_IN_GROUP, "the broker has removed this worker from the group"))
     return reasons
 
 

@@ -64,11 +64,14 @@ class HealthPoller:
         engine: AsyncEngine,
         group: GroupView,
         *,
+        member_id: Callable[[], str | None],
         stats_interval: float,
         clock: Callable[[], float] = monotonic,
     ) -> None:
+        """`member_id` returns the id of this worker in the group, empty or None while it is no member."""
         self._engine = engine
         self._group = group
+        self._member_id = member_id
         self._clock = clock
         self._stats_interval = stats_interval
         self._stats: tuple[Stats, float] | None = None
@@ -116,8 +119,11 @@ class HealthPoller:
             )
 
     async def check_group(self) -> None:
-        """Check that the broker answers and that every partition has an owner."""
-        self._broker.update(group_reasons(await self._group.describe()))
+        """Check that the broker answers, that every partition has an owner, and that this worker is a member."""
+        before = self._member_id()
+        described = await self._group.describe()
+        settled = before if before == self._member_id() else None
+        self._broker.update(group_reasons(described, settled))
 
     async def read_stats(self) -> None:
         """Read the counts of all batches. If this fails, their age grows, and `check_database` reports why."""

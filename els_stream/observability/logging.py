@@ -11,6 +11,8 @@ from typing import Final, Literal, Protocol, TypeAlias
 import structlog
 from structlog.typing import EventDict, ExcInfo, Processor, WrappedLogger
 
+from els_stream.observability.log_repeats import RepeatLimit
+
 LogStyle: TypeAlias = Literal["auto", "json", "console"]
 
 STDERR: Final = "ext://sys.stderr"
@@ -101,7 +103,15 @@ def logging_config(level: str, style: LogStyle, stream: LogStream | None = None)
                 "foreign_pre_chain": [*_shared_processors(), structlog.stdlib.ExtraAdder(), hide_private],
             }
         },
-        "handlers": {"lines": {"class": "logging.StreamHandler", "stream": stream or STDERR, "formatter": "lines"}},
+        "filters": {"repeats": {"()": RepeatLimit}},
+        "handlers": {
+            "lines": {
+                "class": "logging.StreamHandler",
+                "stream": stream or STDERR,
+                "formatter": "lines",
+                "filters": ["repeats"],
+            }
+        },
         "loggers": {name: {"level": library_level} for name in _NOISY_LOGGERS} | _NEVER_DEBUG,
         "root": {"level": level.upper(), "handlers": ["lines"]},
     }

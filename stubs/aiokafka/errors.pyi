@@ -117,3 +117,5 @@ InvalidMessageError = CorruptRecordException
 CoordinatorLoadInProgressError = GroupLoadInProgressError
 CoordinatorNotAvailableError = GroupCoordinatorNotAvailableError
 NotCoordinatorError = NotCoordinatorForGroupError
+
+kafka_errors: dict[int, type[BrokerResponseError]]

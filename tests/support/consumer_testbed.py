@@ -88,6 +88,10 @@ class ConsumerTestbed:
     def log(self) -> str:
         return "\n".join(path.read_text()[-6000:] for path in sorted(self.folder.glob("worker-*.log")))
 
+    def log_lengths(self) -> list[int]:
+        """Return how many lines each worker has written."""
+        return [len(path.read_text().splitlines()) for path in sorted(self.folder.glob("worker-*.log"))]
+
     # Kafka.
 
     async def make_topics(self, *names: str) -> None:

@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer
 
 from els_stream.embedded.servers import Addresses
 from els_stream.events.topics import INPUT_TOPICS
-from els_stream.kafka.consumer_group import ConsumerGroup
+from els_stream.kafka.consumer_group import ConsumerGroup, Ownership
 from els_stream.observability.health import Code, Reason, group_reasons
 from tests.support.waiting import until
 
@@ -59,6 +59,19 @@ async def test_partitions_are_owned_once_living_members_have_all_of_them(
             await until_found(group, lambda reasons: reasons == [])
 
     await until_found(group, lambda reasons: [r.code for r in reasons] == [Code.UNASSIGNED])
+
+
+async def test_a_worker_that_is_not_in_the_group_is_told_although_all_partitions_have_an_owner(
+    group: ConsumerGroup, addresses: Addresses, topic_prefix: str, kafka_topics: dict[str, str]
+) -> None:
+    async with member(addresses, topic_prefix, *(kafka_topics[topic] for topic in INPUT_TOPICS)):
+        await until_found(group, lambda reasons: reasons == [])
+        described = await group.describe()
+        assert isinstance(described, Ownership)
+        (member_id,) = described.members
+
+    assert group_reasons(described, member_id) == []
+    assert [reason.code for reason in group_reasons(described, "another")] == [Code.NOT_IN_GROUP]
 
 
 async def test_a_topic_without_a_reader_is_unassigned(

@@ -42,7 +42,7 @@ class Clock:
 
 
 def make_poller(engine: AsyncEngine, clock: Clock | None = None) -> HealthPoller:
-    return HealthPoller(engine, HealthyGroup(), stats_interval=5, clock=clock or Clock())
+    return HealthPoller(engine, HealthyGroup(), member_id=lambda: None, stats_interval=5, clock=clock or Clock())
 
 
 async def check(poller: HealthPoller) -> list[Code]:

@@ -14,6 +14,7 @@ import pytest
 from els_stream.consumer.batch_outcome import RetryingAgents
 from els_stream.consumer.end_offsets import EndOffsets
 from els_stream.consumer.fetcher import Fetcher, FetchHealth
+from els_stream.consumer.group_watch import GroupHealth
 from els_stream.consumer.open_transactions import OpenTransactions, describe
 from els_stream.consumer.partition_buffers import BufferLimits, PartitionBuffers
 from els_stream.consumer.partition_state import PartitionState
@@ -224,7 +225,7 @@ async def test_the_lag_of_a_worker_that_fetches_nothing_grows_with_the_log(*, av
     buffers = PartitionBuffers(BufferLimits(100, 1_000_000))
     buffers.add([partition_at()])
     buffers.mark_assignment_ready()
-    status = ConsumerStatus(buffers, RetryingAgents(), str)
+    status = ConsumerStatus(buffers, RetryingAgents(), str, GroupHealth())
     ends = FakeEnds(0)
     status.attach(FetchHealth(), FakeLog())
     assert [partition.records for partition in status.lag()] == [0]

@@ -22,6 +22,7 @@ class Worker:
     last_commit_at: float = 1000.0
     stopping: bool = False
     assignment_ready: bool = True
+    refusal: str | None = None
     retrying: Mapping[str, str] = field(default_factory=dict)
     paused: Mapping[str, str] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
@@ -60,6 +61,7 @@ def test_a_worker_without_reasons_is_ready_and_alive(health: Health) -> None:
     [
         ({"stopping": True}, Code.STOPPING),
         ({"assignment_ready": False}, Code.REBALANCING),
+        ({"refusal": "GroupMaxSizeReachedError"}, Code.NOT_IN_GROUP),
         ({"retrying": {"assign_content": "08006"}}, Code.RETRYING),
         ({"paused": {"content/3": "42P01"}}, Code.PAUSED),
         ({"errors": {"fetching": "UnsupportedCodecError"}}, Code.CONSUMER),
