@@ -22,18 +22,21 @@ class MovedBroker:
     def address(self) -> str:
         return self._kafka.address
 
-    async def move(self) -> None:
-        await self._restart_at(*new_ports(1))
+    async def leave(self) -> int:
+        """Kill the broker; return the port that it leaves."""
+        await self._kafka.kill()
+        return self.port
+
+    async def arrive(self, port: int | None = None) -> None:
+        """Start the broker at this port, by default at one that was never used."""
+        self.port = port or new_ports(1)[0]
+        self._record.write_text(json.dumps([self.port, self._controller]))
+        await self._kafka.start()
 
     async def move_home(self) -> None:
         if self.port != self._home:
-            await self._restart_at(self._home)
-
-    async def _restart_at(self, port: int) -> None:
-        await self._kafka.kill()
-        self._record.write_text(json.dumps([port, self._controller]))
-        self.port = port
-        await self._kafka.start()
+            await self.leave()
+            await self.arrive(self._home)
 
 
 @asynccontextmanager

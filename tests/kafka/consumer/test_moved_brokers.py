@@ -2,46 +2,60 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+
+import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.config.settings import Settings
+from els_stream.embedded.ports import LOOPBACK
 from els_stream.embedded.servers import EmbeddedServers
 from els_stream.events import topics
 from els_stream.kafka.topics import TOPICS, delete_topics, ensure_topics
 from tests.support.consumer_testbed import ConsumerTestbed
+from tests.support.effects_worker_process import EffectsWorkerProcess
 from tests.support.moved_broker import moved_broker
 from tests.support.outbox_rows import commit, row, wait_until_empty
 from tests.support.relays import PARTITIONS, QUICK, read_records, running_relay
-from tests.support.tcp_forwarder import forwarder
+from tests.support.silent_server import silent_server
+from tests.support.tcp_proxy import TcpProxy
 
 SOME = [f"record {number}" for number in range(300)]
 MOST_LOG_LINES = 150
 
 
+@pytest.mark.parametrize("old_address", ["refuses", pytest.param("is silent", marks=pytest.mark.long)])
 async def test_consumers_and_relay_find_a_broker_that_came_back_at_another_address(
-    testbed: ConsumerTestbed, servers: EmbeddedServers, server_settings: Settings, engine: AsyncEngine
+    testbed: ConsumerTestbed, servers: EmbeddedServers, server_settings: Settings, engine: AsyncEngine, old_address: str
 ) -> None:
-    async with moved_broker(servers.kafka, server_settings.state_dir) as broker, forwarder(broker.port) as bootstrap:
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(moved_broker(servers.kafka, server_settings.state_dir))
+        proxy = await stack.enter_async_context(TcpProxy((LOOPBACK, broker.port)).running())
+        bootstrap = f"{LOOPBACK}:{proxy.port}"
         await ensure_topics(broker.address, testbed.prefix, partitions=PARTITIONS)
-        first, second = [testbed.start(broker_url=bootstrap.address) for _ in range(2)]
-        async with running_relay(engine, bootstrap.address, testbed.prefix, QUICK):
-            await testbed.produce(SOME)
-            await commit(engine, [row("batch", 1)])
-            await testbed.all_processed_once()
-            for worker in (first, second):
-                await testbed.ready(worker)
+        workers = [testbed.start(broker_url=bootstrap) for _ in range(2)]
+        async with running_relay(engine, bootstrap, testbed.prefix, QUICK):
+            await process_some(testbed, engine, workers)
 
-            await broker.move()
-            bootstrap.target, testbed.broker = broker.port, broker.address
-            await testbed.produce(SOME)
-            await commit(engine, [row("batch", 2)])
-            await testbed.all_processed_once()
-            for worker in (first, second):
-                await testbed.ready(worker)
-            await wait_until_empty(engine)
+            port = await broker.leave()
+            if old_address == "is silent":
+                await stack.enter_async_context(silent_server(port))
+            await broker.arrive()
+            proxy.target, testbed.broker = (LOOPBACK, broker.port), broker.address
+            await process_some(testbed, engine, workers)
             sent = await read_records(broker.address, [testbed.prefix + topics.SLOT_ASSIGNED])
 
         await testbed.end()
         await delete_topics(broker.address, [testbed.prefix + plan.topic for plan in TOPICS])
     assert [one.key for one in sent] == [b"batch", b"batch"]
     assert max(testbed.log_lengths()) < MOST_LOG_LINES
+
+
+async def process_some(testbed: ConsumerTestbed, engine: AsyncEngine, workers: list[EffectsWorkerProcess]) -> None:
+    """Send records and commit an event; wait until all are processed and published, and all workers ready."""
+    await testbed.produce(SOME)
+    await commit(engine, [row("batch", testbed.sent)])
+    await testbed.all_processed_once()
+    for worker in workers:
+        await testbed.ready(worker)
+    await wait_until_empty(engine)
