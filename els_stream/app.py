@@ -99,7 +99,7 @@ def service_work(settings: Settings) -> Workload:
 def build(settings: Settings, work: Workload, *, on_listening: Callable[[str], None]) -> ElsApp:
     """Wire a worker; opens no connection. `on_listening` gets the web server's address once it listens."""
     engine = create_engine(
-        settings.database, Limits.from_settings(settings), pool_size=settings.pool_size, name="els worker"
+        lambda: settings.database, Limits.from_settings(settings), pool_size=settings.pool_size, name="els worker"
     )
     topics = {handler.name: handler.topic for handler in work.handlers.values()}
     metrics = Metrics(CollectorRegistry(), topics)

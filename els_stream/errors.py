@@ -2,6 +2,7 @@
 
     ElsError
     ├── ConfigurationError         exit 2   a setting is wrong
+    │   ├── DatabaseUnusable       exit 2   the database's address or the pooler before it can't serve
     │   ├── ServersMissing         exit 2   no address of broker and database, and no running servers
     │   └── SchemaOutdated         exit 2   the database is older than the code
     ├── ServersUnavailable         exit 3   a server did not start, answer or stop
@@ -41,6 +42,15 @@ class ServersMissing(ConfigurationError):
     """Broker or database have no address, and no servers of `els up` run."""
 
     code = "servers_missing"
+
+
+class DatabaseUnusable(ConfigurationError):
+    """No session can be had as this service needs it: a certificate's file is wrong, or a pooler keeps no sessions.
+
+    A process that starts ends with it; a running one waits for a change.
+    """
+
+    code = "database_unusable"
 
 
 class SchemaOutdated(ConfigurationError):

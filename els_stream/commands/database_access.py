@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def snapshot(settings: Settings) -> AsyncIterator[AsyncConnection]:
     """Open a connection on which all reads see one moment. It has no statement limits: it may read whole tables."""
-    engine = create_report_engine(settings.database, settings.database_connect_timeout_seconds)
+    engine = create_report_engine(lambda: settings.database, settings.database_connect_timeout_seconds)
     async with _reporting_outages(settings, engine), database_snapshot.snapshot(engine) as conn:
         await schema.require(conn)
         yield conn
@@ -30,7 +30,9 @@ async def snapshot(settings: Settings) -> AsyncIterator[AsyncConnection]:
 @asynccontextmanager
 async def writing(settings: Settings, connections: int = 1) -> AsyncIterator[AsyncEngine]:
     """Open an engine with the time limits of a worker."""
-    engine = create_engine(settings.database, Limits.from_settings(settings), pool_size=connections, name="els command")
+    engine = create_engine(
+        lambda: settings.database, Limits.from_settings(settings), pool_size=connections, name="els command"
+    )
     async with _reporting_outages(settings, engine):
         async with engine.connect() as conn:
             await schema.require(conn)

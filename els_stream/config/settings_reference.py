@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings
 from els_stream.config.kubernetes_variables import is_service_variable
 from els_stream.config.renamed_settings import RENAMED
 from els_stream.config.urls import mask_unknown
+from els_stream.postgres.address import AddressError
 
 _MAX_SHOWN_CHARACTERS = 80
 _FAUST_PREFIX = "ELS_FAUST_"
@@ -100,7 +101,9 @@ def explain(model: type[BaseSettings], error: ValidationError, environ: Mapping[
     field, own = model.model_fields[name], variable(model, name)
     file = f"{own}_FILE"
     source = f" (from {file})" if file in environ and own not in environ else ""
-    return f"{own}{source}={_shown(field, first['input'])}: must be {allowed(field)}{further}"
+    problem = first.get("ctx", {}).get("error")
+    rule = problem if isinstance(problem, AddressError) else f"must be {allowed(field)}"
+    return f"{own}{source}={_shown(field, first['input'])}: {rule}{further}"
 
 
 def unknown_variables(model: type[BaseSettings], environ: Mapping[str, str]) -> list[str]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from els_stream.postgres.parameters import SECRETS
+from els_stream.postgres.parse import FORM, parse_address
 
 MASK = "***"
 BOOTSTRAP = "host:port[,host:port], with ports from 1 to 65535"
-DATABASE = "postgresql://user:password@host:port/name, with special characters of the password percent-encoded"
+DATABASE = FORM
 
 _SERVER = re.compile(r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})$")
-_SCHEMES = ("postgresql", "postgresql+asyncpg")
-_SECRET_PARAMETERS = frozenset({"password", "sslpassword"})
 _HIGHEST_PORT = 65_535
 
 
@@ -29,19 +30,9 @@ def _is_server(server: str) -> bool:
 
 
 def check_database_url(value: str) -> str:
-    """Return the URL with the scheme `postgresql+asyncpg`; raises ValueError without the value if it is not valid."""
-    try:
-        url = urlsplit(value)
-        if _is_database(url):
-            return urlunsplit(url._replace(scheme="postgresql+asyncpg"))
-    except ValueError:  # also raised for a port that is not a number, such as after a bare slash in a password
-        pass
-    raise ValueError(f"must be {DATABASE}")
-
-
-def _is_database(url: SplitResult) -> bool:
-    complete = url.scheme in _SCHEMES and bool(url.hostname) and url.port != 0 and len(url.path) > 1
-    return complete and "@" not in url.path + url.query and not url.fragment
+    """Return the URL with the scheme `postgresql+asyncpg`; raises AddressError without a secret if it is not valid."""
+    parse_address(value)
+    return urlunsplit(urlsplit(value)._replace(scheme="postgresql+asyncpg"))
 
 
 def mask_password(address: str) -> str:
@@ -50,8 +41,7 @@ def mask_password(address: str) -> str:
     account, at, server = url.netloc.rpartition("@")
     user, colon, _ = account.partition(":")
     parameters = [
-        (name, MASK if name in _SECRET_PARAMETERS else text)
-        for name, text in parse_qsl(url.query, keep_blank_values=True)
+        (name, MASK if name in SECRETS else text) for name, text in parse_qsl(url.query, keep_blank_values=True)
     ]
     netloc = f"{user}{colon}{MASK if colon else ''}{at}{server}"
     return urlunsplit(url._replace(netloc=netloc, query=urlencode(parameters, safe="*/")))

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import AsyncAdaptedQueuePool, event
+from sqlalchemy import URL, AsyncAdaptedQueuePool, NullPool
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from els_stream.db.stale_sessions import discard_stale_sessions
+from els_stream.postgres.connect import CONNECT_TIMEOUT_SECONDS, Connector
+from els_stream.postgres.session import SessionNeeds
+
 if TYPE_CHECKING:
-    from sqlalchemy.engine.interfaces import AdaptedConnection
     from sqlalchemy.ext.asyncio import AsyncEngine
     from sqlalchemy.pool import PoolProxiedConnection
 
     from els_stream.config.settings import Settings
+    from els_stream.postgres.address import Address, UrlSource
 
-
-# PostgreSQL before 17 has no `transaction_timeout`, and rejects a connection that sets it at its start.
-_SET_TRANSACTION_TIMEOUT: Final = (
-    "SELECT set_config(name, '{}', false) FROM pg_settings WHERE name = 'transaction_timeout'"
-)
+_UNLIMITED: Final = {
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "transaction_timeout": "0",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ def pool_usage(engine: AsyncEngine) -> PoolUsage:
 
 
 def create_engine(
-    url: str, limits: Limits, *, pool_size: int = 10, name: str = "els", bitmaps: bool = True
+    url: UrlSource, limits: Limits, *, pool_size: int = 10, name: str = "els", bitmaps: bool = True
 ) -> AsyncEngine:
     """Make an engine for the hot path. It does not test connections before use: the caller retries after an error.
 
@@ -92,11 +97,11 @@ def create_engine(
     arrays and is kept: one made while a table was small may have the wrong join order later. Without `bitmaps`, a
     statement that orders by an index reads the index in that order, no further than its limit.
     """
-    server_settings = {
-        "application_name": name,
+    settings = {
         "statement_timeout": _milliseconds(limits.statement),
         "lock_timeout": _milliseconds(limits.lock),
         "idle_in_transaction_session_timeout": _milliseconds(limits.idle_in_transaction),
+        "transaction_timeout": _milliseconds(limits.transaction),
         "tcp_keepalives_idle": "5",
         "tcp_keepalives_interval": "2",
         "tcp_keepalives_count": "3",
@@ -107,33 +112,46 @@ def create_engine(
         "enable_mergejoin": "off",
         "plan_cache_mode": "force_custom_plan",
     }
-    engine = create_async_engine(
-        url,
-        poolclass=CountingPool,
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=limits.connect,
-        pool_use_lifo=True,
-        hide_parameters=True,  # they contain texts and names of students
-        connect_args={
-            "timeout": limits.connect,
-            # Above the limit of the server: the client gives up only if the server does not answer at all.
-            "command_timeout": limits.statement + limits.lock,
-            "server_settings": server_settings,
-        },
-    )
-    limit = _SET_TRANSACTION_TIMEOUT.format(_milliseconds(limits.transaction))
-    event.listen(engine.sync_engine, "connect", partial(_execute, limit))
+    # The client's limit is above the server's: it gives up only if the server does not answer at all.
+    needs = SessionNeeds(name=name, settings=settings, command_timeout=limits.statement + limits.lock)
+    options = {
+        "poolclass": CountingPool,
+        "pool_size": pool_size,
+        "max_overflow": 0,
+        "pool_timeout": limits.connect,
+        "pool_use_lifo": True,
+        "hide_parameters": True,  # they contain texts and names of students
+    }
+    return _engine(Connector(url, needs, limits.connect), options)
+
+
+def create_report_engine(url: UrlSource, connect_seconds: float = CONNECT_TIMEOUT_SECONDS) -> AsyncEngine:
+    """Make an engine of one connection without time limits and with the planner's defaults, to read whole tables.
+
+    It may read from a standby.
+    """
+    needs = SessionNeeds(name="els report", settings=_UNLIMITED, writable=False)
+    return _engine(Connector(url, needs, connect_seconds), {"pool_size": 1, "max_overflow": 0})
+
+
+def create_migration_engine(url: UrlSource, lock_timeout: str) -> AsyncEngine:
+    """Make an engine whose statements may take any time, but wait for a lock only for this, in milliseconds."""
+    settings = {**_UNLIMITED, "lock_timeout": lock_timeout}
+    return _engine(Connector(url, SessionNeeds(name="els migrate", settings=settings)), {"poolclass": NullPool})
+
+
+def _engine(connector: Connector, options: Mapping[str, Any]) -> AsyncEngine:
+    engine = create_async_engine(_shown(connector.address()), async_creator=connector.connect, **options)
+    discard_stale_sessions(engine.sync_engine, connector)
     return engine
 
 
-def create_report_engine(url: str, connect_seconds: float) -> AsyncEngine:
-    """Make an engine of one connection that reads whole tables: no time limits, and the planner's defaults."""
-    return create_async_engine(url, pool_size=1, max_overflow=0, connect_args={"timeout": connect_seconds})
-
-
-def _execute(statement: str, connection: AdaptedConnection, _: object) -> None:
-    connection.run_async(lambda driver: driver.execute(statement))
+def _shown(address: Address) -> URL:
+    """Return the URL that the engine has for messages: its sessions come from the connector."""
+    host = address.hosts[0]
+    return URL.create(
+        "postgresql+asyncpg", username=address.user, host=host.name, port=host.port, database=address.database
+    )
 
 
 def _milliseconds(seconds: float) -> str:

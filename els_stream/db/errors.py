@@ -16,7 +16,7 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError, PendingRollbackError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from els_stream.errors import OutboxConflict
+from els_stream.errors import DatabaseUnusable, OutboxConflict
 
 
 class FailureClass(StrEnum):
@@ -40,6 +40,7 @@ DATABASE_ERRORS: Final = (
     asyncpg.InternalClientError,
     OSError,
     EOFError,
+    DatabaseUnusable,
     OffsetConflict,
     OutboxConflict,
 )
@@ -63,7 +64,8 @@ CONNECTION_ERRORS = (asyncpg.InternalClientError, PoolTimeout, PendingRollbackEr
 QUERY_CANCELED = "57014"
 FEATURE_NOT_SUPPORTED = "0A000"  # PostgreSQL's code for a cached plan that must not change its result type
 # Of classes 55 and 58 only what passes: 55000, such as a table without a replica identity, stays until it is changed.
-TRANSIENT_STATES = frozenset({"25006", "25P02", "25P03", "25P04", "55006", "55P03", "58000", "58030"})
+# 26000 and 42P05: a prepared statement of another backend, from a pooler that keeps no sessions.
+TRANSIENT_STATES = frozenset({"25006", "25P02", "25P03", "25P04", "26000", "42P05", "55006", "55P03", "58000", "58030"})
 TRANSIENT_CLASSES = frozenset({"08", "28", "3D", "40", "53", "57"})
 # A limit of the server that COMMIT reaches, such as a full queue of notifications; statements reach it by their data.
 TRANSIENT_AT_COMMIT = frozenset({"54"})
@@ -135,6 +137,8 @@ def _classify_type(error: BaseException) -> FailureClass | None:
         return FailureClass.OFFSET_CONFLICT
     if isinstance(error, OutboxConflict):
         return FailureClass.FATAL
+    if isinstance(error, DatabaseUnusable):
+        return FailureClass.TRANSIENT  # it is an operator's to change, and no record's fault
     if isinstance(error, asyncpg.InterfaceError):
         return FailureClass.DATA_ERROR if isinstance(error, ValueError) else FailureClass.TRANSIENT
     return FailureClass.TRANSIENT if isinstance(error, CONNECTION_ERRORS) else None

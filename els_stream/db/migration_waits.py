@@ -21,8 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from els_stream.db.errors import DATABASE_ERRORS, chain, sqlstate
 from els_stream.errors import ServersUnavailable
 
-# As PostgreSQL writes it.
-LOCK_TIMEOUT: Final = "3s"
+# In milliseconds.
+LOCK_TIMEOUT: Final = "3000"
 PAUSE_SECONDS: Final = 2.0
 MAX_WAIT_SECONDS: Final = 300.0
 POLL_INTERVAL_SECONDS: Final = 0.25

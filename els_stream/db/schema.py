@@ -18,11 +18,11 @@ import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, make_url, text
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from els_stream.db import version_table
+from els_stream.db.engine import create_migration_engine
 from els_stream.db.explanations import explained
 from els_stream.db.migration_waits import LOCK_TIMEOUT, with_retries
 from els_stream.db.suitability import require_suitable
@@ -33,7 +33,6 @@ from els_stream.queries.identity_counters import raise_counter, read_counters
 FOLDER: Final = Path(__file__).resolve().parent.parent.parent / "migrations"
 LOCK_KEY: Final = 0x656C735F6D696772
 LOCK_TIMEOUT_SECONDS: Final = 300.0
-CONNECT_TIMEOUT_SECONDS: Final = 10.0
 LOCK_POLL_INTERVAL_SECONDS: Final = 0.1
 
 TRY_LOCK: Final = text("SELECT pg_try_advisory_lock(:key)")
@@ -118,10 +117,7 @@ async def downgrade(database_url: str, revision: str) -> None:
 @asynccontextmanager
 async def migrating(database_url: str) -> AsyncIterator[AsyncConnection]:
     """Open a connection outside any transaction that has the lock of all migrations until it closes."""
-    url = make_url(database_url).set(drivername="postgresql+asyncpg")
-    server_settings = {"application_name": "els migrate", "lock_timeout": LOCK_TIMEOUT}
-    options = {"server_settings": server_settings, "timeout": CONNECT_TIMEOUT_SECONDS}
-    engine = create_async_engine(url, poolclass=NullPool, connect_args=options)
+    engine = create_migration_engine(database_url, LOCK_TIMEOUT)
     try:
         with explained(database_url, migrating=True):
             async with engine.connect() as conn:

@@ -9,8 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy.ext.asyncio import create_async_engine
-
+from els_stream.db.engine import create_report_engine
 from els_stream.embedded.processes import shielded
 from els_stream.events import topics
 from els_stream.events.topics import INPUT_TOPICS
@@ -61,7 +60,7 @@ class Driver:
 
     async def run(self, outputs: OutputConsumer, workers: Sequence[DemoWorker], show: ShowProgress) -> bool:
         """Return whether everything was handled and published; False after MAX_IDLE_SECONDS without progress."""
-        engine = create_async_engine(self.settings.database, pool_size=1)
+        engine = create_report_engine(lambda: self.settings.database)
         try:
             async with _in_background(self._send()) as sending, _in_background(outputs.run()) as listening:
                 done = await self._watch(engine, (*(w.check for w in workers), sending, listening), show)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-import asyncpg
+from els_stream.postgres.connect import connect_once
 
-CONNECT_TIMEOUT_SECONDS = 10
 NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
 
@@ -29,8 +28,7 @@ def with_database(url: str, name: str) -> str:
 
 
 async def _execute(url: str, statement: str) -> None:
-    address = url.replace("postgresql+asyncpg://", "postgresql://")
-    connection = await asyncpg.connect(address, timeout=CONNECT_TIMEOUT_SECONDS)
+    connection = await connect_once(url)
     try:
         await connection.execute(statement)
     finally:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from els_stream.db import schema
 from els_stream.db.errors import DATABASE_ERRORS, classify
 from els_stream.db.schema import Outdated
+from els_stream.db.stale_sessions import require_writable
 from els_stream.kafka.consumer_group import Ownership, Unreachable
 from els_stream.observability.health import Code, Reason, group_reasons
 from els_stream.queries.stats import Stats, read_stats
@@ -108,6 +109,7 @@ class HealthPoller:
         """Check that the database answers in time and has a current schema."""
         try:
             async with asyncio.timeout(DATABASE_TIMEOUT_SECONDS), self._engine.connect() as conn:
+                await require_writable(conn)
                 state = await schema.check(conn)
         except DATABASE_ERRORS as error:
             self._database.update([Reason(Code.DATABASE, classify(error).cause)])

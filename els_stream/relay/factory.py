@@ -21,7 +21,7 @@ def create_relay_engine(settings: Settings) -> AsyncEngine:
     """Create an engine for the relay alone: its fetches read rows in index order, whatever the statistics say."""
     size = RelayOptions.from_settings(settings).publishers + _DEDICATED_CONNECTIONS
     limits = Limits.from_settings(settings)
-    return create_engine(settings.database, limits, pool_size=size, name="els relay", bitmaps=False)
+    return create_engine(lambda: settings.database, limits, pool_size=size, name="els relay", bitmaps=False)
 
 
 def make_relay(settings: Settings, engine: AsyncEngine, on_ack: OnAck = noop) -> Relay:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from els_stream.db.stale_sessions import require_writable_session
 from els_stream.kafka.broker import BrokerAddress
 from els_stream.queries.direct_publish import enable_direct_publish
 from els_stream.queries.outbox import CHANNEL, FULL_QUEUE
@@ -156,6 +157,7 @@ class Relay:
             was_full = False
             while True:
                 await asyncio.sleep(LISTENER_CHECK_INTERVAL_SECONDS)
+                await require_writable_session(conn)
                 used: float = await conn.fetchval(_QUEUE_USAGE, timeout=LISTENER_CHECK_INTERVAL_SECONDS)
                 if (used >= FULL_QUEUE) != was_full:
                     was_full = not was_full

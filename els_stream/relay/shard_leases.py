@@ -29,6 +29,7 @@ from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 
 from els_stream.backoff import Backoff
+from els_stream.db.stale_sessions import require_writable_session
 from els_stream.queries.outbox_rows import HASH_SHARDS, SHARD_COUNT
 from els_stream.relay.dedicated_connection import dedicated_connection
 from els_stream.relay.shard_rebalance import rebalance
@@ -182,6 +183,7 @@ class ShardLeases:
     async def _check(self, conn: asyncpg.Connection) -> None:
         """Read who owns what, release the surplus, acquire free shards and renew the lease."""
         asked = time.monotonic()
+        await require_writable_session(conn)
         owners = await self._read_owners(conn)
         if self._stands_aside() and self.members > self._joined:
             await self._leave(conn)

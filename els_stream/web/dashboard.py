@@ -53,7 +53,7 @@ class Dashboard:
     ) -> None:
         self._access = Access.of(settings)
         limits = Limits.from_settings(settings)
-        self._engine = create_engine(settings.database, limits, pool_size=POOL_SIZE, name="els web")
+        self._engine = create_engine(lambda: settings.database, limits, pool_size=POOL_SIZE, name="els web")
         self._history = StatsHistory(self._engine, settings.consumer_group, sources.poller.stats)
         status = Status(
             health=sources.health,

@@ -30,7 +30,7 @@ async def test_a_migration_names_the_transaction_that_it_waits_for_and_gets_thro
     empty_database: str, reader: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migration_waits, "PAUSE_SECONDS", 0.1)
-    monkeypatch.setattr(schema, "LOCK_TIMEOUT", "500ms")
+    monkeypatch.setattr(schema, "LOCK_TIMEOUT", "500")
 
     with capture_logs() as logs:
         migration = asyncio.create_task(schema.upgrade(empty_database))
@@ -50,7 +50,7 @@ async def test_a_migration_that_never_gets_its_lock_ends_with_one_line(
     empty_database: str, reader: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migration_waits, "MAX_WAIT_SECONDS", 0.0)
-    monkeypatch.setattr(schema, "LOCK_TIMEOUT", "600ms")
+    monkeypatch.setattr(schema, "LOCK_TIMEOUT", "600")
 
     with pytest.raises(ServersUnavailable) as caught:
         await schema.upgrade(empty_database)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.db.engine import Limits, create_engine
 from els_stream.events.dead_letter_reasons import DeadLetterReason
@@ -83,10 +83,10 @@ async def test_an_unreachable_database_is_a_reason_without_its_address() -> None
     assert "hunter2" not in poller.reasons()[0].detail
 
 
-async def test_a_check_of_the_database_has_a_time_limit(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_check_of_the_database_has_a_time_limit(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """All connections of the pool are in use, so the check gets none."""
     monkeypatch.setattr("els_stream.observability.health_poller.DATABASE_TIMEOUT_SECONDS", 0.2)
-    narrow = create_async_engine(engine.url, pool_size=1, max_overflow=0)
+    narrow = create_engine(database, Limits(), pool_size=1)
     async with narrow.connect(), asyncio.timeout(5):
         assert await check(make_poller(narrow)) == [Code.DATABASE]
     await narrow.dispose()

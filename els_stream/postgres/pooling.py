@@ -1,0 +1,76 @@
+"""Recognise a pooler that gives a session's statements to several backends, as PgBouncer does in transaction mode.
+
+Advisory locks, LISTEN, settings and prepared statements belong to a backend, so the service can't work behind one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import asyncpg
+
+from els_stream.errors import DatabaseUnusable
+from els_stream.postgres.session import Session
+
+ROUNDS: Final = 3
+SECOND_SESSION_TIMEOUT_SECONDS: Final = 2.0
+_BACKEND: Final = "SELECT pg_backend_pid()"
+_ADVICE: Final = (
+    "the pooler before the database gives each transaction another backend, but this service needs sessions "
+    "(locks, LISTEN, settings): set pool_mode=session for its database or user, or connect past the pooler"
+)
+
+
+class NoSessions(DatabaseUnusable):
+    """Statements of one session run on several backends."""
+
+    def __init__(self) -> None:
+        super().__init__(_ADVICE)
+
+
+# A prepared statement that is unknown, or known already, on the backend that the next statement came to.
+STATEMENT_LOST: Final = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
+
+
+def is_pooled(session: Session, backend: int) -> bool:
+    """Return whether a pooler is between: it gives out keys of its own for the cancelling of statements."""
+    return session.get_server_pid() != backend
+
+
+async def require_sessions(first: Session, log_in: Callable[[], Awaitable[Session]]) -> None:
+    """Raise NoSessions if two open sessions share a backend, or one has several.
+
+    `log_in` opens the second session. If it gets none in time, then the first one keeps its backend.
+    """
+    try:
+        async with asyncio.timeout(SECOND_SESSION_TIMEOUT_SECONDS):
+            second = await log_in()
+    except TimeoutError:
+        return
+    try:
+        async with asyncio.timeout(SECOND_SESSION_TIMEOUT_SECONDS):
+            for _ in range(ROUNDS):
+                await _compare(first, second)
+    except TimeoutError:
+        return
+    except STATEMENT_LOST:
+        raise NoSessions from None
+    except asyncpg.PostgresError as error:
+        if "statement pooling" in str(error):
+            raise NoSessions from None
+        raise
+    finally:
+        second.terminate()
+
+
+async def _compare(first: Session, second: Session) -> None:
+    before: int = await first.fetchval(_BACKEND)
+    await second.execute("BEGIN")
+    other: int = await second.fetchval(_BACKEND)
+    # The second session's transaction has its backend to itself, so the first must run on another one now.
+    after: int = await first.fetchval(_BACKEND)
+    await second.execute("ROLLBACK")
+    if before != after or other == before:
+        raise NoSessions
