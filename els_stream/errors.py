@@ -2,8 +2,8 @@
 
     ElsError
     ├── ConfigurationError         exit 2   a setting is wrong
-    │   ├── DatabaseUnusable       exit 2   the database's address or the pooler before it can't serve
     │   ├── ServersMissing         exit 2   no address of broker and database, and no running servers
+    │   ├── DatabaseUnusable       exit 2   the database's address, or the pooler before it, can't serve
     │   └── SchemaOutdated         exit 2   the database is older than the code
     ├── ServersUnavailable         exit 3   a server did not start, answer or stop
     ├── OutboxConflict             an event id is in the outbox already

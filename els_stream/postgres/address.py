@@ -55,7 +55,7 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tls:
+class TlsOptions:
     """Paths as given; `root` may be `system`, for the authorities that the system trusts."""
 
     mode: TlsMode
@@ -90,7 +90,7 @@ class Address:
     database: str
     password: str | None = field(repr=False)
     passfile: Path | None
-    tls: Tls
+    tls: TlsOptions
     keepalive: Keepalive
     application_name: str | None
     fallback_application_name: str | None

@@ -18,7 +18,7 @@ from els_stream.errors import DatabaseUnusable
 from els_stream.postgres.address import Address, Host, UrlSource
 from els_stream.postgres.parse import parse_address
 from els_stream.postgres.passfile import password_of
-from els_stream.postgres.pooling import STATEMENT_LOST, NoSessions, is_pooled, require_sessions
+from els_stream.postgres.pooling import STATEMENT_LOST, is_pooled, no_sessions, require_sessions
 from els_stream.postgres.session import Session, SessionNeeds, prepare
 from els_stream.postgres.tls import make_context
 
@@ -103,7 +103,7 @@ class Connector:
             self._sessions_kept = True
         except STATEMENT_LOST:
             session.terminate()
-            raise NoSessions from None
+            raise no_sessions() from None
         except BaseException:
             session.terminate()
             raise

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from els_stream.postgres.address import SYSTEM, Address, AddressError, Host, Keepalive, Tls, TlsMode
+from els_stream.postgres.address import SYSTEM, Address, AddressError, Host, Keepalive, TlsMode, TlsOptions
 from els_stream.postgres.parameters import REFUSED, USED, VARIABLES, WITHOUT_EFFECT
 
 FORM: Final = (
@@ -175,7 +175,7 @@ def _passfile(given: Mapping[str, str]) -> Path | None:
         return None
 
 
-def _tls(given: Mapping[str, str]) -> Tls:
+def _tls(given: Mapping[str, str]) -> TlsOptions:
     root = given.get("sslrootcert")
     default = TlsMode.VERIFY_FULL if root == SYSTEM else TlsMode.PREFER
     mode = TlsMode(_choice(given, "sslmode", [str(mode) for mode in TlsMode]) or default)
@@ -188,7 +188,7 @@ def _tls(given: Mapping[str, str]) -> Tls:
     direct = _choice(given, "sslnegotiation", ("postgres", "direct")) == "direct"
     if direct and (mode.may_be_plain or mode is TlsMode.DISABLE):
         raise AddressError("sslnegotiation=direct needs sslmode=require, verify-ca or verify-full")
-    return Tls(
+    return TlsOptions(
         mode=mode,
         direct=direct,
         root=root,

@@ -23,15 +23,13 @@ _ADVICE: Final = (
 )
 
 
-class NoSessions(DatabaseUnusable):
-    """Statements of one session run on several backends."""
-
-    def __init__(self) -> None:
-        super().__init__(_ADVICE)
-
-
 # A prepared statement that is unknown, or known already, on the backend that the next statement came to.
 STATEMENT_LOST: Final = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
+
+
+def no_sessions() -> DatabaseUnusable:
+    """Return the error to raise when statements of one session run on several backends."""
+    return DatabaseUnusable(_ADVICE)
 
 
 def is_pooled(session: Session, backend: int) -> bool:
@@ -40,7 +38,7 @@ def is_pooled(session: Session, backend: int) -> bool:
 
 
 async def require_sessions(first: Session, log_in: Callable[[], Awaitable[Session]]) -> None:
-    """Raise NoSessions if two open sessions share a backend, or one has several.
+    """Raise DatabaseUnusable if two open sessions share a backend, or one has several.
 
     `log_in` opens the second session. If it gets none in time, then the first one keeps its backend.
     """
@@ -56,10 +54,10 @@ async def require_sessions(first: Session, log_in: Callable[[], Awaitable[Sessio
     except TimeoutError:
         return
     except STATEMENT_LOST:
-        raise NoSessions from None
+        raise no_sessions() from None
     except asyncpg.PostgresError as error:
         if "statement pooling" in str(error):
-            raise NoSessions from None
+            raise no_sessions() from None
         raise
     finally:
         second.terminate()
@@ -73,4 +71,4 @@ async def _compare(first: Session, second: Session) -> None:
     after: int = await first.fetchval(_BACKEND)
     await second.execute("ROLLBACK")
     if before != after or other == before:
-        raise NoSessions
+        raise no_sessions()

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from els_stream.errors import DatabaseUnusable
-from els_stream.postgres.address import SYSTEM, Tls, TlsMode
+from els_stream.postgres.address import SYSTEM, TlsMode, TlsOptions
 
 _READABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IXGRP | stat.S_IRWXO
 
 
-def make_context(tls: Tls) -> ssl.SSLContext | None:
+def make_context(tls: TlsOptions) -> ssl.SSLContext | None:
     """Return the context of a connection, None for one without TLS. Raises DatabaseUnusable for a wrong file."""
     if tls.mode is TlsMode.DISABLE:
         return None
@@ -37,7 +37,7 @@ def make_context(tls: Tls) -> ssl.SSLContext | None:
     return context
 
 
-def _load_revoked(context: ssl.SSLContext, tls: Tls) -> None:
+def _load_revoked(context: ssl.SSLContext, tls: TlsOptions) -> None:
     if tls.revoked is not None:
         _load("sslcrl", tls.revoked, lambda path: context.load_verify_locations(cafile=path))
     if tls.revoked_folder is not None:
@@ -46,7 +46,7 @@ def _load_revoked(context: ssl.SSLContext, tls: Tls) -> None:
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_CHAIN
 
 
-def _load_certificate(context: ssl.SSLContext, tls: Tls) -> None:
+def _load_certificate(context: ssl.SSLContext, tls: TlsOptions) -> None:
     if tls.certificate is None:
         return
     certificate, key = tls.certificate, tls.key or tls.certificate

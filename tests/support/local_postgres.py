@@ -49,9 +49,9 @@ class LocalPostgres(EmbeddedServer):
 
     def __init__(self, binaries: Path, folder: Path, name: str = "local") -> None:
         self._binaries = binaries
-        self._account = unprivileged_user()
+        self.account = unprivileged_user()
         self.server = ServerProcess(f"{name}-postgres", folder)
-        self.place = private_folder(folder / name, self._account)
+        self.place = private_folder(folder / name, self.account)
         self.data = self.place / "data"
         (self.port,) = new_ports(1)
 
@@ -59,6 +59,10 @@ class LocalPostgres(EmbeddedServer):
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.remove()
+
+    async def remove(self) -> None:
+        """End the server and remove its data."""
         await self.server.end(signal.SIGQUIT, STOP_TIMEOUT_SECONDS)
         shutil.rmtree(self.place, ignore_errors=True)
 
@@ -100,7 +104,7 @@ class LocalPostgres(EmbeddedServer):
         (self.data / "postmaster.pid").unlink(missing_ok=True)
         command = [str(self._binaries / "postgres"), "-D", str(self.data), "-p", str(self.port)]
         async with self.server.starting():
-            await self.server.spawn(*command, env=ENVIRONMENT, account=self._account)
+            await self.server.spawn(*command, env=ENVIRONMENT, account=self.account)
             await self.server.until(self._ready, START_TIMEOUT_SECONDS)
 
     async def stop(self) -> None:
@@ -146,7 +150,7 @@ class LocalPostgres(EmbeddedServer):
         return self.server.log.read_text()
 
     async def _run(self, command: str, *arguments: str) -> None:
-        await run(str(self._binaries / command), *arguments, env=ENVIRONMENT, account=self._account)
+        await run(str(self._binaries / command), *arguments, env=ENVIRONMENT, account=self.account)
 
     def _ready(self) -> bool:
         try:

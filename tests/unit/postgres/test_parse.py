@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from els_stream.postgres.address import AddressError, Host, Tls, TlsMode
+from els_stream.postgres.address import AddressError, Host, TlsMode, TlsOptions
 from els_stream.postgres.parameters import REFUSED, USED, VARIABLES, WITHOUT_EFFECT
 from els_stream.postgres.parse import parse_address
 
@@ -52,7 +52,7 @@ def test_what_managed_services_write_is_accepted() -> None:
         {},
     )
 
-    assert address.tls == Tls(mode=TlsMode.VERIFY_FULL, root="system")
+    assert address.tls == TlsOptions(mode=TlsMode.VERIFY_FULL, root="system")
     assert (address.connect_timeout, address.options, address.application_name) == (10, "endpoint=x-1", "school")
     assert address.keepalive.idle == 30
     assert address.shuffled
