@@ -7,7 +7,7 @@ The attribute `app` is made when it is first read, so that importing this module
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -37,6 +37,7 @@ from els_stream.db.startup import wait_for_database
 from els_stream.embedded.discovery import resolve
 from els_stream.embedded.servers import register_web
 from els_stream.errors import ElsError
+from els_stream.events.topics import DEAD_LETTER, OUTPUT_TOPICS
 from els_stream.handlers.dead_letters import dead_letter_records
 from els_stream.handlers.event_handler import DomainHandler
 from els_stream.handlers.recount import RepairCounts
@@ -111,8 +112,7 @@ def build(settings: Settings, work: Workload, *, on_listening: Callable[[str], N
     consumer = ConsumerService(
         engine, begin, ConsumerOptions.from_settings(settings), dead_letter_records, metrics, log_fields
     )
-    names = [settings.topic_prefix + topic for topic in topics.values()]
-    group = ConsumerGroup(settings.broker, settings.consumer_group, names)
+    group = consumer_group(settings, topics.values())
     poller = HealthPoller(
         engine, group, member_id=consumer.status.member_id, stats_interval=settings.stats_interval_seconds
     )
@@ -156,6 +156,13 @@ def build(settings: Settings, work: Workload, *, on_listening: Callable[[str], N
     subscribe(app, work, settings.topic_prefix)
     web.register_probes(app, health, metrics)
     return app
+
+
+def consumer_group(settings: Settings, inputs: Iterable[str]) -> ConsumerGroup:
+    """Return the group with its topics, and with those that the relay of this worker writes."""
+    outputs = (*OUTPUT_TOPICS, DEAD_LETTER) if settings.relay_enabled else ()
+    names = [[settings.topic_prefix + topic for topic in topics] for topics in (inputs, outputs)]
+    return ConsumerGroup(settings.broker, settings.consumer_group, *names)
 
 
 def subscribe(app: ElsApp, work: Workload, topic_prefix: str) -> None:

@@ -26,7 +26,8 @@ from els_stream.consumer.faust_internals import (
     stopped,
 )
 from els_stream.consumer.group_watch import GroupHealth, GroupWatch
-from els_stream.consumer.kafka_client import ElsConsumerThread, KafkaConsumer
+from els_stream.consumer.kafka_client import ElsConsumerThread
+from els_stream.consumer.thread_client import KafkaConsumer
 from els_stream.errors import ConfigurationError
 from els_stream.kafka.lifecycle import START_TIMEOUT_SECONDS
 

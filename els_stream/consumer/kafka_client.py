@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, Protocol, cast
+from typing import Any, cast
 from uuid import UUID
 
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaConnectionError, KafkaError
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from aiokafka.structs import TopicPartition as KafkaPartition
 from faust.exceptions import ConsumerNotStarted
@@ -19,20 +19,16 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 from typing_extensions import override
 
 from els_stream.consumer.faust_internals import (
-    arrived,
     closed,
     count_as_polling,
-    drain_partition,
     network_client,
-    partition_state,
     stopped,
-    wait_for_arrival,
 )
 from els_stream.consumer.loop_watch import watch_loop
 from els_stream.consumer.partition_reads import Fetched, PartitionReader
-from els_stream.consumer.partition_state import FetchedRecord
 from els_stream.consumer.reporting import ConsumerMetrics
 from els_stream.consumer.start_offsets import LogState, PartitionUnavailable
+from els_stream.consumer.thread_client import KafkaConsumer, ThreadClient
 from els_stream.kafka.clients import AIOKafkaConsumer
 from els_stream.kafka.high_watermarks import read_high_watermarks
 from els_stream.kafka.lifecycle import START_TIMEOUT_SECONDS
@@ -58,18 +54,6 @@ FETCH_MAX_WAIT_MS = 200
 NO_LEADER = -1  # as aiokafka's metadata have it
 
 
-class KafkaConsumer(Protocol):
-    """The methods of aiokafka's consumer that are used here; aiokafka has no type annotations."""
-
-    def assignment(self) -> AbstractSet[tuple[str, int]]: ...
-    def seek(self, partition: object, offset: int) -> None: ...
-    async def stop(self) -> None: ...
-    async def commit(self, offsets: Mapping[Any, object]) -> None: ...
-    async def committed(self, partition: object) -> int | None: ...
-    async def end_offsets(self, partitions: Sequence[object]) -> Mapping[Any, int]: ...
-    async def beginning_offsets(self, partitions: Sequence[object]) -> Mapping[Any, int]: ...
-
-
 class ElsConsumerThread(AIOKafkaConsumerThread):
     """aiokafka's consumer in a thread and loop of its own; methods named `thread_...` run there, by `call_thread`."""
 
@@ -79,6 +63,7 @@ class ElsConsumerThread(AIOKafkaConsumerThread):
         super().__init__(consumer, **options)
         self._metrics = metrics
         self._reader = PartitionReader((ConsumerStoppedError,))
+        self._start_error: str | None = None
 
     @override
     def _create_worker_consumer(self, transport: Any) -> Any:
@@ -111,11 +96,15 @@ class ElsConsumerThread(AIOKafkaConsumerThread):
             try:
                 async with asyncio.timeout(START_TIMEOUT_SECONDS):
                     await super().on_start()
-            except (KafkaConnectionError, TimeoutError) as error:
-                log.warning("Kafka can't be reached yet: %s", str(error) or "no answer in time")
+            except (KafkaError, TimeoutError) as error:
+                cause = self.kafka.connections.cause or str(error) or "no answer in time"
+                if cause != self._start_error:
+                    log.warning("Kafka can't be reached yet: %s", cause)
+                self._start_error = cause
                 await self.kafka.stop()
                 await asyncio.sleep(CONNECT_RETRY_DELAY_SECONDS)
             else:
+                self._start_error = None
                 self.add_future(watch_loop(self.parent_loop, lambda: count_as_polling(self.kafka), self._metrics))
                 return
 
@@ -129,6 +118,13 @@ class ElsConsumerThread(AIOKafkaConsumerThread):
             log.warning("Kafka's consumer did not stop cleanly: cancelled")
         except KAFKA_ERRORS as error:
             log.warning("Kafka's consumer did not stop cleanly: %s", type(error).__name__)
+
+    def connection_problem(self) -> str | None:
+        """Return what keeps the client from its brokers now; may be called in any thread."""
+        try:
+            return self._start_error or self.kafka.connections.problem
+        except ConsumerNotStarted:
+            return None
 
     @property
     def kafka(self) -> KafkaConsumer:
@@ -210,39 +206,12 @@ class ElsConsumerThread(AIOKafkaConsumerThread):
             return {}
         if closed(self.kafka):
             raise ConsumerStoppedError
-        return await self._reader.fetch(_ThreadClient(self.kafka), starts, seconds)
+        return await self._reader.fetch(ThreadClient(self.kafka), starts, seconds)
 
     async def thread_fetch_alone(self, partition: Partition, start: int) -> Fetched:
         """Read one partition by a request of its own, with all that can be read of it."""
         read = await read_partition(network_client(self.kafka), KafkaPartition(*partition), start)
         return Fetched(read.records, read.position, failure=read.failure, undecodable=read.undecodable)
-
-
-class _ThreadClient:
-    """aiokafka's consumer as a fetch uses it, in its thread."""
-
-    def __init__(self, kafka: KafkaConsumer) -> None:
-        self._kafka = kafka
-
-    def position(self, partition: Partition) -> int | None:
-        state = partition_state(self._kafka, KafkaPartition(*partition))
-        return state.position if state is not None and state.has_valid_position else None
-
-    def high_watermark(self, partition: Partition) -> int:
-        state = partition_state(self._kafka, KafkaPartition(*partition))
-        return (state.highwater or 0) if state is not None else 0
-
-    def seek(self, partition: Partition, offset: int) -> None:
-        self._kafka.seek(KafkaPartition(*partition), offset)
-
-    def ready(self, partitions: Collection[Partition]) -> list[Partition]:
-        return [Partition(*tp) for tp in arrived(self._kafka) if tp in partitions]
-
-    async def wait(self, seconds: float) -> None:
-        await wait_for_arrival(self._kafka, seconds)
-
-    async def drain(self, partition: Partition) -> Sequence[FetchedRecord]:
-        return await drain_partition(self._kafka, KafkaPartition(*partition))
 
 
 class KafkaLog:
@@ -281,6 +250,10 @@ class KafkaLog:
 
     async def fetch_alone(self, partition: Partition, start: int) -> Fetched:
         return cast("Fetched", await self._thread.call_thread(self._thread.thread_fetch_alone, partition, start))
+
+    def connection_problem(self) -> str | None:
+        """Return what keeps the consumer from its brokers now."""
+        return self._thread.connection_problem()
 
     def has_leader(self, partition: Partition) -> bool:
         """Return false if, by the latest metadata, no broker leads the partition."""

@@ -18,7 +18,8 @@ from els_stream.consumer.partition_state import PartitionState
 from els_stream.kafka.offsets import Partition, PartitionLag
 
 
-class Leaders(Protocol):
+class KafkaState(Protocol):
+    def connection_problem(self) -> str | None: ...
     def has_leader(self, partition: Partition) -> bool: ...
 
 
@@ -37,11 +38,11 @@ class ConsumerStatus:
         self._logical_topic = logical_topic
         self._group_health = group_health
         self._fetch_health = FetchHealth()
-        self._leaders: Leaders | None = None
+        self._kafka: KafkaState | None = None
 
-    def attach(self, fetch_health: FetchHealth, leaders: Leaders) -> None:
+    def attach(self, fetch_health: FetchHealth, kafka: KafkaState) -> None:
         self._fetch_health = fetch_health
-        self._leaders = leaders
+        self._kafka = kafka
 
     @property
     def stopping(self) -> bool:
@@ -59,11 +60,11 @@ class ConsumerStatus:
     @property
     def paused(self) -> Mapping[str, str]:
         """The partitions that are not fetched, until a pause is over or a leader is back, and the cause of each."""
-        leaders = self._leaders
+        kafka = self._kafka
         away = {
             str(tp): "no broker leads this partition"
             for tp in self._buffers.partitions
-            if leaders is not None and not leaders.has_leader(tp)
+            if kafka is not None and not kafka.has_leader(tp)
         }
         fetches = {tp: state.fetch_pause for tp, state in self._buffers.partitions.items()}
         unread = {
@@ -79,6 +80,7 @@ class ConsumerStatus:
             "positioning": self._fetch_health.position_error,
             "fetch": self._fetch_health.fetch_error,
             "client": self._group_health.no_contact,
+            "connection": None if self._kafka is None else self._kafka.connection_problem(),
         }
         return {step: cause for step, cause in errors.items() if cause is not None}
 

@@ -34,6 +34,15 @@ class BrokerConnectionFailed(errors.KafkaConnectionError):
     """A connection to a broker failed; the message says why, in one line."""
 
 
+_REFUSALS: Final = (
+    ssl.SSLError,
+    TokenUnavailable,
+    errors.UnsupportedSaslMechanismError,
+    errors.IllegalSaslStateError,
+    errors.SaslAuthenticationFailed,
+)
+
+
 def explain(error: BaseException, broker: Broker) -> str:
     """Return why a connection could not be made."""
     chain = list(_chain(error))
@@ -51,6 +60,11 @@ def explain(error: BaseException, broker: Broker) -> str:
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
     return f"{type(cause).__name__}: {cause}".rstrip(": ")
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Return whether TLS or the login failed, and not the network."""
+    return any(isinstance(cause, _REFUSALS) and not isinstance(cause, ssl.SSLEOFError) for cause in _chain(error))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -80,7 +94,7 @@ def _login_reason(cause: BaseException, broker: Broker) -> str | None:
     login = broker.login
     match cause:
         case TokenUnavailable():
-            return str(cause)
+            return str(cause.args[0])
         case errors.UnsupportedSaslMechanismError():
             mechanism = "this mechanism" if login is None else login.mechanism
             return f"it does not offer {mechanism} (ELS_KAFKA_SASL_MECHANISM)"

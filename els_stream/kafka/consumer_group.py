@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
 
 from els_stream.kafka import admin
 from els_stream.kafka.broker import BrokerAddress
@@ -15,6 +16,7 @@ from els_stream.kafka.clients import AIOKafkaAdminClient
 from els_stream.kafka.offsets import Partition
 
 DESCRIBE_TIMEOUT_SECONDS: Final = 3.0
+TOPIC_REFUSED: Final = TopicAuthorizationFailedError.errno
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Ownership:
     owned: frozenset[Partition]
     missing: tuple[str, ...] = ()  # topics without partitions
     members: frozenset[str] = frozenset()  # their ids
+    refused: tuple[str, ...] = ()  # topics that this user has no right on
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +38,33 @@ class Unreachable:
     cause: str
 
 
-class ConsumerGroup:
-    """A consumer group and its topics (under the broker's names). For one caller at a time."""
+@dataclass(frozen=True, slots=True)
+class GroupRefused:
+    """This user has no right on the group."""
 
-    def __init__(self, broker: BrokerAddress, group: str, topics: Iterable[str]) -> None:
+    group: str
+
+
+class ConsumerGroup:
+    """A consumer group and its topics (under the broker's names). For one caller at a time.
+
+    `outputs` are topics whose rights are checked too.
+    """
+
+    def __init__(self, broker: BrokerAddress, group: str, topics: Iterable[str], outputs: Iterable[str] = ()) -> None:
         self._broker = broker
         self._group = group
         self._topics = list(topics)
+        self._outputs = frozenset(outputs)
         self._client: AIOKafkaAdminClient | None = None
 
-    async def describe(self) -> Ownership | Unreachable:
+    async def describe(self) -> Ownership | GroupRefused | Unreachable:
         """Read the ownership from the broker. Never raises; returns within about DESCRIBE_TIMEOUT_SECONDS."""
         try:
             async with asyncio.timeout(DESCRIBE_TIMEOUT_SECONDS):
                 return await self._describe()
+        except GroupAuthorizationFailedError:
+            return GroupRefused(self._group)
         except admin.CONNECTION_ERRORS as error:
             cause = None if self._client is None else self._client.connections.cause
             await self.close()
@@ -64,7 +80,9 @@ class ConsumerGroup:
         if self._client is None:
             self._client = AIOKafkaAdminClient(bootstrap_servers=self._broker)
             await self._client.start()
-        topics = await self._client.describe_topics(self._topics)
+        described = await self._client.describe_topics([*self._topics, *self._outputs])
+        topics = [topic for topic in described if topic["topic"] not in self._outputs]
+        refused = tuple(topic["topic"] for topic in described if topic["error_code"] == TOPIC_REFUSED)
         (answer,) = await self._client.describe_consumer_groups([self._group])
         (group,) = answer.groups
         # aiokafka returns untyped tuples; every version of the protocol begins with these fields and adds to the end.
@@ -74,7 +92,8 @@ class ConsumerGroup:
             partitions=frozenset(Partition(t["topic"], p["partition"]) for t in topics for p in t["partitions"]),
             owned=frozenset(partition for member in members for partition in _assigned(member[4])),
             members=frozenset(member[0] for member in members),
-            missing=tuple(topic["topic"] for topic in topics if not topic["partitions"]),
+            missing=tuple(t["topic"] for t in topics if not t["partitions"] and t["topic"] not in refused),
+            refused=refused,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import ssl
 import time
@@ -46,14 +47,15 @@ class TokenSource(AbstractTokenProvider):
     async def _ask(self) -> tuple[str, float]:
         login = self._login
         form = {"grant_type": "client_credentials"} | ({} if login.scope is None else {"scope": login.scope})
-        account = aiohttp.BasicAuth(quote_plus(login.client_id), quote_plus(login.client_secret()), "utf-8")
+        account = f"{quote_plus(login.client_id)}:{quote_plus(login.client_secret())}".encode()
+        headers = {"Authorization": f"Basic {base64.b64encode(account).decode()}"}
         where = f"the token endpoint {login.url}"
         try:
             context = ssl.create_default_context(cafile=login.ca_file)
             timeout = aiohttp.ClientTimeout(TIMEOUT_SECONDS)
             async with (
                 aiohttp.ClientSession(timeout=timeout) as http,
-                http.post(login.url, data=form, auth=account, ssl=context, allow_redirects=False) as answer,
+                http.post(login.url, data=form, headers=headers, ssl=context, allow_redirects=False) as answer,
             ):
                 return _read(where, answer.status, await answer.read())
         except TimeoutError:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from time import monotonic
 from typing import Final, Protocol
 
-from els_stream.kafka.consumer_group import Ownership, Unreachable
+from els_stream.kafka.consumer_group import GroupRefused, Ownership, Unreachable
 from els_stream.kafka.offsets import PartitionLag
 
 MAX_LISTED_PARTITIONS: Final = 5
@@ -26,6 +26,7 @@ class Code(StrEnum):
     DATABASE = "database_unreachable"
     PAUSED = "partition_paused"
     CONSUMER = "consumer_failing"
+    NOT_AUTHORIZED = "not_authorized"
     NOT_IN_GROUP = "not_in_group"
     OPEN_TRANSACTION = "open_transaction"
     REBALANCING = "rebalancing"
@@ -146,14 +147,17 @@ class Health:
         return reasons + _reasons(Code.CONSUMER, consumer.errors)
 
 
-def group_reasons(described: Ownership | Unreachable, member_id: str | None = None) -> list[Reason]:
+def group_reasons(described: Ownership | GroupRefused | Unreachable, member_id: str | None = None) -> list[Reason]:
     """Return the reasons why the consumer group does not own every partition of its topics, or misses this worker.
 
     `member_id` is the worker's id; the group is not searched for it if it is empty or None.
     """
     if isinstance(described, Unreachable):
         return [Reason(Code.BROKER, described.cause)]
-    reasons = [Reason(Code.UNASSIGNED, f"{topic}: there is no such topic") for topic in described.missing]
+    if isinstance(described, GroupRefused):
+        return [Reason(Code.NOT_AUTHORIZED, f"group {described.group}")]
+    reasons = [Reason(Code.NOT_AUTHORIZED, f"topic {topic}") for topic in described.refused]
+    reasons += [Reason(Code.UNASSIGNED, f"{topic}: there is no such topic") for topic in described.missing]
     unassigned = sorted(described.partitions - described.owned)
     if described.state in REBALANCING_STATES:
         reasons.append(Reason(Code.REBALANCING, f"the group is {described.state}"))

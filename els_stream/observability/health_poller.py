@@ -14,7 +14,7 @@ from els_stream.db import schema
 from els_stream.db.errors import DATABASE_ERRORS, classify
 from els_stream.db.schema import Outdated
 from els_stream.db.stale_sessions import require_writable
-from els_stream.kafka.consumer_group import Ownership, Unreachable
+from els_stream.kafka.consumer_group import GroupRefused, Ownership, Unreachable
 from els_stream.observability.health import Code, Reason, group_reasons
 from els_stream.queries.stats import Stats, read_stats
 from els_stream.tasks import run_every
@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 class GroupView(Protocol):
     """The broker's view of the consumer group."""
 
-    async def describe(self) -> Ownership | Unreachable: ...
+    async def describe(self) -> Ownership | GroupRefused | Unreachable: ...
     async def close(self) -> None: ...
 
 

@@ -135,6 +135,9 @@ class FakeLog:
         position = records[-1].offset + 1 if records else start
         return Fetched(records, self.positions.get(partition, position), failure=self.failures.get(partition))
 
+    def connection_problem(self) -> str | None:
+        return None
+
     def has_leader(self, partition: Partition) -> bool:
         return not isinstance(self.state.get(partition), PartitionUnavailable)
 

@@ -16,6 +16,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.events.topics import DEAD_LETTER, OUTPUT_TOPICS
+from els_stream.kafka.broker import BrokerAddress
 from els_stream.kafka.topics import MIB, TopicPlan, delete_topics, ensure_topics
 from els_stream.queries.outbox_rows import OutboxRow
 from els_stream.relay import Relay, RelayOptions
@@ -48,7 +49,7 @@ class PublishedRecord:
 
 @asynccontextmanager
 async def running_relay(
-    engine: AsyncEngine, broker: str, prefix: str, options: RelayOptions = QUICK
+    engine: AsyncEngine, broker: BrokerAddress, prefix: str, options: RelayOptions = QUICK
 ) -> AsyncIterator[Relay]:
     """Run a relay in this process for the block."""
     relay = Relay(engine, broker=broker, topic_prefix=prefix, options=options)

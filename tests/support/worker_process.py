@@ -42,6 +42,19 @@ class Worker:
         families = text_string_to_metric_families(shown)
         return next((s.value for f in families for s in f.samples if (s.name, s.labels) == (name, labels)), None)
 
+    async def reasons(self) -> list[tuple[str, str]]:
+        """Return code and detail of each reason why it is not ready."""
+        async with self.http.get(self.url + "/readyz") as response:
+            body: dict[str, Any] = await response.json()
+            return [(reason["code"], reason["detail"]) for reason in body["reasons"]]
+
+    async def listening(self) -> bool:
+        try:
+            await self.probe("/livez")
+        except aiohttp.ClientConnectionError:
+            return False
+        return True
+
     async def ready(self) -> bool:
         try:
             return await self.probe("/readyz") == (200, set())
@@ -54,6 +67,16 @@ async def running_worker(
     addresses: Addresses, database: str, topic_prefix: str, log: Path, **settings: str
 ) -> AsyncIterator[Worker]:
     """Start a worker and wait until it is ready; print its log in the end. `settings` are environment variables."""
+    async with starting_worker(addresses, database, topic_prefix, log, **settings) as worker:
+        await until(worker.ready, alive=lambda: worker.process.returncode is None)
+        yield worker
+
+
+@asynccontextmanager
+async def starting_worker(
+    addresses: Addresses, database: str, topic_prefix: str, log: Path, **settings: str
+) -> AsyncIterator[Worker]:
+    """Start a worker and wait only until its web server listens."""
     (port,) = new_ports(1)
     environment = {
         "ELS_BROKER_URL": addresses.broker,
@@ -73,7 +96,7 @@ async def running_worker(
     async with aiohttp.ClientSession() as http:
         worker = Worker(f"http://127.0.0.1:{port}", http, process)
         try:
-            await until(worker.ready, alive=lambda: process.returncode is None)
+            await until(worker.listening, alive=lambda: process.returncode is None)
             yield worker
         finally:
             if process.returncode is None:
@@ -94,6 +117,15 @@ async def until(
         return await condition()
 
     await waiting.until(checked, seconds=seconds)
+
+
+async def until_reason(worker: Worker, code: str, text: str) -> None:
+    """Wait until the worker is not ready for this reason, with this text in its detail."""
+
+    async def given() -> bool:
+        return any(text in detail for found, detail in await worker.reasons() if found == code)
+
+    await until(given)
 
 
 async def send(addresses: Addresses, topic_prefix: str, *events: tuple[str, bytes]) -> None:

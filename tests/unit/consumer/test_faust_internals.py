@@ -12,6 +12,7 @@ from typing import cast
 import pytest
 from mode.services import ServiceTask
 
+from els_stream.consumer.connection_internals import USED_BY_CONNECTIONS
 from els_stream.consumer.faust_consumer import ElsConsumer
 from els_stream.consumer.faust_internals import OVERRIDDEN, USED, OverriddenInternal
 from els_stream.consumer.kafka_client import ElsConsumerThread
@@ -30,7 +31,9 @@ def words(source: str) -> str:
     return " ".join(source.split())
 
 
-@pytest.mark.parametrize("internal", [*OVERRIDDEN, *USED], ids=lambda internal: f"{internal.where} {internal.source}")
+@pytest.mark.parametrize(
+    "internal", [*OVERRIDDEN, *USED, *USED_BY_CONNECTIONS], ids=lambda internal: f"{internal.where} {internal.source}"
+)
 def test_an_internal_is_unchanged(internal: OverriddenInternal) -> None:
     thing = resolve(internal.where)
     if internal.signature is not None:

@@ -1,0 +1,151 @@
+"""Gives users of a broker rights and passwords, as an administrator does."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiokafka.protocol import admin as protocol
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import CompactArray, CompactBytes, CompactString, Int8, Int16, Int32, Schema, TaggedFields
+
+from els_stream.kafka.admin import admin_client
+from els_stream.kafka.broker import Broker
+
+_ALLOW: Final = 3
+_ANY_HOST: Final = "*"
+_SCRAM: Final = {"SCRAM-SHA-256": (1, "sha256"), "SCRAM-SHA-512": (2, "sha512")}
+_ITERATIONS: Final = 4096
+
+
+class Kind(enum.IntEnum):
+    """Kafka's codes of resource types."""
+
+    TOPIC = 2
+    GROUP = 3
+    CLUSTER = 4
+
+
+class Pattern(enum.IntEnum):
+    LITERAL = 3
+    PREFIXED = 4
+
+
+class Right(enum.IntEnum):
+    """Kafka's codes of operations."""
+
+    READ = 3
+    WRITE = 4
+    CREATE = 5
+    ALTER = 7
+    DESCRIBE = 8
+    DESCRIBE_CONFIGS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A right of a user on one resource, or on all whose names begin so."""
+
+    user: str
+    right: Right
+    kind: Kind
+    name: str
+    pattern: Pattern = Pattern.LITERAL
+
+    def fields(self) -> tuple[int, str, int, str, str, int, int]:
+        return self.kind, self.name, self.pattern, f"User:{self.user}", _ANY_HOST, self.right, _ALLOW
+
+
+async def allow(broker: Broker, *grants: Grant) -> None:
+    await _send(broker, *(protocol.CreateAclsRequest(*grant.fields()) for grant in grants))
+
+
+async def withdraw(broker: Broker, *grants: Grant) -> None:
+    await _send(broker, *(protocol.DeleteAclsRequest(*grant.fields()) for grant in grants))
+
+
+async def set_password(broker: Broker, user: str, password: str) -> None:
+    """Set the password of SCRAM."""
+    await _send(broker, *(AlterPasswordRequest(user, password, mechanism) for mechanism in _SCRAM))
+
+
+async def _send(broker: Broker, *requests: object) -> None:
+    async with admin_client(broker) as admin:
+        client: Any = admin
+        for request in requests:
+            answer = await client._send_to_controller(request)
+            assert set(_codes(answer.to_object())) <= {0}, answer
+
+
+def _codes(fields: object) -> Iterator[int]:
+    """Yield every error code in an answer."""
+    if isinstance(fields, Mapping):
+        for name, value in fields.items():
+            if name == "error_code":
+                yield value
+            yield from _codes(value)
+    elif isinstance(fields, list):
+        for entry in fields:
+            yield from _codes(entry)
+
+
+class AlterPasswordResponse(Response):
+    API_KEY = 51
+    API_VERSION = 0
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "results",
+            CompactArray(
+                ("user", CompactString("utf-8")),
+                ("error_code", Int16),
+                ("error_message", CompactString("utf-8")),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+
+
+class AlterPasswordStruct(RequestStruct):
+    FLEXIBLE_VERSION = True
+    API_KEY = 51
+    API_VERSION = 0
+    RESPONSE_TYPE = AlterPasswordResponse
+    SCHEMA = Schema(
+        (
+            "deletions",
+            CompactArray(("name", CompactString("utf-8")), ("mechanism", Int8), ("tags", TaggedFields)),
+        ),
+        (
+            "upsertions",
+            CompactArray(
+                ("name", CompactString("utf-8")),
+                ("mechanism", Int8),
+                ("iterations", Int32),
+                ("salt", CompactBytes),
+                ("salted_password", CompactBytes),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("tags", TaggedFields),
+    )
+
+
+class AlterPasswordRequest(Request[AlterPasswordStruct]):
+    """Kafka's AlterUserScramCredentials (KIP-554) for one user and mechanism."""
+
+    API_KEY = 51
+
+    def __init__(self, user: str, password: str, mechanism: str) -> None:
+        code, digest = _SCRAM[mechanism]
+        salt = os.urandom(16)
+        salted = hashlib.pbkdf2_hmac(digest, password.encode(), salt, _ITERATIONS)
+        self._upsertion = (user, code, _ITERATIONS, salt, salted, dict[int, bytes]())
+
+    def build(self, request_struct_class: type[AlterPasswordStruct]) -> AlterPasswordStruct:
+        return request_struct_class([], [self._upsertion], {})
