@@ -16,7 +16,10 @@ T = TypeVar("T")
 
 
 def arrays(rows: Collection[T], **columns: Callable[[T], object]) -> dict[str, list[object]]:
-    """Return one array per column: what its function returns for each row, in the order of the rows."""
+    """Return one array per column: what its function returns for each row, in the order of the rows.
+
+    What runs for each content has comprehensions instead: a call costs several times as much as reading an attribute.
+    """
     return {name: list(map(column, rows)) for name, column in columns.items()}
 
 

@@ -100,12 +100,11 @@ class SlotOfFailure:
 
 def upload_arrays(uploads: Collection[Upload]) -> dict[str, list[object]]:
     """Return the arrays `batch_ids`, `upload_ids` and `text_ids`."""
-    return arrays(
-        uploads,
-        batch_ids=lambda upload: upload.batch_id,
-        upload_ids=lambda upload: upload.upload_id,
-        text_ids=lambda upload: upload.text_id,
-    )
+    return {
+        "batch_ids": [batch_id for batch_id, _, _ in uploads],
+        "upload_ids": [upload_id for _, upload_id, _ in uploads],
+        "text_ids": [text_id for _, _, text_id in uploads],
+    }
 
 
 async def holders(conn: AsyncConnection, uploads: Collection[Upload]) -> Iterable[tuple[str, Slot]]:

@@ -9,7 +9,6 @@ from sqlalchemy import TextClause, text
 from els_stream.domain.batch import Content
 from els_stream.errors import InventoryMismatch
 from els_stream.fast_dataclass import fast_dataclass
-from els_stream.queries.arrays import arrays
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -77,17 +76,17 @@ class SlotClaim:
 def claim_arrays(claims: Sequence[SlotClaim]) -> Mapping[str, Sequence[object]]:
     """Return the arrays of batches, uploads and files."""
     slots = [one.slot for one in claims]
+    holders = [slot.holder for slot in slots]
+    events = [holder.event for holder in holders]
     return {
         "batch_ids": [one.batch.batch_id for one in claims],
-        **arrays(slots, text_ids=lambda slot: slot.text_storage_id, upload_ids=lambda slot: slot.file_upload_id),
-        **arrays(
-            [slot.holder for slot in slots],
-            file_names=lambda holder: holder.event.original_file_name,
-            raw_ids=lambda holder: holder.event.raw_file_storage_id,
-            sizes=lambda holder: holder.event.file_size_bytes,
-            md5s=lambda holder: holder.event.content_md5_hash if isinstance(holder, Content) else None,
-            correlation_ids=lambda holder: holder.correlation_id,
-        ),
+        "text_ids": [slot.text_storage_id for slot in slots],
+        "upload_ids": [slot.file_upload_id for slot in slots],
+        "file_names": [event.original_file_name for event in events],
+        "raw_ids": [event.raw_file_storage_id for event in events],
+        "sizes": [event.file_size_bytes for event in events],
+        "md5s": [holder.event.content_md5_hash if isinstance(holder, Content) else None for holder in holders],
+        "correlation_ids": [holder.correlation_id for holder in holders],
     }
 
 
