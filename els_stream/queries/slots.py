@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from els_stream.domain.batch import Slot
 from els_stream.queries.arrays import arrays
+from els_stream.queries.packed_arrays import packed, text_with_packed_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from els_stream.domain.batch import Content
 
 # One lateral index probe per upload and per text: no join whose order the planner could get wrong.
-_HOLDERS = text("""
+_HOLDERS = text_with_packed_arrays("""
     SELECT i.batch_id, h.essay_id, h.text_storage_id, h.file_upload_id
     FROM unnest(CAST(:batch_ids AS text[]), CAST(:upload_ids AS text[]), CAST(:text_ids AS text[]))
          AS i (batch_id, upload_id, text_id)
@@ -98,7 +99,7 @@ class SlotOfFailure:
     failed_at: datetime
 
 
-def upload_arrays(uploads: Collection[Upload]) -> dict[str, list[object]]:
+def upload_arrays(uploads: Collection[Upload]) -> dict[str, Sequence[str | None]]:
     """Return the arrays `batch_ids`, `upload_ids` and `text_ids`."""
     return {
         "batch_ids": [batch_id for batch_id, _, _ in uploads],
@@ -109,7 +110,7 @@ def upload_arrays(uploads: Collection[Upload]) -> dict[str, list[object]]:
 
 async def holders(conn: AsyncConnection, uploads: Collection[Upload]) -> Iterable[tuple[str, Slot]]:
     """Return each slot, with its batch id, that is held by one of these uploads or by the same text."""
-    rows = await conn.execute(_HOLDERS, upload_arrays(uploads))
+    rows = await conn.execute(_HOLDERS, packed(upload_arrays(uploads)))
     found = {(row.batch_id, row.essay_id): row for row in rows}
     return [
         (batch_id, Slot(row.file_upload_id, row.text_storage_id, essay_id))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import TextClause, text
-
 from els_stream.domain.batch import Content
 from els_stream.errors import InventoryMismatch
+from els_stream.events.outbound_event import uuid_text
 from els_stream.fast_dataclass import fast_dataclass
+from els_stream.queries.packed_arrays import packed, text_with_packed_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy import TextClause
 
     from els_stream.domain.batch import Batch, Slot
 
@@ -62,7 +64,7 @@ def claim_statement(sql: str, table: str, is_free: str, *, waiting: bool) -> Tex
     `is_free` is the condition on the rows `s` of `table`. Without `waiting`, locked rows are skipped.
     """
     free = FREE.format(table=table, is_free=is_free, skip_locked="" if waiting else "SKIP LOCKED")
-    return text(sql.format(wanted=WANTED, free=free, taken=TAKEN))
+    return text_with_packed_arrays(sql.format(wanted=WANTED, free=free, taken=TAKEN))
 
 
 @fast_dataclass
@@ -73,21 +75,24 @@ class SlotClaim:
     slot: Slot
 
 
-def claim_arrays(claims: Sequence[SlotClaim]) -> Mapping[str, Sequence[object]]:
-    """Return the arrays of batches, uploads and files."""
+def claim_arrays(claims: Sequence[SlotClaim], **others: Sequence[str]) -> dict[str, str]:
+    """Return the arrays of batches, uploads and files, and others, packed."""
     slots = [one.slot for one in claims]
     holders = [slot.holder for slot in slots]
     events = [holder.event for holder in holders]
-    return {
-        "batch_ids": [one.batch.batch_id for one in claims],
-        "text_ids": [slot.text_storage_id for slot in slots],
-        "upload_ids": [slot.file_upload_id for slot in slots],
-        "file_names": [event.original_file_name for event in events],
-        "raw_ids": [event.raw_file_storage_id for event in events],
-        "sizes": [event.file_size_bytes for event in events],
-        "md5s": [holder.event.content_md5_hash if isinstance(holder, Content) else None for holder in holders],
-        "correlation_ids": [holder.correlation_id for holder in holders],
-    }
+    return packed(
+        {
+            "batch_ids": [one.batch.batch_id for one in claims],
+            "text_ids": [slot.text_storage_id for slot in slots],
+            "upload_ids": [slot.file_upload_id for slot in slots],
+            "file_names": [event.original_file_name for event in events],
+            "raw_ids": [event.raw_file_storage_id for event in events],
+            "sizes": [str(event.file_size_bytes) for event in events],
+            "md5s": [holder.event.content_md5_hash if isinstance(holder, Content) else None for holder in holders],
+            "correlation_ids": [uuid_text(holder.correlation_id) for holder in holders],
+            **others,
+        }
+    )
 
 
 def assign_essay_ids(claims: Sequence[SlotClaim], rows: Iterable[Sequence[Any]]) -> list[SlotClaim]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import text
-
 from els_stream.queries.claims.slot_claim import assign_essay_ids, claim_arrays, claim_statement
+from els_stream.queries.packed_arrays import text_with_packed_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +31,7 @@ _IS_FREE: Final = "s.status = 'available'"
 _SKIPPING: Final = claim_statement(_TAKE, "slot_assignments", _IS_FREE, waiting=False)
 _WAITING: Final = claim_statement(_TAKE, "slot_assignments", _IS_FREE, waiting=True)
 
-_WRITE: Final = text("""
+_WRITE: Final = text_with_packed_arrays("""
     UPDATE essay_states e
     SET current_status = CASE WHEN v.text_id IS NULL THEN 'content_ingestion_failed'
                               ELSE 'ready_for_processing' END,
@@ -56,5 +55,5 @@ async def claim(conn: AsyncConnection, claims: Sequence[SlotClaim], now: datetim
     missing = assign_essay_ids(claims, rows)
     if taken := [one for one in claims if one.slot.essay_id]:
         essay_ids = [one.slot.essay_id for one in taken]
-        await conn.execute(_WRITE, {"now": now, "essay_ids": essay_ids, **claim_arrays(taken)})
+        await conn.execute(_WRITE, {"now": now, **claim_arrays(taken, essay_ids=essay_ids)})
     return missing
