@@ -6,7 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from pydantic import SecretStr
+
 from els_stream.config.kafka_fields import KafkaFields
+from els_stream.config.secret_files import FILE_SUFFIX
 from els_stream.kafka.broker import Broker, PasswordLogin, Secret, Tls, TokenLogin
 from els_stream.kafka.tls import make_context
 
@@ -60,6 +63,17 @@ def check_files(settings: KafkaFields, current_secret: CurrentSecret) -> None:
         make_context(tls)
     if settings.kafka_oauth_ca_file is not None:
         make_context(Tls(ca_file=settings.kafka_oauth_ca_file), "ELS_KAFKA_OAUTH_CA_FILE")
+
+
+def kafka_variables(settings: KafkaFields) -> dict[str, str]:
+    """Return the environment of a process that reaches Kafka as these settings do; it holds secrets."""
+    given = {name: getattr(settings, name) for name in KafkaFields.model_fields if name.startswith("kafka_")}
+    in_files = {name for name in given if given.get(name + FILE_SUFFIX) is not None}
+    return {
+        _variable(name): value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for name, value in given.items()
+        if value is not None and name not in in_files
+    }
 
 
 def _tls(settings: KafkaFields, current_secret: CurrentSecret) -> Tls | None:

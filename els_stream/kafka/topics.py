@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import TopicAuthorizationFailedError
 
 from els_stream.errors import ServersUnavailable
 from els_stream.events.topics import DEAD_LETTER, INPUT_TOPICS, OUTPUT_TOPICS
@@ -27,6 +28,7 @@ LEADER_TIMEOUT_SECONDS: Final = 30.0
 POLL_INTERVAL_SECONDS: Final = 0.05
 DESCRIBE_TIMEOUT_SECONDS: Final = 3.0
 TOPIC_EXISTS: Final = 36
+REFUSED: Final = TopicAuthorizationFailedError.errno
 UNKNOWN_TOPIC: Final = 3
 MIN_REPLICAS_FOR_TWO_IN_SYNC: Final = 3
 
@@ -107,9 +109,15 @@ async def ensure_topics(
 
 
 async def partition_counts(broker: BrokerAddress, names: Sequence[str]) -> dict[str, int]:
-    """Return the number of partitions of each of these topics that exists. Raises ServersUnavailable."""
+    """Return the number of partitions of each of these topics that exists.
+
+    Raises ServersUnavailable, also for topics that this user has no right on: they are not taken for missing ones.
+    """
     async with admin_client(broker) as admin:
         found = await admin.describe_topics(list(names))
+    for topic in found:
+        if topic["error_code"] == REFUSED:
+            raise ServersUnavailable(f"the broker gives this user no right on the topic {topic['topic']}")
     return {topic["topic"]: len(topic["partitions"]) for topic in found if not topic["error_code"]}
 
 
@@ -183,6 +191,9 @@ async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str
     found: dict[str, dict[str, str]] = {}
     for answer in await admin.describe_configs(resources):
         for resource in answer.to_object()["resources"]:
+            if resource["error_code"] == REFUSED:
+                name = resource["resource_name"]
+                raise ServersUnavailable(f"the broker gives this user no right DESCRIBE_CONFIGS on the topic {name}")
             entries = {entry["config_names"]: entry["config_value"] for entry in resource["config_entries"]}
             found[resource["resource_name"]] = entries
     return found

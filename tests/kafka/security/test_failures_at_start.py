@@ -94,6 +94,24 @@ async def test_a_command_ends_with_one_line_that_says_why(
     assert (ended.code, ended.stdout) == (3, "")
 
 
+@pytest.mark.parametrize(
+    "command", [("verify", "--kafka"), ("dlq", "skip", "topic", "0", "0", "1"), ("--debug", "topics")], ids=" ".join
+)
+async def test_other_commands_say_it_too_and_none_shows_the_password(
+    command: tuple[str, ...], secure: SecureKafka, database: str, tmp_path: Path
+) -> None:
+    environment = secure.environment("CLEAR", "PLAIN", SECURITY_PROTOCOL="SASL_PLAINTEXT", CA_FILE=None)
+    wrong = {"ELS_KAFKA_PASSWORD": "wr0ng-bus-0472", "ELS_DATABASE_URL": database}
+
+    ended = await run_command(command, environment | wrong, tmp_path, seconds=SECONDS)
+
+    cause = FAILURES["wrong password, PLAIN"]
+    address = environment["ELS_BROKER_URL"]
+    assert ended.stderr.splitlines()[-1] == f"els: no connection to the broker {address}: {cause}"
+    assert ended.code == 3
+    assert "wr0ng" not in ended.stdout + ended.stderr
+
+
 async def test_a_worker_waits_for_a_password_that_is_accepted(
     secure: SecureKafka, addresses: Addresses, database: str, worker_topics: str, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from els_stream.config.kafka_security import kafka_variables
 from els_stream.config.settings import Settings, load_settings
 from els_stream.config.settings_reference import rows
 from els_stream.embedded.certificates import Authority
@@ -164,3 +165,18 @@ def test_requests_of_a_login_are_not_logged() -> None:
     assert not logging.getLogger("aiokafka.conn").isEnabledFor(logging.DEBUG)
     assert logging.getLogger("aiokafka.client").isEnabledFor(logging.DEBUG)
     configure_logging("info", "json")
+
+
+def test_another_process_gets_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret that is in a file is passed on as the file, which may change."""
+    secret = tmp_path / "password"
+    secret.write_text(PASSWORD)
+    settings = load(monkeypatch, "SASL_SSL", **(LOGIN | {"PASSWORD": "", "PASSWORD_FILE": str(secret)}))
+
+    variables = kafka_variables(settings)
+
+    assert variables["ELS_KAFKA_PASSWORD_FILE"] == str(secret)
+    assert "ELS_KAFKA_PASSWORD" not in variables
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().masked() == settings.masked()
