@@ -39,7 +39,7 @@ run: setup ## run servers and one worker until Ctrl-C
 browser: setup ## find or fetch a Chromium for the tests of the page
 	$(BIN)/python -m tests.support.chromium
 
-programs: setup ## find or fetch the programs of others that tests run: promtool, kcat, AsyncAPI's parser
+programs: setup ## find or fetch the programs of others that tests run: promtool, kcat, kubectl, AsyncAPI's parser
 	$(BIN)/python -m tests.support.programs
 
 servers: setup ## find or install the servers for tests of TLS and of poolers

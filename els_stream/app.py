@@ -133,13 +133,13 @@ def build(settings: Settings, work: Workload, *, on_listening: Callable[[str], N
         metrics.add_relay(relay.status)
         metrics.add_pool("relay", partial(pool_usage, relay_engine))
     inner.append(BackgroundService(tasks=(dashboard.start,), stop=dashboard.stop))
+    metrics.add_health(health.codes)
     metrics.add_lag(consumer.status.lag)
     metrics.add_pool("worker", partial(pool_usage, engine))
     metrics.add_repairs(work.repairs.counts)
     metrics.add_spans(tracing.given_up)
     metrics.add_log_lines(lambda: log_writer.stderr.dropped)
     metrics.add_stats(poller.stats)
-
     services = WorkerServices(
         consumer=consumer,
         broker=settings.broker,

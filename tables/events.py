@@ -91,6 +91,7 @@ dead_letters = Table(
     ),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     Column("resolved_at", DateTime(timezone=True)),
+    Column("field", Text, comment="the field that breaks the contract, without positions in lists; null if not one"),
     ForeignKeyConstraint(["replay_of"], ["dead_letters.id"], ondelete="SET NULL"),
     CheckConstraint("state IN ('open', 'replayed', 'discarded')", name="state"),
     CheckConstraint("(state = 'open') = (resolved_at IS NULL)", name="resolved"),

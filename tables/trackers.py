@@ -104,6 +104,7 @@ batch_essay_trackers = Table(
     CheckConstraint("(state = 'purged') = (purged_at IS NOT NULL)", name="purged"),
     CheckConstraint("state <> 'open' OR free_count > 0", name="open_has_free_slots"),
     Index(None, "class_type", "state"),
+    Index("ix_batch_essay_trackers_prefix", "batch_id", postgresql_ops={"batch_id": "text_pattern_ops"}),
     Index("ix_batch_essay_trackers_listing", "class_type", "state", "created_at", "batch_id"),
     Index(
         "ix_batch_essay_trackers_deadline",

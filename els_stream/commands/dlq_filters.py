@@ -38,6 +38,7 @@ def filter_options(command: Callable[..., None]) -> Callable[..., None]:
     def with_filters(  # one value per option
         *,
         reason: str | None,
+        field: str | None,
         topic: str | None,
         batch_id: str | None,
         older_than: timedelta | None,
@@ -45,7 +46,12 @@ def filter_options(command: Callable[..., None]) -> Callable[..., None]:
         **others: object,
     ) -> None:
         filters = DeadLetterFilter(
-            reason=reason, topic=topic, batch_id=batch_id, older_than=older_than, younger_than=younger_than
+            reason=reason,
+            field=field,
+            topic=topic,
+            batch_id=batch_id,
+            older_than=older_than,
+            younger_than=younger_than,
         )
         command(filters=filters, **others)
 
@@ -59,6 +65,7 @@ def filter_options(command: Callable[..., None]) -> Callable[..., None]:
             metavar="TOPIC",
             help="Only those from this topic, given without its prefix.",
         ),
+        click.option("--field", metavar="FIELD", help="Only those whose record breaks its contract at this field."),
         click.option(
             "--reason",
             type=click.Choice([str(r) for r in DeadLetterReason]),

@@ -22,7 +22,7 @@ from els_stream.kafka.topics import missing_topics
 from els_stream.queries.status_report import CountWithAge, StatusReport, read_status_report
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 @click.command(epilog=exit_codes())
@@ -47,6 +47,7 @@ def status(*, as_json: bool) -> None:
         _batches(report),
         _counts("pending events", report.pending),
         _counts("open dead letters", report.dead_letters),
+        *_drift(report),
         f"outbox: {outbox.rows} waiting, {outbox.deferred} deferred, the oldest {_age(outbox.oldest_seconds)}",
         _offsets(report, settings.topic_prefix),
     ):
@@ -99,6 +100,18 @@ def _counts(title: str, rows: Sequence[CountWithAge]) -> Table:
     if not rows:
         table.add_row("none", "0", "-")
     return table
+
+
+def _drift(report: StatusReport) -> Iterator[Table]:
+    """Yield what shows that senders changed something; nothing where they did not."""
+    if report.contract_violations:
+        table = _table("contract violations", "field", "count", "last hour", "newest")
+        for group in report.contract_violations:
+            counts = str(group.count), str(group.last_hour)
+            table.add_row(group.topic, group.field or "-", *counts, f"els dlq show {group.newest_id}")
+        yield table
+    if report.unknown_validation_codes:
+        yield _counts("unknown validation codes", report.unknown_validation_codes)
 
 
 def _offsets(report: StatusReport, prefix: str) -> Table:

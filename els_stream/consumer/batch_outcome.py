@@ -80,6 +80,7 @@ class BatchReport:
         labels = Counter(outcome.label for outcome in result.outcomes)
         timings = BatchTimings(seconds, result.handler_seconds, result.commit_seconds)
         self._metrics.record_batch(self._agent, labels, records, timings)
+        self._metrics.record_drift(self._agent, labels, result.decoded, result.outcomes)
         batch_log.info(
             "handled",
             agent=self._agent,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -37,6 +37,11 @@ class ConsumerMetrics(Protocol):
     def record_batch(self, agent: str, outcomes: Mapping[str, int], records: int, timings: BatchTimings) -> None:
         """Count a committed micro-batch; `outcomes` counts the handler's outcomes by label."""
 
+    def record_drift(
+        self, agent: str, outcomes: Mapping[str, int], decoded: Sequence[object], results: Sequence[object]
+    ) -> None:
+        """Look at a committed micro-batch for changes of the senders; `results` has an outcome per decoded record."""
+
     def record_failure(self, agent: str, failure_class: str, cause: str) -> None: ...
     def record_dead_letter(self, agent: str, reason: str) -> None: ...
     def record_event(self, event: ConsumerEvent, count: int = 1) -> None: ...
@@ -46,6 +51,9 @@ class NullMetrics:
     """Records nothing."""
 
     def record_batch(self, agent: str, outcomes: Mapping[str, int], records: int, timings: BatchTimings) -> None: ...
+    def record_drift(
+        self, agent: str, outcomes: Mapping[str, int], decoded: Sequence[object], results: Sequence[object]
+    ) -> None: ...
     def record_failure(self, agent: str, failure_class: str, cause: str) -> None: ...
     def record_dead_letter(self, agent: str, reason: str) -> None: ...
     def record_event(self, event: ConsumerEvent, count: int = 1) -> None: ...

@@ -85,11 +85,12 @@ class SlotFailed:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The event can never be applied and becomes a dead letter."""
+    """The event can never be applied and becomes a dead letter; `field` breaks its contract, if a single one does."""
 
     label: ClassVar[str] = "dead_letter"
     reason: DeadLetterReason
     message: str
+    field: str | None = None
 
 
 def another_text() -> Refused:

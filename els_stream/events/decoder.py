@@ -10,6 +10,7 @@ import msgspec
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from els_stream.events import topics
+from els_stream.events.contract_fields import field_at
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.fields import Contract
 from els_stream.events.inbound import (
@@ -44,7 +45,9 @@ class Decoder(Generic[DataT]):
         given = check_size(value)
         envelope = self.decode_fast(given) or self.decode_strict(given)
         if envelope.event_type != self.topic:
-            raise ContractViolation(DeadLetterReason.CONTRACT_VIOLATION, f"event_type is not {self.topic}")
+            raise ContractViolation(
+                DeadLetterReason.CONTRACT_VIOLATION, f"event_type is not {self.topic}", "event_type"
+            )
         return envelope
 
     def decode_fast(self, value: bytes) -> Envelope[DataT] | None:
@@ -65,7 +68,7 @@ class Decoder(Generic[DataT]):
         try:
             envelope = self._pydantic.validate_json(value)
         except ValidationError as error:
-            raise _violation(check_json(value), error) from None
+            raise _violation(self.topic, check_json(value), error) from None
         if needs_full_check(value):
             check_json(value)
         return envelope
@@ -77,11 +80,12 @@ decode_failure: Final = Decoder(topics.VALIDATION_FAILED, Failure)
 decode_associations: Final = Decoder(topics.ASSOCIATIONS_CONFIRMED, Associations)
 
 
-def _violation(tree: JsonValue, error: ValidationError) -> ContractViolation:
+def _violation(topic: str, tree: JsonValue, error: ValidationError) -> ContractViolation:
     """Check the version first: an envelope of another version may differ in every other field."""
     version = tree.get("schema_version") if isinstance(tree, dict) else None
     if type(version) is int and version != 1:
         return ContractViolation(DeadLetterReason.UNSUPPORTED_SCHEMA_VERSION, f"schema_version {version} is not 1")
-    malformed = error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid"
-    reason = DeadLetterReason.NOT_JSON if malformed else DeadLetterReason.CONTRACT_VIOLATION
-    return ContractViolation(reason, describe(error))
+    first = error.errors(include_url=False, include_input=False)[0]
+    if first["type"] == "json_invalid":
+        return ContractViolation(DeadLetterReason.NOT_JSON, describe(error))
+    return ContractViolation(DeadLetterReason.CONTRACT_VIOLATION, describe(error), field_at(topic, first["loc"]))

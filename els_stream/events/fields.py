@@ -67,6 +67,19 @@ UtcTime = Annotated[
 ]
 Identifier = Annotated[str, Field(min_length=1, max_length=255), Meta(min_length=1, max_length=255)]
 Count = Annotated[int, Field(ge=0, le=LARGEST_INTEGER), Meta(ge=0, le=LARGEST_INTEGER)]
+# The codes that are known. Another one is accepted and kept as it is: a failed file must not wait for a new release.
+VALIDATION_ERROR_CODES: Final = (
+    "EMPTY_CONTENT",
+    "CONTENT_TOO_SHORT",
+    "CONTENT_TOO_LONG",
+    "RAW_STORAGE_FAILED",
+    "TEXT_EXTRACTION_FAILED",
+    "ENCRYPTED_FILE_UNSUPPORTED",
+    "UNKNOWN_VALIDATION_ERROR",
+)
+ValidationErrorCode = Annotated[
+    str, Field(min_length=1, max_length=255, examples=list(VALIDATION_ERROR_CODES)), Meta(min_length=1, max_length=255)
+]
 Ratio = Annotated[float, Field(ge=0, le=1), Meta(ge=0, le=1)]
 ContentType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,254}$"), Meta(pattern=r"\A[a-z][a-z0-9_.-]{0,254}\Z")]
 StoragePath = Annotated[str, Field(max_length=1024), Meta(max_length=1024)]
@@ -88,16 +101,6 @@ class CourseCode(StrEnum):
     @property
     def language(self) -> Literal["en", "sv"]:
         return "en" if self.startswith("ENG") else "sv"
-
-
-class ValidationErrorCode(StrEnum):
-    EMPTY_CONTENT = "EMPTY_CONTENT"
-    CONTENT_TOO_SHORT = "CONTENT_TOO_SHORT"
-    CONTENT_TOO_LONG = "CONTENT_TOO_LONG"
-    RAW_STORAGE_FAILED = "RAW_STORAGE_FAILED"
-    TEXT_EXTRACTION_FAILED = "TEXT_EXTRACTION_FAILED"
-    ENCRYPTED_FILE_UNSUPPORTED = "ENCRYPTED_FILE_UNSUPPORTED"
-    UNKNOWN_VALIDATION_ERROR = "UNKNOWN_VALIDATION_ERROR"
 
 
 class ValidationMethod(StrEnum):

@@ -11,10 +11,11 @@ class ContractViolation(ElsError):
 
     code = "contract_violation"
 
-    def __init__(self, reason: DeadLetterReason, message: str) -> None:
+    def __init__(self, reason: DeadLetterReason, message: str, field: str | None = None) -> None:
         super().__init__(reason, message)
         self.reason = reason
         self.message = message
+        self.field = field  # one of `contract_fields.FIELDS`; None if no single field is at fault
 
     def __str__(self) -> str:
         return self.message

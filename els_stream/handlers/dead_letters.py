@@ -48,7 +48,8 @@ async def write_dead_letters(conn: AsyncConnection, requests: Sequence[DeadLette
     by_position: dict[RecordPosition, DeadLetter] = {}
     for request in requests:
         refusal = request.refusal
-        dead_letter = DeadLetter(request.record, request.batch_id, refusal.reason, refusal.message[:_MAX_MESSAGE])
+        message = refusal.message[:_MAX_MESSAGE]
+        dead_letter = DeadLetter(request.record, request.batch_id, refusal.reason, message, refusal.field)
         by_position.setdefault(dead_letter.position, dead_letter)  # one record may come twice in a micro-batch
     new = await dead_letters.add(conn, list(by_position.values()))
     failpoint(Failpoint.AFTER_DEAD_LETTER_INSERT)

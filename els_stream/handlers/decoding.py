@@ -64,7 +64,7 @@ def decode_record(
         envelope = decoder(record.value)
     except ContractViolation as violation:
         batch_id = batch_id_of(record.topic, record.value)
-        return InvalidRecord(record, Refused(violation.reason, violation.message), batch_id)
+        return InvalidRecord(record, Refused(violation.reason, violation.message, violation.field), batch_id)
     headers, metadata = record.headers, envelope.metadata
     traceparent = traceparent_of(headers, metadata) if headers or metadata else None
     return DecodedEvent(record, envelope.data, envelope.correlation_id, envelope.event_id, traceparent)

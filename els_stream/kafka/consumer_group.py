@@ -20,6 +20,14 @@ TOPIC_REFUSED: Final = TopicAuthorizationFailedError.errno
 
 
 @dataclass(frozen=True, slots=True)
+class GroupMember:
+    """A worker as the broker sees it: the address that it connects from, and how many partitions it owns."""
+
+    host: str
+    partitions: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ownership:
     """All partitions, and those that have an owner. `state` is Kafka's name of the group's state."""
 
@@ -29,6 +37,7 @@ class Ownership:
     missing: tuple[str, ...] = ()  # topics without partitions
     members: frozenset[str] = frozenset()  # their ids
     refused: tuple[str, ...] = ()  # topics that this user has no right on
+    workers: tuple[GroupMember, ...] = ()  # the same, as the page shows them
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +103,7 @@ class ConsumerGroup:
             members=frozenset(member[0] for member in members),
             missing=tuple(t["topic"] for t in topics if not t["partitions"] and t["topic"] not in refused),
             refused=refused,
+            workers=tuple(GroupMember(member[2].lstrip("/"), len(_assigned(member[4]))) for member in members),
         )
 
 

@@ -15,6 +15,7 @@ from els_stream.db.engine import PoolUsage
 from els_stream.handlers.recount import RepairKind
 from els_stream.kafka.offsets import PartitionLag
 from els_stream.observability import metric_definitions as definitions
+from els_stream.observability.health import Code
 from els_stream.observability.metric_definitions import Definition
 from els_stream.queries.stats import PurgeStats, Stats
 
@@ -51,6 +52,17 @@ class LagCollector(Collector):
         yield gauge(
             definitions.OPEN_TRANSACTION_SECONDS, {tp: lag.open_transaction_seconds for tp, lag in lags.items()}
         )
+
+
+class HealthCollector(Collector):
+    """Whether each reason for not being ready, or not alive, holds."""
+
+    def __init__(self, codes: Callable[[], Collection[Code]]) -> None:
+        self._codes = codes
+
+    def collect(self) -> Iterator[Metric]:
+        current = self._codes()
+        yield gauge(definitions.NOT_READY, {(code.value,): code in current for code in Code})
 
 
 class RepairsCollector(Collector):

@@ -133,6 +133,10 @@ class Health:
             return []
         return [Reason(Code.STALLED, f"{waiting} records wait, and nothing was committed for {idle:.0f} s")]
 
+    def codes(self) -> frozenset[Code]:
+        """Return the codes of all reasons why this worker is not ready or not alive."""
+        return frozenset(reason.code for reason in (*self.not_ready(), *self.not_alive()))
+
     def _declared(self) -> list[Reason]:
         consumer = self._consumer
         reasons = []
@@ -150,6 +154,8 @@ class Health:
 def group_reasons(described: Ownership | GroupRefused | Unreachable, member_id: str | None = None) -> list[Reason]:
     """Return the reasons why the consumer group does not own every partition of its topics, or misses this worker.
 
+    While members join or leave, each knows for itself whether it has its partitions.
+
     `member_id` is the worker's id; the group is not searched for it if it is empty or None.
     """
     if isinstance(described, Unreachable):
@@ -159,9 +165,7 @@ def group_reasons(described: Ownership | GroupRefused | Unreachable, member_id: 
     reasons = [Reason(Code.NOT_AUTHORIZED, f"topic {topic}") for topic in described.refused]
     reasons += [Reason(Code.UNASSIGNED, f"{topic}: there is no such topic") for topic in described.missing]
     unassigned = sorted(described.partitions - described.owned)
-    if described.state in REBALANCING_STATES:
-        reasons.append(Reason(Code.REBALANCING, f"the group is {described.state}"))
-    elif unassigned:
+    if unassigned and described.state not in REBALANCING_STATES:
         named = ", ".join(map(str, unassigned[:MAX_LISTED_PARTITIONS])) + (
             ", ..." if len(unassigned) > MAX_LISTED_PARTITIONS else ""
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from time import monotonic
 from typing import Final, Protocol
 
@@ -14,7 +14,7 @@ from els_stream.db import schema
 from els_stream.db.errors import DATABASE_ERRORS, classify
 from els_stream.db.schema import Outdated
 from els_stream.db.stale_sessions import require_writable
-from els_stream.kafka.consumer_group import GroupRefused, Ownership, Unreachable
+from els_stream.kafka.consumer_group import GroupMember, GroupRefused, Ownership, Unreachable
 from els_stream.observability.health import Code, Reason, group_reasons
 from els_stream.queries.stats import Stats, read_stats
 from els_stream.tasks import run_every
@@ -78,10 +78,15 @@ class HealthPoller:
         self._stats: tuple[Stats, float] | None = None
         self._database = CachedCheck(Code.DATABASE, clock)
         self._broker = CachedCheck(Code.BROKER, clock)
+        self._workers: Sequence[GroupMember] = ()
         self._tasks: list[asyncio.Task[None]] = []
 
     def reasons(self) -> list[Reason]:
         return [*self._database.reasons(), *self._broker.reasons()]
+
+    def workers(self) -> Sequence[GroupMember]:
+        """Return the workers of the group at the last check that the broker answered."""
+        return self._workers
 
     def stats(self) -> tuple[Stats, float] | None:
         """Return the last stats and their age in seconds; None before the first read."""
@@ -124,6 +129,8 @@ class HealthPoller:
         """Check that the broker answers, that every partition has an owner, and that this worker is a member."""
         before = self._member_id()
         described = await self._group.describe()
+        if isinstance(described, Ownership):
+            self._workers = described.workers
         settled = before if before == self._member_id() else None
         self._broker.update(group_reasons(described, settled))
 

@@ -13,10 +13,12 @@ from typing import Final
 from els_stream.consumer.reporting import ConsumerEvent
 from els_stream.db.errors import FailureClass
 from els_stream.domain.outcomes import OUTCOME_LABELS
+from els_stream.events.contract_fields import FIELDS, VALIDATION_CODE_FIELD
 from els_stream.events.dead_letter_reasons import DeadLetterReason
-from els_stream.events.topics import INPUT_TOPICS
+from els_stream.events.topics import INPUT_TOPICS, VALIDATION_FAILED
 from els_stream.handlers.recount import RepairKind
 from els_stream.maintenance.scheduler import TimerName
+from els_stream.observability.health import Code
 from els_stream.queries.stats import CLASS_TYPES, PENDING_KINDS
 
 # Names of SQLSTATE classes (PostgreSQL's documentation, appendix A), and of errors without a SQLSTATE.
@@ -76,6 +78,16 @@ CONSUMER_DEAD_LETTERS: Final = Definition(
     "Dead letters of records that failed alone; those that a handler refuses are outcomes of els_events_total.",
     _TOPIC | {"reason": [DeadLetterReason.DATABASE_REFUSED, DeadLetterReason.UNPROCESSABLE]},
 )
+CONTRACT_VIOLATIONS: Final = Definition(
+    "els_contract_violations",
+    "Dead letters of records that break their contract, by the first field at fault; (value): the whole record.",
+    {"topic": list(FIELDS), "field": sorted(frozenset[str]().union(*FIELDS.values()))},
+)
+UNKNOWN_VALUES: Final = Definition(
+    "els_unknown_values",
+    "Events that were applied though a field has a value that this release does not know.",
+    {"topic": [VALIDATION_FAILED], "field": [VALIDATION_CODE_FIELD]},
+)
 CONSUMER_EVENTS: Final = Definition(
     "els_consumer_events",
     "Rebalances, paused partitions, fetch and commit errors, and differences between Kafka and the stored offsets.",
@@ -104,6 +116,9 @@ END_TO_END_SECONDS: Final = Definition(
 # Values read from their source at each scrape.
 BUILD_INFO: Final = Definition(
     "els_build_info", "Always 1; the labels hold the versions.", {"version": ANY, "python": ANY}
+)
+NOT_READY: Final = Definition(
+    "els_not_ready", "1 while `/readyz` or `/livez` of this worker gives this reason, else 0.", {"code": list(Code)}
 )
 LAG_RECORDS: Final = Definition(
     "els_lag_records",

@@ -9,7 +9,7 @@ import platform
 import re
 import time
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import product
 from typing import Final, Protocol
 
@@ -17,13 +17,17 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from els_stream.consumer.reporting import BatchTimings, ConsumerEvent
 from els_stream.db.engine import PoolUsage
+from els_stream.domain.outcomes import Refused
+from els_stream.events.contract_fields import FIELDS, VALIDATION_CODE_FIELD
 from els_stream.events.input_timestamp import age_seconds
+from els_stream.events.topics import VALIDATION_FAILED
 from els_stream.handlers.recount import RepairKind
 from els_stream.kafka.offsets import PartitionLag
 from els_stream.maintenance.scheduler import TimerName
 from els_stream.observability import metric_definitions as definitions
 from els_stream.observability.collectors import (
     CountCollector,
+    HealthCollector,
     LagCollector,
     LatencyCollector,
     PoolCollector,
@@ -32,6 +36,8 @@ from els_stream.observability.collectors import (
     RepairsCollector,
     StatsCollector,
 )
+from els_stream.observability.contract_drift import unknown_codes, violated_fields
+from els_stream.observability.health import Code
 from els_stream.observability.metric_definitions import DRIVER, RECORDS, SECONDS, SQLSTATE_CLASSES, Definition
 from els_stream.queries.stats import Stats
 from els_stream.version import VERSION
@@ -57,6 +63,9 @@ class Metrics:
         self._failures = BoundedCounter(registry, definitions.BATCH_FAILURES)
         self._failure_causes = BoundedCounter(registry, definitions.BATCH_FAILURE_CAUSES)
         self._dead_letters = BoundedCounter(registry, definitions.CONSUMER_DEAD_LETTERS)
+        fields = [(topic, field) for topic, fields in FIELDS.items() for field in sorted(fields)]
+        self._violations = BoundedCounter(registry, definitions.CONTRACT_VIOLATIONS, fields)
+        self._unknown_values = BoundedCounter(registry, definitions.UNKNOWN_VALUES)
         self._consumer_events = BoundedCounter(registry, definitions.CONSUMER_EVENTS)
         self._timer_items = BoundedCounter(registry, definitions.TIMER_ITEMS)
         self._timer_failures = BoundedCounter(registry, definitions.TIMER_FAILURES)
@@ -82,6 +91,20 @@ class Metrics:
         self._batch_seconds.labels(topic).observe(timings.total)
         self._handler_seconds.labels(topic).observe(timings.handler)
         self._commit_seconds.labels(topic).observe(timings.commit)
+
+    def record_drift(
+        self, agent: str, outcomes: Mapping[str, int], decoded: Sequence[object], results: Sequence[object]
+    ) -> None:
+        """Count the violations of contracts and the unknown values of a committed micro-batch.
+
+        It looks at single records only where there are dead letters, or records of the topic with such values.
+        """
+        topic = self._topics.get(agent, OTHER)
+        if Refused.label in outcomes or topic == VALIDATION_FAILED:
+            for field in violated_fields(results):
+                self._violations.inc(1, topic, field)
+            if unknown := unknown_codes(decoded):
+                self._unknown_values.inc(unknown, topic, VALIDATION_CODE_FIELD)
 
     def record_failure(self, agent: str, failure_class: str, cause: str) -> None:
         """Count a failed attempt; `cause` is a SQLSTATE, a constraint may follow, or the name of an exception."""
@@ -109,6 +132,10 @@ class Metrics:
         for timestamp, times in Tally(row.input_timestamp_low31 for row in rows).items():
             if timestamp is not None:
                 self._end_to_end.observe(age_seconds(timestamp, now), times)
+
+    def add_health(self, codes: Callable[[], Collection[Code]]) -> None:
+        """Show the reasons for which the worker is not ready or not alive."""
+        self.registry.register(HealthCollector(codes))
 
     def add_lag(self, source: Callable[[], Iterable[PartitionLag]]) -> None:
         """Show the lag by partition; read at each scrape, so that a worker that makes no progress shows it grow."""
@@ -145,10 +172,13 @@ class BoundedCounter:
     All series exist from the start, since `rate` would miss the first event of a new series.
     """
 
-    def __init__(self, registry: CollectorRegistry, definition: Definition) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, definition: Definition, series: Iterable[Sequence[str]] | None = None
+    ) -> None:
+        """Make the series: those given, or all combinations."""
         self._counter = Counter(definition.name, definition.help, list(definition.labels), registry=registry)
         self._allowed = list(definition.labels.values())
-        for values in product(*self._allowed):
+        for values in product(*self._allowed) if series is None else series:
             self._counter.labels(*values)
 
     def inc(self, amount: int, *values: str) -> None:

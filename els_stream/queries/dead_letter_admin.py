@@ -28,7 +28,7 @@ _COLUMNS: Final = """
 """
 # One index range per state and reason, each read no further than the limit. The reasons come from the rows, since a
 # newer release may have stored others: for each state the lowest one, then always the next, with one index probe each.
-_BY_STATE_AND_REASON: Final = """
+BY_STATE_AND_REASON: Final = """
     WITH RECURSIVE present (state, reason) AS (
         SELECT s.state, (SELECT min(d.reason) FROM dead_letters d WHERE d.state = s.state)
         FROM unnest(CAST(:states AS text[])) AS s (state)
@@ -57,6 +57,7 @@ _COUNT: Final = """
 _OPTIONAL_CONDITIONS: Final = {
     "reason": "d.reason = :reason",
     "batch_id": "d.batch_id = :batch_id",
+    "field": "d.field IS NOT DISTINCT FROM nullif(:field, '')",
     "topic": "d.source_topic = :topic",
     "older_than": "d.created_at < now() - CAST(:older_than AS interval)",
     "younger_than": "d.created_at > now() - CAST(:younger_than AS interval)",
@@ -96,10 +97,14 @@ _DELETE_OLD = text("""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterFilter:
-    """Selects dead letters; an absent field selects all. `topic` is the logical name; ages count from `created_at`."""
+    """Selects dead letters; an absent condition selects all. `topic` is the logical name; ages count from `created_at`.
+
+    `field` is the one that breaks the contract; the empty text selects dead letters without one.
+    """
 
     state: str | None = None
     reason: str | None = None
+    field: str | None = None
     topic: str | None = None
     batch_id: str | None = None
     older_than: timedelta | None = None
@@ -208,7 +213,7 @@ def _conditions(filters: DeadLetterFilter) -> tuple[str, ...]:
 
 @cache
 def _page(columns: str, conditions: tuple[str, ...], order: str, *, of_batch: bool) -> TextClause:
-    query = _OF_BATCH if of_batch else _BY_STATE_AND_REASON
+    query = _OF_BATCH if of_batch else BY_STATE_AND_REASON
     return text(query.format(columns=columns, conditions=" AND ".join(conditions), order=order))
 
 

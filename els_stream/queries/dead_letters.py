@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 _ADD = text("""
     INSERT INTO dead_letters
         (batch_id, reason, message, source_topic, source_partition, source_offset, source_timestamp, key, value,
-         value_size, value_sha256, headers, created_at)
+         value_size, value_sha256, headers, field, created_at)
     SELECT i.*, clock_timestamp()
     FROM unnest(CAST(:batch_ids AS text[]), CAST(:reasons AS text[]), CAST(:messages AS text[]),
                 CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]),
                 CAST(:timestamps AS bigint[]), CAST(:keys AS bytea[]), CAST(:values AS bytea[]),
-                CAST(:sizes AS bigint[]), CAST(:hashes AS bytea[]), CAST(:headers AS bytea[])) AS i
+                CAST(:sizes AS bigint[]), CAST(:hashes AS bytea[]), CAST(:headers AS bytea[]),
+                CAST(:fields AS text[])) AS i
     ON CONFLICT (source_topic, source_partition, source_offset, source_timestamp) WHERE replay_of IS NULL DO NOTHING
     RETURNING source_topic, source_partition, source_offset, source_timestamp
 """)
@@ -39,14 +40,15 @@ _ADD = text("""
 _ADD_AGAIN = text("""
     INSERT INTO dead_letters
         (batch_id, reason, message, source_topic, source_partition, source_offset, source_timestamp, key, value,
-         value_size, value_sha256, headers, created_at, replay_of)
+         value_size, value_sha256, headers, field, created_at, replay_of)
     SELECT i.*, clock_timestamp(), first.id
     FROM unnest(CAST(:batch_ids AS text[]), CAST(:reasons AS text[]), CAST(:messages AS text[]),
                 CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]),
                 CAST(:timestamps AS bigint[]), CAST(:keys AS bytea[]), CAST(:values AS bytea[]),
-                CAST(:sizes AS bigint[]), CAST(:hashes AS bytea[]), CAST(:headers AS bytea[]))
+                CAST(:sizes AS bigint[]), CAST(:hashes AS bytea[]), CAST(:headers AS bytea[]),
+                CAST(:fields AS text[]))
          AS i (batch_id, reason, message, topic, partition, record_offset, record_timestamp, key, value, size, hash,
-               headers)
+               headers, field)
     JOIN dead_letters first
         ON first.source_topic = i.topic AND first.source_partition = i.partition
        AND first.source_offset = i.record_offset AND first.source_timestamp = i.record_timestamp
@@ -75,6 +77,7 @@ class DeadLetter:
     batch_id: str | None
     reason: DeadLetterReason
     message: str
+    field: str | None = None
 
     @property
     def position(self) -> RecordPosition:
@@ -105,6 +108,7 @@ def _columns(dead_letters: Sequence[DeadLetter]) -> dict[str, list[object]]:
             batch_ids=lambda d: d.batch_id,
             reasons=lambda d: d.reason.value,
             messages=lambda d: d.message,
+            fields=lambda d: d.field,
         ),
         **record_arrays(records),
         **arrays(

@@ -104,7 +104,7 @@ async def add_failures(conn: AsyncConnection, failures: Sequence[tuple[str, Fail
             upload_ids=lambda e: e.file_upload_id,
             file_names=lambda e: e.original_file_name,
             raw_ids=lambda e: e.raw_file_storage_id,
-            error_codes=lambda e: e.validation_error_code.value,
+            error_codes=lambda e: e.validation_error_code,
             error_details=lambda e: ERROR_DETAIL.dump_json(e.validation_error_detail).decode(),
             sizes=lambda e: e.file_size_bytes,
             failed_at=lambda e: e.timestamp or now,

@@ -58,6 +58,16 @@ _BATCHES = """
 _NO_SORT = text("SET LOCAL enable_sort = off")
 _READ_BATCHES = text(_BATCHES.format(columns=_BATCH_COLUMNS, page=_PAGE))
 
+# The operators and the order of the index, whatever the locale of the database is. The upper bound is inclusive: no id
+# goes on with the last character of Unicode.
+_PREFIX: Final = """
+    SELECT {columns} FROM batch_essay_trackers b
+    WHERE b.batch_id ~>=~ CAST(:prefix AS text) AND b.batch_id ~<=~ CAST(:last AS text)
+    ORDER BY b.batch_id USING ~<~ LIMIT :limit
+"""
+_BY_PREFIX = text(_PREFIX.format(columns=_BATCH_COLUMNS))
+_LAST_CHARACTER: Final = "\U0010ffff"
+
 # File names may name a student: only the detail of their own batch shows them.
 _FILES = text("""
     (SELECT e.essay_id AS subject, e.original_file_name, f.error_code
@@ -126,6 +136,12 @@ async def newest_batches(
     }
     await conn.execute(_NO_SORT)
     return [BatchSummary(*row) for row in await conn.execute(_READ_BATCHES, params)]
+
+
+async def batches_by_prefix(conn: AsyncConnection, prefix: str, limit: int) -> list[BatchSummary]:
+    """Return batches in any state whose id begins with `prefix`, in the order of their ids by code points."""
+    params = {"prefix": prefix, "last": prefix + _LAST_CHARACTER, "limit": limit}
+    return [BatchSummary(*row) for row in await conn.execute(_BY_PREFIX, params)]
 
 
 async def read_files(conn: AsyncConnection, batch_id: str) -> Sequence[UploadedFile]:

@@ -58,7 +58,7 @@ class Dashboard:
         status = Status(
             health=sources.health,
             history=self._history,
-            stats=sources.poller.stats,
+            poller=sources.poller,
             lag=sources.consumer.lag,
             relay=sources.relay,
             retention={

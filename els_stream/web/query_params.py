@@ -40,6 +40,13 @@ class QueryParams:
     def text(self, name: str) -> str | None:
         return self._query.get(name)
 
+    def number(self, name: str) -> int:
+        """Return an id, or 0 for an absent parameter."""
+        value = self._query.get(name, "0")
+        if re.fullmatch(r"[0-9]{1,18}", value) is None:
+            raise bad_request(f"{name} must be a number")
+        return int(value)
+
     def age(self, name: str) -> timedelta | None:
         value = self._query.get(name)
         if value is None:

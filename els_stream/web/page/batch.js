@@ -4,13 +4,21 @@ import { STATES, makeBar, updateBar } from "./batches.js";
 import { ago, byId, clock, count, day, dayAndTime, el, plural, spaced } from "./dom.js";
 import { get } from "./server.js";
 
+// What a batch waits for, and who has to act.
 const WAITS_FOR = {
-  registration: "The batch waits for its registration.",
-  content: "The batch waits for content.",
-  associations: "The content is complete; the batch waits for the confirmation of its students.",
-  relay: "The batch is done, but not all of its events are published yet.",
-  nothing: "The batch is done, and all of its events are published.",
+  registration: (batch) => `The batch waits for its registration, which the orchestrator sends. ${plural(pendingEvents(batch), "event")} came before it and will be applied then.`,
+  content: (batch) => `The batch waits for content: ${count(batch.free)} of ${plural(batch.expected, "slot")} ${batch.free === 1 ? "is" : "are"} free. Each file that the file service announces takes one, also a file that failed validation.${deadline(batch)}`,
+  associations: () => "The content is complete; the batch waits for the confirmation of its students by class management.",
+  relay: (batch) => `The batch is done, but ${plural(batch.waiting_count, "event")} of it ${batch.waiting_count === 1 ? "is" : "are"} not published yet${deferral(batch.waiting)}.`,
+  nothing: () => "The batch is done, and all of its events are published.",
 };
+
+const pendingEvents = (batch) => batch.pending.reduce((total, { events }) => total + events, 0);
+
+function deadline(batch) {
+  if (!batch.deadline_at) return "";
+  return Date.parse(batch.deadline_at) < Date.parse(batch.at) ? ` Its deadline passed on ${dayAndTime(batch.deadline_at)}.` : ` Its deadline is ${dayAndTime(batch.deadline_at)}.`;
+}
 
 const EVENTS = {
   "huleedu.els.essay.slot.assigned.v1": "slot assigned",
@@ -79,7 +87,8 @@ export class Batch {
     const nodes = [
       backLink(),
       el("h1", {}, batch.batch_id),
-      el("p", { class: "lead" }, el("span", { class: "badge", "data-state": batch.stuck ? "overdue" : batch.state }, STATES[batch.state]), ` ${WAITS_FOR[batch.waits_for]}`, batch.stuck ? el("strong", {}, " It needs attention.") : null),
+      shareLink(),
+      el("p", { class: "lead" }, el("span", { class: "badge", "data-state": batch.stuck ? "overdue" : batch.state }, STATES[batch.state]), ` ${WAITS_FOR[batch.waits_for](batch)}`, batch.stuck ? el("strong", {}, " It needs attention.") : null),
       bar,
       facts(batch),
       el("h2", {}, "Timeline"),
@@ -91,6 +100,24 @@ export class Batch {
 }
 
 const backLink = () => el("p", {}, el("a", { href: "#/", class: "back" }, "← All batches"));
+
+// Copies the address of this batch; where the browser forbids that, it shows the address, selected.
+function shareLink() {
+  const button = el("button", { type: "button" }, "Copy link");
+  const address = el("input", { type: "text", readonly: true, hidden: true, "aria-label": "Address of this batch" });
+  const result = el("span", { class: "small", role: "status" });
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(location.href);
+      result.textContent = "Copied.";
+    } catch {
+      address.value = location.href;
+      address.hidden = false;
+      address.select();
+    }
+  });
+  return el("p", { class: "share" }, button, address, result);
+}
 
 function facts(batch) {
   const pairs = [

@@ -31,10 +31,16 @@ export class Batches {
     this.report = report;
     this.list = byId("batches");
     this.filters = byId("batch-filters");
+    this.search = byId("batch-search");
     this.cursor = null;
     this.next = null;
     this.filters.addEventListener("submit", (event) => event.preventDefault());
     this.filters.addEventListener("change", () => this.openPage(null));
+    this.search.addEventListener("input", () => this.openPage(null));
+    this.search.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.openFound();
+    });
     byId("batches-newest").addEventListener("click", () => this.openPage(null));
     byId("batches-older").addEventListener("click", () => this.openPage(this.next));
   }
@@ -44,7 +50,21 @@ export class Batches {
     this.poll.now();
   }
 
+  get prefix() {
+    return this.search.elements.prefix.value.trim();
+  }
+
+  // Enter opens the batch of this id, or the only one whose id begins so.
+  async openFound() {
+    if (!this.prefix) return;
+    await this.poll.now();
+    const ids = [...this.list.querySelectorAll("a")].map((link) => link.textContent);
+    const found = ids.includes(this.prefix) ? this.prefix : ids.length === 1 ? ids[0] : null;
+    if (found !== null) location.hash = linkTo(found);
+  }
+
   get path() {
+    if (this.prefix) return `/api/batches?${new URLSearchParams({ prefix: this.prefix, limit: "30" })}`;
     const form = new FormData(this.filters);
     const query = new URLSearchParams(form.get("age"));
     for (const name of ["state", "class_type"]) if (form.get(name)) query.set(name, form.get(name));
@@ -69,8 +89,9 @@ export class Batches {
     this.next = page.next;
     byId("batches-older").hidden = page.next === null;
     byId("batches-newest").hidden = this.cursor === null;
+    for (const select of this.filters.elements) select.disabled = this.prefix !== "";
     const filtered = this.cursor !== null || [...new FormData(this.filters).values()].some(Boolean);
-    this.showEmpty(filtered ? "No batch matches." : "No batch yet. A batch is listed here after its registration or its first content.");
+    this.showEmpty(this.prefix ? "No batch has an id that begins so." : filtered ? "No batch matches." : "No batch yet. A batch is listed here after its registration or its first content.");
   }
 
   showEmpty(text) {

@@ -4,16 +4,23 @@ import { linkTo } from "./batches.js";
 import { ago, byId, count, el, plural, setText, shortTopic, spaced, updateRows } from "./dom.js";
 import { get, post } from "./server.js";
 
+// So many violations of one field within an hour mean that a sender changed it.
+const DRIFT_FROM = 5;
+const groupKey = (group) => JSON.stringify([group.reason, group.field, group.topic]);
+
 export class DeadLetters {
   constructor(report) {
     this.report = report;
     this.list = byId("dead-letters");
     this.filters = byId("dead-letter-filters");
     this.replayResult = byId("replay-result");
+    this.groups = byId("dead-letter-groups");
+    this.group = null;
     this.cursor = null;
     this.next = null;
     this.filters.addEventListener("submit", (event) => event.preventDefault());
     this.filters.addEventListener("change", () => this.openPage(null));
+    byId("dead-letter-group-all").addEventListener("click", () => this.selectGroup(null));
     byId("dead-letters-newest").addEventListener("click", () => this.openPage(null));
     byId("dead-letters-older").addEventListener("click", () => this.openPage(this.next));
   }
@@ -21,6 +28,17 @@ export class DeadLetters {
   openPage(cursor) {
     this.cursor = cursor;
     this.poll.now();
+  }
+
+  selectGroup(group) {
+    this.group = group;
+    byId("dead-letter-group").hidden = group === null;
+    if (group !== null) {
+      setText(byId("dead-letter-group-text"), `Shown: ${groupTitle(group)}.`);
+      this.filters.elements.state.value = "open";
+      this.filters.elements.reason.value = group.reason;
+    } else this.filters.elements.reason.value = "";
+    this.openPage(null);
   }
 
   offerReasons(counts) {
@@ -32,15 +50,21 @@ export class DeadLetters {
   get path() {
     const query = new URLSearchParams({ limit: "10" });
     for (const [name, value] of new FormData(this.filters)) if (value) query.set(name, value);
+    if (this.group?.reason === query.get("reason")) {
+      query.set("topic", this.group.topic);
+      query.set("field", this.group.field ?? "");
+    }
     if (this.cursor) query.set("cursor", this.cursor);
     return `/api/dead-letters?${query}`;
   }
 
   async refresh(isCurrent) {
     try {
-      const page = await get(this.path);
+      const [page, { groups }] = await Promise.all([get(this.path), get("/api/dead-letter-groups")]);
       this.report("dead letters", null);
-      if (isCurrent()) this.show(page);
+      if (!isCurrent()) return;
+      this.show(page);
+      updateRows(this.groups, groups, groupKey, (group) => this.makeGroup(group), updateGroup);
     } catch (error) {
       this.report("dead letters", error);
       if (!this.list.childElementCount) this.showEmpty("The dead letters can't be read now.");
@@ -60,6 +84,39 @@ export class DeadLetters {
     const empty = byId("dead-letters-empty");
     setText(empty, text);
     empty.hidden = this.list.childElementCount > 0;
+  }
+
+  makeGroup(group) {
+    const cells = { title: el("span", {}), drift: el("strong", { class: "drift" }), message: el("span", { class: "small" }) };
+    const show = el("button", { type: "button" }, "Show");
+    const replay = el("button", { type: "button", class: "replay" }, "Replay all of these");
+    const row = el("li", {}, el("div", {}, cells.drift, cells.title), cells.message, el("div", { class: "pager" }, show, replay));
+    row.cells = cells;
+    show.addEventListener("click", () => this.selectGroup(row.group));
+    replay.addEventListener("click", () => this.replayGroup(row.group, replay));
+    return row;
+  }
+
+  // The worker replays for some seconds and says where to go on. A record that fails again is tried once.
+  async replayGroup(group, button) {
+    if (!confirm(`Replay ${plural(group.count, "dead letter")}: ${groupTitle(group)}?`)) return;
+    button.disabled = true;
+    const totals = { replayed: 0, failed_again: 0, not_replayable: 0 };
+    const say = (text) => setText(this.replayResult, `${text}: ${count(totals.replayed)} replayed, ${count(totals.failed_again)} failed again${totals.not_replayable ? `, ${count(totals.not_replayable)} not replayable` : ""}.`);
+    const query = new URLSearchParams({ reason: group.reason, topic: group.topic, field: group.field ?? "", last: group.newest_id });
+    try {
+      for (let after = 0; after !== null; ) {
+        query.set("after", after);
+        const answer = await post(`/api/dead-letter-groups/replay?${query}`);
+        for (const [outcome, number] of Object.entries(answer.outcomes)) totals[outcome] += number;
+        after = answer.after;
+        say(after === null ? "Done" : "Replaying");
+      }
+    } catch (error) {
+      say(`Stopped, since ${error.message}`);
+    }
+    button.disabled = false;
+    this.poll.now();
   }
 
   makeRow(item) {
@@ -113,4 +170,16 @@ export class DeadLetters {
       return `Dead letter ${count(id)} was not replayed: ${error.message}${error.correlationId ? ` (${error.correlationId})` : ""}`;
     }
   }
+}
+
+function groupTitle({ reason, field, topic }) {
+  return `${spaced(reason)}${field === null ? "" : ` at ${field}`}, ${shortTopic(topic)}`;
+}
+
+function updateGroup(row, group) {
+  row.group = group;
+  const isDrift = group.reason === "contract_violation" && group.last_hour >= DRIFT_FROM;
+  setText(row.cells.drift, isDrift ? "A sender changed this. " : "");
+  setText(row.cells.title, `${plural(group.count, "dead letter")}: ${groupTitle(group)}; ${count(group.last_hour)} in the last hour`);
+  setText(row.cells.message, group.message);
 }

@@ -67,8 +67,15 @@ function components(status) {
       ["version", status.worker.version],
       ["started", ago(status.worker.started_at, status.at)],
       ["partitions", count(status.worker.partitions)],
+      ["in the group", members(status.workers)],
     ),
   ];
+}
+
+// As the broker names them: the page of another worker is at its own address.
+function members(workers) {
+  if (!workers.length) return "not known yet";
+  return `${plural(workers.length, "worker")}: ${workers.map(({ host, partitions }) => `${host} with ${plural(partitions, "partition")}`).join(", ")}`;
 }
 
 function relay(state) {

@@ -43,7 +43,7 @@ RENAMED: Final = {
     ("event_outbox", "held_until"): "next_attempt_at",
     ("event_outbox", "input_ms"): "input_timestamp_low31",
 }
-ADDED: Final = {"consumed_offsets": {"topic_id": None}}
+ADDED: Final = {"consumed_offsets": {"topic_id": None}, "dead_letters": {"field": None}}
 ADDED_TABLES: Final = {"skipped_offsets"}
 FILES: Final = text("""
     SELECT relfilenode FROM pg_class
@@ -141,7 +141,7 @@ async def test_a_downgrade_restores_the_schema_and_the_rows(empty_database: str,
 
 async def test_the_service_requires_the_migration(engine: AsyncEngine) -> None:
     async with engine.connect() as conn:
-        with pytest.raises(SchemaOutdated, match="is at revision 0006, this code needs 0010: run `els migrate`"):
+        with pytest.raises(SchemaOutdated, match="is at revision 0006, this code needs 0011: run `els migrate`"):
             await schema.require(conn)
 
 

@@ -147,3 +147,22 @@ async def test_many_batches_fail_in_one_micro_batch(harness: BatchHarness) -> No
     assert labels == ["slot_failed"] * 40 + ["failure_recorded"] * 20
     for batch_id in batches:
         assert await harness.kinds(batch_id) == ["errors", "completed"]
+
+
+async def test_a_failure_with_an_unknown_code_consumes_its_slot_and_keeps_the_code(harness: BatchHarness) -> None:
+    """Other teams add codes first; the file failed all the same."""
+    await harness.together(harness.registration(essays=1))
+
+    assert await harness.together(harness.failure(0, validation_error_code="DOG_ATE_IT")) == ["slot_failed"]
+
+    (stored,) = await harness.rows("SELECT error_code FROM batch_validation_failures")
+    errors, _ = await harness.outbox_events()
+    assert stored.error_code == "DOG_ATE_IT"
+    assert errors.data["error_summary"]["error_categories"] == {"DOG_ATE_IT": 1}
+
+
+async def test_a_pending_failure_with_an_unknown_code_is_applied(harness: BatchHarness) -> None:
+    early = harness.failure(0, validation_error_code="DOG_ATE_IT")
+
+    assert await harness.one_by_one(early, harness.registration(essays=1)) == ["pending", "registered"]
+    assert await harness.counts() == ("completed", 0, 0, 1, 0)

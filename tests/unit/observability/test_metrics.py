@@ -39,6 +39,8 @@ BOUNDED_LABELS = {
     "event",
     "cause",
     "reason",
+    "code",
+    "field",
     "kind",
     "timer",
     "class_type",
