@@ -1,6 +1,5 @@
 """The last step of every outgoing event: envelope, key, headers and deterministic id around the JSON of its data."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from json import encoder
 from typing import Final, Self
@@ -21,7 +20,7 @@ MAX_RECORD_BYTES: Final = 16 * 1024 * 1024 - 64 * 1024
 json_string: Final = encoder.encode_basestring  # the function under `JSONEncoder(ensure_ascii=False)`
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fast_dataclass
 class EventContext:
     """The fields that all events of one cause share: batch, correlation id, time and trace."""
 

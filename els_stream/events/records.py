@@ -1,9 +1,9 @@
 """The Kafka record that all packages pass around: raw bytes and their place in Kafka."""
 
-from dataclasses import dataclass
+from els_stream.fast_dataclass import fast_dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@fast_dataclass
 class RawRecord:
     """One undecoded record.
 
