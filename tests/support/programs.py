@@ -54,6 +54,15 @@ def find(name: str) -> tuple[str, dict[str, str]]:
     return str(unpacked), {**os.environ, "LD_LIBRARY_PATH": libraries}
 
 
+def compose_schema() -> Path:
+    """Return the JSON Schema of compose files that Debian's docker-compose carries. Raises ProgramMissing."""
+    _unpack("docker-compose")
+    schema = FOLDER / "usr" / "lib" / "python3" / "dist-packages" / "compose" / "config" / "compose_spec.json"
+    if not schema.is_file():
+        raise ProgramMissing("no schema of compose files: Debian's package docker-compose could not be fetched")
+    return schema
+
+
 def node() -> tuple[str, Path]:
     """Return the path of Node.js and the folder of the npm packages, which are installed as the lock file names them.
 
@@ -140,7 +149,7 @@ def _succeeds(command: list[str], folder: Path) -> bool:
 
 if __name__ == "__main__":
     try:
-        found = [*(find(name)[0] for name in DEBIAN), str(node()[1]), kubectl()]
+        found = [*(find(name)[0] for name in DEBIAN), str(node()[1]), kubectl(), str(compose_schema())]
     except ProgramMissing as missing:
         sys.exit(f"els: {missing}")
     sys.stdout.write("\n".join(found) + "\n")

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+import subprocess
 
 import pytest
+import yaml
+from jsonschema import Draft201909Validator
 
 from els_stream.config.setting_types import CHECKOUT
 from els_stream.config.settings import Settings
 from els_stream.config.settings_reference import rows
 from els_stream.embedded.containers import KAFKA_IMAGE, POSTGRES_IMAGE
+from tests.support import programs
 
 COMPOSE = (CHECKOUT / "docker-compose.yml").read_text()
+SERVICES = yaml.safe_load(COMPOSE)["services"]
+MONITORING_IMAGES = ("prom/", "grafana/")
 DOCKERFILE = (CHECKOUT / "Dockerfile").read_text()
 
 
 def test_compose_uses_the_images_of_els_up() -> None:
     images = set(re.findall(r"^ +image: (\S+)$", COMPOSE, re.MULTILINE))
 
-    assert images == {POSTGRES_IMAGE, KAFKA_IMAGE, "els-stream"}
+    assert {image for image in images if not image.startswith(MONITORING_IMAGES)} == {
+        POSTGRES_IMAGE,
+        KAFKA_IMAGE,
+        "els-stream",
+    }
 
 
 def test_every_port_is_open_to_this_machine_only() -> None:
     published = re.findall(r"^ +- (\S*:\d+)$", COMPOSE, re.MULTILINE)
 
-    assert len(published) == 3
+    assert len(published) == 5
     assert [port for port in published if not port.startswith("127.0.0.1:")] == []
 
 
@@ -44,3 +56,65 @@ def test_the_image_runs_without_root_and_installs_checked_packages() -> None:
     assert re.search(r"^USER (?!root|0)", DOCKERFILE, re.MULTILINE)
     assert "pip install" in DOCKERFILE
     assert DOCKERFILE.count("pip install") == DOCKERFILE.count("--require-hashes -r /app/requirements.txt")
+
+
+def test_compose_fits_the_schema_of_compose_files() -> None:
+    """Where Docker Compose is installed, it also reads the file."""
+    try:
+        schema = json.loads(programs.compose_schema().read_text())
+    except programs.ProgramMissing as missing:
+        pytest.fail(str(missing))
+    compose = yaml.safe_load(re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", COMPOSE))
+    compose.pop("name")  # younger than this schema
+
+    assert [error.message for error in Draft201909Validator(schema).iter_errors(compose)] == []
+    compose["services"]["worker"]["prots"] = []
+    assert [error.message for error in Draft201909Validator(schema).iter_errors(compose)] != []
+    if docker_compose():
+        for profile in ("demo", "monitoring"):
+            subprocess.run([*docker_compose(), "--profile", profile, "config", "--quiet"], cwd=CHECKOUT, check=True)
+
+
+def docker_compose() -> list[str]:
+    """Return the command of Docker Compose, or nothing where there is none."""
+    docker = shutil.which("docker")
+    if docker is None:
+        return []
+    command = [docker, "compose"]
+    found = subprocess.run([*command, "version"], capture_output=True, check=False)
+    return command if found.returncode == 0 else []
+
+
+def test_services_of_this_project_run_read_only_and_without_rights() -> None:
+    ours = {name: service for name, service in SERVICES.items() if service.get("image") == "els-stream"}
+
+    assert ours.keys() == {"prepare", "worker", "demo"}
+    for service in ours.values():
+        assert service["read_only"] is True
+        assert service["cap_drop"] == ["ALL"]
+        assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_profiles_are_for_what_is_not_always_wanted() -> None:
+    assert {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service} == {
+        "demo": ["demo"],
+        "prometheus": ["monitoring"],
+        "grafana": ["monitoring"],
+    }
+
+
+def test_files_that_are_mounted_exist_and_stay_as_they_are() -> None:
+    mounts = [mount for service in SERVICES.values() for mount in service.get("volumes", ()) if mount[0] == "."]
+
+    assert len(mounts) == 5
+    for mount in mounts:
+        source, _, mode = mount.split(":")
+        assert (CHECKOUT / source).is_file()
+        assert mode == "ro"
+
+
+def test_the_example_of_the_environment_has_every_variable_with_its_default() -> None:
+    used = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", COMPOSE))
+    lines = (CHECKOUT / ".env.example").read_text().splitlines()
+
+    assert dict(line.split("=", 1) for line in lines if not line.startswith("#")) == used
