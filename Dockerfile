@@ -1,11 +1,35 @@
 # The worker, and every other command of els: `docker run IMAGE verify`, `docker run IMAGE migrate`.
 # It listens beyond loopback, so a worker needs ELS_WEB_TOKEN; every command needs ELS_BROKER_URL and ELS_DATABASE_URL.
+# Only the build stage has a compiler: faust-streaming has no wheel for Linux on ARM. Every package is checked by its hash.
+FROM python:3.13-slim AS build
+
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+
+COPY requirements.txt requirements-image.txt /build/
+RUN python -m venv --without-pip /opt/els \
+    && pip --python /opt/els/bin/python install --require-hashes -r /build/requirements.txt
+# What is in the image (CycloneDX), and under which licences.
+RUN python -m venv /build/tools \
+    && /build/tools/bin/pip install --require-hashes -r /build/requirements-image.txt \
+    && mkdir /opt/els/share/els_stream \
+    && /build/tools/bin/cyclonedx-py environment --output-reproducible --of JSON \
+        -o /opt/els/share/els_stream/sbom.cdx.json /opt/els/bin/python \
+    && /build/tools/bin/pip-licenses --python /opt/els/bin/python --format json \
+        --output-file /opt/els/share/els_stream/licenses.json
+
 FROM python:3.13-slim
 
-ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONPATH=/app
+LABEL org.opencontainers.image.title="els_stream" \
+    org.opencontainers.image.description="The Essay Lifecycle Service: gives every uploaded essay one slot of its class set" \
+    org.opencontainers.image.version="0.2.0" \
+    org.opencontainers.image.licenses="MIT"
+ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONPATH=/app PATH=/opt/els/bin:$PATH
 
-COPY requirements.txt /app/
-RUN pip install --no-cache-dir --disable-pip-version-check --require-hashes -r /app/requirements.txt
+COPY --from=build /opt/els /opt/els
+COPY LICENSE /app/
 
 COPY els_stream /app/els_stream
 COPY agents /app/agents

@@ -95,6 +95,7 @@ migrate-upgrade: setup ## apply the database migrations
 lock: setup ## write the lock files from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra tracing $(LOCK) -o requirements.txt
 	$(BIN)/uv pip compile pyproject.toml --group dev $(LOCK) -o requirements-dev.txt
+	$(BIN)/uv pip compile --group image $(LOCK) -o requirements-image.txt
 LOCK = --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header $(UPGRADE)
 
 docs: setup ## write the tables and examples in docs/ that are made from the code

@@ -33,7 +33,7 @@ CONTRIBUTING = CHECKOUT / "CONTRIBUTING.md"
 EVENTS = DOCS / "events.md"
 FAILURES = DOCS / "failure-handling.md"
 RUNBOOK = DOCS / "runbook.md"
-PAGES = [README, CONTRIBUTING, CHANGELOG, *sorted(DOCS.glob("*.md"))]
+PAGES = [README, CONTRIBUTING, CHANGELOG, CHECKOUT / "SECURITY.md", *sorted(DOCS.glob("*.md"))]
 INVARIANTS = [f"I{number}" for number in range(1, 9)]
 README_BYTES = 8192
 # Stands in an example for the fields that it leaves out; they are taken from the golden file.
