@@ -30,8 +30,8 @@ $(STAMP): requirements-dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
 	@touch $(STAMP)
 
-demo: setup ## run the demo: servers, two workers, class sets, and a check of the result
-	@exec $(BIN)/els demo
+demo: setup ## run the demo: servers, two workers, class sets, and a check of the result (make demo DEMO=--secure)
+	@exec $(BIN)/els demo $(DEMO)
 
 run: setup ## run servers and one worker until Ctrl-C
 	@exec $(BIN)/els run

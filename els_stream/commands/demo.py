@@ -25,8 +25,9 @@ BATCHES = 48
     show_default=True,
     help="Essays in the largest batch.",
 )
+@click.option("--secure", is_flag=True, help="Start servers of its own, with TLS and a login.")
 @click.option("--inject-error", is_flag=True, help="Expect one essay that is never sent, so that the check fails.")
-def demo(*, seed: int, batches: int, largest: int, inject_error: bool) -> None:
+def demo(*, seed: int, batches: int, largest: int, secure: bool, inject_error: bool) -> None:
     """Send class sets through two workers and check the result.
 
     It starts servers, or uses those of `els up`. It creates a database, topics and a consumer group, and removes them.
@@ -34,4 +35,5 @@ def demo(*, seed: int, batches: int, largest: int, inject_error: bool) -> None:
     Example: els demo --batches 400 --seed 7
     """
     traffic = make_traffic(seed, batches, largest, Mix(overdue=True))
-    asyncio.run(perform(load_settings(), with_injected_error(traffic) if inject_error else traffic, DemoConsole()))
+    sent = with_injected_error(traffic) if inject_error else traffic
+    asyncio.run(perform(load_settings(), sent, DemoConsole(), secure=secure))

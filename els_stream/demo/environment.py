@@ -42,13 +42,13 @@ async def demo_environment(settings: Settings, found: Addresses) -> AsyncIterato
         raise ConfigurationError(
             "the demo creates a database, which the account in ELS_DATABASE_URL may not do"
         ) from error
+    here = _settings(settings, found.broker, url, name)
     try:
-        here = _settings(settings, found.broker, url, name)
         await schema.upgrade(here.database)
         await ensure_topics(here.broker, here.topic_prefix, here.topic_partitions, here.topic_replication_factor)
         yield here
     finally:
-        await shielded(_teardown(found, database, f"{name}."))
+        await shielded(_teardown(here, found.database_url, database))
 
 
 def _settings(settings: Settings, broker: str, url: str, name: str) -> Settings:
@@ -63,9 +63,9 @@ def _settings(settings: Settings, broker: str, url: str, name: str) -> Settings:
     return settings.model_copy(update=own).with_servers(broker_url=broker, database_url=url)
 
 
-async def _teardown(found: Addresses, database: str, prefix: str) -> None:
+async def _teardown(here: Settings, server: str, database: str) -> None:
     """Remove topics and database. Servers that have gone are ignored: the demo has reported that already."""
     with contextlib.suppress(ServersUnavailable):
-        await delete_topics(found.broker, [prefix + plan.topic for plan in TOPICS])
+        await delete_topics(here.broker, [here.topic_prefix + plan.topic for plan in TOPICS])
     with contextlib.suppress(OSError, asyncpg.PostgresError):
-        await drop_database(found.database_url, database)
+        await drop_database(server, database)

@@ -13,6 +13,7 @@ from els_stream.demo.driver import MAX_IDLE_SECONDS, Counts, Driver
 from els_stream.demo.environment import demo_environment
 from els_stream.demo.observations import Observations
 from els_stream.demo.output_consumer import consume_outputs
+from els_stream.demo.secure_servers import secure_servers
 from els_stream.demo.workers import running_workers
 from els_stream.embedded.servers import running
 from els_stream.errors import DemoFailed, ServersUnavailable
@@ -27,14 +28,21 @@ if TYPE_CHECKING:
 WORKERS: Final = 2
 
 
-async def demo(settings: Settings, traffic: Traffic, console: DemoConsole) -> None:
-    """Send the traffic through two workers and check the output; print each difference, then raise DemoFailed."""
+async def demo(settings: Settings, traffic: Traffic, console: DemoConsole, *, secure: bool = False) -> None:
+    """Send the traffic through two workers and check the output; print each difference, then raise DemoFailed.
+
+    With `secure`, servers of this demo are started that speak TLS and want a login.
+    """
     console.print_line(
         f"seed {traffic.seed}: {len(traffic.expectations)} class sets in {len(traffic.messages)} records"
     )
     async with contextlib.AsyncExitStack() as end:
-        with console.step("PostgreSQL and Kafka"):
-            found = await end.enter_async_context(running(settings))
+        if secure:
+            with console.step("PostgreSQL with TLS, Kafka with TLS and SCRAM"):
+                settings, found = await end.enter_async_context(secure_servers(settings))
+        else:
+            with console.step("PostgreSQL and Kafka"):
+                found = await end.enter_async_context(running(settings))
         try:
             await _run(settings, found, traffic, console)
         except (KafkaError, SQLAlchemyError, OSError) as error:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
+from els_stream.config.kafka_security import kafka_variables
 from els_stream.embedded.ports import LOOPBACK, new_ports
 from els_stream.embedded.processes import shielded, wait_until
 from els_stream.errors import DemoFailed
@@ -28,6 +29,8 @@ POLL_INTERVAL_SECONDS: Final = 0.1
 PROBE_TIMEOUT_SECONDS: Final = 2.0
 TAIL_LINES: Final = 15
 READY: Final = 200
+# Variables of this process that the workers get from its settings.
+REPLACED: Final = ("ELS_KAFKA_", "ELS_DATABASE_URL")
 # Arguments of Python; the web port follows.
 SERVICE: Final = ("-m", "els_stream", "worker", "--web-port")
 
@@ -72,7 +75,8 @@ async def running_workers(
 async def _start(settings: Settings, port: int, log: Path, program: Sequence[str]) -> DemoWorker:
     """Start in a new session: Ctrl-C in a terminal reaches the demo only, which then stops its workers."""
     env = {
-        **{name: value for name, value in os.environ.items() if name != "ELS_DATABASE_URL_FILE"},
+        **{name: value for name, value in os.environ.items() if not name.startswith(REPLACED)},
+        **kafka_variables(settings),
         "ELS_BROKER_URL": str(settings.broker),
         "ELS_DATABASE_URL": settings.database,
         "ELS_CONSUMER_GROUP": settings.consumer_group,

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from els_stream.config.settings import Settings
 from els_stream.embedded import containers
 from els_stream.embedded.kafka import EmbeddedKafka
+from els_stream.embedded.kafka_security import KafkaSecurity
 from els_stream.embedded.ports import answers
 from els_stream.embedded.postgres import EmbeddedPostgres
 from els_stream.embedded.processes import shielded
@@ -35,11 +36,11 @@ class Addresses:
 
 
 class EmbeddedServers:
-    """Both servers in one state folder, of the checkout or of a test run."""
+    """Both servers in one state folder, of the checkout or of a test run; `security` is that of the broker."""
 
-    def __init__(self, state_dir: Path, *, fsync: bool = True) -> None:
+    def __init__(self, state_dir: Path, *, fsync: bool = True, security: KafkaSecurity | None = None) -> None:
         self.postgres = EmbeddedPostgres(state_dir, fsync=fsync)
-        self.kafka = EmbeddedKafka(state_dir)
+        self.kafka = EmbeddedKafka(state_dir, security=security)
 
     @property
     def alive(self) -> bool:
@@ -106,7 +107,7 @@ async def running(settings: Settings) -> AsyncIterator[Addresses]:
     SIGINT and SIGTERM cancel the block; then SystemExit is raised with the exit code that shells use (128 + signal).
     """
     found_running = addresses(settings) is not None
-    with _signals_cancel_body() as received:
+    with signals_cancel_body() as received:
         try:
             yield await up(settings)
         except asyncio.CancelledError:
@@ -161,7 +162,8 @@ def _addresses_named(settings: Settings) -> Addresses:
 
 
 @contextlib.contextmanager
-def _signals_cancel_body() -> Iterator[list[int]]:
+def signals_cancel_body() -> Iterator[list[int]]:
+    """Cancel the block at SIGINT and SIGTERM; yields the signals that came."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     received: list[int] = []
 

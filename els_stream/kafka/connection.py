@@ -117,7 +117,7 @@ class Connection(AIOKafkaConnection):
         """
         try:
             await self._do_sasl_handshake()
-        except (KafkaError, OSError, ValueError) as error:
+        except (KafkaError, OSError, ValueError, AssertionError) as error:
             log.info("a session of %s:%s was not renewed: %s", self._host, self._port, type(error).__name__)
             self.close(CloseReason.CONNECTION_BROKEN, error)
         finally:

@@ -20,29 +20,40 @@ from els_stream.kafka.broker_errors import TokenUnavailable
 TIMEOUT_SECONDS: Final = 4.0
 # A token is asked for anew when this part of its life is over.
 USED_LIFE: Final = 0.8
+MIN_INTERVAL_SECONDS: Final = 1.0
 _OK: Final = 200
 
 
 class TokenSource(AbstractTokenProvider):
-    """Asks the endpoint for a token and keeps it for most of its life."""
+    """Asks the endpoint for a token and keeps it for most of its life. It is asked at most once a second."""
 
     def __init__(self, login: TokenLogin) -> None:
         self._login = login
         self._token = ""
-        self._until = 0.0
+        self._refusal: str | None = None
+        self._asked_at = self._until = -MIN_INTERVAL_SECONDS
 
     def forget(self) -> None:
         """Ask for another token next time: the broker refused this one."""
-        self._until = 0.0
+        self._until = self._asked_at + MIN_INTERVAL_SECONDS
 
     @override
     async def token(self) -> str:
         """Return a token; raises TokenUnavailable with a line without secrets."""
         if time.monotonic() >= self._until:
-            asked_at = time.monotonic()
-            self._token, lifetime = await self._ask()
-            self._until = asked_at + USED_LIFE * lifetime
+            await self._renew()
+        if self._refusal is not None:
+            raise TokenUnavailable(self._refusal)
         return self._token
+
+    async def _renew(self) -> None:
+        self._asked_at, lifetime = time.monotonic(), 0.0
+        try:
+            self._token, lifetime = await self._ask()
+            self._refusal = None
+        except TokenUnavailable as error:
+            self._refusal = str(error.args[0])
+        self._until = self._asked_at + max(USED_LIFE * lifetime, MIN_INTERVAL_SECONDS)
 
     async def _ask(self) -> tuple[str, float]:
         login = self._login

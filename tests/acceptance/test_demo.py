@@ -132,3 +132,25 @@ async def test_the_demo_exits_with_1_if_a_worker_ends(environment: dict[str, str
     assert f"a worker ended with {-signal.SIGKILL}" in printed
     assert not second.is_running()
     assert len(logs_in(environment)) == 2
+
+
+@pytest.mark.long
+async def test_the_secure_demo_passes_and_leaves_nothing(tmp_path: Path) -> None:
+    """Its fast form are the tests of logins and of TLS to the database."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ELS_")}
+    environment["ELS_STATE_DIR"] = str(tmp_path)
+
+    code, printed = await demo(environment, "--secure", *SMALL)
+
+    assert code == 0, printed
+    assert "PostgreSQL with TLS, Kafka with TLS and SCRAM" in printed
+    assert await asyncio.to_thread(os.listdir, tmp_path) == []
+
+
+async def test_the_secure_demo_uses_no_servers_of_others(environment: dict[str, str]) -> None:
+    code, printed = await demo(environment, "--secure", *SMALL)
+
+    assert code == 2
+    assert printed.splitlines()[-1] == (
+        "els: the secure demo starts servers of its own: unset ELS_BROKER_URL and ELS_DATABASE_URL"
+    )

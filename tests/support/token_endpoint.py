@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from urllib.parse import quote_plus
 
 from aiohttp import web
 
@@ -30,7 +31,7 @@ class TokenEndpoint:
 
     async def handle(self, request: web.Request) -> web.Response:
         form = await request.post()
-        account = base64.b64encode(f"{self.client_id}:{self.client_secret}".encode()).decode()
+        account = base64.b64encode(f"{quote_plus(self.client_id)}:{quote_plus(self.client_secret)}".encode()).decode()
         known = request.headers["Authorization"] == f"Basic {account}"
         if not (self.answers and known and form["grant_type"] == "client_credentials"):
             return web.json_response({"error": "invalid_client"}, status=401)
