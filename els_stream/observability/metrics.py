@@ -69,10 +69,10 @@ class Metrics:
         self._consumer_events = BoundedCounter(registry, definitions.CONSUMER_EVENTS)
         self._timer_items = BoundedCounter(registry, definitions.TIMER_ITEMS)
         self._timer_failures = BoundedCounter(registry, definitions.TIMER_FAILURES)
-        self._batch_records = _histogram(registry, definitions.BATCH_RECORDS, RECORDS)
-        self._batch_seconds = _histogram(registry, definitions.BATCH_SECONDS, SECONDS)
-        self._handler_seconds = _histogram(registry, definitions.HANDLER_SECONDS, SECONDS)
-        self._commit_seconds = _histogram(registry, definitions.COMMIT_SECONDS, SECONDS)
+        self._batch_records = self._histogram(definitions.BATCH_RECORDS, RECORDS)
+        self._batch_seconds = self._histogram(definitions.BATCH_SECONDS, SECONDS)
+        self._handler_seconds = self._histogram(definitions.HANDLER_SECONDS, SECONDS)
+        self._commit_seconds = self._histogram(definitions.COMMIT_SECONDS, SECONDS)
         self._end_to_end = LatencyCollector(definitions.END_TO_END_SECONDS, SECONDS)
         self._pools = PoolCollector()
         registry.register(self._end_to_end)
@@ -165,6 +165,14 @@ class Metrics:
         """Show the last stats from the database; `source` returns them with their age in seconds, or None."""
         self.registry.register(StatsCollector(source))
 
+    def _histogram(self, definition: Definition, buckets: Sequence[float]) -> Histogram:
+        """Make a histogram with a series for each topic from the start: `rate` would miss the first observations."""
+        labels = list(definition.labels)
+        histogram = Histogram(definition.name, definition.help, labels, buckets=buckets, registry=self.registry)
+        for topic in self._topics.values():
+            histogram.labels(topic)
+        return histogram
+
 
 class BoundedCounter:
     """A counter with a series for each allowed combination of label values; any other value counts as `other`.
@@ -185,7 +193,3 @@ class BoundedCounter:
         """Add to the series of these label values, given in the order of the definition."""
         bounded = (v if v in allowed else OTHER for v, allowed in zip(values, self._allowed, strict=True))
         self._counter.labels(*bounded).inc(amount)
-
-
-def _histogram(registry: CollectorRegistry, definition: Definition, buckets: Sequence[float]) -> Histogram:
-    return Histogram(definition.name, definition.help, list(definition.labels), buckets=buckets, registry=registry)

@@ -89,6 +89,13 @@ def test_outcomes_are_counted_by_topic(metrics: Metrics) -> None:
     assert value(metrics, "els_commit_seconds_sum", topic=CONTENT_PROVISIONED) == 0.002
 
 
+def test_histograms_have_a_series_for_each_topic_before_the_first_micro_batch(metrics: Metrics) -> None:
+    """Otherwise a rate would not see the first one."""
+    for topic in (BATCH_REGISTERED, CONTENT_PROVISIONED):
+        assert value(metrics, "els_micro_batch_seconds_count", topic=topic) == 0
+        assert value(metrics, "els_handler_seconds_bucket", topic=topic, le="+Inf") == 0
+
+
 def test_end_to_end_latency_is_from_the_record_timestamp_to_the_ack(
     metrics: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
