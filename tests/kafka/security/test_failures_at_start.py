@@ -131,7 +131,7 @@ async def test_a_worker_waits_for_a_password_that_is_accepted(
     assert "Traceback" not in written
 
 
-@pytest.mark.parametrize("missing", ["topic", "group"])
+@pytest.mark.parametrize("missing", ["topic", pytest.param("group", marks=pytest.mark.long)])
 async def test_a_worker_names_the_right_that_it_lacks(
     missing: str,
     secure: SecureKafka,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -13,6 +14,9 @@ from tests.support.secure_kafka import PASSWORD, USER, SecureKafka
 from tests.support.secure_traffic import Traffic
 from tests.support.token_endpoint import token_endpoint
 from tests.support.worker_process import running_worker
+
+# Their fast form are the configurations of the documentation, which a command uses.
+OTHERS: Final = ("SCRAM-SHA-256", "PLAIN", "OAUTHBEARER", "mtls")
 
 
 @asynccontextmanager
@@ -26,7 +30,10 @@ async def endpoint_and_environment(secure: SecureKafka, kind: str) -> AsyncItera
         yield secure.environment("LOGIN", kind)
 
 
-@pytest.mark.parametrize("kind", ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN", "OAUTHBEARER", "mtls"])
+@pytest.mark.parametrize(
+    "kind",
+    ["SCRAM-SHA-512", *(pytest.param(kind, marks=pytest.mark.long) for kind in OTHERS)],
+)
 async def test_a_worker_logs_in_and_works(
     kind: str, secure: SecureKafka, addresses: Addresses, database: str, worker_topics: str, tmp_path: Path
 ) -> None:

@@ -65,6 +65,7 @@ async def test_a_password_that_the_broker_rotates_is_named_until_it_is_known(
     assert "Traceback" not in written
 
 
+@pytest.mark.long
 async def test_a_token_that_is_refused_is_named_until_another_comes(
     secure: SecureKafka, addresses: Addresses, database: str, worker_topics: str, tmp_path: Path
 ) -> None:
@@ -85,7 +86,7 @@ async def test_a_token_that_is_refused_is_named_until_another_comes(
     assert "Traceback" not in log.read_text()
 
 
-@pytest.mark.parametrize("taken", ["input topic", "group", "output topic"])
+@pytest.mark.parametrize("taken", ["input topic", pytest.param("group", marks=pytest.mark.long), "output topic"])
 async def test_rights_that_are_taken_away_are_named_and_work_again_when_given_back(
     taken: str, secure: SecureKafka, addresses: Addresses, database: str, worker_topics: str, tmp_path: Path
 ) -> None:
