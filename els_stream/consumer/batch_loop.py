@@ -11,7 +11,7 @@ from els_stream.config.settings import Settings
 from els_stream.consumer.batch_order import BatchOrder
 from els_stream.consumer.batch_outcome import BatchOutcome, ConsumerContext
 from els_stream.consumer.batch_processor import BatchProcessor
-from els_stream.consumer.micro_batch import MicroBatch
+from els_stream.consumer.micro_batch import KeysInFlight, MicroBatch
 from els_stream.consumer.transaction import Attempts
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ class BatchLoop:
         self._limits = limits
         self._outcome = BatchOutcome(agent, context)
         self._processor = BatchProcessor(attempts, self._outcome)
+        self._in_flight: dict[BatchOrder, KeysInFlight] = {}
 
     async def run(self) -> None:
         """Run until the buffers stop. Cancellation does not cancel what is in flight: `quiesce` waits for that."""
@@ -48,10 +49,12 @@ class BatchLoop:
         order: BatchOrder | None = None
         while not self._buffers.stopping:
             await slots.acquire()
-            batch = await self._buffers.take(self._topic, self._limits.records, self._limits.bytes)
+            limits = self._limits
+            batch = await self._buffers.take(self._topic, limits.records, limits.bytes, self._in_flight.values())
             if not batch:
                 return
-            order = BatchOrder(order)
+            order = BatchOrder(order, {piece.state.partition for piece in batch})
+            self._in_flight[order] = KeysInFlight(batch)
             task = asyncio.create_task(self._process(batch, order), name=f"{self._agent} micro-batch")
             self._buffers.in_flight.add(task)
             task.add_done_callback(partial(self._ended, order, slots))
@@ -71,4 +74,6 @@ class BatchLoop:
         """Do this as a callback of the task: one that is cancelled before its first step runs no code of its own."""
         self._buffers.in_flight.discard(task)
         order.end()
+        del self._in_flight[order]
+        self._buffers.notify(self._topic)
         slots.release()

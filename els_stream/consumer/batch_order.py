@@ -1,15 +1,20 @@
-"""The order of the micro-batches that one agent has in flight: each may wait for a stage of the one before it.
+"""The order of the micro-batches that one agent has in flight: each may wait for a stage of those before it.
 
-A successor may hold a transaction open while its predecessor works, but must not wait in it without a limit: the
-predecessor may need a row lock that the waiter holds, and PostgreSQL does not see who waits inside a process. So a
-successor begins when its predecessor holds all its locks, gives way when the predecessor fails, and limits the wait.
+It waits for those that have a partition in common with it, since they store its offsets first. A successor may hold a
+transaction open while its predecessor works, but must not wait in it without a limit: the predecessor may need a row
+lock that the waiter holds, and PostgreSQL does not see who waits inside a process. So a successor begins when its
+predecessor holds all its locks, gives way when the predecessor fails, and limits the wait.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from enum import IntEnum
 from typing import Final
+
+from els_stream.kafka.offsets import Partition
 
 # Well below the time that PostgreSQL lets a transaction idle, and that others wait for a lock.
 MAX_WAIT_SECONDS: Final = 1.0
@@ -26,10 +31,14 @@ class Stage(IntEnum):
 
 
 class BatchOrder:
-    """The stage of one micro-batch, and its predecessor while that has not ended."""
+    """The stage of one micro-batch, and the micro-batches before it that have not ended."""
 
-    def __init__(self, predecessor: BatchOrder | None = None) -> None:
-        self._predecessor = predecessor
+    def __init__(self, predecessor: BatchOrder | None = None, partitions: AbstractSet[Partition] = frozenset()) -> None:
+        """`predecessor` is the micro-batch that was taken last before this one, `partitions` are those of this one."""
+        self.predecessor = predecessor
+        self.partitions = partitions
+        in_flight = () if predecessor is None else predecessor.up_to_here()
+        self._before = [one for one in in_flight if not partitions.isdisjoint(one.partitions)]
         self.stage = Stage.STARTED
         self._changed = asyncio.Event()
 
@@ -42,11 +51,19 @@ class BatchOrder:
             self._changed = asyncio.Event()
 
     def end(self) -> None:
-        """Advance to ENDED, and forget the predecessor, which would otherwise keep all before it in memory."""
-        self._predecessor = None
+        """Advance to ENDED, and forget the predecessors, which would otherwise keep all before them in memory."""
+        self.predecessor = None
+        self._before = []
         self.advance(Stage.ENDED)
 
     # Called by its successor.
+
+    def up_to_here(self) -> Iterator[BatchOrder]:
+        """Yield this micro-batch and those before it, the latest first, without those that have ended."""
+        one: BatchOrder | None = self
+        while one is not None and one.stage is not Stage.ENDED:
+            yield one
+            one = one.predecessor
 
     async def reached(self, stage: Stage) -> bool:
         """Wait until this micro-batch is at `stage` or later, or has failed. Return false after a failure."""
@@ -58,30 +75,30 @@ class BatchOrder:
 
     @property
     def predecessor_in_flight(self) -> bool:
-        return self._predecessor is not None and self._predecessor.stage is not Stage.ENDED
+        """True while a micro-batch before this one may change the stored offsets of its partitions."""
+        return any(one.stage is not Stage.ENDED for one in self._before)
 
     async def wait_for_locks(self) -> None:
-        """Wait until the predecessor holds its locks, so that it comes first at rows that both need.
+        """Wait until the predecessors hold their locks, so that they come first at rows that both need.
 
-        After a failure of the predecessor wait for its end.
+        After a failure of one of them wait for the end of all.
         """
-        if self._predecessor is not None and not await self._predecessor.reached(Stage.LOCKED):
-            await self.wait_for_predecessor()
+        for one in self._before:
+            if not await one.reached(Stage.LOCKED):
+                await self.wait_for_predecessor()
 
     async def wait_for_offsets(self) -> bool:
-        """Wait, inside a transaction, until the predecessor has advanced the stored offsets.
+        """Wait, inside a transaction, until the predecessors have advanced the stored offsets.
 
-        Return false when it failed or takes longer than MAX_WAIT_SECONDS: then the caller has to roll back.
+        Return false when one failed or they take longer than MAX_WAIT_SECONDS: then the caller has to roll back.
         """
-        if self._predecessor is None:
-            return True
         try:
             async with asyncio.timeout(MAX_WAIT_SECONDS):
-                return await self._predecessor.reached(Stage.OFFSETS_ADVANCED)
+                return all([await one.reached(Stage.OFFSETS_ADVANCED) for one in self._before])
         except TimeoutError:
             return False
 
     async def wait_for_predecessor(self) -> None:
-        """Wait until the predecessor has ended."""
-        if self._predecessor is not None:
-            await self._predecessor.reached(Stage.ENDED)
+        """Wait until all micro-batches before this one have ended."""
+        if self.predecessor is not None:
+            await self.predecessor.reached(Stage.ENDED)

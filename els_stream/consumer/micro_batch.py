@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 from els_stream.consumer.partition_state import PartitionState, record_size
@@ -93,25 +94,60 @@ def single_records(batch: MicroBatch) -> Iterator[PartitionRecords]:
             start = record.offset + 1
 
 
-def take_records(states: Sequence[PartitionState], max_records: int, max_bytes: int) -> MicroBatch:
+class KeysInFlight:
+    """The record keys of a micro-batch that is processed, collected when they are first needed."""
+
+    def __init__(self, batch: MicroBatch) -> None:
+        self._batch = batch
+
+    @cached_property
+    def keys(self) -> frozenset[bytes]:
+        return frozenset(record.key for piece in self._batch for record in piece.records if record.key is not None)
+
+    def has_one_of(self, records: Iterable[RawRecord]) -> bool:
+        return any(record.key in self.keys for record in records)
+
+
+def take_records(
+    states: Iterable[PartitionState], max_records: int, max_bytes: int, in_flight: Collection[KeysInFlight] = ()
+) -> MicroBatch:
     """Take queued records, one partition after the other, within both limits; at least one record if there is any.
 
     With a long queue one micro-batch is of one partition and the next of another. Records are keyed by batch, so the
     two do not need the same rows.
+
+    A partition whose records have a key that is `in_flight` is left out: their transaction would only wait for that
+    one, while in the queue others join them. They are taken if the micro-batch is full, so that no others could.
     """
     batch: list[PartitionRecords] = []
     for state in states:
-        records: list[RawRecord] = []
-        while state.queue and max_records > 0:
-            size = record_size(state.queue[0])
-            if size > max_bytes and (batch or records):
-                max_records = 0
-                break
-            records.append(state.queue.popleft())
-            state.queued_bytes -= size
-            max_bytes -= size
-            max_records -= 1
+        queued_bytes = state.queued_bytes
+        records, full = _pop(state, max_records, max_bytes, at_least_one=not batch)
+        if in_flight and not full and any(keys.has_one_of(records) for keys in in_flight):
+            state.queue.extendleft(reversed(records))
+            state.queued_bytes = queued_bytes
+            continue
+        max_records -= len(records)
+        max_bytes -= queued_bytes - state.queued_bytes
         if records:
             batch.append(PartitionRecords(state, state.next_take_offset, records))
             state.next_take_offset = batch[-1].stop
+        if full:
+            break
     return tuple(batch)
+
+
+def _pop(
+    state: PartitionState, max_records: int, max_bytes: int, *, at_least_one: bool
+) -> tuple[list[RawRecord], bool]:
+    """Remove records from the queue, within both limits; the second value says whether a limit is reached."""
+    records: list[RawRecord] = []
+    queue = state.queue
+    while queue and len(records) < max_records:
+        size = record_size(queue[0])
+        if size > max_bytes and (records or not at_least_one):
+            return records, True
+        records.append(queue.popleft())
+        state.queued_bytes -= size
+        max_bytes -= size
+    return records, len(records) >= max_records

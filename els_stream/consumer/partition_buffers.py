@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from els_stream.config.settings import Settings
-from els_stream.consumer.micro_batch import MicroBatch, take_records
+from els_stream.consumer.micro_batch import KeysInFlight, MicroBatch, take_records
 from els_stream.consumer.partition_state import FetchPause, PartitionState
 from els_stream.kafka.offsets import Partition
 
@@ -110,7 +110,7 @@ class PartitionBuffers:
                 del self.paused[state.partition]
 
     def notify(self, topic: str) -> None:
-        """Wake the agent of this topic: records are queued."""
+        """Wake the agent of this topic: records are queued, or others of their keys are no longer in flight."""
         self._queued[topic].set()
 
     async def wait_for_change(self, seconds: float) -> None:
@@ -210,26 +210,30 @@ class PartitionBuffers:
 
     # Used by the agents.
 
-    async def take(self, topic: str, max_records: int, max_bytes: int) -> MicroBatch:
+    async def take(
+        self, topic: str, max_records: int, max_bytes: int, in_flight: Collection[KeysInFlight] = ()
+    ) -> MicroBatch:
         """Take queued records, each time beginning with another partition; wait while there are none.
 
-        Empty only when the worker stops.
+        `in_flight` changes while this waits; `notify` says so. Empty only when the worker stops.
         """
         while True:
-            batch = self._take_queued(topic, max_records, max_bytes)
+            batch = self._take_queued(topic, max_records, max_bytes, in_flight)
             if batch or self.stopping:
                 return batch
             event = self._queued[topic]
             event.clear()
             await event.wait()
 
-    def _take_queued(self, topic: str, max_records: int, max_bytes: int) -> MicroBatch:
+    def _take_queued(
+        self, topic: str, max_records: int, max_bytes: int, in_flight: Collection[KeysInFlight]
+    ) -> MicroBatch:
         states = [state for tp, state in sorted(self.partitions.items()) if tp.topic == topic and state.active]
         if not states:
             return ()
         turn = self._turns[topic] % len(states)
         self._turns[topic] += 1
-        batch = take_records(states[turn:] + states[:turn], max_records, max_bytes)
+        batch = take_records(states[turn:] + states[:turn], max_records, max_bytes, in_flight)
         if batch:
             self._changed.set()
         return batch

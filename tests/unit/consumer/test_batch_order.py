@@ -8,17 +8,20 @@ from typing import Any
 import pytest
 
 from els_stream.consumer.batch_order import BatchOrder, Stage
+from els_stream.kafka.offsets import Partition
 from tests.support.waiting import suspended
+
+ALPHA, BETA = Partition("alpha", 0), Partition("beta", 0)
 
 
 @pytest.fixture
 def first() -> BatchOrder:
-    return BatchOrder()
+    return BatchOrder(None, {ALPHA, BETA})
 
 
 @pytest.fixture
 def second(first: BatchOrder) -> BatchOrder:
-    return BatchOrder(first)
+    return BatchOrder(first, {ALPHA})
 
 
 async def still_waits(task: asyncio.Task[Any]) -> bool:
@@ -99,9 +102,40 @@ async def test_nothing_waits_for_a_batch_that_has_ended(first: BatchOrder, secon
     assert not second.predecessor_in_flight
 
 
+async def test_batches_of_different_partitions_do_not_wait_for_each_other(second: BatchOrder) -> None:
+    beside = BatchOrder(second, {Partition("gamma", 0)})
+
+    await asyncio.wait_for(beside.wait_for_locks(), 1)
+    assert await beside.wait_for_offsets()
+    assert not beside.predecessor_in_flight
+
+
+async def test_a_batch_waits_for_all_that_have_its_partitions(first: BatchOrder, second: BatchOrder) -> None:
+    third = BatchOrder(second, {BETA, ALPHA})
+    fourth = BatchOrder(third, {BETA})
+    second.advance(Stage.OFFSETS_ADVANCED)
+    third.advance(Stage.OFFSETS_ADVANCED)
+    waiting = asyncio.create_task(fourth.wait_for_offsets())
+    assert await still_waits(waiting)
+
+    first.advance(Stage.OFFSETS_ADVANCED)
+
+    assert await asyncio.wait_for(waiting, 1)
+
+
+async def test_the_end_of_a_batch_is_after_all_before_it(first: BatchOrder) -> None:
+    beside = BatchOrder(first, {Partition("gamma", 0)})
+    waiting = asyncio.create_task(beside.wait_for_predecessor())
+    assert await still_waits(waiting)
+
+    first.end()
+
+    await asyncio.wait_for(waiting, 1)
+
+
 def test_a_batch_that_has_ended_keeps_no_earlier_one_in_memory() -> None:
-    first = BatchOrder()
-    second = BatchOrder(first)
+    first = BatchOrder(None, {ALPHA})
+    second = BatchOrder(first, {ALPHA})
     gone = weakref.ref(first)
     first.end()
     second.end()

@@ -175,7 +175,7 @@ async def test_a_successor_waits_for_its_predecessor_outside_of_transactions(har
     state.receive([FakeRecord(state.next_fetch_offset, b"next")], "alpha")
     second = take_records([state], 10, 10_000)
     gate = asyncio.Event()
-    order = BatchOrder()
+    order = BatchOrder(None, {state.partition})
 
     async def predecessor() -> None:
         await gate.wait()
@@ -183,7 +183,7 @@ async def test_a_successor_waits_for_its_predecessor_outside_of_transactions(har
         order.end()
 
     before = asyncio.create_task(predecessor())
-    after = asyncio.create_task(harness.processor.process(second, BatchOrder(order)))
+    after = asyncio.create_task(harness.processor.process(second, BatchOrder(order, {state.partition})))
     await harness.until(lambda: bool(harness.attempts))
     gate.set()
     await asyncio.wait_for(asyncio.gather(before, after), 1)

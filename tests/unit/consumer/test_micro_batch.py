@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from els_stream.consumer.micro_batch import offset_ranges, single_records, split, take_records
+from els_stream.consumer.micro_batch import KeysInFlight, offset_ranges, single_records, split, take_records
+from els_stream.consumer.partition_state import PartitionState
 from tests.support.consumer_fakes import FakeRecord, fake_records, offsets_of, partition_at
 
 
@@ -60,3 +61,38 @@ def test_half_of_one_record_is_that_record() -> None:
     state.receive(fake_records(0, 1), "alpha")
     first, second = split(take_records([state], 1, 1000))
     assert (first, offsets_of(second)) == ((), [0])
+
+
+def keyed(*keys: str, partition: int = 0) -> PartitionState:
+    """Return a partition in which records with these keys are queued."""
+    state = partition_at(partition=partition)
+    state.receive([FakeRecord(offset, key=key.encode()) for offset, key in enumerate(keys)], "alpha")
+    return state
+
+
+def test_a_partition_with_a_key_in_flight_is_left_out() -> None:
+    """The transaction would wait for that one; in the queue other records join these."""
+    busy, idle = keyed("blue", "red"), keyed("green", partition=1)
+    queued = list(busy.queue), busy.queued_bytes, busy.next_take_offset
+    in_flight = KeysInFlight(take_records([keyed("yellow", "red")], 10, 1_000_000))
+
+    (piece,) = take_records([busy, idle], 10, 1_000_000, [in_flight])
+
+    assert piece.state is idle
+    assert (list(busy.queue), busy.queued_bytes, busy.next_take_offset) == queued
+
+
+def test_a_full_micro_batch_is_taken_whatever_is_in_flight() -> None:
+    """It can't grow while it waits, and is decoded meanwhile."""
+    in_flight = [KeysInFlight(take_records([keyed("red")], 10, 1_000_000))]
+    assert offsets_of(take_records([keyed("red", "red", "red")], 2, 1_000_000, in_flight)) == [0, 1]
+    large = keyed("red", "red", "red")
+    assert offsets_of(take_records([large], 10, large.queued_bytes - 1, in_flight)) == [0, 1]
+
+
+def test_records_without_a_key_wait_for_none() -> None:
+    state, other = partition_at(), partition_at(partition=1)
+    state.receive(fake_records(0, 2), "alpha")
+    other.receive(fake_records(0, 1), "alpha")
+    in_flight = [KeysInFlight(take_records([other], 10, 1_000_000))]
+    assert offsets_of(take_records([state], 10, 1_000_000, in_flight)) == [0, 1]

@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
+from els_stream.consumer.micro_batch import KeysInFlight
 from els_stream.consumer.partition_buffers import BufferLimits, PartitionBuffers
 from els_stream.kafka.offsets import Partition
-from tests.support.consumer_fakes import fake_records, offsets_of, partition_at
+from tests.support.consumer_fakes import FakeRecord, fake_records, offsets_of, partition_at
 from tests.support.waiting import suspended
 
 ONE, TWO = Partition("alpha", 0), Partition("alpha", 1)
@@ -26,6 +27,21 @@ async def test_take_waits_only_while_nothing_is_queued(buffers: PartitionBuffers
     state.receive(fake_records(0, 1), "alpha")
     buffers.notify("alpha")
     assert offsets_of(await asyncio.wait_for(taking, 1)) == [0]
+
+
+async def test_take_waits_while_all_queued_keys_are_in_flight(buffers: PartitionBuffers) -> None:
+    first, later = partition_at(), FakeRecord(1, key=b"an essay crisis")
+    first.receive([FakeRecord(0, key=b"an essay crisis")], "alpha")
+    buffers.add([first])
+    in_flight = {1: KeysInFlight(await buffers.take("alpha", 10, 1000))}
+    first.receive([later], "alpha")
+    taking = asyncio.create_task(buffers.take("alpha", 10, 1000, in_flight.values()))
+    await suspended(taking)
+    assert not taking.done()
+    first.receive([FakeRecord(2, key=b"an essay crisis")], "alpha")
+    in_flight.clear()
+    buffers.notify("alpha")
+    assert offsets_of(await asyncio.wait_for(taking, 1)) == [1, 2]
 
 
 async def test_take_begins_with_another_partition_each_time(buffers: PartitionBuffers) -> None:
