@@ -16,6 +16,7 @@ from typing import Any, Final, NoReturn, TypeAlias
 import faust
 from mode import loop
 from prometheus_client import CollectorRegistry
+from sqlalchemy.ext.asyncio import AsyncEngine
 from yarl import URL
 
 from agents.assign_content import assign_content
@@ -52,6 +53,7 @@ from els_stream.observability.metrics import Metrics
 from els_stream.observability.record_log import log_fields
 from els_stream.observability.tracing import Tracing
 from els_stream.relay.factory import create_relay_engine, make_relay
+from els_stream.web.listening import require_web_address
 from tables import metadata
 
 Agent: TypeAlias = Callable[[ConsumerService, Mapping[str, DomainHandler]], Awaitable[None]]
@@ -143,7 +145,7 @@ def build(settings: Settings, work: Workload, *, on_listening: Callable[[str], N
     services = WorkerServices(
         consumer=consumer,
         broker=settings.broker,
-        prepare=partial(wait_for_database, engine, list(metadata.tables)),
+        prepare=partial(prepare, settings, engine),
         on_listening=on_listening,
         extend_web=dashboard.extend,
         any_web_port=settings.web_port == 0,
@@ -163,6 +165,12 @@ def consumer_group(settings: Settings, inputs: Iterable[str]) -> ConsumerGroup:
     outputs = (*OUTPUT_TOPICS, DEAD_LETTER) if settings.relay_enabled else ()
     names = [[settings.topic_prefix + topic for topic in topics] for topics in (inputs, outputs)]
     return ConsumerGroup(settings.broker, settings.consumer_group, *names)
+
+
+async def prepare(settings: Settings, engine: AsyncEngine) -> None:
+    """Check what the worker can't run without, and wait for the database. Raises ConfigurationError."""
+    require_web_address(settings)
+    await wait_for_database(engine, list(metadata.tables))
 
 
 def subscribe(app: ElsApp, work: Workload, topic_prefix: str) -> None:

@@ -28,6 +28,7 @@ class EnvironmentFailed(ElsError):
     """The operating system refused a file, a folder, a socket or a process."""
 
     code = "environment"
+    exit_code = 2
 
 
 def explain(error: BaseException) -> ElsError:

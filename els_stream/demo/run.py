@@ -46,6 +46,8 @@ async def demo(settings: Settings, traffic: Traffic, console: DemoConsole, *, se
         try:
             await _run(settings, found, traffic, console)
         except (KafkaError, SQLAlchemyError, OSError) as error:
+            if isinstance(error, OSError) and error.filename:
+                raise
             raise ServersUnavailable(f"the demo lost its servers: {error}") from error
 
 
