@@ -17,36 +17,34 @@ from pathlib import Path
 from els_stream.errors import ServersUnavailable
 
 VERSION = "4.4.0"
-# Kafka does not depend on a logging binding; without one a failing start logs nothing. It is resolved separately:
-# resolved together, the dependency management of one would override versions of the other.
-COORDINATES = (f"org.apache.kafka:kafka_2.13:{VERSION}", "org.apache.logging.log4j:log4j-slf4j-impl:2.25.5")
+LOGGING = "org.apache.logging.log4j:log4j-slf4j-impl:2.25.5"
 HASHES = Path(__file__).with_name(f"kafka-{VERSION}.json")
 REMEDY = "remove that folder to fetch it again"
 
 
-def default_store() -> Path:
+def default_store(version: str = VERSION) -> Path:
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "els_stream" / f"kafka-{VERSION}"
+    return Path(cache) / "els_stream" / f"kafka-{version}"
 
 
 def kafka_jars(store: Path, hashes: Path = HASHES) -> list[Path]:
     """Return the paths of the jars; download them first if the store does not exist. Blocks.
 
-    Raises ServersUnavailable if a jar is missing or has another hash.
+    `hashes` is a file `kafka-VERSION.json`. Raises ServersUnavailable if a jar is missing or has another hash.
     """
     expected: dict[str, str] = json.loads(hashes.read_text())
     if not store.is_dir():
-        _fill(store, expected)
+        _fill(store, expected, hashes.stem.removeprefix("kafka-"))
     return _checked(store, expected)
 
 
-def _fill(store: Path, expected: dict[str, str]) -> None:
+def _fill(store: Path, expected: dict[str, str], version: str) -> None:
     """Download into a temporary folder and rename it, so that the store is complete or does not exist."""
     store.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=store.parent) as folder:
         draft = Path(folder) / "draft"
         draft.mkdir()
-        for jar in _resolved():
+        for jar in _resolved(version):
             if jar.name in expected:
                 shutil.copyfile(jar, draft / jar.name)
         _checked(draft, expected)
@@ -54,13 +52,15 @@ def _fill(store: Path, expected: dict[str, str]) -> None:
             draft.rename(store)
 
 
-def _resolved() -> Iterator[Path]:
+def _resolved(version: str) -> Iterator[Path]:
+    # Kafka does not depend on a logging binding; without one a failing start logs nothing. It is resolved separately:
+    # resolved together, the dependency management of one would override versions of the other.
     try:
         jgo = importlib.import_module("jgo")
     except ImportError as missing:
         raise ServersUnavailable("Kafka's jars can't be fetched: pip install jgo") from missing
     try:
-        for coordinates in COORDINATES:
+        for coordinates in (f"org.apache.kafka:kafka_2.13:{version}", LOGGING):
             yield from Path(jgo.build(coordinates).path).rglob("*.jar")
     except Exception as error:  # jgo passes on errors of its libraries, from sockets to XML
         raise ServersUnavailable(f"Kafka's jars could not be fetched: {error}") from error

@@ -15,7 +15,7 @@ import signal
 import uuid
 from pathlib import Path
 
-from els_stream.embedded.jars import default_store, kafka_jars
+from els_stream.embedded.jars import HASHES, default_store, kafka_jars
 from els_stream.embedded.kafka_security import INTERNAL, KafkaSecurity
 from els_stream.embedded.ports import LOOPBACK, kept_ports, recorded_ports
 from els_stream.embedded.processes import EmbeddedServer, ServerProcess, run, start
@@ -68,17 +68,25 @@ logger.configs.level=WARN
 
 
 class EmbeddedKafka(EmbeddedServer):
-    """A Kafka broker that keeps its data below `state_dir`; `store` is the folder of its jars.
+    """A Kafka broker that keeps its data below `state_dir`; `store` is the folder of its jars, with these hashes.
 
     With `security` it has those listeners instead of a plain one.
     """
 
-    def __init__(self, state_dir: Path, *, store: Path | None = None, security: KafkaSecurity | None = None) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        store: Path | None = None,
+        hashes: Path = HASHES,
+        security: KafkaSecurity | None = None,
+    ) -> None:
         self.server = ServerProcess("kafka", state_dir)
         self._place = state_dir / "kafka"
         self._data = self._place / "data"
         self._ports = state_dir / "kafka.ports.json"
         self._store = store or default_store()
+        self._hashes = hashes
         self._security = security
 
     @property
@@ -96,7 +104,7 @@ class EmbeddedKafka(EmbeddedServer):
         if self.server.process is not None:
             return
         env = {"LC_ALL": "C", "PATH": os.defpath}
-        jars = await asyncio.to_thread(kafka_jars, self._store)
+        jars = await asyncio.to_thread(kafka_jars, self._store, self._hashes)
         properties, logging = self._configure()
         java = [await java_command(), *JVM, f"-Dlog4j2.configurationFile={logging}"]
         java += ["-cp", os.pathsep.join(map(str, jars))]

@@ -38,7 +38,7 @@ async def test_the_next_session_has_the_new_password(
         async with engine.connect() as conn:
             assert await conn.scalar(text("SELECT current_user")) == ROLE
         await owner.execute(f"ALTER ROLE {ROLE} PASSWORD '{SECOND}'")
-        await owner.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{ROLE}'")
+        await owner.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = $1", ROLE)
         with pytest.raises(DBAPIError):  # the first use finds that the session has ended
             await one_statement(engine)
         with pytest.raises(Exception, match="password authentication failed") as caught:
