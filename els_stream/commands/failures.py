@@ -37,8 +37,8 @@ def explain(error: BaseException) -> ElsError:
         return error
     if isinstance(error, KafkaError):
         return ServersUnavailable(f"the broker does not answer: {type(error).__name__}")
-    if isinstance(error, TimeoutError):
-        return ServersUnavailable("a server did not answer in time")
+    if isinstance(error, TimeoutError | ConnectionError):
+        return ServersUnavailable(f"a server does not answer: {error.strerror or 'no answer in time'}")
     if isinstance(error, OSError):
         return EnvironmentFailed(_first_line(f"{error.filename}: {error.strerror}" if error.filename else error))
     if isinstance(error, DATABASE_ERRORS):

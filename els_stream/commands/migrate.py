@@ -17,7 +17,8 @@ from els_stream.observability.logging import configure_logging
 def migrate(*, as_json: bool) -> None:
     """Apply database migrations.
 
-    Safe while workers run, and in several processes at once: one migrates, the others wait.
+    Safe while workers run, and in several processes at once: one migrates, the others wait. A transaction of another
+    session whose lock is needed is named, and waited for up to five minutes; workers' statements pass meanwhile.
 
     Example: els migrate
     """
