@@ -36,11 +36,12 @@ _BY_STATE: Final[tuple[tuple[str, type[ElsError], str], ...]] = (
 def explained(url: str, *, migrating: bool = False) -> Iterator[None]:
     """Raise errors of the database in the block as an ElsError. `url` may hold a password.
 
+    A broken pipe is not one of them: the reader of the command's output has gone.
     With `migrating`, a schema that does not fit is not one that a migration repairs.
     """
     try:
         yield
-    except ElsError:
+    except (ElsError, BrokenPipeError):
         raise
     except DATABASE_ERRORS as error:
         shown = explain_database_error(error, url)
@@ -79,7 +80,7 @@ def reason(error: BaseException) -> str:
 
 def _reason_without_state(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message
+        return str(getattr(error, "verify_message", error))
     if isinstance(error, TimeoutError | PoolTimeout):
         return "no answer in time"
     if isinstance(error, OSError):
