@@ -6,7 +6,9 @@ import asyncio
 import os
 import signal
 import sys
+import tempfile
 from asyncio.subprocess import PIPE
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,12 +22,18 @@ SERVICE_LINE = "els: ELS_WEB_PORT and 4 more: set by Kubernetes for a Service, n
 
 
 @pytest.fixture
-def environment(addresses: Addresses, database: str, topic_prefix: str, tmp_path: Path) -> dict[str, str]:
+def mounted() -> Iterator[Path]:
+    """A folder that any user may read, as pods have their secrets; pytest's folders are for their owner only."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
+def environment(addresses: Addresses, database: str, topic_prefix: str, mounted: Path) -> dict[str, str]:
     """The pod's environment; the database's address is a mounted secret."""
-    secret = tmp_path / "database-url"
+    secret = mounted / "database-url"
     secret.write_text(database)
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):  # pytest's folders are for their owner only
-        folder.chmod(0o755)
     return pod_environment(
         ELS_BROKER_URL=addresses.broker,
         ELS_DATABASE_URL_FILE=str(secret),
