@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from sqlalchemy import text
 
@@ -35,15 +35,19 @@ def packed(arrays: Mapping[str, Sequence[str | None]]) -> dict[str, str]:
     """Return the parameters of a `text_with_packed_arrays`: each array as a text, and what separates the elements."""
     separator, null = _SEPARATOR, _NULL
     while True:
-        texts = {name: _pack(values, separator, null) for name, values in arrays.items()}
-        if all(_is_unambiguous(texts[name], values, separator, null) for name, values in arrays.items()):
-            return {**texts, "separator": separator, "null": null}
+        texts = [text for values in arrays.values() if (text := _pack(values, separator, null)) is not None]
+        if len(texts) == len(arrays):
+            return {**dict(zip(arrays, texts, strict=True)), "separator": separator, "null": null}
         separator, null = secrets.token_hex(), secrets.token_hex()  # some value contains one of the usual ones
 
 
-def _pack(values: Sequence[str | None], separator: str, null: str) -> str:
-    return separator.join(["", *(null if value is None else value for value in values)])
-
-
-def _is_unambiguous(text: str, values: Sequence[str | None], separator: str, null: str) -> bool:
-    return text.count(separator) == len(values) and text.count(null) == values.count(None)
+def _pack(values: Sequence[str | None], separator: str, null: str) -> str | None:
+    """Return the values as one text, or None if one of them contains the separator or what stands for null."""
+    nulls = 0
+    try:
+        text = separator.join(["", *cast("Sequence[str]", values)])
+    except TypeError:  # a search for None would take longer than the join
+        nulls = values.count(None)
+        text = separator.join(["", *(null if value is None else value for value in values)])
+    unambiguous = text.count(separator) == len(values) and text.count(null) == nulls
+    return text if unambiguous else None
