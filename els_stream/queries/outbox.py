@@ -80,7 +80,8 @@ _FETCH = text("""
                 -- planned while no row was deferred would scan all deferred rows for each row.
                 AND ((SELECT true FROM event_outbox WHERE next_attempt_at IS NOT NULL LIMIT 1) IS NULL
                      OR (SELECT true FROM event_outbox h
-                         WHERE h.order_key = e.order_key AND h.next_attempt_at > now() LIMIT 1) IS NULL)
+                         WHERE h.order_key = e.order_key AND h.next_attempt_at > now()
+                           AND h.next_attempt_at <= now() + make_interval(secs => :max_delay) LIMIT 1) IS NULL)
                 ORDER BY e.position
                 LIMIT :rows
             ) waiting
@@ -112,6 +113,7 @@ _DEFER = text("""
         FROM unnest(CAST(:order_keys AS text[]), CAST(:event_ids AS uuid[])) AS i (order_key, event_id)))
 """)
 
+MAX_DELAY_SECONDS: Final = 3600.0
 _MAX_ERROR_CHARACTERS: Final = 500
 
 
@@ -155,13 +157,16 @@ async def put(conn: AsyncConnection, rows: Sequence[OutboxRow]) -> None:
         direct.rows += [row for row, number in zip(rows, key_numbers, strict=True) if free[number - 1]]
 
 
-async def fetch(conn: AsyncConnection, shards: Sequence[int], *, rows: int, size: int) -> list[WaitingRow]:
+async def fetch(
+    conn: AsyncConnection, shards: Sequence[int], *, rows: int, size: int, max_delay: float = MAX_DELAY_SECONDS
+) -> list[WaitingRow]:
     """Return rows of these shards that may be published now, those of each shard in order.
 
     At most `rows` rows and about `size` bytes, but at least one row of any size. Shards that come first are served
-    first, so callers rotate them. Keys with a deferred row are left out until it is due; then that row comes first.
+    first, so callers rotate them. Keys with a deferred row are left out until it is due; then that row comes first. A
+    row that is deferred for more than `max_delay` seconds is due: the database's clock was ahead when it was deferred.
     """
-    found = await conn.execute(_FETCH, {"shards": list(shards), "rows": rows, "bytes": size})
+    found = await conn.execute(_FETCH, {"shards": list(shards), "rows": rows, "bytes": size, "max_delay": max_delay})
     return [WaitingRow._make(row) for row in found.all()]
 
 

@@ -169,7 +169,13 @@ class Dispatcher:
         """Fetch rows, starting after the shard that was served last, so that a long shard cannot delay the others."""
         shards = sorted(lease.shards, key=lambda shard: (shard - self._first_shard) % SHARD_COUNT)
         async with self._engine.connect() as conn:
-            rows = await outbox.fetch(conn, shards, rows=self._options.fetch_rows, size=self._options.fetch_bytes)
+            rows = await outbox.fetch(
+                conn,
+                shards,
+                rows=self._options.fetch_rows,
+                size=self._options.fetch_bytes,
+                max_delay=self._options.deferral_max_seconds,
+            )
         self._health.clear_error("database")
         if rows:
             self._first_shard = rows[-1].shard + 1

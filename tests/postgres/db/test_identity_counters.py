@@ -16,6 +16,8 @@ from els_stream.db import schema
 from els_stream.db.errors import ClassifiedError, FailureClass
 from els_stream.events.records import RawRecord
 from els_stream.queries.identity_counters import read_counters
+from els_stream.verify.invariants import check_invariants
+from tests.support import factories
 from tests.support.batch_harness import BatchHarness
 from tests.support.micro_batches import MicroBatchRunner
 from tests.support.waiting import until
@@ -111,6 +113,23 @@ async def test_a_counter_of_the_outbox_that_went_back_is_not_the_fault_of_a_reco
     assert await failure_of(harness, record) == ClassifiedError(FailureClass.FATAL, "23505 uq_event_outbox_position")
     await schema.upgrade(database)
     assert await harness.together(record) == ["assigned"]
+
+
+async def test_verify_names_events_that_were_written_while_a_counter_was_behind(engine: AsyncEngine) -> None:
+    """The positions of a later event begin again below those that wait, so it would be published first."""
+    harness = BatchHarness(engine=engine)
+    await harness.execute(RESTART.format("event_outbox", "position") + " WITH 100")
+    await harness.together(harness.registration(essays=3))
+    await harness.together(harness.content(0))
+    await harness.execute(RESTART.format("event_outbox", "position"))
+    await harness.together(harness.content(1))
+
+    async with engine.connect() as conn:
+        findings = await check_invariants(conn, consumer_group="els", prefix="")
+
+    found = {finding.invariant: list(finding.examples) for finding in findings if finding.violated}
+    assert found.keys() == {"I8", "counters"}
+    assert [example.partition(":")[0] for example in found["I8"]] == [f"outbox of {factories.BATCH}"]
 
 
 async def failure_of(harness: BatchHarness, record: RawRecord) -> ClassifiedError:

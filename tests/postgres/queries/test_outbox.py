@@ -128,6 +128,16 @@ async def test_a_due_row_is_the_first_of_its_key_again_with_its_attempts(conn: A
     assert [one.attempts for one in rows] == [3, 0, 0, 0, 0, 0, 0]
 
 
+async def test_a_row_deferred_while_the_clock_was_ahead_is_due(conn: AsyncConnection) -> None:
+    await put(conn, batch_rows("rejected"))
+    [first, *_] = await outbox.fetch(conn, ALL_SHARDS, **PLENTY)
+    await outbox.schedule_retry(conn, [FailedRow(first, "too large")], min_delay=LONG, max_delay=LONG)
+
+    await conn.execute(text("UPDATE event_outbox SET next_attempt_at = next_attempt_at + interval '1 second'"))
+
+    assert fetched(await outbox.fetch(conn, ALL_SHARDS, **PLENTY)) == written(batch_rows("rejected"))
+
+
 async def test_the_delay_doubles_up_to_the_maximum(conn: AsyncConnection) -> None:
     await put(conn, [row("rejected", 1)])
     [first] = await outbox.fetch(conn, ALL_SHARDS, **PLENTY)
