@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
-from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
 
 from els_stream.kafka import admin
 from els_stream.kafka.broker import BrokerAddress
@@ -17,6 +21,7 @@ from els_stream.kafka.offsets import Partition
 
 DESCRIBE_TIMEOUT_SECONDS: Final = 3.0
 TOPIC_REFUSED: Final = TopicAuthorizationFailedError.errno
+TOPIC_UNKNOWN: Final = UnknownTopicOrPartitionError.errno
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class Ownership:
     owned: frozenset[Partition]
     missing: tuple[str, ...] = ()  # topics without partitions
     members: frozenset[str] = frozenset()  # their ids
+    missing_outputs: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()  # topics that this user has no right on
     workers: tuple[GroupMember, ...] = ()  # the same, as the page shows them
 
@@ -57,7 +63,7 @@ class GroupRefused:
 class ConsumerGroup:
     """A consumer group and its topics (under the broker's names). For one caller at a time.
 
-    `outputs` are topics whose rights are checked too.
+    `outputs` are topics that must exist, and whose rights are checked too.
     """
 
     def __init__(self, broker: BrokerAddress, group: str, topics: Iterable[str], outputs: Iterable[str] = ()) -> None:
@@ -92,6 +98,7 @@ class ConsumerGroup:
         described = await self._client.describe_topics([*self._topics, *self._outputs])
         topics = [topic for topic in described if topic["topic"] not in self._outputs]
         refused = tuple(topic["topic"] for topic in described if topic["error_code"] == TOPIC_REFUSED)
+        unknown = {topic["topic"] for topic in described if topic["error_code"] == TOPIC_UNKNOWN}
         (answer,) = await self._client.describe_consumer_groups([self._group])
         (group,) = answer.groups
         # aiokafka returns untyped tuples; every version of the protocol begins with these fields and adds to the end.
@@ -102,6 +109,7 @@ class ConsumerGroup:
             owned=frozenset(partition for member in members for partition in _assigned(member[4])),
             members=frozenset(member[0] for member in members),
             missing=tuple(t["topic"] for t in topics if not t["partitions"] and t["topic"] not in refused),
+            missing_outputs=tuple(sorted(unknown & self._outputs)),
             refused=refused,
             workers=tuple(GroupMember(member[2].lstrip("/"), len(_assigned(member[4]))) for member in members),
         )

@@ -35,6 +35,7 @@ class Code(StrEnum):
     SCHEMA = "schema_outdated"
     STALLED = "stalled"
     STOPPING = "stopping"
+    TOPIC_MISSING = "topic_missing"
     UNKNOWN = "unknown"
     UNASSIGNED = "partitions_unassigned"
 
@@ -164,6 +165,8 @@ def group_reasons(described: Ownership | GroupRefused | Unreachable, member_id: 
         return [Reason(Code.NOT_AUTHORIZED, f"group {described.group}")]
     reasons = [Reason(Code.NOT_AUTHORIZED, f"topic {topic}") for topic in described.refused]
     reasons += [Reason(Code.UNASSIGNED, f"{topic}: there is no such topic") for topic in described.missing]
+    outputs = described.missing_outputs
+    reasons += [Reason(Code.TOPIC_MISSING, f"{topic}: its events wait in the outbox") for topic in outputs]
     unassigned = sorted(described.partitions - described.owned)
     if unassigned and described.state not in REBALANCING_STATES:
         named = ", ".join(map(str, unassigned[:MAX_LISTED_PARTITIONS])) + (

@@ -93,6 +93,19 @@ async def test_a_missing_topic_is_reported(addresses: Addresses, topic_prefix: s
     assert [(r.code, "no such topic" in r.detail) for r in reasons] == [(Code.UNASSIGNED, True)]
 
 
+async def test_a_missing_output_topic_is_reported_and_not_created(
+    addresses: Addresses, topic_prefix: str, kafka_topics: dict[str, str]
+) -> None:
+    missing = f"{topic_prefix}nowhere"
+    group = ConsumerGroup(addresses.broker, f"{topic_prefix}group", [], [*kafka_topics.values(), missing])
+
+    for _ in range(2):
+        found = await group.describe()
+        assert isinstance(found, Ownership)
+        assert (found.missing_outputs, found.partitions) == ((missing,), frozenset())
+    await group.close()
+
+
 async def test_a_broker_that_is_away_is_a_reason_and_not_an_error() -> None:
     group = ConsumerGroup("127.0.0.1:1", "group", ["topic"])
 

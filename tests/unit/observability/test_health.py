@@ -185,3 +185,9 @@ def test_a_group_without_members_owns_no_partition() -> None:
 
 def test_a_missing_topic_is_a_reason() -> None:
     assert codes(group_reasons(Ownership("Stable", OURS, OURS, missing=("registered",)))) == [Code.UNASSIGNED]
+
+
+def test_a_missing_output_topic_is_a_reason_of_its_own() -> None:
+    reasons = group_reasons(Ownership("Stable", OURS, OURS, missing_outputs=("slots",)))
+
+    assert reasons == [Reason(Code.TOPIC_MISSING, "slots: its events wait in the outbox")]
