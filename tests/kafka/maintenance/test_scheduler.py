@@ -176,6 +176,7 @@ async def test_two_workers_time_a_batch_out_once_after_its_content_in_kafka(
     assert await harness.rows("SELECT 1 FROM batch_essay_trackers WHERE timed_out_at IS NULL") == []
 
 
+BUSY = "its-slot-is-locked"
 LATE = "the-last-content-is-unread"
 ABSENT = "the-content-never-came"
 
@@ -192,10 +193,10 @@ async def overdue_batches(harness: BatchHarness, *batch_ids: str) -> None:
 
 
 async def send_with_fast_clock(addresses: Addresses, kafka_topics: Mapping[str, str]) -> None:
-    """Send a content and then that of LATE to one partition, with timestamps 50 minutes ahead."""
+    """Send contents, that of LATE as the last, to one partition, with timestamps 50 minutes ahead."""
     ahead = int((time.time() + 3_000) * 1000)  # a broker refuses more than an hour
     async with AIOKafkaProducer(bootstrap_servers=addresses.broker) as producer:
-        for batch_id in ("early", LATE):
+        for batch_id in ("early", BUSY, LATE):
             await producer.send_and_wait(
                 kafka_topics[topics.CONTENT_PROVISIONED], make.content(batch_id), partition=0, timestamp_ms=ahead
             )
@@ -221,12 +222,14 @@ async def test_a_clock_that_runs_ahead_times_no_batch_out(
     *,
     stored_ahead: bool,
 ) -> None:
-    """The workers were away over the deadline, and the content of LATE is in Kafka; only its slot is locked at first.
+    """The workers were away over the deadline, and the content of LATE is in Kafka.
 
+    The worker waits for the slot of BUSY before it, at first, which no timer waits for: BUSY is not overdue.
     Either the senders' timestamps lie ahead, or the watermarks do, from a moment when the database's clock was wrong.
     """
     harness = BatchHarness(engine=engine)
     await overdue_batches(harness, LATE, ABSENT)
+    await harness.together(harness.registration(BUSY, essays=1))
     await send_with_fast_clock(addresses, kafka_topics)
     if stored_ahead:
         await store_watermarks_ahead(engine, environment, kafka_topics)
@@ -242,14 +245,14 @@ async def test_a_clock_that_runs_ahead_times_no_batch_out(
 
     single = {"ELS_MICRO_BATCH_RECORDS": "1", "ELS_TRANSACTIONS_IN_FLIGHT": "1"}
     async with worker({**environment, **single}, tmp_path / "worker.log", port):
-        async with locked_essays(harness, LATE):
+        async with locked_essays(harness, BUSY):
             await until(waits_for_the_slot_only, seconds=MAX_WAIT_SECONDS)
             await timer_rounds(harness)
             assert not await timed_out(LATE)
             assert not await timed_out(ABSENT)
         await until(partial(timed_out, ABSENT), seconds=MAX_WAIT_SECONDS)
 
-    assert (await harness.tracker(LATE)).state == "completed"
+    assert [(await harness.tracker(batch_id)).state for batch_id in (BUSY, LATE)] == ["completed"] * 2
     assert not await timed_out(LATE)
     (watermarks,) = await harness.rows("SELECT max(watermark_at) < now() AS passed FROM consumed_offsets")
     assert watermarks.passed

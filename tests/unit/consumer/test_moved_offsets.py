@@ -72,3 +72,16 @@ async def test_offsets_that_the_log_lost_are_passed_over() -> None:
     harness.log.state[ONE] = LogState(30, 50, None)
     await harness.steps(1)
     assert harness.buffers.partitions[ONE].start == 30
+
+
+async def test_an_offset_that_the_log_still_has_is_never_passed_over() -> None:
+    """The broker may say that an offset is out of range while the log has it, such as a follower that lags."""
+    harness = FetcherHarness(ONE)
+    harness.log.failures[ONE] = ReadFailure("OffsetOutOfRangeError", out_of_range=True)
+    await harness.steps(3)
+    assert harness.buffers.partitions[ONE].start == 10
+
+    harness.log.failures.clear()
+    harness.log.records[ONE] = fake_records(10, 1)
+    await harness.steps(1)
+    assert [record.offset for record in harness.buffers.partitions[ONE].queue] == [10]
