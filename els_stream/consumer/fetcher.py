@@ -19,7 +19,13 @@ from els_stream.consumer.partition_buffers import PartitionBuffers
 from els_stream.consumer.partition_reads import Fetched
 from els_stream.consumer.partition_state import LogReplaced, PartitionState, PositionReset, Queued
 from els_stream.consumer.reporting import ConsumerEvent, ConsumerMetrics
-from els_stream.consumer.start_offsets import LogOffsets, PartitionUnavailable, StartOffsetFinder, StoredOffsets
+from els_stream.consumer.start_offsets import (
+    LogOffsets,
+    LogState,
+    PartitionUnavailable,
+    StartOffsetFinder,
+    StoredOffsets,
+)
 from els_stream.kafka.offsets import Partition
 from els_stream.kafka.partition_read import ReadFailure
 
@@ -216,6 +222,9 @@ class Fetcher:
                 state.fetch_pause = None
         elif failure.out_of_range:
             await self._leave_range(state)
+        elif failure.damaged and state.give_up_verification():
+            log.warning("%s: the last processed record can't be compared: %s", state.partition, failure.cause)
+            state.fetch_pause = None
         else:
             self._pause_fetch(state, failure.cause)
 
@@ -239,6 +248,8 @@ class Fetcher:
         partition, start = state.partition, state.start
         try:
             log_state = (await self._kafka.log_states({partition}))[partition]
+            if isinstance(log_state, LogState) and (lost := state.lost_before(log_state.beginning)):
+                await self._store.record_lost(partition, log_state.beginning - lost, log_state.beginning - 1)
         except self._errors as error:
             self._pause_fetch(state, f"the log's beginning: {type(error).__name__}")
             return

@@ -5,14 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.kafka.offsets import Partition, StoredOffset, Watermark
-from els_stream.queries import consumed_offsets
+from els_stream.queries import consumed_offsets, skipped_offsets
+from els_stream.queries.skipped_offsets import SkippedOffsets
 
 log = logging.getLogger(__name__)
+
+DELETED: Final = "Kafka deleted them before they were read"
+WORKER: Final = "a worker"
 
 
 class OffsetStore:
@@ -39,6 +44,12 @@ class OffsetStore:
         """Store the ids of the topics of these partitions where none is stored."""
         async with self._engine.begin() as conn:
             await consumed_offsets.adopt_topic_ids(conn, self.consumer_group, partitions, topic_ids)
+
+    async def record_lost(self, partition: Partition, first: int, last: int) -> None:
+        """Keep a range of offsets, both inclusive, that Kafka deleted before they were read; `els verify` shows it."""
+        lost = SkippedOffsets(partition, first, last, DELETED, WORKER)
+        async with self._engine.begin() as conn:
+            await skipped_offsets.record(conn, self.consumer_group, lost)
 
     async def database_time(self) -> datetime:
         """Return the database's clock, after removing the group's watermarks that lie ahead of it."""

@@ -154,15 +154,29 @@ class PartitionState:
         self.position = max(position or 0, self.start, 0 if self.expected_fingerprint else self.next_fetch_offset)
         return Queued()
 
+    def give_up_verification(self) -> bool:
+        """Go on without the last processed record, which can't be read; return false if nothing else proves the log.
+
+        The id of the topic proves that it was not created again since the offset was stored.
+        """
+        if self.expected_fingerprint is None or self.topic_id is None:
+            return False
+        self.expected_fingerprint = self.position = None
+        return True
+
     def _continues(self, first: FetchedRecord) -> bool:
         checked = self.expected_fingerprint is not None
         return first.offset >= (self.next_fetch_offset - 1 if checked else self.next_fetch_offset)
 
+    def lost_before(self, beginning: int) -> int:
+        """Return how many offsets are lost if the log begins there now."""
+        return max(0, beginning - max(self.start, self.next_fetch_offset))
+
     def skip_lost(self, beginning: int) -> int:
         """Go on at the log's new beginning; return how many offsets are lost."""
-        lost = beginning - max(self.start, self.next_fetch_offset)
+        lost = self.lost_before(beginning)
         self.position, self.expected_fingerprint = beginning, None
-        return max(0, lost)
+        return lost
 
     def _enqueue(self, record: FetchedRecord, topic: str) -> None:
         headers = tuple((name, value or b"") for name, value in record.headers) if record.headers else ()

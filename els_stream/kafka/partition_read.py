@@ -42,10 +42,14 @@ class KafkaClient(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReadFailure:
-    """Why nothing more of a partition could be read; `out_of_range`: its log does not reach to that offset."""
+    """Why nothing more of a partition could be read.
+
+    `out_of_range`: its log does not reach to that offset. `damaged`: what the broker returned can't be decoded.
+    """
 
     cause: str
     out_of_range: bool = False
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,7 @@ def _decode(partition: TopicPartition, data: bytes, aborted: object, offset: int
     try:
         records.extend(decoder)
     except Exception as error:  # noqa: BLE001 - the records before it are good
-        failure = ReadFailure(f"{type(error).__name__} in the batch {batches.place}")
+        failure = ReadFailure(f"{type(error).__name__} in the batch {batches.place}", damaged=True)
     undecodable = frozenset(batches.undecodable) & {record.offset for record in records}
     return PartitionRead(records, decoder.next_fetch_offset, failure, undecodable)
 

@@ -35,7 +35,7 @@ async def verify(settings: Settings, *, kafka: bool) -> AsyncIterator[Finding]:
         for finding in findings:
             yield finding
         if skipped:
-            meaning = "offsets that an operator skipped because nothing could read them"
+            meaning = "offsets that nothing could read, or that Kafka deleted before they were read"
             yield Finding("I5 skipped", meaning, len(skipped), 0, [str(one) for one in skipped[-MAX_EXAMPLES:]])
         if kafka:
             async for finding in _check_kafka(engine, settings):

@@ -75,6 +75,10 @@ class Outcome:
 @dataclass
 class FakeOffsetStore:
     rows: dict[Partition, StoredOffset] = field(default_factory=dict)
+    lost: dict[Partition, set[int]] = field(default_factory=dict)
+
+    async def record_lost(self, partition: Partition, first: int, last: int) -> None:
+        self.lost.setdefault(partition, set()).update(range(first, last + 1))
 
     async def read(self, partitions: Collection[Partition]) -> Mapping[Partition, StoredOffset]:
         return {tp: self.rows[tp] for tp in partitions if tp in self.rows}

@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from els_stream.embedded.servers import EmbeddedServers
+from els_stream.queries import skipped_offsets
 from tests.support.consumer_testbed import PARTITIONS, ConsumerTestbed
 
 # Slow enough for a fault in the middle, on any machine.
@@ -91,6 +92,22 @@ async def test_offsets_that_kafka_no_longer_has_are_skipped(testbed: ConsumerTes
     await testbed.delete_records(dict.fromkeys(range(PARTITIONS), 60))
     testbed.start()
     await testbed.all_processed_once(but=PARTITIONS * 60)
+
+
+async def test_offsets_that_kafka_deleted_while_no_worker_ran_are_kept_for_verify(testbed: ConsumerTestbed) -> None:
+    await testbed.produce(MANY[:30])
+    worker = testbed.start()
+    await testbed.all_processed_once()
+    await worker.stop()
+    await testbed.produce(MANY[:300])
+    await testbed.delete_records(dict.fromkeys(range(PARTITIONS), 60))
+    testbed.start()
+    await testbed.all_processed_once(but=PARTITIONS * 50)
+    async with testbed.engine.connect() as conn:
+        lost = await skipped_offsets.read_all(conn, testbed.group)
+    ranges = sorted((one.partition.partition, one.first, one.last) for one in lost)
+    assert ranges == [(number, 10, 59) for number in range(PARTITIONS)]
+    assert "offsets 10 to 59 were skipped by a worker at" in str(lost[0])
 
 
 async def test_a_worker_waits_for_a_killed_database(

@@ -63,6 +63,22 @@ async def test_a_batch_with_a_bad_checksum_stops_its_partition_alone(
     await testbed.ready(worker)
 
 
+async def test_a_damaged_record_that_is_processed_already_stops_nothing(
+    testbed: ConsumerTestbed, server_settings: Settings
+) -> None:
+    """A start compares the last processed record with the log; the topic's id is proof enough where it can't."""
+    await testbed.produce(MANY[:300])
+    worker = testbed.start()
+    await testbed.all_processed_once()
+    await worker.stop()
+    segment(server_settings, testbed, 2).replace(b"record 00299", b"record 0029X", mend_checksum=False)
+    await testbed.produce(MANY[300:600])
+    worker = testbed.start()
+    await testbed.all_processed_once()
+    await testbed.ready(worker)
+    assert "alpha/2: the last processed record can't be compared: CorruptRecordException" in testbed.log()
+
+
 async def test_a_header_name_that_is_not_utf8_becomes_a_dead_letter(
     testbed: ConsumerTestbed, server_settings: Settings
 ) -> None:

@@ -116,5 +116,7 @@ async def test_no_record_that_the_log_still_has_is_skipped(
         must = [offset for offset in log.records if offset not in log.deleted and offset < readable_end]
         assert processed == sorted(set(processed)), "in order, and once"
         assert set(must) <= set(processed)
+        assert harness.store.lost.get(tp, set()) & set(log.records) <= log.deleted, "nothing is lost that the log has"
         assert set(processed) <= set(log.records) - {offset for offset in log.bad if offset >= log.beginning}
     assert (harness.metrics.lost > 0) <= any(log.beginning for log in harness.logs.values())
+    assert (harness.metrics.lost > 0) == any(harness.store.lost.values()), "what is counted is kept, for `els verify`"
