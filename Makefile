@@ -17,7 +17,7 @@ done; \
 echo "make: needs Python 3.11 or newer, with venv: install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1
 endef
 
-.PHONY: help setup browser programs screenshots demo run test unit integration bench bench-quick bench-growth bench-plots chaos typecheck lint format migrate-upgrade lock docs clean
+.PHONY: help setup browser programs screenshots demo run test unit integration other-pythons bench bench-quick bench-growth bench-plots chaos typecheck lint format migrate-upgrade lock docs clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -59,6 +59,9 @@ unit: programs ## run the tests that need no server
 
 integration: browser programs ## run the tests that start PostgreSQL or Kafka
 	$(PYTEST) -m "integration and not long and not nightly"
+
+other-pythons: programs ## run the tests that need no server under every other Python that is here
+	$(BIN)/python -m tests.support.other_pythons
 
 bench: setup ## run the benchmarks: less than 15 minutes
 	@exec $(BIN)/python -m tests.benchmarks

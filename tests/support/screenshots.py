@@ -69,6 +69,10 @@ async def fill(broker: str, prefix: str) -> None:
         await send(BATCH_REGISTERED, factories.registration(BATCH, essays=7), BATCH)
         await send(CONTENT_PROVISIONED, factories.content("8c-not-registered-yet"), "8c")
         await send(CONTENT_PROVISIONED, b"Dear batch orchestrator,\nplease find attached \xff\xfe", "-")
+        for number in range(6):
+            await send(
+                CONTENT_PROVISIONED, factories.content(BATCH, number=number, file_size_bytes=f"{number} MB"), BATCH
+            )
         for number in range(max(contents for _, contents in SIZES.values())):
             for batch_id, (_, contents) in SIZES.items():
                 if number < contents:
