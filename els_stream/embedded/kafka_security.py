@@ -31,13 +31,17 @@ _TOKENS: Final = f"{_MODULE}.oauthbearer.OAuthBearerLoginModule required"
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A listener for clients; `certificate` is another one than the broker's own."""
+    """A listener for clients; `certificate` is another one than the broker's own.
+
+    Clients are sent to `advertised_port` if that is another one than where the listener is.
+    """
 
     name: str
     protocol: str
     client_certificates: bool = False
     certificate: Certificate | None = None
     properties: Mapping[str, str] = field(default_factory=dict)
+    advertised_port: int | None = None
 
     @property
     def prefix(self) -> str:
@@ -65,10 +69,12 @@ class KafkaSecurity:
         internal = Listener(INTERNAL, "SSL", client_certificates=True)
         controller = Listener(CONTROLLER, "SSL", client_certificates=True)
         listeners = [*self.listeners, internal, controller]
-        places = [f"{each.name}://{LOOPBACK}:{port}" for each, port in zip(listeners, ports, strict=True)]
+        pairs = list(zip(listeners, ports, strict=True))
+        places = [f"{each.name}://{LOOPBACK}:{port}" for each, port in pairs]
+        advertised = [f"{each.name}://{LOOPBACK}:{each.advertised_port or port}" for each, port in pairs[:-1]]
         lines = [
             f"listeners={','.join(places)}",
-            f"advertised.listeners={','.join(places[:-1])}",
+            f"advertised.listeners={','.join(advertised)}",
             f"listener.security.protocol.map={','.join(f'{each.name}:{each.protocol}' for each in listeners)}",
         ]
         common = _COMMON.format(

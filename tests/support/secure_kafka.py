@@ -13,6 +13,7 @@ from typing import Final
 from els_stream.embedded.certificates import Authority, Certificate
 from els_stream.embedded.kafka import EmbeddedKafka
 from els_stream.embedded.kafka_security import INTERNAL, KafkaSecurity, Listener
+from els_stream.embedded.ports import new_ports
 from els_stream.kafka.broker import Broker, Tls
 from tests.support.token_endpoint import TokenEndpoint
 
@@ -32,6 +33,7 @@ class SecureKafka:
     admin: Broker
     certificate: Certificate
     stranger: Authority
+    path_port: int  # where clients of the listener DISTANT are sent
 
     def environment(
         self, listener: str, mechanism: str | None = "SCRAM-SHA-512", **variables: object
@@ -67,6 +69,7 @@ def secure_kafka(folder: Path) -> Iterator[SecureKafka]:
     """Start a broker whose listeners are named for what is special about them."""
     authority, stranger = Authority(folder / "certificates"), Authority(folder / "stranger")
     own = authority.issue(SUPER_USER)
+    (path_port,) = new_ports(1)
     yesterday = datetime.now(UTC) - timedelta(days=1)
     kafka = EmbeddedKafka(
         folder,
@@ -80,6 +83,7 @@ def secure_kafka(folder: Path) -> Iterator[SecureKafka]:
                 Listener("CLEAR", "SASL_PLAINTEXT"),
                 Listener("EXPIRED", "SASL_SSL", certificate=authority.issue("expired", until=yesterday)),
                 Listener("ELSEWHERE", "SASL_SSL", certificate=authority.issue("elsewhere", names=("kafka.school",))),
+                Listener("DISTANT", "SASL_SSL", advertised_port=path_port),
                 Listener("RENEWED", "SASL_SSL", properties=_sessions(SESSION_SECONDS)),
             ],
             {USER: PASSWORD},
@@ -88,7 +92,7 @@ def secure_kafka(folder: Path) -> Iterator[SecureKafka]:
     asyncio.run(kafka.start())
     try:
         admin = Broker(kafka.address_of(INTERNAL), Tls(authority.file, own.chain, own.key))
-        yield SecureKafka(kafka, authority, admin, authority.issue(USER), stranger)
+        yield SecureKafka(kafka, authority, admin, authority.issue(USER), stranger, path_port)
     finally:
         asyncio.run(kafka.stop())
         kafka.remove_data()
