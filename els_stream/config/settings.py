@@ -21,6 +21,7 @@ from els_stream.config.settings_reference import explain, unknown_variables, var
 from els_stream.domain.claim_strategy import Strategy, choose_strategy
 from els_stream.errors import ConfigurationError, ServersMissing
 from els_stream.kafka.broker import Broker
+from els_stream.postgres.address import AddressError
 
 log = structlog.get_logger(__name__)
 
@@ -127,7 +128,7 @@ class Settings(SettingFields):
         if self.broker_url is None:
             found["broker_url"] = urls.check_bootstrap(broker_url)
         if self.database_url is None:
-            found["database_url"] = setting_types.database_url(SecretStr(database_url))
+            found["database_url"] = _checked_database_url(database_url)
         return self.model_copy(update=found)
 
     def masked(self) -> dict[str, ShownValue]:
@@ -138,6 +139,13 @@ class Settings(SettingFields):
             "use_essay_states_as_inventory": self.strategy is Strategy.OPTION_B,
         }
         return {variable(type(self), name): _shown(name, value) for name, value in effective.items()}
+
+
+def _checked_database_url(url: str) -> SecretStr:
+    try:
+        return setting_types.database_url(SecretStr(url))
+    except AddressError as error:  # libpq's variables count too
+        raise ConfigurationError(f"the database's address: {error}") from None
 
 
 def _validated(model: type[Settings], name: str, text: str) -> str:

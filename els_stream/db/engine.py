@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import URL, AsyncAdaptedQueuePool, NullPool
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from els_stream.db.stale_sessions import discard_stale_sessions
+from els_stream.db.stale_sessions import discard_stale_sessions, open_session
 from els_stream.postgres.connect import CONNECT_TIMEOUT_SECONDS, Connector
 from els_stream.postgres.session import SessionNeeds
 
@@ -141,7 +142,7 @@ def create_migration_engine(url: UrlSource, lock_timeout: str) -> AsyncEngine:
 
 
 def _engine(connector: Connector, options: Mapping[str, Any]) -> AsyncEngine:
-    engine = create_async_engine(_shown(connector.address()), async_creator=connector.connect, **options)
+    engine = create_async_engine(_shown(connector.address()), async_creator=partial(open_session, connector), **options)
     discard_stale_sessions(engine.sync_engine, connector)
     return engine
 

@@ -22,33 +22,51 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
     from els_stream.postgres.connect import Connector
+    from els_stream.postgres.session import Session
 
 _GENERATION: Final = "els_generation"
 
 
 class SessionGeneration:
-    """Counts how often the sessions of this process were given up; older ones are not used again."""
+    """Counts how often the sessions of this process were given up; older ones are not used again.
+
+    `idle` has the sessions that lie in pools.
+    """
 
     def __init__(self) -> None:
         self.current = 0
+        self.idle: set[ConnectionPoolEntry] = set()
 
     def give_up(self) -> None:
-        """Have every pool open new sessions from now on."""
+        """Close the idle sessions of every pool now, and the others when they are given back."""
         self.current += 1
+        for entry in self.idle:
+            _terminate(entry)
+        self.idle.clear()
 
 
 sessions: Final = SessionGeneration()
 
 
+async def open_session(connector: Connector) -> Session:
+    """Open a session of the current generation.
+
+    One that was opened while the sessions were given up may have found its server writable just before it was not.
+    """
+    while True:
+        generation = sessions.current
+        try:
+            session = await connector.connect()
+        except ReadOnlyServer:
+            sessions.give_up()
+            raise
+        if generation == sessions.current:
+            return session
+        session.terminate()
+
+
 def discard_stale_sessions(engine: Engine, connector: Connector) -> None:
     """Have the engine discard sessions of an earlier generation, and those whose errors show that they are useless."""
-
-    def connected(_: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
-        entry.info[_GENERATION] = sessions.current
-
-    def checked_out(_: DBAPIConnection, entry: ConnectionPoolEntry, __: PoolProxiedConnection) -> None:
-        if entry.info.get(_GENERATION) != sessions.current:
-            raise DisconnectionError
 
     def failed(context: ExceptionContext) -> None:
         state = getattr(context.original_exception, "sqlstate", None)
@@ -59,9 +77,38 @@ def discard_stale_sessions(engine: Engine, connector: Connector) -> None:
             connector.check_sessions_again()
             context.is_disconnect = True
 
-    event.listen(engine, "connect", connected)
-    event.listen(engine, "checkout", checked_out)
+    event.listen(engine, "connect", _connected)
+    event.listen(engine, "checkout", _checked_out)
+    event.listen(engine, "checkin", _checked_in)
+    event.listen(engine, "close", _closed)
     event.listen(engine, "handle_error", failed)
+
+
+def _connected(_: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+    entry.info[_GENERATION] = sessions.current
+
+
+def _checked_out(_: DBAPIConnection, entry: ConnectionPoolEntry, __: PoolProxiedConnection) -> None:
+    sessions.idle.discard(entry)
+    if entry.info.get(_GENERATION) != sessions.current:
+        raise DisconnectionError
+
+
+def _checked_in(_: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
+    if entry.info.get(_GENERATION) == sessions.current:
+        sessions.idle.add(entry)
+    else:
+        _terminate(entry)
+
+
+def _closed(_: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
+    sessions.idle.discard(entry)
+
+
+def _terminate(entry: ConnectionPoolEntry) -> None:
+    driver: asyncpg.Connection | None = entry.driver_connection
+    if driver is not None:
+        driver.terminate()
 
 
 async def require_writable(conn: AsyncConnection) -> None:

@@ -14,8 +14,10 @@ from els_stream.db import schema
 from els_stream.db.errors import DATABASE_ERRORS, classify
 from els_stream.db.schema import Outdated
 from els_stream.db.stale_sessions import require_writable
+from els_stream.errors import DatabaseUnusable
 from els_stream.kafka.consumer_group import GroupMember, GroupRefused, Ownership, Unreachable
 from els_stream.observability.health import Code, Reason, group_reasons
+from els_stream.postgres.connect import NoUsableHost
 from els_stream.queries.stats import Stats, read_stats
 from els_stream.tasks import run_every
 
@@ -117,7 +119,7 @@ class HealthPoller:
                 await require_writable(conn)
                 state = await schema.check(conn)
         except DATABASE_ERRORS as error:
-            self._database.update([Reason(Code.DATABASE, classify(error).cause)])
+            self._database.update([Reason(Code.DATABASE, _detail(error))])
         else:
             self._database.update(
                 [Reason(Code.SCHEMA, f"at {state.have}, this code needs {state.need}: run `els migrate`")]
@@ -143,3 +145,8 @@ class HealthPoller:
             log.debug("stats_not_read", cause=classify(error).cause)
         else:
             self._stats = stats, self._clock()
+
+
+def _detail(error: BaseException) -> str:
+    """Return the line of an error that says what each host answered or what to change, else the short cause."""
+    return str(error) if isinstance(error, DatabaseUnusable | NoUsableHost) else classify(error).cause

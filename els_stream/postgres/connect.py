@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 from els_stream.errors import DatabaseUnusable
-from els_stream.postgres.address import Address, Host, UrlSource
+from els_stream.postgres.address import Address, AddressError, Host, UrlSource
 from els_stream.postgres.parse import parse_address
 from els_stream.postgres.passfile import password_of
 from els_stream.postgres.pooling import STATEMENT_LOST, is_pooled, no_sessions, require_sessions
@@ -51,8 +51,8 @@ class Connector:
     async def connect(self) -> Session:
         """Open a session on the first host that can serve.
 
-        Raises asyncpg's errors and OSError, NoUsableHost for several hosts, and DatabaseUnusable or AddressError if
-        trying again can't help.
+        Raises asyncpg's errors and OSError, NoUsableHost for several hosts, and DatabaseUnusable if trying again
+        can't help.
         """
         address = self.address()
         failed: list[tuple[Host, Exception]] = []
@@ -66,8 +66,11 @@ class Connector:
         raise NoUsableHost("; ".join(f"{host}: {_reason(error)}" for host, error in failed)) from failed[-1][1]
 
     def address(self) -> Address:
-        """Return the address as of now."""
-        return parse_address(self._url() if callable(self._url) else self._url)
+        """Return the address as of now; raises DatabaseUnusable."""
+        try:
+            return parse_address(self._url() if callable(self._url) else self._url)
+        except AddressError as error:
+            raise DatabaseUnusable(f"the database's address: {error}") from None
 
     def check_sessions_again(self) -> None:
         """Check at the next connect whether a pooler keeps sessions: a statement came to another backend."""

@@ -27,6 +27,8 @@ from els_stream.events.topics import INPUT_TOPICS
 from els_stream.kafka.consumer_group import ConsumerGroup, Ownership
 from els_stream.kafka.offsets import Partition
 from els_stream.kafka.topics import ensure_topics, partition_counts
+from els_stream.postgres.connect import Connector
+from els_stream.postgres.session import SessionNeeds
 from els_stream.verify.kafka_events import output_records
 from els_stream.verify.runner import verify
 from tests.support.waiting import until
@@ -106,9 +108,9 @@ class DemoEnvironment:
 
     async def until_all_handled(self) -> None:
         """Wait until the stored offsets are at the end of every partition and the outbox is empty."""
-        await self.until(self._is_all_handled)
+        await self.until(self.is_all_handled)
 
-    async def _is_all_handled(self) -> bool:
+    async def is_all_handled(self) -> bool:
         if await self.ask(WAITING):
             return False
         try:
@@ -129,7 +131,7 @@ class DemoEnvironment:
         try:
             return int(await (await self._connected()).fetchval(question, timeout=5))
         except CONNECTION_ERRORS:
-            self._disconnect()
+            self.disconnect()
             return -1
 
     async def stored_offsets(self) -> Mapping[Partition, int]:
@@ -138,10 +140,11 @@ class DemoEnvironment:
 
     async def _connected(self) -> asyncpg.Connection:
         if self._conn is None or self._conn.is_closed():
-            self._conn = await asyncpg.connect(self.database, timeout=5)
+            self._conn = await Connector(self.database, SessionNeeds(name="els test")).connect()
         return self._conn
 
-    def _disconnect(self) -> None:
+    def disconnect(self) -> None:
+        """Close the session that reads the state; the next question opens one."""
         if self._conn is not None:
             self._conn.terminate()
             self._conn = None

@@ -33,6 +33,18 @@ HBA: Final = (
     "host all all 127.0.0.1/32 scram-sha-256",
     "host replication all 127.0.0.1/32 scram-sha-256",
 )
+# A transaction that has begun before keeps its right to write; sessions read the new setting with their next statement.
+IS_FENCED: Final = """
+    WITH fence AS (SELECT pg_conf_load_time() + interval '1 second' AS since)
+    SELECT (current_setting('default_transaction_read_only') = 'on' AND since < now() AND NOT EXISTS (
+        SELECT FROM pg_stat_activity WHERE backend_type = 'client backend' AND xact_start < since
+    ))::integer
+    FROM fence
+"""
+OPEN_SESSIONS: Final = """
+    SELECT application_name, now() - backend_start AS age, state, wait_event, now() - state_change AS since, query
+    FROM pg_stat_activity WHERE application_name LIKE 'els %'
+"""
 SESSIONS: Final = (
     "SELECT count(*) FROM pg_stat_activity WHERE application_name IN ('els worker', 'els relay', 'els web')"
 )
@@ -63,7 +75,7 @@ class LocalPostgres(EmbeddedServer):
 
     async def remove(self) -> None:
         """End the server and remove its data."""
-        await self.server.end(signal.SIGQUIT, STOP_TIMEOUT_SECONDS)
+        await self.crash()
         shutil.rmtree(self.place, ignore_errors=True)
 
     def url(self, parameters: str = "", *, database: str = USER) -> str:
@@ -111,6 +123,10 @@ class LocalPostgres(EmbeddedServer):
         """Shut down: a standby gets all that was written."""
         await self.server.end(signal.SIGINT, STOP_TIMEOUT_SECONDS)
 
+    async def crash(self) -> None:
+        """End at once, without a checkpoint; connections are cut."""
+        await self.server.end(signal.SIGQUIT, STOP_TIMEOUT_SECONDS)
+
     async def promote(self) -> None:
         await self.execute("SELECT pg_promote()")
 
@@ -142,9 +158,31 @@ class LocalPostgres(EmbeddedServer):
         finally:
             session.terminate()
 
-    async def sessions(self) -> int:
-        """Count the sessions of the service."""
-        return await self.ask(SESSIONS)
+    async def until_left(self, seconds: float) -> None:
+        """Wait until no session of the service is open; the error shows those that are."""
+
+        async def left() -> bool:
+            return await self.ask(SESSIONS) == 0
+
+        try:
+            await until(left, seconds=seconds)
+        except TimeoutError:
+            raise AssertionError(await self.open_sessions()) from None
+
+    async def open_sessions(self) -> list[str]:
+        session = await connect_once(self.url())
+        try:
+            return [str(dict(row)) for row in await session.fetch(OPEN_SESSIONS)]
+        finally:
+            session.terminate()
+
+    async def until_read_only(self) -> None:
+        """Wait until transactions that were open for writing when the server was made read-only have ended."""
+
+        async def read_only() -> bool:
+            return await self.ask(IS_FENCED) == 1
+
+        await until(read_only)
 
     def logged(self) -> str:
         return self.server.log.read_text()

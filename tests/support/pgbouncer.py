@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 from els_stream.embedded.ports import answers, new_ports
@@ -45,8 +43,8 @@ class PgBouncer(EmbeddedServer):
         await self.server.end(signal.SIGTERM, STOP_TIMEOUT_SECONDS)
 
 
-def configuration(bouncer: PgBouncer, server: int, database: str, *, mode: str = "session", **more: object) -> str:
-    """Return a configuration for `database` of the server on this port."""
+def configuration(bouncer: PgBouncer, server: int, *, mode: str = "session", **more: object) -> str:
+    """Return a configuration for the databases of the server on this port."""
     options = {
         "listen_addr": LOOPBACK,
         "listen_port": bouncer.port,
@@ -59,17 +57,4 @@ def configuration(bouncer: PgBouncer, server: int, database: str, *, mode: str =
         **more,
     }
     lines = "".join(f"{name} = {value}\n" for name, value in options.items())
-    return (
-        f"[databases]\n* = host={LOOPBACK} port={server}\n[pgbouncer]\n{lines}"
-        if not database
-        else (f"[databases]\n{database} = host={LOOPBACK} port={server} dbname={database}\n[pgbouncer]\n{lines}")
-    )
-
-
-@asynccontextmanager
-async def pgbouncer(binary: Path, folder: Path) -> AsyncIterator[PgBouncer]:
-    bouncer = PgBouncer(binary, folder)
-    try:
-        yield bouncer
-    finally:
-        await bouncer.stop()
+    return f"[databases]\n* = host={LOOPBACK} port={server}\n[pgbouncer]\n{lines}"
