@@ -34,6 +34,8 @@ from els_stream.kafka.lifecycle import START_TIMEOUT_SECONDS
 BACKOFF: Final = Backoff(1.0, 30.0)
 CLOSE_TIMEOUT_SECONDS: Final = 1.0
 STOP_TIMEOUT_SECONDS: Final = 0.5
+# aiokafka tries ten times a second.
+RECOVERY_SECONDS: Final = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -78,11 +80,16 @@ class WatchedConsumerThread(ElsConsumerThread):
         await super().on_thread_stop()
 
     async def replace_client(self) -> None:
-        """Start a client at the bootstrap servers; if the old one is still useless then, let the new one join."""
+        """Start a client at the bootstrap servers; if the old one does not recover meanwhile, let the new one join.
+
+        Brokers that are back at their addresses are found by the old client too, which then needs no rebalance.
+        """
         new = cast("ReplaceableConsumer", self._create_consumer(self.thread_loop))
         try:
             async with asyncio.timeout(START_TIMEOUT_SECONDS):
                 await new.start()
+            if not coordination_ended(self.kafka):
+                await asyncio.sleep(RECOVERY_SECONDS)
             if coordination_ended(self.kafka) or not metadata_is_current(self.kafka):
                 keep_static_member_id(new)
                 await self._put_in_place(new)

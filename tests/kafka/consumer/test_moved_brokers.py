@@ -24,7 +24,29 @@ SOME = [f"record {number}" for number in range(300)]
 MOST_LOG_LINES = 150
 
 
-@pytest.mark.parametrize("old_address", ["refuses", pytest.param("is silent", marks=pytest.mark.long)])
+async def test_a_worker_finds_a_broker_that_came_back_at_another_address(
+    testbed: ConsumerTestbed, servers: EmbeddedServers, server_settings: Settings
+) -> None:
+    async with (
+        moved_broker(servers.kafka, server_settings.state_dir) as broker,
+        TcpProxy((LOOPBACK, broker.port)).running() as proxy,
+    ):
+        worker = testbed.start(broker_url=f"{LOOPBACK}:{proxy.port}")
+        await testbed.produce(SOME)
+        await testbed.all_processed_once()
+
+        await broker.leave()
+        await broker.arrive()
+        proxy.target, testbed.broker = (LOOPBACK, broker.port), broker.address
+        await testbed.produce(SOME)
+        await testbed.all_processed_once()
+        await testbed.ready(worker)
+        await testbed.end()
+    assert max(testbed.log_lengths()) < MOST_LOG_LINES
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("old_address", ["refuses", "is silent"])
 async def test_consumers_and_relay_find_a_broker_that_came_back_at_another_address(
     testbed: ConsumerTestbed, servers: EmbeddedServers, server_settings: Settings, engine: AsyncEngine, old_address: str
 ) -> None:
@@ -49,6 +71,26 @@ async def test_consumers_and_relay_find_a_broker_that_came_back_at_another_addre
         await delete_topics(broker.address, [testbed.prefix + plan.topic for plan in TOPICS])
     assert [one.key for one in sent] == [b"batch", b"batch"]
     assert max(testbed.log_lengths()) < MOST_LOG_LINES
+
+
+@pytest.mark.long
+async def test_a_client_finds_a_broker_at_its_old_address_without_a_rebalance(
+    testbed: ConsumerTestbed, servers: EmbeddedServers, server_settings: Settings
+) -> None:
+    async with moved_broker(servers.kafka, server_settings.state_dir) as broker:
+        worker = testbed.start(session_timeout_seconds=30)
+        await testbed.produce(SOME)
+        await testbed.all_processed_once()
+        await testbed.ready(worker)
+
+        port = await broker.leave()
+        await testbed.until(lambda: testbed.has_code(worker, "consumer_failing"), 30)
+        await broker.arrive(port)
+        await testbed.produce(SOME)
+        await testbed.all_processed_once()
+        await testbed.ready(worker)
+
+    assert "is replaced by a new one" not in testbed.log()
 
 
 async def process_some(testbed: ConsumerTestbed, engine: AsyncEngine, workers: list[EffectsWorkerProcess]) -> None:
