@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -14,12 +15,14 @@ import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
+from structlog.testing import capture_logs
 
 from els_stream.db import schema
 from els_stream.db.engine import Limits, create_engine
 from els_stream.db.errors import ClassifiedError, FailureClass, classify
 from els_stream.embedded.postgres import EmbeddedPostgres
-from els_stream.queries.outbox import CHANNEL, put
+from els_stream.queries.outbox import CHANNEL, FULL_QUEUE, put
+from els_stream.relay import Relay, service
 from tests.support.batch_harness import BatchHarness
 from tests.support.micro_batches import MicroBatchRunner
 from tests.support.outbox_rows import row
@@ -27,6 +30,10 @@ from tests.support.waiting import until
 
 # The smallest queue that PostgreSQL accepts: half a megabyte. The default of eight gigabytes takes long to fill.
 SMALL_QUEUE: Final = "ALTER SYSTEM SET max_notify_queue_pages = 64"
+LISTENER_RUNS: Final = text("""
+    SELECT true FROM pg_stat_activity
+    WHERE query = 'SELECT pg_notification_queue_usage()' AND pid <> pg_backend_pid()
+""")
 FILL: Final = "SELECT pg_notify('neighbour', repeat('x', 7900))"
 
 
@@ -109,3 +116,33 @@ async def test_a_full_queue_at_commit_is_a_transient_failure(small_queue: str, s
                 await conn.execute(text("SELECT pg_notify('neighbour', '')"))
 
     assert classify(caught.value) == ClassifiedError(FailureClass.TRANSIENT, "54000")
+
+
+async def listens(engine: AsyncEngine) -> bool:
+    """Return whether the listener of a relay checks the queue."""
+    async with engine.connect() as conn:
+        return bool(await conn.scalar(LISTENER_RUNS))
+
+
+async def test_a_relay_logs_that_the_queue_is_full_and_that_it_is_free_again(
+    small_queue: str, small_queue_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "LISTENER_CHECK_INTERVAL_SECONDS", 1.0)
+    relay = Relay(small_queue_engine, broker="127.0.0.1:1")
+
+    with capture_logs() as logs:
+
+        def logged() -> list[str]:
+            return [line["event"] for line in logs if line["event"].startswith("notification_queue")]
+
+        await relay.start()
+        try:
+            await until(partial(listens, small_queue_engine))
+            async with full_queue(small_queue):
+                await until(lambda: logged()[-1:] == ["notification_queue_full"], seconds=30)
+            await until(lambda: logged()[-1:] == ["notification_queue_free"], seconds=30)
+        finally:
+            await relay.stop()
+
+    *_, full, free = (line for line in logs if line["event"].startswith("notification_queue"))
+    assert full["used"] >= FULL_QUEUE > free["used"]
