@@ -17,7 +17,7 @@ done; \
 echo "make: needs Python 3.11 or newer, with venv: install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1
 endef
 
-.PHONY: help setup browser programs screenshots demo run test unit integration other-pythons bench bench-quick bench-growth bench-plots chaos typecheck lint format migrate-upgrade lock docs clean
+.PHONY: help setup browser programs screenshots demo run test unit integration other-pythons bench bench-quick bench-growth bench-against bench-plots chaos typecheck lint format migrate-upgrade lock docs clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -71,6 +71,10 @@ bench-quick: setup ## run them with small sizes: less than 3 minutes
 
 bench-growth: setup ## measure the cost per essay with up to 10 million others: about an hour
 	@exec $(BIN)/python -m tests.benchmarks --growth
+
+# Other options of the run: ARGS='--quick --rounds 7'.
+bench-against: setup ## compare with an earlier revision, round by round: REV=46a1d0e; about two hours
+	@exec $(BIN)/python -m tests.benchmarks.against $(ARGS) $(or $(REV),$(error REV=... is missing))
 
 bench-plots: setup ## bench.json as pictures and a table in docs/
 	@exec $(BIN)/python -m tests.benchmarks.plots

@@ -52,7 +52,7 @@ class DemoWorker:
 
 @contextlib.asynccontextmanager
 async def running_workers(
-    settings: Settings, count: int, program: Sequence[str] = SERVICE
+    settings: Settings, count: int, program: Sequence[str] = SERVICE, *, python: str = sys.executable
 ) -> AsyncIterator[Sequence[DemoWorker]]:
     """Start workers, yield them once they are ready, stop them after the block. After an error their logs stay."""
     started: list[DemoWorker] = []
@@ -60,7 +60,7 @@ async def running_workers(
         for number, port in enumerate(new_ports(count), start=1):
             log = settings.state_dir / f"{settings.consumer_group}-worker-{number}.log"
             # A cancellation between the start and the append would leave the process running.
-            started.append(await shielded(_start(settings, port, log, program)))
+            started.append(await shielded(_start(settings, port, log, (python, *program))))
         await _until_ready(started)
         yield started
         for worker in started:
@@ -72,7 +72,7 @@ async def running_workers(
                 worker.log.unlink()
 
 
-async def _start(settings: Settings, port: int, log: Path, program: Sequence[str]) -> DemoWorker:
+async def _start(settings: Settings, port: int, log: Path, command: Sequence[str]) -> DemoWorker:
     """Start in a new session: Ctrl-C in a terminal reaches the demo only, which then stops its workers."""
     env = {
         **{name: value for name, value in os.environ.items() if not name.startswith(REPLACED)},
@@ -89,7 +89,7 @@ async def _start(settings: Settings, port: int, log: Path, program: Sequence[str
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, *program, str(port)),
+            *(*command, str(port)),
             env=env,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=out,

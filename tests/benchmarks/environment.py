@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from pydantic import SecretStr
 from sqlalchemy import make_url
+from typing_extensions import override
 
 from els_stream.config.settings import Settings
 from els_stream.db import schema
@@ -22,10 +24,28 @@ from els_stream.embedded.databases import create_database, drop_database
 from els_stream.embedded.processes import ProcessId, shielded
 from els_stream.embedded.servers import EmbeddedServers
 from els_stream.errors import ServersUnavailable
-from els_stream.kafka.topics import TOPICS, delete_topics, ensure_topics
+from els_stream.events.topics import OUTPUT_TOPICS
+from els_stream.kafka.topics import TOPICS, TopicPlan, delete_topics, ensure_topics
 from tests.support.paths import reachable_folder
 
 PARTITIONS = 4
+
+Migrate: TypeAlias = Callable[[str], Awaitable[object]]
+"""Brings the empty database with this URL to the newest schema."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppendTimeTopic(TopicPlan):
+    """A topic whose records get the time at which the broker appends them as their timestamp."""
+
+    @override
+    def config(self, replication_factor: int) -> dict[str, str]:
+        return {**TopicPlan.config(self, replication_factor), "message.timestamp.type": "LogAppendTime"}
+
+
+APPEND_TIME_TOPICS = [
+    AppendTimeTopic(plan.topic, plan.retention_days, plan.max_bytes) for plan in TOPICS if plan.topic in OUTPUT_TOPICS
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +66,7 @@ class BenchmarkEnvironment:
         return _pid(self.servers.kafka.server.process)
 
     @asynccontextmanager
-    async def database(self) -> AsyncIterator[str]:
+    async def database(self, migrate: Migrate = schema.upgrade) -> AsyncIterator[str]:
         """Yield the URL of a migrated, empty database, for asyncpg; drop it after the block.
 
         Writes of earlier measurements are flushed to disk first, so that they do not disturb the next one.
@@ -54,16 +74,21 @@ class BenchmarkEnvironment:
         name = f"bench_{uuid.uuid4().hex[:12]}"
         url = await create_database(self.servers.postgres.url, name)
         try:
-            await schema.upgrade(url)
+            await migrate(url)
             await asyncio.to_thread(os.sync)
             yield url
         finally:
             await shielded(drop_database(self.servers.postgres.url, name))
 
     @asynccontextmanager
-    async def topics(self) -> AsyncIterator[str]:
-        """Yield a prefix under which all topics of the service exist, empty; delete them after the block."""
+    async def topics(self, *, append_times: bool = False) -> AsyncIterator[str]:
+        """Yield a prefix under which all topics of the service exist, empty; delete them after the block.
+
+        With `append_times` the timestamp of an event is the time at which the broker appended it.
+        """
         prefix = f"bench-{uuid.uuid4().hex[:8]}."
+        if append_times:
+            await ensure_topics(self.broker, prefix, PARTITIONS, topics=APPEND_TIME_TOPICS)
         await ensure_topics(self.broker, prefix, PARTITIONS)
         try:
             yield prefix
@@ -71,9 +96,11 @@ class BenchmarkEnvironment:
             await shielded(delete_topics(self.broker, [prefix + plan.topic for plan in TOPICS]))
 
     @asynccontextmanager
-    async def worker_settings(self) -> AsyncIterator[Settings]:
+    async def worker_settings(
+        self, *, append_times: bool = False, migrate: Migrate = schema.upgrade
+    ) -> AsyncIterator[Settings]:
         """Yield default settings of a worker, with a new database and new topics."""
-        async with self.database() as url, self.topics() as prefix:
+        async with self.database(migrate) as url, self.topics(append_times=append_times) as prefix:
             yield Settings(
                 broker_url=self.broker,
                 database_url=SecretStr(url),

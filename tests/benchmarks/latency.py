@@ -1,12 +1,14 @@
-"""Latency from the producer's timestamp of a content until a consumer receives its slot, at a steady rate."""
+"""Latency from the timestamp of a content to the time at which the broker appended its slot, at a steady rate.
+
+Both times are read from Kafka after the run, so that reading takes no CPU time from the workers.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
@@ -20,50 +22,36 @@ from tests.benchmarks.environment import PARTITIONS, BenchmarkEnvironment
 from tests.benchmarks.load import Content, Load
 from tests.benchmarks.preload import preloaded
 from tests.benchmarks.report import Figure, Scale, Section, percentile
+from tests.support.waiting import until
 
 SECONDS: Final = {Scale.QUICK: 8.0, Scale.FULL: 20.0}
 # At the start connections and query plans are new.
 WARM_UP_SECONDS: Final = 2.0
 PEAK: Final = {Scale.QUICK: Load(600), Scale.FULL: Load(1000)}
-STEADY: Final = 100.0
+RATES: Final = {Scale.QUICK: (100,), Scale.FULL: (100, 500, 1000, 3000)}
 TICK_SECONDS: Final = 0.005
+POLL_INTERVAL_SECONDS: Final = 0.5
 SHARES: Final = {"p50": 0.5, "p99": 0.99, "max": 1.0}
 PLOTTED: Final = 200
 
 
-@dataclass(slots=True)
-class Notes:
-    """The times at which each content was sent and its assignment was received, by correlation id.
-
-    `late` are the seconds by which the sender woke too late, because of other load on the machine.
-    """
-
-    sent: dict[str, float] = field(default_factory=dict)
-    seen: dict[str, float] = field(default_factory=dict)
-    late: list[float] = field(default_factory=list)
-
-    def milliseconds(self, warm_up: float) -> list[float]:
-        """Return the latencies of contents sent after the warm-up, in order."""
-        begin = min(self.sent.values()) + warm_up
-        return [(self.seen[it] - at) * 1000 for it, at in self.sent.items() if at >= begin]
-
-
 async def measure(env: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Section]:
-    yield await _at(env, scale, STEADY, "100/s", "latency_at_100")
+    for rate in RATES[scale]:
+        yield await _at(env, scale, rate, f"{rate:,}/s", f"latency_at_{rate}")
     peak = await _peak(env, scale)
     yield await _at(env, scale, peak / 2, f"half of the peak, {peak / 2:,.0f}/s", "latency_at_half_peak")
 
 
 async def _at(env: BenchmarkEnvironment, scale: Scale, rate: float, title: str, name: str) -> Section:
-    load = Load(round(rate * SECONDS[scale] / 30))
-    async with env.worker_settings() as settings:
+    load = load_of(rate, SECONDS[scale])
+    async with env.worker_settings(append_times=True) as settings:
         await runs.register(settings, load)
         async with running_workers(settings, 1):
-            notes = await _send_and_see(settings, load, rate)
-    took = notes.milliseconds(WARM_UP_SECONDS)
+            late = await send_at(settings, load, rate)
+        took = await latencies(settings)
     figures = [
         *(Figure(percent, percentile(took, share), "ms") for percent, share in SHARES.items()),
-        Figure("p99 of how late the sender itself woke", percentile(notes.late, 0.99) * 1000, "ms"),
+        Figure("p99 of how late the sender itself woke", percentile(late, 0.99) * 1000, "ms"),
     ]
     curve = [percentile(took, number / PLOTTED) for number in range(1, PLOTTED + 1)]
     return Section(f"Latency in to out at {title}, {len(took):,} essays", figures, series={name: curve})
@@ -79,44 +67,78 @@ async def _peak(env: BenchmarkEnvironment, scale: Scale) -> float:
             return (await runs.service(env, settings, load, release)).rate
 
 
-async def _send_and_see(settings: Settings, load: Load, rate: float) -> Notes:
-    notes = Notes()
-    consumer = AIOKafkaConsumer(bootstrap_servers=str(settings.broker))
-    consumer.assign([TopicPartition(settings.topic_prefix + SLOT_ASSIGNED, number) for number in range(PARTITIONS)])
-    producer = AIOKafkaProducer(bootstrap_servers=str(settings.broker))
-    async with consumer, producer:
-        await consumer.seek_to_beginning()
-        async with asyncio.timeout(runs.MAX_WAIT_SECONDS), asyncio.TaskGroup() as together:
-            together.create_task(_send(producer, settings.topic_prefix + CONTENT_PROVISIONED, load.sent(), rate, notes))
-            together.create_task(_see(consumer, load.contents, notes))
-    return notes
+def load_of(rate: float, seconds: float) -> Load:
+    """Return a load that takes so long at this rate."""
+    return Load(max(1, round(rate * seconds / 30)))
 
 
-async def _send(producer: AIOKafkaProducer, topic: str, contents: Iterator[Content], rate: float, notes: Notes) -> None:
+async def send_at(settings: Settings, load: Load, rate: float) -> list[float]:
+    """Send the load at this rate and wait until the broker has a slot's event for each content.
+
+    Return the seconds by which the sender woke too late, because of other load on the machine.
+    """
+    events = _partitions(settings, SLOT_ASSIGNED)
+    async with AIOKafkaProducer(bootstrap_servers=str(settings.broker)) as producer:
+        late = await _send(producer, settings.topic_prefix + CONTENT_PROVISIONED, load.sent(), rate)
+    async with _consumer(settings) as consumer:
+
+        async def all_published() -> bool:
+            return sum((await consumer.end_offsets(events)).values()) >= load.contents
+
+        await until(all_published, seconds=runs.MAX_WAIT_SECONDS, every=POLL_INTERVAL_SECONDS)
+    return late
+
+
+async def latencies(settings: Settings, warm_up: float = WARM_UP_SECONDS) -> list[float]:
+    """Return the latencies in milliseconds of the contents that were sent after the warm-up.
+
+    If an event was sent again, its first copy counts.
+    """
+    async with _consumer(settings) as consumer:
+        sent = await _timestamps(consumer, _partitions(settings, CONTENT_PROVISIONED))
+        appended = await _timestamps(consumer, _partitions(settings, SLOT_ASSIGNED))
+    begin = min(sent.values()) + warm_up * 1000
+    return [float(appended[it] - at) for it, at in sent.items() if at >= begin]
+
+
+def _consumer(settings: Settings) -> AIOKafkaConsumer:
+    return AIOKafkaConsumer(bootstrap_servers=str(settings.broker), isolation_level="read_committed")
+
+
+def _partitions(settings: Settings, topic: str) -> list[TopicPartition]:
+    return [TopicPartition(settings.topic_prefix + topic, number) for number in range(PARTITIONS)]
+
+
+async def _send(producer: AIOKafkaProducer, topic: str, contents: Iterator[Content], rate: float) -> list[float]:
     """Send contents by the clock, without waiting for earlier ones."""
     started, sent = time.monotonic(), 0
+    late: list[float] = []
     while True:
         due = round((time.monotonic() - started) * rate) - sent
         batch = list(islice(contents, max(0, due)))
         if due > 0 and not batch:
-            return
+            return late
         for key, value in batch:
-            now = time.time()
-            notes.sent[_correlation(value)] = now
-            await producer.send(topic, value, key, timestamp_ms=int(now * 1000))
+            await producer.send(topic, value, key, timestamp_ms=int(time.time() * 1000))
         sent += len(batch)
         asleep = time.monotonic()
         await asyncio.sleep(TICK_SECONDS)
-        notes.late.append(time.monotonic() - asleep - TICK_SECONDS)
+        late.append(time.monotonic() - asleep - TICK_SECONDS)
 
 
-async def _see(consumer: AIOKafkaConsumer, count: int, notes: Notes) -> None:
-    while len(notes.seen) < count:
-        records = await consumer.getmany(timeout_ms=1000)
-        now = time.time()
-        for of_partition in records.values():
-            for record in of_partition:
-                notes.seen.setdefault(_correlation(record.value or b""), now)
+async def _timestamps(consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]) -> dict[str, int]:
+    """Return the lowest timestamp of each correlation id in these partitions."""
+    found: dict[str, int] = {}
+    consumer.assign(partitions)
+    await consumer.seek_to_beginning()
+    ends = await consumer.end_offsets(partitions)
+    async with asyncio.timeout(runs.MAX_WAIT_SECONDS):
+        while any([await consumer.position(tp) < end for tp, end in ends.items()]):
+            for records in (await consumer.getmany(timeout_ms=1000)).values():
+                for record in records:
+                    key = _correlation(record.value or b"")
+                    found[key] = min(record.timestamp, found.get(key, record.timestamp))
+    return found
 
 
 def _correlation(value: bytes) -> str:

@@ -56,7 +56,7 @@ def bars(result: Result) -> str:
 def curves(result: Result) -> str:
     found = {name: values for section in result["sections"] for name, values in section["series"].items()}
     shown = [(label, found[name]) for name, label in LATENCIES.items() if name in found]
-    return svg.curves("From a content's timestamp until a consumer sees its slot", shown)
+    return svg.curves("From a content's timestamp until the broker has the event of its slot", shown)
 
 
 def summary(result: Result) -> str:

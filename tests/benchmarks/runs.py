@@ -23,6 +23,7 @@ from tests.benchmarks.cpu import read_clock
 from tests.benchmarks.environment import BenchmarkEnvironment, for_asyncpg
 from tests.benchmarks.load import Load
 from tests.benchmarks.preload import Release
+from tests.support.waiting import until
 
 NOOP: Final = ("-m", "tests.benchmarks.noop_worker")
 STOCK: Final = ("-m", "tests.benchmarks.stock_faust")
@@ -121,6 +122,19 @@ async def noop_worker(settings: Settings, load: Load, release: Release) -> Run:
         await conn.close()
     (began, first), (ended, last) = seen[0], seen[-1]
     return Run(last - first, ended - began)
+
+
+async def until_handled(settings: Settings, topic: str, records: int) -> None:
+    """Poll until the stored offsets of the topic, with the service's prefix, are past so many records."""
+    conn = await asyncpg.connect(for_asyncpg(settings.database))
+
+    async def handled() -> bool:
+        return int(await conn.fetchval(HANDLED, settings.consumer_group, topic)) >= records
+
+    try:
+        await until(handled, seconds=MAX_WAIT_SECONDS, every=POLL_INTERVAL_SECONDS)
+    finally:
+        await conn.close()
 
 
 async def _until_handled(
