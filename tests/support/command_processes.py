@@ -66,7 +66,9 @@ async def run_command(
         process.kill()
     await asyncio.to_thread(process.join)
     assert process.exitcode is not None
-    return Ended(process.exitcode, _text(out), _text(err), time.monotonic() - begin)
+    # The server of the forks loses an exit code now and then, and says 255.
+    code = int(_text(folder / "code") or process.exitcode)
+    return Ended(code, _text(out), _text(err), time.monotonic() - begin)
 
 
 def _text(path: Path) -> str:
@@ -89,4 +91,8 @@ def _run(arguments: tuple[str, ...], environment: dict[str, str], out: str, err:
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["els", *arguments]
-    main(list(arguments), prog_name="els")
+    try:
+        main(list(arguments), prog_name="els")
+    except SystemExit as end:
+        Path(out).with_name("code").write_text(str(end.code or 0))
+        raise
