@@ -27,7 +27,10 @@ class Failpoint(StrEnum):
     AFTER_DEAD_LETTER_INSERT = "after_dead_letter_insert"  # the dead letter is written, its event is not
     BEFORE_COMMIT = "before_commit"  # the offsets are advanced as well
     AFTER_COMMIT = "after_commit"  # the buffers do not know of the commit
-    AFTER_SEND = "after_send"  # the broker has acked, the outbox rows still exist
+    AFTER_OUTBOX_INSERT = "after_outbox_insert"  # events are in the outbox, their trackers do not know of the segment
+    AFTER_SEND = "after_send"  # the broker has acked, the segments still exist
+    AFTER_MOVE_ASIDE = "after_move_aside"  # refused events are exceptions, acked segments still exist
+    AFTER_SEGMENT_DELETE = "after_segment_delete"  # the relay does not know of the deletion
 
 
 FailpointFunction = Callable[[Failpoint], None]

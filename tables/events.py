@@ -6,6 +6,7 @@ from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Connection,
     DateTime,
     ForeignKeyConstraint,
     Identity,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     Table,
     Text,
     Uuid,
+    event,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -66,6 +68,31 @@ event_outbox = Table(
     Index("uq_event_outbox_position", "shard", "position", unique=True),
     Index("ix_event_outbox_deferred", "order_key", postgresql_where=text("next_attempt_at IS NOT NULL")),
 )
+
+outbox_segments = Table(
+    "outbox_segments",
+    metadata,
+    Column(
+        "shard",
+        SmallInteger,
+        primary_key=True,
+        autoincrement=False,
+        comment="one relay at a time owns a shard; all waiting segments of a batch are in one shard",
+    ),
+    Column("position", BigInteger, Identity(always=True), primary_key=True, comment="order within a shard"),
+    Column("events", Integer, nullable=False),
+    Column("size", Integer, nullable=False, comment="bytes of the events before compression"),
+    Column("payload", LargeBinary, nullable=False, comment="a format byte and the events, see queries/segment_codec"),
+    Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
+    CheckConstraint("shard BETWEEN 0 AND 95", name="shard"),
+)
+
+
+@event.listens_for(outbox_segments, "after_create")
+def set_storage(_: Table, conn: Connection, **_options: object) -> None:
+    """Store payloads as they are: they are compressed already."""
+    conn.execute(text("ALTER TABLE outbox_segments ALTER COLUMN payload SET STORAGE EXTERNAL"))
+
 
 dead_letters = Table(
     "dead_letters",

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    SmallInteger,
     Table,
     Text,
     Uuid,
@@ -64,6 +65,12 @@ batch_essay_trackers = Table(
     Column("completed_at", DateTime(timezone=True)),
     Column("timed_out_at", DateTime(timezone=True)),
     Column("purged_at", DateTime(timezone=True)),
+    Column(
+        "outbox_shard",
+        SmallInteger,
+        comment="with outbox_position: the last segment with events of the batch; while it exists, some may be unsent",
+    ),
+    Column("outbox_position", BigInteger),
     CheckConstraint("length(batch_id) BETWEEN 1 AND 255", name="batch_id_length"),
     CheckConstraint(
         "state IN ('unregistered', 'open', 'content_complete', 'completed', 'purged')",
@@ -102,6 +109,7 @@ batch_essay_trackers = Table(
         name="completion",
     ),
     CheckConstraint("(state = 'purged') = (purged_at IS NOT NULL)", name="purged"),
+    CheckConstraint("(outbox_shard IS NULL) = (outbox_position IS NULL)", name="outbox"),
     CheckConstraint("state <> 'open' OR free_count > 0", name="open_has_free_slots"),
     Index(None, "class_type", "state"),
     Index("ix_batch_essay_trackers_prefix", "batch_id", postgresql_ops={"batch_id": "text_pattern_ops"}),

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from els_stream.config.settings import Settings
 
 CLOSE_TIMEOUT_SECONDS: Final = 0.5
-TABLES: Final = ("event_outbox",)
+TABLES: Final = ("event_outbox", "outbox_segments")
 
 log = structlog.get_logger(__name__)
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def status(*, as_json: bool) -> None:
     """Show counts and consumer lag.
 
-    Counts batches, slots, pending events, outbox rows and open dead letters. The lag needs the broker; if it does not
+    Counts batches, slots, pending events, outbox events and open dead letters. The lag needs the broker; if it does not
     answer, the rest is shown.
 
     Example: els status --json

@@ -146,7 +146,7 @@ class SettingFields(KafkaFields):
         1, ge=0.01, le=60, description="Interval at which the relay polls the outbox if no notification arrives."
     )
     relay_fetch_rows: types.Rows = Field(
-        2000, ge=1, le=20_000, description="Maximum number of outbox rows read by one query."
+        2000, ge=1, le=20_000, description="About how many events of the outbox one query reads at most."
     )
 
     batch_deadline_hours: types.Hours = Field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from els_stream.domain.pending import PendingKey, PendingKind
 from els_stream.fast_dataclass import fast_dataclass
@@ -126,6 +126,13 @@ class Slot:
         return self.new_holder
 
 
+class OutboxPosition(NamedTuple):
+    """The place of a segment of the outbox."""
+
+    shard: int
+    position: int
+
+
 @dataclass(slots=True)
 class Batch:
     """A tracker row. The transaction that has this object holds the lock of the row."""
@@ -149,6 +156,7 @@ class Batch:
     associations_confirmed_at: datetime | None
     content_completed_at: datetime | None
     completed_at: datetime | None
+    last_segment: OutboxPosition | None = None  # of the outbox: events of the batch wait as long as it exists
 
     @property
     def registered(self) -> bool:

@@ -48,7 +48,7 @@ class PublishedEvent:
 
 
 class UnsentEvent(Protocol):
-    """An outbox row."""
+    """An outbox event."""
 
     @property
     def event_id(self) -> UUID: ...

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-# A relay sends within milliseconds, so an outbox row of this age means that it does not.
+# A relay sends within milliseconds, so an outbox event of this age means that it does not.
 MAX_RELAY_DELAY: Final = timedelta(minutes=1)
 
 
@@ -27,7 +27,7 @@ class WaitsFor(StrEnum):
 
 
 class WithNextAttempt(Protocol):
-    """An outbox row; `next_attempt_at` is set after a failed attempt to send it."""
+    """An outbox event; `next_attempt_at` is set after a failed attempt to send it."""
 
     @property
     def created_at(self) -> datetime: ...

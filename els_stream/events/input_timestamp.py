@@ -1,4 +1,4 @@
-"""Timestamps of input records, truncated to 31 bits to fit into four bytes of an outbox row, and ages from them."""
+"""Timestamps of input records, truncated to 31 bits to fit into four bytes of an outbox event, and ages from them."""
 
 from __future__ import annotations
 

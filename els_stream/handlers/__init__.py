@@ -1,1 +1,1 @@
-"""Processing of input events in the caller's transaction: decode, lock the batch, decide, write, add outbox rows."""
+"""Processing of input events in the caller's transaction: decode, lock the batch, decide, write, add outbox events."""

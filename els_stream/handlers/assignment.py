@@ -1,4 +1,4 @@
-"""Events of locked batches: read the facts, apply the rules, write the changes and the outbox rows."""
+"""Events of locked batches: read the facts, apply the rules, write the changes and the outbox events."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ async def _read_slots(conn: AsyncConnection, allocations: Mapping[str, Allocatio
 async def write_changes(
     conn: AsyncConnection, changed: Sequence[Allocation], batches: LockedBatches, strategy: Strategy
 ) -> None:
-    """Write the new facts of these batches, their counters and their outbox rows.
+    """Write the new facts of these batches, their counters and their outbox events.
 
     The claim comes first: it sets the essay ids that all the rest contains.
     """
@@ -121,9 +121,9 @@ async def write_changes(
         failpoint(Failpoint.AFTER_PENDING_INSERT)
     lists = await _read_lists(conn, changed)
     rows = [row for allocation in changed for row in outbox_rows(allocation, lists)]
-    await trackers.save(conn, [allocation.batch for allocation in changed])
     if rows:
-        await outbox.put(conn, rows)
+        await outbox.put(conn, rows, batches)
+    await trackers.save(conn, [allocation.batch for allocation in changed])
 
 
 async def _read_lists(conn: AsyncConnection, changed: Iterable[Allocation]) -> EssayLists:

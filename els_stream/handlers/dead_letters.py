@@ -36,7 +36,7 @@ class DeadLetterRequest:
 
 
 async def write_dead_letters(conn: AsyncConnection, requests: Sequence[DeadLetterRequest]) -> None:
-    """Insert the dead letters and their outbox rows; the caller has locked their batches, as far as these have a row.
+    """Insert the dead letters and their outbox events; the caller has locked their batches, as far as these have a row.
 
     Each dead letter has an order key of its own, so it creates no tracker.
 

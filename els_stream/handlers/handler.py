@@ -44,7 +44,7 @@ class Handler(Protocol[Decoded, Locked, Result_co]):
         ...
 
     async def apply(self, conn: AsyncConnection, locked: Locked) -> Sequence[Result_co]:
-        """Write all effects, outbox rows and dead letters; return one outcome per decoded record, in order."""
+        """Write all effects, outbox events and dead letters; return one outcome per decoded record, in order."""
         ...
 
 

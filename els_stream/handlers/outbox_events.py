@@ -1,4 +1,4 @@
-"""The events that follow from new facts, as outbox rows numbered from the next sequence of the tracker.
+"""The events that follow from new facts, as outbox events numbered from the next sequence of the tracker.
 
 `domain.published_events` has the rule which events follow; here are their payloads.
 """
@@ -41,7 +41,7 @@ class EssayLists:
 
 
 def outbox_rows(allocation: Allocation, lists: EssayLists) -> list[OutboxRow]:
-    """Return the outbox rows of all new facts of the batch, and advance its next sequence."""
+    """Return the outbox events of all new facts of the batch, and advance its next sequence."""
     batch = allocation.batch
     rows = []
     for fact in allocation.facts:

@@ -119,8 +119,8 @@ async def _publish_timeouts(conn: AsyncConnection, batches: LockedBatches, secon
     filled = await slots.filled(conn, batch_ids)
     free = await expiry.free_essays(conn, batch_ids)
     rows = [_timeout(batches, batch_id, filled[batch_id], free[batch_id], seconds[batch_id]) for batch_id in batch_ids]
+    await outbox.put(conn, rows, batches)
     await trackers.save(conn, [batches[batch_id] for batch_id in batch_ids])
-    await outbox.put(conn, rows)
 
 
 def _timeout(

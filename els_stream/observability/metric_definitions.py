@@ -106,7 +106,9 @@ BATCH_SECONDS: Final = Definition(
     "els_micro_batch_seconds", "Seconds of a micro-batch, from its first statement to the end of its commit.", _TOPIC
 )
 HANDLER_SECONDS: Final = Definition(
-    "els_handler_seconds", "Seconds of a micro-batch's handler: it reads, claims slots and writes outbox rows.", _TOPIC
+    "els_handler_seconds",
+    "Seconds of a micro-batch's handler: it reads, claims slots and writes outbox events.",
+    _TOPIC,
 )
 COMMIT_SECONDS: Final = Definition("els_commit_seconds", "Seconds of a micro-batch's commit.", _TOPIC)
 END_TO_END_SECONDS: Final = Definition(
@@ -172,9 +174,9 @@ DEAD_LETTERS: Final = Definition(
 )
 OUTBOX_ROWS: Final = Definition("els_outbox_rows", "Events in the outbox, not yet published; counted up to 100 000.")
 OUTBOX_DEFERRED: Final = Definition(
-    "els_outbox_deferred_rows", "Outbox rows that were rejected and wait for their next attempt."
+    "els_outbox_deferred_rows", "Events that were rejected and wait for their next attempt."
 )
-OUTBOX_OLDEST: Final = Definition("els_outbox_oldest_seconds", "Age of the oldest outbox row; 0 without one.")
+OUTBOX_OLDEST: Final = Definition("els_outbox_oldest_seconds", "Age of the oldest event in the outbox; 0 without one.")
 STATS_AGE: Final = Definition("els_stats_age_seconds", "Seconds since these values were read from the database.")
 PURGE_RUNNING: Final = Definition("els_purge_running", "1 while a purge runs in any process, else 0.")
 PURGE_LAST_BATCHES: Final = Definition("els_purge_last_batches", "Batches that the last purge deleted so far.")

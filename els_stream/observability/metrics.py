@@ -47,7 +47,7 @@ SQLSTATE: Final = re.compile(r"(?=.*\d)[0-9A-Z]{5}")
 
 
 class PublishedRow(Protocol):
-    """The field of an outbox row that the end-to-end latency needs."""
+    """The field of an outbox event that the end-to-end latency needs."""
 
     @property
     def input_timestamp_low31(self) -> int | None: ...

@@ -52,7 +52,7 @@ class Exporter(Protocol):
 
 
 class SentRow(Protocol):
-    """The fields of an outbox row that are in its span."""
+    """The fields of an outbox event that are in its span."""
 
     @property
     def topic(self) -> str: ...

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
+from els_stream.domain.batch import OutboxPosition
+from els_stream.queries import outbox_segments
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
@@ -54,7 +57,7 @@ class PendingCount:
 
 @dataclass(frozen=True, slots=True)
 class WaitingEvent:
-    """A row of the outbox; `next_attempt_at` where it could not be sent as it is."""
+    """An event of the outbox; `next_attempt_at` where it could not be sent as it is."""
 
     sequence: int
     topic: str
@@ -150,10 +153,28 @@ async def read_batch_detail(conn: AsyncConnection, batch_id: str) -> BatchDetail
         pending=[PendingCount(row.kind, row.events, row.since) for row in await conn.execute(_PENDING, params)],
         slots=[_slot(row) for row in await conn.execute(_SLOTS, params)],
         excess=[ExcessText(*row) for row in await conn.execute(_EXCESS, params)],
-        waiting=[WaitingEvent(*row) for row in await conn.execute(_OUTBOX, params)],
+        waiting=await _read_waiting(conn, tracker),
         dead_letters=[_dead_letter(row) for row in await conn.execute(_DEAD_LETTERS, params)],
         read_at=tracker.now,
     )
+
+
+async def _read_waiting(conn: AsyncConnection, tracker: Row[Any]) -> list[WaitingEvent]:
+    """Return the unsent events of a batch in order: exceptions first, then those in the segments of its shard."""
+    waiting = [WaitingEvent(*row) for row in await conn.execute(_OUTBOX, {"batch_id": tracker.batch_id})]
+    if tracker.outbox_shard is None:
+        return waiting
+    last = OutboxPosition(tracker.outbox_shard, tracker.outbox_position)
+    segments = await outbox_segments.read_up_to(conn, last)
+    if not segments or segments[-1].segment.position != last.position:
+        return waiting
+    for stored in segments:
+        waiting += [
+            WaitingEvent(row.sequence, row.topic, row.event_id, stored.created_at, row.attempts, None, None)
+            for row in stored.segment.rows
+            if row.order_key == tracker.batch_id
+        ]
+    return waiting
 
 
 def _slot(row: Row[Any]) -> TakenSlot:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import text
 
+from els_stream.queries import outbox_segments
 from els_stream.queries.batch_detail import ExcessText, TakenSlot
 
 if TYPE_CHECKING:
@@ -77,7 +78,9 @@ async def read_dead_letter_sources(conn: AsyncConnection) -> list[DeadLetterSour
 
 async def read_outbox_ids(conn: AsyncConnection) -> frozenset[UUID]:
     """Return the ids of the events that wait in the outbox."""
-    return frozenset((await conn.execute(_OUTBOX)).scalars())
+    exceptions = (await conn.execute(_OUTBOX)).scalars()
+    segments = await outbox_segments.read_all(conn)
+    return frozenset([*exceptions, *(row.event_id for stored in segments for row in stored.segment.rows)])
 
 
 async def read_purged_ids(conn: AsyncConnection) -> frozenset[str]:

@@ -2,20 +2,27 @@
 
 I1 a slot holds at most one content; I2 a content, and an upload, takes at most one slot; I3 the counters add up and
 agree with the rows; I4 events and outcomes that may occur once occur once; I5 nothing was stored of records at or
-after the stored offset; I6 no pending event is left behind; I7 a purged batch left no personal data; I8 outbox rows
-are in the order in which their facts became true.
+after the stored offset; I6 no pending event is left behind; I7 a purged batch left no personal data; I8 events of the
+outbox are in the order in which their facts became true.
+
+Unsent events are read in Python, since segments are compressed, and handed to the queries as arrays (`unsent`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import text
 
 from els_stream.events import topics
+from els_stream.queries import outbox_segments
+from els_stream.queries.arrays import arrays
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import CursorResult
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 _ONCE_PER_BATCH: Final = (
@@ -93,11 +100,11 @@ CHECKS: Final = (
         "I4",
         "once-only events are in the outbox once, and each content has one outcome",
         """
-        SELECT (SELECT count(*) FROM event_outbox) + (SELECT count(*) FROM batch_excess_content)
+        SELECT (SELECT count(*) FROM unsent) + (SELECT count(*) FROM batch_excess_content)
              + (SELECT count(*) FROM batch_pending_events) + (SELECT count(text_storage_id) FROM essay_states)
         """,
         """
-        SELECT format('batch %s has %s events of %s in the outbox', order_key, count(*), topic) FROM event_outbox
+        SELECT format('batch %s has %s events of %s in the outbox', order_key, count(*), topic) FROM unsent
         WHERE topic = ANY(:once_per_batch) GROUP BY order_key, topic HAVING count(*) > 1
         UNION ALL
         SELECT format('content %s of batch %s is assigned and excess', e.text_storage_id, e.batch_id)
@@ -172,7 +179,7 @@ CHECKS: Final = (
                OR EXISTS (SELECT FROM batch_excess_content e WHERE e.batch_id = t.batch_id)
                OR EXISTS (SELECT FROM batch_validation_failures e WHERE e.batch_id = t.batch_id)
                OR EXISTS (SELECT FROM batch_pending_events e WHERE e.batch_id = t.batch_id)
-               OR EXISTS (SELECT FROM event_outbox e WHERE e.order_key = t.batch_id)
+               OR EXISTS (SELECT FROM unsent e WHERE e.order_key = t.batch_id)
                OR EXISTS (SELECT FROM dead_letters d WHERE d.batch_id = t.batch_id AND d.value IS NOT NULL
                                                        AND d.created_at <= t.purged_at))
         UNION ALL
@@ -182,33 +189,83 @@ CHECKS: Final = (
     ),
     Check(
         "I8",
-        "the outbox rows of a batch are in the order in which their facts became true",
-        "SELECT count(*) FROM event_outbox",
+        "the unsent events of a batch are in the order in which their facts became true",
+        "SELECT count(*) FROM unsent",
         """
         SELECT format('outbox of %s: sequence %s comes after %s', order_key, sequence, before)
         FROM (
-            SELECT order_key, sequence, lag(sequence) OVER (PARTITION BY order_key ORDER BY position) AS before
-            FROM event_outbox
+            SELECT order_key, sequence, lag(sequence) OVER (PARTITION BY order_key ORDER BY number) AS before
+            FROM unsent
         ) o
         WHERE before >= sequence
         UNION ALL
+        SELECT format('outbox of %s: segments of %s shards', order_key, count(DISTINCT shard))
+        FROM unsent WHERE shard IS NOT NULL GROUP BY order_key HAVING count(DISTINCT shard) > 1
+        UNION ALL
+        SELECT format('outbox of %s: its tracker does not have its last segment', t.batch_id)
+        FROM (SELECT order_key, max(position) AS position FROM unsent WHERE shard IS NOT NULL GROUP BY order_key) u
+        JOIN batch_essay_trackers t ON t.batch_id = u.order_key
+        WHERE t.outbox_position IS DISTINCT FROM u.position
+        UNION ALL
         SELECT format('outbox of %s: sequence %s was never assigned', o.order_key, o.sequence)
-        FROM event_outbox o JOIN batch_essay_trackers t ON t.batch_id = o.order_key
+        FROM unsent o JOIN batch_essay_trackers t ON t.batch_id = o.order_key
         WHERE o.sequence >= t.next_sequence AND o.topic <> :dead_letter_topic
         """,
     ),
 )
 
 
-async def run_check(conn: AsyncConnection, check: Check, *, consumer_group: str, prefix: str) -> tuple[int, list[str]]:
+_UNSENT: Final = """
+    WITH unsent AS MATERIALIZED (
+        SELECT * FROM unnest(CAST(:order_keys AS text[]), CAST(:sequences AS bigint[]), CAST(:topics AS text[]),
+                             CAST(:shards AS int[]), CAST(:positions AS bigint[]))
+            WITH ORDINALITY AS u (order_key, sequence, topic, shard, position, number)
+    )
+"""
+_EXCEPTIONS = text("SELECT order_key, sequence, topic FROM event_outbox ORDER BY position")
+
+
+class OutboxEntry(NamedTuple):
+    """An event of the outbox; `shard` and `position` are those of its segment, None for an exception."""
+
+    order_key: str
+    sequence: int
+    topic: str
+    shard: int | None = None
+    position: int | None = None
+
+
+async def read_unsent(conn: AsyncConnection) -> list[OutboxEntry]:
+    """Return all events of the outbox, those of each key in the order in which they will be sent."""
+    unsent = [OutboxEntry(*row) for row in await conn.execute(_EXCEPTIONS)]
+    for stored in await outbox_segments.read_all(conn):
+        shard, position, rows = stored.segment
+        unsent += [OutboxEntry(row.order_key, row.sequence, row.topic, shard, position) for row in rows]
+    return unsent
+
+
+async def run_check(
+    conn: AsyncConnection, check: Check, unsent: Sequence[OutboxEntry], *, consumer_group: str, prefix: str
+) -> tuple[int, list[str]]:
     """Return how many rows were checked, and the violations. Locks nothing."""
     params = {
         "consumer_group": consumer_group,
         "prefix": prefix,
         "once_per_batch": list(_ONCE_PER_BATCH),
         "dead_letter_topic": topics.DEAD_LETTER,
+        **arrays(
+            unsent,
+            order_keys=lambda one: one.order_key,
+            sequences=lambda one: one.sequence,
+            topics=lambda one: one.topic,
+            shards=lambda one: one.shard,
+            positions=lambda one: one.position,
+        ),
     }
-    checked = (await conn.execute(text(check.checked))).scalar_one()
-    violations = text(check.violations)
-    used = {name: params[name] for name in violations.compile().params}
-    return checked, [str(row[0]) for row in await conn.execute(violations, used)]
+    checked = (await _run(conn, check.checked, params)).scalar_one()
+    return checked, [str(row[0]) for row in await _run(conn, check.violations, params)]
+
+
+async def _run(conn: AsyncConnection, sql: str, params: Mapping[str, object]) -> CursorResult[Any]:
+    statement = text(_UNSENT + sql if " unsent" in sql else sql)
+    return await conn.execute(statement, {name: params[name] for name in statement.compile().params})

@@ -1,193 +1,236 @@
-"""The outbox: a transaction writes rows with its facts; the relay deletes a row after the broker's ack.
+"""Writes events to the outbox, in the transaction of their facts.
 
-Per order key, positions ascend with sequences and commit in that order: a writer holds the lock on the key's tracker
-row from its first position until its commit. All waiting rows of a key are in one shard: a writer adds new rows to the
-shard of those that wait. So what a snapshot sees of one key in its shard has no gap before its last row, and the order
-of publishing rests on that alone. Positions of different keys commit in any order and mean nothing.
+The events of a transaction become one segment (`outbox_segments`), in a shard that its process may publish from itself
+(`direct_publish`), or in any other. Two cases differ, since the events of a key are published in order:
 
-If no row of a key waits, all its rows were published, since a row is deleted only after the broker's ack. Then a writer
-may publish its own rows (see `direct_publish`).
+- Events of the key wait in a segment: the tracker row has the last one. Then new events go to that shard, behind them.
+- Rows of the key wait among the exceptions (`outbox_exceptions`) and none in a segment: new events follow them there.
+
+Otherwise all events of the key were published: a segment is deleted, and a row as well, only after the broker's ack.
+Both tables are read in one snapshot after the tracker row was locked: only the holder of this lock adds events of the
+key, so others can only remove some, and then the new events wait behind fewer.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
 
-from els_stream.errors import OutboxConflict
-from els_stream.queries.direct_publish import direct_publish_of
-from els_stream.queries.outbox_rows import WaitingRow, shard_of
+from els_stream.domain.batch import OutboxPosition
+from els_stream.failpoints import Failpoint, failpoint
+from els_stream.queries import outbox_exceptions
+from els_stream.queries.direct_publish import WrittenSegment, direct_publish_of
+from els_stream.queries.outbox_rows import OutboxRow, shard_of
+from els_stream.queries.segment_codec import encode, split
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from datetime import timedelta
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from els_stream.queries.outbox_rows import FailedRow, OutboxRow
+    from els_stream.queries.direct_publish import DirectPublish
 
 CHANNEL: Final = "els_outbox"
 FULL_QUEUE: Final = 0.5  # the fraction of the notification queue in use above which nothing is notified
 
-# Positions are assigned after the sort: within a key they ascend with the sequence, whatever the order of the rows in
-# the call. The shards of the keys are in an array without nulls, so that a row finds its shard by an index into it. One
-# NOTIFY per statement; PostgreSQL merges equal ones of a transaction and sends them only after the commit.
-#
 # COMMIT fails if the server's queue of notifications is full, which any session does that listens and never ends its
 # transaction. So nothing is notified while the queue is half full: the relays poll anyway, and a commit matters more.
-_PUT = text("""
-    WITH keys AS MATERIALIZED (
-        SELECT array_agg(coalesce(waiting.shard, k.shard) ORDER BY k.number) AS shards,
-               array_agg(waiting.shard IS NULL ORDER BY k.number) AS free,
-               count(waiting.shard) AS waiting
-        FROM unnest(CAST(:keys AS text[]), CAST(:shards AS smallint[])) WITH ORDINALITY AS k (order_key, shard, number)
-        LEFT JOIN LATERAL (SELECT e.shard FROM event_outbox e WHERE e.order_key = k.order_key LIMIT 1) waiting ON true
-    ), written AS (
-        INSERT INTO event_outbox (order_key, event_id, shard, sequence, topic, key, value, headers,
-                                  input_timestamp_low31)
-        SELECT i.order_key, i.event_id, (SELECT shards FROM keys)[i.key_number], i.sequence, i.topic, i.key, i.value,
-               i.headers, i.input_timestamp_low31
-        FROM unnest(CAST(:order_keys AS text[]), CAST(:event_ids AS uuid[]), CAST(:key_numbers AS int[]),
-                    CAST(:sequences AS bigint[]), CAST(:topics AS text[]), CAST(:record_keys AS bytea[]),
-                    CAST(:values AS bytea[]), CAST(:headers AS bytea[]), CAST(:input_timestamps AS int[]))
-             AS i (order_key, event_id, key_number, sequence, topic, key, value, headers, input_timestamp_low31)
-        ORDER BY i.sequence
+# PostgreSQL merges equal notifications of a transaction and sends them only after the commit.
+_NOTIFY: Final = """
+    CASE WHEN NOT shard = ANY (CAST(:owned AS smallint[])) AND pg_notification_queue_usage() < :full_queue
+         THEN pg_notify(:channel, '') END
+"""
+# If nothing waits, all segments go to the shard of the caller; if something does in one other shard, all go there. Else
+# nothing is written.
+_PUT = text(
+    """
+    WITH waiting AS MATERIALIZED (
+        SELECT array_agg(DISTINCT found.shard) AS shards, array_agg(found.position) AS positions
+        FROM unnest(CAST(:last_shards AS smallint[]), CAST(:last_positions AS bigint[])) AS l (shard, position)
+        CROSS JOIN LATERAL (SELECT s.shard, s.position FROM outbox_segments s
+                            WHERE s.shard = l.shard AND s.position = l.position LIMIT 1) found
     )
-    SELECT free,
-           CASE WHEN (waiting > 0 OR NOT CAST(:direct AS bool)) AND pg_notification_queue_usage() < :full_queue
-                THEN pg_notify(:channel, '') END
-    FROM keys
+    INSERT INTO outbox_segments (shard, events, size, payload)
+    SELECT coalesce(waiting.shards[1], CAST(:shard AS smallint)), i.events, i.size, i.payload
+    FROM waiting, unnest(CAST(:events AS int[]), CAST(:sizes AS int[]), CAST(:payloads AS bytea[]))
+                  WITH ORDINALITY AS i (events, size, payload, number)
+    WHERE coalesce(cardinality(waiting.shards), 0) < 2
+      -- While the table is empty no key is probed.
+      AND ((SELECT true FROM event_outbox LIMIT 1) IS NULL
+           OR (SELECT true FROM unnest(CAST(:keys AS text[])) AS k (order_key)
+               WHERE (SELECT true FROM event_outbox e WHERE e.order_key = k.order_key LIMIT 1) LIMIT 1) IS NULL)
+    ORDER BY i.number
+    RETURNING shard, position, (SELECT positions FROM waiting) AS waiting, {notify}
+""".replace("{notify}", _NOTIFY)
+)
+
+_FIND_WAITING = text("""
+    SELECT k.order_key,
+           (SELECT s.shard FROM outbox_segments s WHERE s.shard = k.shard AND s.position = k.position) AS shard,
+           (SELECT true FROM event_outbox e WHERE e.order_key = k.order_key LIMIT 1) AS exceptions
+    FROM unnest(CAST(:keys AS text[]), CAST(:last_shards AS smallint[]), CAST(:last_positions AS bigint[]))
+         AS k (order_key, shard, position)
+""")
+_PUT_APART = text(
+    """
+    INSERT INTO outbox_segments (shard, events, size, payload)
+    SELECT i.shard, i.events, i.size, i.payload
+    FROM unnest(CAST(:shards AS smallint[]), CAST(:events AS int[]), CAST(:sizes AS int[]), CAST(:payloads AS bytea[]))
+         WITH ORDINALITY AS i (shard, events, size, payload, number)
+    ORDER BY i.number
+    RETURNING shard, position, {notify}
+""".replace("{notify}", _NOTIFY)
+)
+_NOTIFY_OF_EXCEPTIONS = text("""
+    SELECT CASE WHEN pg_notification_queue_usage() < :full_queue THEN pg_notify(:channel, '') END
 """)
 
-_FETCH = text("""
-    SELECT shard, order_key, event_id, topic, key, value, headers, attempts, input_timestamp_low31
-    FROM (
-        -- The sizes are added up before the values are read: 16 MiB times the row limit would not fit into memory.
-        SELECT o.*, sum(o.size) OVER (ROWS UNBOUNDED PRECEDING) - o.size AS bytes_before
-        FROM (
-            SELECT waiting.*, coalesce(octet_length(waiting.value), 0) + octet_length(waiting.headers) AS size
-            FROM unnest(CAST(:shards AS smallint[])) AS s (shard)
-            CROSS JOIN LATERAL (
-                -- Each fetch starts at the first row, so that it finds rows that committed late. The relay's engine
-                -- disables bitmap scans: if the statistics were gathered while the shard was empty, such a scan would
-                -- read and sort the whole shard, 50 000 rows for a thousand.
-                SELECT e.* FROM event_outbox e
-                WHERE e.shard = s.shard
-                -- A deferred row blocks its key. One sub-select asks whether any row is deferred; if none is, no key
-                -- is probed. Else a scalar sub-select probes the partial index once per row; an anti-join that was
-                -- planned while no row was deferred would scan all deferred rows for each row.
-                AND ((SELECT true FROM event_outbox WHERE next_attempt_at IS NOT NULL LIMIT 1) IS NULL
-                     OR (SELECT true FROM event_outbox h
-                         WHERE h.order_key = e.order_key AND h.next_attempt_at > now()
-                           AND h.next_attempt_at <= now() + make_interval(secs => :max_delay) LIMIT 1) IS NULL)
-                ORDER BY e.position
-                LIMIT :rows
-            ) waiting
-            LIMIT :rows
-        ) o
-    ) sized
-    WHERE bytes_before < :bytes
-""")
 
-# By key, since a range of positions would include rows that committed later and were not published. One index probe per
-# key: after a vacuum that found the outbox empty, as it mostly is, the planner expects one row in it, and a join would
-# read the whole outbox, and the whole arrays for each of its rows: 9 s for 1000 rows of 20 000.
-_DELETE = text("""
-    DELETE FROM event_outbox
-    WHERE ctid = ANY (ARRAY(
-        SELECT (SELECT e.ctid FROM event_outbox e WHERE e.order_key = i.order_key AND e.event_id = i.event_id)
-        FROM unnest(CAST(:order_keys AS text[]), CAST(:event_ids AS uuid[])) AS i (order_key, event_id)))
-""")
+class OrderedKey(Protocol):
+    """A locked batch. `last_segment` is the last one with events of it, None if there was none."""
 
-_DEFER = text("""
-    UPDATE event_outbox
-    SET attempts = attempts + 1,
-        last_error = (CAST(:errors AS text[]))[array_position(CAST(:event_ids AS uuid[]), event_id)],
-        -- The exponent is limited, so that a row that fails for months does not overflow the interval.
-        next_attempt_at = now()
-            + least(CAST(:max_delay AS interval), CAST(:min_delay AS interval) * 2 ^ least(attempts, 20))
-    WHERE ctid = ANY (ARRAY(
-        SELECT (SELECT e.ctid FROM event_outbox e WHERE e.order_key = i.order_key AND e.event_id = i.event_id)
-        FROM unnest(CAST(:order_keys AS text[]), CAST(:event_ids AS uuid[])) AS i (order_key, event_id)))
-""")
-
-MAX_DELAY_SECONDS: Final = 3600.0
-_MAX_ERROR_CHARACTERS: Final = 500
+    last_segment: OutboxPosition | None
 
 
-async def put(conn: AsyncConnection, rows: Sequence[OutboxRow]) -> None:
-    """Write any number of rows in one statement; they are published after the caller's commit.
+_NO_BATCHES: Final[Mapping[str, OrderedKey]] = {}
 
-    This process publishes them if direct publish is enabled on the connection and no earlier rows of the key wait;
-    otherwise a relay fetches them. Raise OutboxConflict if the outbox already has one of the event ids under its key,
-    with equal bytes as well; the transaction is then aborted. Callers recognise repeats by the facts before this call.
+
+class _Chunk(NamedTuple):
+    """The events of one segment, and their size before compression."""
+
+    rows: Sequence[OutboxRow]
+    size: int
+    payload: bytes
+
+
+async def put(
+    conn: AsyncConnection, rows: Sequence[OutboxRow], batches: Mapping[str, OrderedKey] = _NO_BATCHES
+) -> None:
+    """Write any number of events; they are published after the caller's commit.
+
+    `batches` are the locked batches of the order keys; their `last_segment` is set, so save them afterwards. A key
+    without a batch must be new.
+
+    This process publishes the events if direct publish is enabled on the connection and no earlier events of the keys
+    wait elsewhere; otherwise a relay fetches them. Callers recognise repeats by the facts before this call. Raise
+    OutboxConflict if one of the events waits among the exceptions already; the transaction is then aborted.
     """
     if not rows:
         return
+    rows = sorted(rows, key=_sequence)
     direct = direct_publish_of(conn)
-    numbers: dict[str, int] = {}
-    key_numbers = [numbers.setdefault(row.order_key, len(numbers) + 1) for row in rows]
-    events = [row.event for row in rows]
+    keys = [key for key in dict.fromkeys(row.order_key for row in rows) if key in batches]
+    if not await _put_together(conn, rows, keys, batches, direct):
+        await _put_apart(conn, rows, keys, batches, direct)
+    failpoint(Failpoint.AFTER_OUTBOX_INSERT)
+
+
+async def _put_together(
+    conn: AsyncConnection,
+    rows: Sequence[OutboxRow],
+    keys: Sequence[str],
+    batches: Mapping[str, OrderedKey],
+    direct: DirectPublish | None,
+) -> bool:
+    """Write all events to one shard, in one statement; return False if that cannot be."""
+    chunks = _chunks(rows)
+    last = {position for key in keys if (position := batches[key].last_segment) is not None}
     parameters = {
-        "channel": CHANNEL,
-        "full_queue": FULL_QUEUE,
-        "direct": direct is not None,
-        "keys": list(numbers),
-        "shards": [shard_of(key) if direct is None else direct.shard for key in numbers],
-        "key_numbers": key_numbers,
-        "order_keys": [row.order_key for row in rows],
-        "event_ids": [event.event_id for event in events],
-        "sequences": [row.sequence for row in rows],
-        "topics": [event.topic for event in events],
-        "record_keys": [event.key for event in events],
-        "values": [event.value for event in events],
-        "headers": [event.stored_headers for event in events],
-        "input_timestamps": [row.input_timestamp_low31 for row in rows],
+        "shard": shard_of(rows[0].order_key) if direct is None else direct.shard,
+        "keys": keys,
+        "last_shards": [one.shard for one in last],
+        "last_positions": [one.position for one in last],
+        **_arrays(chunks),
+        **_notification(direct),
     }
-    try:
-        free = (await conn.execute(_PUT, parameters)).one().free
-    except IntegrityError as error:
-        cause = error.orig.__cause__ if error.orig else None
-        if getattr(cause, "constraint_name", None) == "pk_event_outbox":
-            raise OutboxConflict("an event id was written to the outbox a second time") from error
-        raise
-    if direct is not None:
-        direct.rows += [row for row, number in zip(rows, key_numbers, strict=True) if free[number - 1]]
+    written = (await conn.execute(_PUT, parameters)).all()
+    if not written:
+        return False
+    for chunk, (shard, position, waiting, _) in zip(chunks, written, strict=True):
+        _note(OutboxPosition(shard, position), chunk.rows, batches, direct, frozenset(waiting or ()))
+    return True
 
 
-async def fetch(
-    conn: AsyncConnection, shards: Sequence[int], *, rows: int, size: int, max_delay: float = MAX_DELAY_SECONDS
-) -> list[WaitingRow]:
-    """Return rows of these shards that may be published now, those of each shard in order.
-
-    At most `rows` rows and about `size` bytes, but at least one row of any size. Shards that come first are served
-    first, so callers rotate them. Keys with a deferred row are left out until it is due; then that row comes first. A
-    row that is deferred for more than `max_delay` seconds is due: the database's clock was ahead when it was deferred.
-    """
-    found = await conn.execute(_FETCH, {"shards": list(shards), "rows": rows, "bytes": size, "max_delay": max_delay})
-    return [WaitingRow._make(row) for row in found.all()]
-
-
-async def delete(conn: AsyncConnection, rows: Iterable[WaitingRow]) -> None:
-    """Delete rows that the broker has acked; a row that is gone already is no error."""
-    keys = [(row.order_key, row.event_id) for row in rows]
-    await conn.execute(_DELETE, {"order_keys": [key for key, _ in keys], "event_ids": [id_ for _, id_ in keys]})
-
-
-async def schedule_retry(
-    conn: AsyncConnection, failed: Sequence[FailedRow], *, min_delay: timedelta, max_delay: timedelta
+async def _put_apart(
+    conn: AsyncConnection,
+    rows: Sequence[OutboxRow],
+    keys: Sequence[str],
+    batches: Mapping[str, OrderedKey],
+    direct: DirectPublish | None,
 ) -> None:
-    """Defer rows: the delay doubles with each attempt from `min_delay` up to `max_delay`.
-
-    Later rows of the same key wait as well.
-    """
+    """Write the events of each key to the shard in which events of it wait, or to the exceptions."""
+    last = [batches[key].last_segment for key in keys]
     parameters = {
-        "order_keys": [one.row.order_key for one in failed],
-        "event_ids": [one.row.event_id for one in failed],
-        "errors": [one.error[:_MAX_ERROR_CHARACTERS] for one in failed],
-        "min_delay": min_delay,
-        "max_delay": max_delay,
+        "keys": keys,
+        "last_shards": [one and one.shard for one in last],
+        "last_positions": [one and one.position for one in last],
     }
-    await conn.execute(_DEFER, parameters)
+    found = (await conn.execute(_FIND_WAITING, parameters)).all()
+    waiting = {row.order_key: row.shard for row in found if row.shard is not None}
+    after: defaultdict[int, set[int]] = defaultdict(set)
+    for key, shard in waiting.items():
+        if (position := batches[key].last_segment) is not None:
+            after[shard].add(position.position)
+    exceptions = {row.order_key for row in found if row.exceptions} - waiting.keys()
+    if behind := [row for row in rows if row.order_key in exceptions]:
+        await outbox_exceptions.add(conn, behind)
+        await conn.execute(_NOTIFY_OF_EXCEPTIONS, {"channel": CHANNEL, "full_queue": FULL_QUEUE})
+    free = shard_of(rows[0].order_key) if direct is None else direct.shard
+    # Events that may be published at once are in segments of their own.
+    groups: dict[tuple[int, bool], list[OutboxRow]] = {}
+    for row in rows:
+        if row.order_key not in exceptions:
+            is_free = row.order_key not in waiting
+            groups.setdefault((waiting.get(row.order_key, free), is_free), []).append(row)
+    chunks = [(group, chunk) for group, members in groups.items() for chunk in _chunks(members)]
+    if not chunks:
+        return
+    written = await conn.execute(
+        _PUT_APART,
+        {
+            "shards": [shard for (shard, _), _ in chunks],
+            **_arrays([chunk for _, chunk in chunks]),
+            **_notification(direct),
+        },
+    )
+    for ((_, is_free), chunk), (shard, position, _) in zip(chunks, written.all(), strict=True):
+        behind_these = frozenset() if is_free else frozenset(after[shard])
+        _note(OutboxPosition(shard, position), chunk.rows, batches, direct, behind_these)
+
+
+def _note(
+    at: OutboxPosition,
+    rows: Sequence[OutboxRow],
+    batches: Mapping[str, OrderedKey],
+    direct: DirectPublish | None,
+    after: frozenset[int],
+) -> None:
+    """Note the segment on its batches, and for direct publish with the positions that it waits for."""
+    for row in rows:
+        if (batch := batches.get(row.order_key)) is not None:
+            batch.last_segment = at
+    if direct is not None:
+        direct.segments.append(WrittenSegment(at.shard, at.position, rows, after))
+
+
+def _chunks(rows: Sequence[OutboxRow]) -> list[_Chunk]:
+    return [_Chunk(members, size, encode(members, size)) for members, size in split(rows)]
+
+
+def _arrays(chunks: Sequence[_Chunk]) -> dict[str, list[object]]:
+    return {
+        "events": [len(chunk.rows) for chunk in chunks],
+        "sizes": [chunk.size for chunk in chunks],
+        "payloads": [chunk.payload for chunk in chunks],
+    }
+
+
+def _notification(direct: DirectPublish | None) -> dict[str, object]:
+    """Return the parameters of `_NOTIFY`: nothing is notified for shards of this process, which knows of its commit."""
+    return {"owned": list(direct.owned) if direct else [], "channel": CHANNEL, "full_queue": FULL_QUEUE}
+
+
+def _sequence(row: OutboxRow) -> int:
+    return row.sequence

@@ -15,21 +15,26 @@ if TYPE_CHECKING:
 _MAX_COUNTED: Final = 100_000
 
 _READ_BACKLOG = text("""
-    SELECT (SELECT count(*) FROM (SELECT FROM event_outbox LIMIT :limit) counted) AS rows,
+    SELECT (SELECT coalesce(sum(events), 0) FROM (SELECT events FROM outbox_segments LIMIT :limit) counted)
+               + (SELECT count(*) FROM (SELECT FROM event_outbox LIMIT :limit) counted) AS rows,
            (SELECT count(*) FROM (SELECT FROM event_outbox WHERE next_attempt_at IS NOT NULL LIMIT :limit) counted)
                AS deferred,
-           -- One index probe per shard: its row with the lowest position is its oldest one, but for concurrent writers.
+           -- One index probe per shard and table: the lowest position is the oldest, but for concurrent writers and
+           -- exceptions that were moved late.
            coalesce(extract(epoch FROM now() - (
                SELECT min(o.created_at)
                FROM generate_series(0, :last_shard) AS s (shard)
-               CROSS JOIN LATERAL (SELECT e.created_at FROM event_outbox e WHERE e.shard = s.shard
-                                   ORDER BY e.position LIMIT 1) o)), 0) AS oldest_seconds
+               CROSS JOIN LATERAL (
+                   (SELECT e.created_at FROM event_outbox e WHERE e.shard = s.shard ORDER BY e.position LIMIT 1)
+                   UNION ALL
+                   (SELECT e.created_at FROM outbox_segments e WHERE e.shard = s.shard ORDER BY e.position LIMIT 1)
+               ) o)), 0) AS oldest_seconds
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxBacklog:
-    """All rows that wait, and those of them that are deferred, each counted up to 100 000 to keep the query cheap."""
+    """All events that wait, and those of them that are deferred, counted up to 100 000 segments and exceptions."""
 
     rows: int
     deferred: int

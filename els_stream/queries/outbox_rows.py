@@ -1,4 +1,4 @@
-"""The rows of the outbox as values, and the shards that they wait in."""
+"""The events of the outbox as values, and the shards that they wait in."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
     from els_stream.events.outbound_event import OutboundEvent
 
-# The first shards take rows by the hash of their key; the others take rows that their writer publishes itself.
+# The first shards take events for a poll; the others take those that their writer publishes itself.
 HASH_SHARDS: Final = 64
 SHARD_COUNT: Final = HASH_SHARDS + 32
 
 
 @fast_dataclass
 class OutboxRow:
-    """A row to be written. `sequence` ascends per order key; draw it under the lock that orders the key's facts.
+    """An event to be written. `sequence` ascends per order key; draw it under the lock that orders the key's facts.
 
     `input_timestamp_low31` is the truncated timestamp of the record that caused the event, None for a timer's event.
     """
@@ -32,7 +32,7 @@ class OutboxRow:
 
 
 class WaitingRow(NamedTuple):
-    """A row as the relay publishes it; `topic` is the logical name, `headers` are as stored.
+    """An event as the relay publishes it; `topic` is the logical name, `headers` are as stored.
 
     A tuple, since one is made for every event that is published.
     """
@@ -46,23 +46,24 @@ class WaitingRow(NamedTuple):
     headers: bytes
     attempts: int
     input_timestamp_low31: int | None = None
+    sequence: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class FailedRow:
-    """A row that was not published, and why."""
+    """An event that was not published, and why."""
 
     row: WaitingRow
     error: str
 
 
 def shard_of(order_key: str) -> int:
-    """Return the shard that an order key hashes to; it is the same in every process and release."""
+    """Return a shard for events whose key has none that wait; the same for equal keys, so that they spread evenly."""
     return zlib.crc32(order_key.encode()) % HASH_SHARDS
 
 
 def to_waiting_row(row: OutboxRow, shard: int) -> WaitingRow:
-    """Return the row as a fetch of that shard would return it just after it was written."""
+    """Return the event as a fetch of that shard would return it just after it was written."""
     event = row.event
     return WaitingRow(
         shard,
@@ -74,4 +75,5 @@ def to_waiting_row(row: OutboxRow, shard: int) -> WaitingRow:
         event.stored_headers,
         0,
         row.input_timestamp_low31,
+        row.sequence,
     )

@@ -40,9 +40,16 @@ _LOCK_FINISHED = text(_LOCK_OLDEST.format(since="t.completed_at", which=_FINISHE
 _LOCK_ABANDONED = text(_LOCK_OLDEST.format(since="t.registered_at", which=_ABANDONED))
 _LOCK_ONE = text("SELECT state, class_type FROM batch_essay_trackers WHERE batch_id = :batch_id FOR UPDATE")
 
-# The event of a dead letter contains the record and has an order key of its own, made of the record's position.
+# The tracker has the batch's last segment; once it is gone, no other one waits. The event of a dead letter contains the
+# record and has an order key of its own, made of the record's position. No segment that is
+# younger than the dead letter has it; so while an older one waits, the event may be in there.
 _HAS_UNPUBLISHED: Final = """
     (EXISTS (SELECT FROM event_outbox o WHERE o.order_key = t.batch_id)
+     OR EXISTS (SELECT FROM batch_essay_trackers b
+                JOIN outbox_segments s ON s.shard = b.outbox_shard AND s.position = b.outbox_position
+                WHERE b.batch_id = t.batch_id)
+     OR EXISTS (SELECT FROM dead_letters d
+                WHERE d.batch_id = t.batch_id AND d.created_at >= (SELECT min(created_at) FROM outbox_segments))
      OR EXISTS (SELECT FROM dead_letters d
                 JOIN event_outbox o ON o.order_key = format('dead-letter:%s/%s/%s/%s', d.source_topic,
                                                             d.source_partition, d.source_offset, d.source_timestamp)

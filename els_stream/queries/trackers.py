@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from els_stream.domain.batch import Batch, BatchState, ClassType
+from els_stream.domain.batch import Batch, BatchState, ClassType, OutboxPosition
 from els_stream.domain.claim_strategy import SlotTable
 from els_stream.queries.arrays import arrays
 
@@ -43,7 +43,8 @@ _LOCK = text("""
     FROM (
         SELECT batch_id, state, class_type, inventory, expected_count, free_count, filled_count, failed_count,
                pending_count, next_sequence, course_code, user_id, class_id, correlation_id, student_prompt_ref,
-               registration_digest, associations_confirmed_at, content_completed_at, completed_at
+               registration_digest, associations_confirmed_at, content_completed_at, completed_at, outbox_shard,
+               outbox_position
         FROM batch_essay_trackers
         WHERE batch_id = ANY(CAST(:batch_ids AS text[]))
           AND (SELECT count(*) FROM batch_essay_trackers there WHERE there.batch_id = ANY(CAST(:batch_ids AS text[])))
@@ -63,13 +64,14 @@ _SAVE = text("""
     SET state = v.state, free_count = v.free, filled_count = v.filled, failed_count = v.failed,
         pending_count = v.pending, next_sequence = v.next_sequence,
         associations_confirmed_at = v.confirmed_at, content_completed_at = v.content_completed_at,
-        completed_at = v.completed_at
+        completed_at = v.completed_at, outbox_shard = v.outbox_shard, outbox_position = v.outbox_position
     FROM unnest(CAST(:batch_ids AS text[]), CAST(:states AS text[]), CAST(:free AS int[]), CAST(:filled AS int[]),
                 CAST(:failed AS int[]), CAST(:pending AS int[]), CAST(:next_sequences AS bigint[]),
                 CAST(:confirmed_at AS timestamptz[]), CAST(:content_completed_at AS timestamptz[]),
-                CAST(:completed_at AS timestamptz[]))
+                CAST(:completed_at AS timestamptz[]), CAST(:outbox_shards AS smallint[]),
+                CAST(:outbox_positions AS bigint[]))
          AS v (batch_id, state, free, filled, failed, pending, next_sequence, confirmed_at, content_completed_at,
-               completed_at)
+               completed_at, outbox_shard, outbox_position)
     WHERE t.batch_id = v.batch_id
 """)
 
@@ -181,7 +183,10 @@ async def add_conflicts(conn: AsyncConnection, conflicts: Mapping[str, int]) -> 
 
 
 async def save(conn: AsyncConnection, batches: Sequence[Batch]) -> None:
-    """Write back state, counters, times and the next sequence of locked batches."""
+    """Write back state, counters, times, next sequence and last segment of locked batches.
+
+    Call it after `outbox.put`, which sets the last segment.
+    """
     if not batches:
         return
     params = arrays(
@@ -196,6 +201,8 @@ async def save(conn: AsyncConnection, batches: Sequence[Batch]) -> None:
         confirmed_at=lambda b: b.associations_confirmed_at,
         content_completed_at=lambda b: b.content_completed_at,
         completed_at=lambda b: b.completed_at,
+        outbox_shards=lambda b: b.last_segment and b.last_segment.shard,
+        outbox_positions=lambda b: b.last_segment and b.last_segment.position,
     )
     await conn.execute(_SAVE, params)
 
@@ -225,4 +232,5 @@ def _batch(row: Row[Any]) -> Batch:
         associations_confirmed_at=row.associations_confirmed_at,
         content_completed_at=row.content_completed_at,
         completed_at=row.completed_at,
+        last_segment=None if row.outbox_shard is None else OutboxPosition(row.outbox_shard, row.outbox_position),
     )

@@ -1,4 +1,4 @@
-"""The relay publishes outbox rows to Kafka, in order per batch; any number of relays may run."""
+"""The relay publishes outbox events to Kafka, in order per batch; any number of relays may run."""
 
 from els_stream.relay.options import RelayOptions
 from els_stream.relay.service import Relay

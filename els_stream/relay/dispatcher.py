@@ -1,6 +1,6 @@
-"""Gives the publishers batches of outbox rows, and writes the results back to the outbox.
+"""Gives the publishers batches of events, and writes the results back to the outbox.
 
-Rows come from polls of the outbox and from transactions of this process (direct publish).
+Events come from polls of the outbox and from transactions of this process (direct publish).
 """
 
 from __future__ import annotations
@@ -13,16 +13,23 @@ from typing import TYPE_CHECKING
 
 from els_stream.backoff import Backoff
 from els_stream.db.errors import DATABASE_ERRORS
-from els_stream.queries import outbox
+from els_stream.failpoints import Failpoint, failpoint
+from els_stream.queries import outbox_exceptions, outbox_segments
 from els_stream.queries.outbox_rows import SHARD_COUNT
+from els_stream.queries.outbox_segments import to_segment
+from els_stream.relay.chains import Chains
 from els_stream.relay.publish_batch import DirectQueue, PublishBatch, ShardReservation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from els_stream.queries.outbox_rows import FailedRow, WaitingRow
+    from els_stream.queries.direct_publish import WrittenSegment
+    from els_stream.queries.outbox_rows import WaitingRow
+    from els_stream.queries.outbox_segments import Segment
+    from els_stream.relay.batch_results import BatchResults
     from els_stream.relay.options import RelayOptions
     from els_stream.relay.shard_leases import Lease, ShardLeases
     from els_stream.relay.status import RelayHealth
@@ -41,6 +48,7 @@ class Dispatcher:
         self._idle = asyncio.Event()
         self._idle.set()
         self._direct = DirectQueue(options.fetch_bytes)
+        self._chains = Chains(options.fetch_bytes)
         self._poll_due = True
         self._poll_first = False
         self._polls = 0
@@ -63,14 +71,23 @@ class Dispatcher:
         lease = self._leases.reserve()
         return None if lease is None else ShardReservation(lease, self._polls)
 
-    def enqueue_committed(self, reservation: ShardReservation, rows: Sequence[WaitingRow]) -> None:
-        """Queue the committed rows of a reservation; if the queue is full or closed, a poll will fetch them."""
-        batch = PublishBatch(reservation.lease, rows, reservation.polls)
-        if rows and not self._closed and self._direct.add(batch):
-            self._begin(batch)
-            self._woken.set()
-        else:
-            self.release(reservation, empty=not rows)
+    def enqueue_committed(self, reservation: ShardReservation, written: Sequence[WrittenSegment]) -> None:
+        """Queue the committed segments of a transaction; those that cannot be published from memory wait for a poll."""
+        accepted: list[Segment] = []
+        positions: set[int] = set()
+        declined: set[int] = set()  # shards of which later segments must wait too, since they may have the same keys
+        for one in written:
+            if one.shard not in declined and one.shard == reservation.shard and one.after <= positions:
+                accepted.append(to_segment(one))
+                positions.add(one.position)
+            elif one.shard in declined or not self._follow(to_segment(one), one.after):
+                declined.add(one.shard)
+        if not accepted:
+            self.release(reservation, empty=True)
+        elif not self._enqueue(PublishBatch(reservation.lease, accepted, polls=reservation.polls)):
+            self.release(reservation, empty=False)
+        if declined:
+            self.wake()
 
     def release(self, reservation: ShardReservation, *, empty: bool) -> None:
         """End a reservation; unless `empty`, rows were written to its shard, and a poll must fetch them."""
@@ -94,7 +111,7 @@ class Dispatcher:
                 if self._poll_due and (self._poll_first or not self._direct):
                     self._poll_first = self._poll_due = False
                     batch = await self._poll()
-                    if batch.rows:
+                    if batch.size:
                         self._poll_due = True
                         self._begin(batch)
                         return batch
@@ -104,15 +121,15 @@ class Dispatcher:
                 on_idle()
                 await self._wait()
 
-    async def write_back(self, acked: Sequence[WaitingRow], failed: Sequence[FailedRow]) -> None:
-        """Delete acked rows and defer failed ones; retry until the database accepts it.
+    async def write_back(self, results: BatchResults) -> None:
+        """Delete what was acked, move aside and defer what failed; retry until the database accepts it.
 
-        Rows that are acked and not deleted would be published again.
+        Events that are acked and not deleted would be published again.
         """
         backoff = Backoff(self._options.retry_initial_seconds, self._options.retry_max_seconds)
         for attempt in count(1):
             try:
-                await self._write(acked, failed)
+                await self._write(results)
             except DATABASE_ERRORS as error:
                 self._health.set_error("database", error)
                 await asyncio.sleep(backoff.equal_jitter(attempt))
@@ -121,11 +138,29 @@ class Dispatcher:
                 return
 
     def complete(self, batch: PublishBatch, *, all_acked: bool) -> None:
-        """Release the shards of a batch; unless `all_acked`, some of its rows are still in the outbox."""
-        self._health.in_flight -= len(batch.rows)
+        """Release the shards of a batch; unless `all_acked`, some of its events are still in the outbox.
+
+        Segments that follow it in its shards are published next, and these shards stay in use.
+        """
+        self._health.in_flight -= batch.size
         if not self._health.in_flight:
             self._idle.set()
-        self._release(batch.lease, batch.shards, may_have_missed=not all_acked or batch.polls != self._polls)
+        missed = not all_acked or batch.polls != self._polls
+        following: list[Segment] = []
+        for shard in batch.shards:
+            anything_waits = self._chains.has_waiting(shard, batch.lease)
+            segments = self._chains.take(shard, batch.lease, acked=all_acked and not self._closed)
+            following += segments
+            if not segments:
+                missed = missed or anything_waits
+                self._leases.release(batch.lease, {shard})
+        if following and not self._enqueue(PublishBatch(batch.lease, following, polls=batch.polls)):
+            for shard in {segment.shard for segment in following}:
+                self._chains.take(shard, batch.lease, acked=False)
+            self._leases.release(batch.lease, {segment.shard for segment in following})
+            missed = True
+        if missed:
+            self.wake()
 
     async def wait_until_idle(self, seconds: float) -> None:
         """Wait until no batch is in flight, at most `seconds`."""
@@ -140,8 +175,33 @@ class Dispatcher:
             self.wake()
 
     def _begin(self, batch: PublishBatch) -> None:
-        self._health.in_flight += len(batch.rows)
+        self._chains.start(batch.lease, batch.segments)
+        self._health.in_flight += batch.size
         self._idle.clear()
+
+    def _enqueue(self, batch: PublishBatch) -> bool:
+        """Queue a batch that needs no fetch, and return True; return False if the queue is full or closed."""
+        if self._closed or not self._direct.add(batch):
+            return False
+        self._begin(batch)
+        self._woken.set()
+        return True
+
+    def _follow(self, segment: Segment, after: AbstractSet[int]) -> bool:
+        """Publish a segment behind earlier ones of its shard that this process publishes, or has published just now."""
+        if self._closed:
+            return False
+        if self._chains.append(segment, after):
+            return True
+        if not self._chains.all_acked(after, self._leases.epoch):
+            return False
+        lease = self._leases.reserve(segment.shard)
+        if lease is None:
+            return False
+        if not self._enqueue(PublishBatch(lease, [segment], polls=self._polls)):
+            self._leases.release(lease, lease.shards)
+            return False
+        return True
 
     async def _wait(self) -> None:
         try:
@@ -153,39 +213,55 @@ class Dispatcher:
     async def _poll(self) -> PublishBatch:
         # Acquired before the fetch: if a shard were given to another relay during the fetch, both would publish it.
         lease = self._leases.acquire()
-        rows: Sequence[WaitingRow] = ()
+        batch = PublishBatch(lease, ())
         ours: frozenset[int] = frozenset()
-        # Counted at both ends: a poll may miss the rows of a shard that was reserved before the poll ended.
+        # Counted at both ends: a poll may miss the events of a shard that was reserved before the poll ended.
         self._polls += 1
         try:
             if lease.shards:
-                rows = await self._fetch(lease)
+                batch = await self._fetch(lease)
         finally:
-            ours = self._leases.poll_finished(lease, {row.shard for row in rows})
+            ours = self._leases.poll_finished(lease, batch.shards)
             self._polls += 1
-        return PublishBatch(lease, [row for row in rows if row.shard in ours])
+        if ours == batch.shards:
+            return batch
+        segments = [segment for segment in batch.segments if segment.shard in ours]
+        exceptions = [row for row in batch.exceptions if row.shard in ours]
+        return PublishBatch(lease, segments, exceptions, batch.blocked)
 
-    async def _fetch(self, lease: Lease) -> Sequence[WaitingRow]:
-        """Fetch rows, starting after the shard that was served last, so that a long shard cannot delay the others."""
+    async def _fetch(self, lease: Lease) -> PublishBatch:
+        """Fetch events, starting after the shard that was served last, so that a long shard cannot delay the others.
+
+        Whether keys have exceptions is read last: those that are gone by then were acked.
+        """
         shards = sorted(lease.shards, key=lambda shard: (shard - self._first_shard) % SHARD_COUNT)
+        limits = self._options.fetch_rows, self._options.fetch_bytes
+        exceptions: Sequence[WaitingRow] = ()
+        blocked: frozenset[str] = frozenset()
         async with self._engine.connect() as conn:
-            rows = await outbox.fetch(
-                conn,
-                shards,
-                rows=self._options.fetch_rows,
-                size=self._options.fetch_bytes,
-                max_delay=self._options.deferral_max_seconds,
-            )
+            segments, any_exceptions = await outbox_segments.fetch(conn, shards, events=limits[0], size=limits[1])
+            if any_exceptions:
+                exceptions = await outbox_exceptions.fetch(
+                    conn, shards, rows=limits[0], size=limits[1], max_delay=self._options.deferral_max_seconds
+                )
+                keys = {row.order_key for segment in segments for row in segment.rows}
+                blocked = await outbox_exceptions.keys_with_rows(conn, keys) if keys else blocked
         self._health.clear_error("database")
-        if rows:
-            self._first_shard = rows[-1].shard + 1
-        return rows
+        if segments or exceptions:
+            self._first_shard = 1 + (segments[-1] if segments else exceptions[-1]).shard
+        return PublishBatch(lease, segments, exceptions, blocked)
 
-    async def _write(self, acked: Sequence[WaitingRow], failed: Sequence[FailedRow]) -> None:
+    async def _write(self, results: BatchResults) -> None:
+        min_delay = timedelta(seconds=self._options.deferral_initial_seconds)
+        max_delay = timedelta(seconds=self._options.deferral_max_seconds)
         async with self._engine.connect() as conn:
-            if acked:
-                await outbox.delete(conn, acked)
-            if failed:
-                min_delay = timedelta(seconds=self._options.deferral_initial_seconds)
-                max_delay = timedelta(seconds=self._options.deferral_max_seconds)
-                await outbox.schedule_retry(conn, failed, min_delay=min_delay, max_delay=max_delay)
+            if results.moved:
+                await outbox_segments.move_aside(conn, results.moved, results.left, min_delay)
+                failpoint(Failpoint.AFTER_MOVE_ASIDE)
+            if results.done:
+                await outbox_segments.delete(conn, results.done)
+                failpoint(Failpoint.AFTER_SEGMENT_DELETE)
+            if results.acked:
+                await outbox_exceptions.delete(conn, results.acked)
+            if results.failed:
+                await outbox_exceptions.schedule_retry(conn, results.failed, min_delay=min_delay, max_delay=max_delay)

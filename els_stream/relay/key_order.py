@@ -52,23 +52,40 @@ DeliveryOutcome: TypeAlias = Acked | Rejected | DeliveryUnknown | RelayRefused
 class KeyOrder:
     """The progress of one batch in rounds.
 
-    The caller writes `acked` and `rejected` back to the outbox, and decides about `unknown`. Rows in `refused` stay as
-    they are.
+    The caller writes `acked` and `failed` back to the outbox. Events in `refused` stay as they are.
     """
 
     def __init__(self, rows: Iterable[WaitingRow]) -> None:
-        """Take the rows of a batch; the rows of each key must be in order."""
+        """Take the rows of a batch, those of each key in order.
+
+        If they are not, the counter of the positions went back, and only the sequences are right.
+        """
         self.acked: list[WaitingRow] = []
         self.rejected: list[FailedRow] = []
         self.unknown: list[FailedRow] = []
         self.refused: list[FailedRow] = []
         self._waiting: dict[str, deque[WaitingRow]] = {}
+        self._ended: set[str] = set()
         for row in rows:
-            self._waiting.setdefault(row.order_key, deque()).append(row)
+            of_key = self._waiting.setdefault(row.order_key, deque())
+            if of_key and of_key[-1].sequence > row.sequence:
+                of_key = self._waiting[row.order_key] = deque(sorted([*of_key, row], key=_sequence))
+            else:
+                of_key.append(row)
 
     def next_round(self) -> list[Sequence[WaitingRow]]:
-        """Return the first run of every key that has rows left; empty when the batch is done."""
-        return [_first_run(rows) for rows in self._waiting.values()]
+        """Return the first run of every key that has rows left and has not failed; empty when the batch is done."""
+        return [_first_run(rows) for key, rows in self._waiting.items() if key not in self._ended]
+
+    @property
+    def failed(self) -> list[FailedRow]:
+        """Events that could not be sent. If nothing at all was acked it is an outage, and no fault of an event."""
+        return [*self.rejected, *(self.unknown if self.acked else ())]
+
+    @property
+    def left(self) -> list[WaitingRow]:
+        """All events that were not acked."""
+        return [row for rows in self._waiting.values() for row in rows]
 
     def apply_results(self, results: Iterable[tuple[WaitingRow, DeliveryOutcome]]) -> None:
         """Apply the outcomes of a round, each key's rows in order. Rows without an outcome stay for the next round."""
@@ -98,7 +115,11 @@ class KeyOrder:
             del self._waiting[row.order_key]
 
     def _end_turn(self, row: WaitingRow) -> None:
-        self._waiting.pop(row.order_key, None)
+        self._ended.add(row.order_key)
+
+
+def _sequence(row: WaitingRow) -> int:
+    return row.sequence
 
 
 def _first_run(rows: deque[WaitingRow]) -> Sequence[WaitingRow]:

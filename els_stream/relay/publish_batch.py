@@ -1,21 +1,22 @@
-"""What a publisher works on: rows that a poll fetched, or rows that a transaction of this process committed."""
+"""What a publisher works on: events that a poll fetched, or that a transaction of this process committed."""
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from els_stream.queries.outbox_rows import WaitingRow
+    from els_stream.queries.outbox_segments import Segment
     from els_stream.relay.shard_leases import Lease
 
 
 @dataclass(frozen=True, slots=True)
 class ShardReservation:
-    """A shard reserved for the rows of one transaction of this process.
+    """A shard reserved for the events of one transaction of this process.
 
     `polls` is the dispatcher's poll counter at the time of the reservation.
     """
@@ -31,22 +32,37 @@ class ShardReservation:
 
 @dataclass(frozen=True, slots=True)
 class PublishBatch:
-    """Rows to publish, each key's in order; their shards are in use until the batch is completed.
+    """Segments to publish, those of each shard in order, and exceptions; their shards are in use until it is completed.
 
-    `polls` is that of the reservation, None for rows that a poll fetched.
+    Events of the keys in `blocked` wait for exceptions: they are moved there instead of being sent. `polls` is that of
+    the reservation, None for events that a poll fetched.
     """
 
     lease: Lease
-    rows: Sequence[WaitingRow]
+    segments: Sequence[Segment]
+    exceptions: Sequence[WaitingRow] = ()
+    blocked: frozenset[str] = frozenset()
     polls: int | None = None
+    rows: Sequence[WaitingRow] = field(init=False)  # to be sent, each key's in order
+    size: int = field(init=False)  # the number of events, with those of blocked keys
+
+    def __post_init__(self) -> None:
+        rows = [*self.exceptions]
+        for segment in self.segments:
+            rows += segment.rows
+        object.__setattr__(self, "size", len(rows))
+        if self.blocked:
+            waiting = {id(row) for row in self.exceptions}
+            rows = [row for row in rows if id(row) in waiting or row.order_key not in self.blocked]
+        object.__setattr__(self, "rows", rows)
 
     @property
     def shards(self) -> frozenset[int]:
-        return frozenset(row.shard for row in self.rows)
+        return frozenset([*(one.shard for one in self.segments), *(row.shard for row in self.exceptions)])
 
 
 class DirectQueue:
-    """Committed rows that wait for a publisher, first in, first out, up to `max_bytes` in all."""
+    """Committed events that wait for a publisher, first in, first out, up to `max_bytes` in all."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -57,8 +73,8 @@ class DirectQueue:
         return bool(self._waiting)
 
     def add(self, batch: PublishBatch) -> bool:
-        """Add the batch, or return False if it has no room; its rows then wait in the outbox."""
-        size = sum(len(row.value or b"") + len(row.headers) for row in batch.rows)
+        """Add the batch, or return False if it has no room; its events then wait in the outbox."""
+        size = sum(segment.bytes for segment in batch.segments)
         if self._bytes + size > self._max_bytes:
             return False
         self._waiting.append((batch, size))

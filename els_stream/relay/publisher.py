@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from els_stream.errors import ServersUnavailable
 from els_stream.failpoints import Failpoint, failpoint
+from els_stream.relay.batch_results import results_of
 from els_stream.relay.key_order import KeyOrder
 from els_stream.relay.sender import Sender
 
@@ -62,7 +63,7 @@ class Publisher:
                 try:
                     await self._publish(sender, batch, order)
                 finally:
-                    self._dispatcher.complete(batch, all_acked=len(order.acked) == len(batch.rows))
+                    self._dispatcher.complete(batch, all_acked=len(order.acked) == batch.size)
                 self._clear_error()
 
     def _clear_error(self) -> None:
@@ -75,20 +76,18 @@ class Publisher:
             while (runs := order.next_round()) and self._may_send(batch) and not (order.unknown or order.refused):
                 order.apply_results(await sender.send(runs))
         finally:
-            await self._write_back(order, began)
+            await self._write_back(batch, order, began)
         if order.refused:
             raise RelayRefusedError(f"the broker refuses this relay: {order.refused[0].error}")
         if order.unknown and not order.acked:
             raise ServersUnavailable(f"the broker does not answer: {order.unknown[0].error}")
 
-    async def _write_back(self, order: KeyOrder, began: float) -> None:
-        # If nothing at all was acked it is an outage, so rows without an answer are not deferred.
-        failed = [*order.rejected, *(order.unknown if order.acked else ())]
-        if order.acked or failed:
-            if order.acked:
-                self._on_ack(order.acked, began)
-                failpoint(Failpoint.AFTER_SEND)
-            await self._dispatcher.write_back(order.acked, failed)
+    async def _write_back(self, batch: PublishBatch, order: KeyOrder, began: float) -> None:
+        if order.acked:
+            self._on_ack(order.acked, began)
+            failpoint(Failpoint.AFTER_SEND)
+        if results := results_of(batch, order):
+            await self._dispatcher.write_back(results)
         if order.refused:
             self._health.set_error(RECORDS, RelayRefusedError(order.refused[0].error))
             self._leases.stand_aside()

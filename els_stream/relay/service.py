@@ -1,18 +1,21 @@
-"""The relay publishes outbox rows to Kafka, in the order in which their facts became true.
+"""The relay publishes the events of the outbox to Kafka, in the order in which their facts became true.
 
 It guarantees, for any number of relays that are stopped, frozen or killed anywhere: *counting the first copy of each
-row, the rows of one order key arrive in order, across topics too, and none is lost.* This rests on three rules and on
-no lock:
+event, the events of one order key arrive in order, across topics too, and none is lost.* This rests on three rules and
+on no lock:
 
-1. A snapshot of the outbox shows the waiting rows of a key without a gap before the last one (`queries.outbox` explains
-   why).
-2. A row is deleted only after the broker acked it.
-3. A relay sends a row only if its snapshot showed that row, and only after the ack of the row before it, or in one
-   batch with it. A transaction that wrote rows of a key and saw none before them was such a snapshot too, so once it
-   has committed, its rows may be published without reading them back (`begin`).
+1. A snapshot of the outbox shows the waiting events of a key without a gap before the last one: in the segments of one
+   shard, in order, and before these among the exceptions (`queries.outbox` explains why).
+2. A segment is deleted only once the relay that deletes it has acks for all its events, or has moved those that are
+   left to the exceptions in the same transaction; an exception is deleted only after its ack.
+3. A relay sends an event only if its snapshot showed it, and only after the ack of the event before it, or in one
+   record batch with it. It does not send events from segments while their key has exceptions. A transaction that wrote
+   events of a key and saw none before them was such a snapshot too, so once it has committed, its events may be
+   published without reading them back (`begin`); if it saw some, as soon as this process has the acks of these.
 
-So before any copy of a row is sent, a copy of the row before it is in Kafka: either this relay sent it, or the snapshot
-did not have it, which means that it was acked. A late copy from a relay that froze comes after first copies only.
+So before any copy of an event is sent, a copy of the event before it is in Kafka: either this relay sent it, or the
+snapshot did not have it, which means that it was acked. A late copy from a relay that froze comes after first copies
+only. Acks of single events are remembered in memory only: after a crash all events of a segment are sent again.
 Ownership of shards (`relay.shard_leases`) limits copies to what was in flight when a relay died, froze, or lost a
 server.
 """
@@ -22,7 +25,6 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from functools import partial
-from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -31,7 +33,6 @@ from els_stream.db.stale_sessions import require_writable_session
 from els_stream.kafka.broker import BrokerAddress
 from els_stream.queries.direct_publish import enable_direct_publish
 from els_stream.queries.outbox import CHANNEL, FULL_QUEUE
-from els_stream.queries.outbox_rows import to_waiting_row
 from els_stream.relay.dedicated_connection import dedicated_connection
 from els_stream.relay.dispatcher import Dispatcher
 from els_stream.relay.options import OnAck, RelayOptions, noop
@@ -114,7 +115,7 @@ class Relay:
 
     @asynccontextmanager
     async def begin(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-        """Begin a transaction as the engine does, and publish its outbox rows as soon as it has committed.
+        """Begin a transaction as the engine does, and publish its outbox events as soon as it has committed.
 
         If the relay is busy or failing, the rows wait in the outbox for a poll.
         """
@@ -125,14 +126,13 @@ class Relay:
             return
         try:
             async with engine.begin() as conn:
-                direct = await enable_direct_publish(conn, reservation.shard)
+                direct = await enable_direct_publish(conn, reservation.shard, self._leases.owned_shards)
                 yield conn
         except BaseException:
             # It may have committed all the same; only the database knows.
             self._dispatcher.release(reservation, empty=False)
             raise
-        rows = sorted(direct.rows, key=attrgetter("sequence"))
-        self._dispatcher.enqueue_committed(reservation, [to_waiting_row(row, reservation.shard) for row in rows])
+        self._dispatcher.enqueue_committed(reservation, direct.segments)
 
     def wake(self) -> None:
         """Poll the outbox soon; cheap enough to call after every commit of this process."""

@@ -91,7 +91,7 @@ class ShardLeases:
         self._polling: Lease | None = None
         self._last_reserved = 0
         self._releasing: set[int] = set()
-        self._epoch = 0
+        self.epoch = 0
         self._lease_until = 0.0
         self._check_again = asyncio.Event()
         self._joined = False
@@ -103,6 +103,10 @@ class ShardLeases:
     def owned(self) -> int:
         """The number of owned shards."""
         return len(self._owned)
+
+    @property
+    def owned_shards(self) -> frozenset[int]:
+        return frozenset(self._owned)
 
     def acquire(self) -> Lease:
         """Lease all owned shards that are not in use, for a poll; none if the lease on PostgreSQL has run out."""
@@ -118,18 +122,21 @@ class ShardLeases:
         self.release(lease, lease.shards - found)
         return frozenset(shard for shard in found if self._in_use.get(shard) is lease)
 
-    def reserve(self) -> Lease | None:
-        """Lease one direct shard for rows that are yet to be written, or return None if none is free.
+    def reserve(self, only: int | None = None) -> Lease | None:
+        """Lease one direct shard, or only the given shard, for events of this process; return None if none is free.
 
         It may take a shard away from the poll that is going on. Shards are reserved in turn, so that polls see each.
         """
+        wanted = DIRECT_SHARDS if only is None else (only,)
         free = [
             shard
-            for shard in self._owned.intersection(DIRECT_SHARDS) - self._releasing
+            for shard in self._owned.intersection(wanted) - self._releasing
             if shard not in self._in_use or self._in_use[shard] is self._polling
         ]
         if not free or not self._is_current():
             return None
+        if only is not None:
+            return self._use({only})
         self._last_reserved = min(free, key=lambda shard: (shard - self._last_reserved - 1) % SHARD_COUNT)
         return self._use({self._last_reserved})
 
@@ -143,7 +150,7 @@ class ShardLeases:
 
     def is_valid(self, lease: Lease) -> bool:
         """Return whether this relay still owns the shards of the lease; check it before each round."""
-        return lease.epoch == self._epoch and self._is_current()
+        return lease.epoch == self.epoch and self._is_current()
 
     def stand_aside(self) -> None:
         """Leave the shards to the other relays for a while, which grows with each call until `stand_in`."""
@@ -240,7 +247,7 @@ class ShardLeases:
         self._check_again.clear()
 
     def _use(self, shards: AbstractSet[int]) -> Lease:
-        lease = Lease(self._epoch, frozenset(shards) if self._is_current() else frozenset())
+        lease = Lease(self.epoch, frozenset(shards) if self._is_current() else frozenset())
         self._in_use |= dict.fromkeys(lease.shards, lease)
         return lease
 
@@ -254,6 +261,6 @@ class ShardLeases:
         # Shards in use stay in use: their batches end by themselves, whoever owns the shards.
         self._owned, self._releasing = set(), set()
         self._joined = False
-        self._epoch += 1
+        self.epoch += 1
         self._lease_until = 0.0
         self.members = 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from els_stream.queries.identity_counters import read_counters
-from els_stream.queries.invariant_checks import CHECKS, run_check
+from els_stream.queries.invariant_checks import CHECKS, read_unsent, run_check
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,8 +42,9 @@ def make_finding(invariant: str, meaning: str, checked: int, violations: Sequenc
 async def check_invariants(conn: AsyncConnection, *, consumer_group: str, prefix: str) -> list[Finding]:
     """Run every check in the caller's transaction, which should be REPEATABLE READ. Locks nothing."""
     findings = []
+    unsent = await read_unsent(conn)
     for check in CHECKS:
-        checked, violations = await run_check(conn, check, consumer_group=consumer_group, prefix=prefix)
+        checked, violations = await run_check(conn, check, unsent, consumer_group=consumer_group, prefix=prefix)
         findings.append(make_finding(check.invariant, check.meaning, checked, violations))
     counters = await read_counters(conn)
     behind = [f"{counter}; run `els migrate`" for counter in counters if counter.is_behind]

@@ -24,9 +24,10 @@ from tests.support.demo_environment import DemoEnvironment
 MIX = Mix(late=0.2, refused=0.02)
 # Counts that a record changes if it is processed again.
 EFFECTS = """
-    SELECT (SELECT count(*) FROM dead_letters) + (SELECT count(*) FROM event_outbox)
+    SELECT (SELECT count(*) FROM dead_letters) + (SELECT count(*) FROM outbox_segments)
          + (SELECT count(*) FROM batch_pending_events) + (SELECT sum(pending_count + next_sequence)
-            FROM batch_essay_trackers) + (SELECT last_value FROM pg_sequences WHERE sequencename LIKE 'event_outbox%')
+            FROM batch_essay_trackers)
+         + (SELECT last_value FROM pg_sequences WHERE sequencename LIKE 'outbox_segments%')
 """
 
 

@@ -164,7 +164,7 @@ async def _claim(engine: AsyncEngine, turn: Turn, strategy: Strategy) -> None:
             if turn.complete:
                 await slots.filled(conn, turn.complete)
             await trackers.save(conn, turn.changed)
-            await outbox.put(conn, turn.rows)
+            await outbox.put(conn, turn.rows, {batch.batch_id: batch for batch in turn.changed})
 
 
 async def _repeat(connection: asyncpg.Connection, turn: Turn) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from els_stream.db.engine import Limits, create_engine
 from els_stream.events import topics
 from els_stream.events.records import RawRecord
-from els_stream.queries import outbox
+from els_stream.queries import outbox_segments
 from els_stream.queries.outbox_rows import SHARD_COUNT
 from tests.benchmarks.environment import BenchmarkEnvironment, for_sqlalchemy
 from tests.benchmarks.load import Load
@@ -103,7 +103,8 @@ async def _flow(flow: MicroBatchRunner, engine: AsyncEngine, micro_batches: Sequ
         waiting += len(micro_batch)
         if waiting >= FETCHED or micro_batch is micro_batches[-1]:
             async with plain.connect() as conn:
-                await outbox.delete(conn, await outbox.fetch(conn, range(SHARD_COUNT), rows=2 * FETCHED, size=2**30))
+                segments, _ = await outbox_segments.fetch(conn, range(SHARD_COUNT), events=2 * FETCHED, size=2**30)
+                await outbox_segments.delete(conn, segments)
             waiting = 0
 
 

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from els_stream.db.engine import Limits, create_engine
 from els_stream.events import topics
 from els_stream.events.records import RawRecord
-from els_stream.queries import outbox
+from els_stream.queries import outbox_segments
 from els_stream.queries.outbox_rows import SHARD_COUNT
 from tests.benchmarks.environment import BenchmarkEnvironment, for_sqlalchemy
 from tests.benchmarks.report import Figure, Scale, Section
@@ -50,7 +50,7 @@ FLUSH: Final = text("SELECT pg_stat_force_next_flush()")
 
 STATES: Final = {
     "statistics stale": None,
-    "vacuumed": text("VACUUM ANALYZE essay_states, batch_essay_trackers, event_outbox"),
+    "vacuumed": text("VACUUM ANALYZE essay_states, batch_essay_trackers, outbox_segments"),
     "bloated": BLOAT,
 }
 
@@ -117,7 +117,8 @@ class Growing:
     async def _micro_batch(self, records: Sequence[RawRecord]) -> float:
         started = time.perf_counter()
         await self.flow.micro_batch(records)
-        await outbox.delete(self.plain, await outbox.fetch(self.plain, range(SHARD_COUNT), rows=2000, size=2**30))
+        segments, _ = await outbox_segments.fetch(self.plain, range(SHARD_COUNT), events=2000, size=2**30)
+        await outbox_segments.delete(self.plain, segments)
         return time.perf_counter() - started
 
     async def _pages(self) -> float:
@@ -143,7 +144,7 @@ async def _growing(url: str) -> AsyncIterator[Growing]:
     engine = create_engine(for_sqlalchemy(url), LONG, pool_size=1)
     other = create_engine(for_sqlalchemy(url), LONG, pool_size=1, bitmaps=False)
     async with other.execution_options(isolation_level="AUTOCOMMIT").connect() as plain:
-        for table in ("essay_states", "batch_essay_trackers", "event_outbox"):
+        for table in ("essay_states", "batch_essay_trackers", "outbox_segments"):
             await plain.execute(text(f"ALTER TABLE {table} SET (autovacuum_enabled = false)"))
             await plain.execute(text(f"ANALYZE {table}"))
         growing = Growing(engine, plain, MicroBatchRunner(engine, handlers_by_topic()[topics.CONTENT_PROVISIONED]))

@@ -44,7 +44,7 @@ LIMITS: Final = {"claims, p99 with the purge / without": 2.0, "gauges": 50.0, "a
 SIZES: Final = text("""
     SELECT relname, pg_total_relation_size(relid) / 1048576.0 AS mib, n_dead_tup
     FROM pg_stat_user_tables
-    WHERE relname IN ('essay_states', 'batch_essay_trackers', 'event_outbox') ORDER BY relname
+    WHERE relname IN ('essay_states', 'batch_essay_trackers', 'outbox_segments') ORDER BY relname
 """)
 
 

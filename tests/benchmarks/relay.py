@@ -23,6 +23,7 @@ from els_stream.events.headers import decode_headers
 from els_stream.events.topics import CONTENT_PROVISIONED
 from els_stream.handlers.handler import process
 from els_stream.handlers.registry import HandlerPolicy, make_handlers
+from els_stream.queries import outbox_segments
 from els_stream.queries.outbox_rows import SHARD_COUNT
 from els_stream.relay.factory import create_relay_engine, make_relay
 from els_stream.relay.options import RelayOptions
@@ -37,10 +38,9 @@ ROUNDS: Final = {Scale.QUICK: 1, Scale.FULL: 3}
 AT_ONCE: Final = 1000
 RATE: Final = "records/s"
 
-KEEP: Final = text("CREATE TABLE kept AS SELECT * FROM event_outbox WHERE topic = 'huleedu.els.essay.slot.assigned.v1'")
-EMPTY: Final = text("TRUNCATE event_outbox")
-FILL: Final = text("INSERT INTO event_outbox OVERRIDING SYSTEM VALUE TABLE kept")
-ROWS: Final = text("SELECT topic, key, value, headers FROM kept ORDER BY shard, position")
+KEEP: Final = text("CREATE TABLE kept AS TABLE outbox_segments")
+EMPTY: Final = text("TRUNCATE outbox_segments, event_outbox")
+FILL: Final = text("INSERT INTO outbox_segments OVERRIDING SYSTEM VALUE TABLE kept")
 
 Sent = tuple[str, bytes, bytes, list[tuple[str, bytes]]]
 
@@ -83,12 +83,15 @@ async def _fill_outbox(engine: AsyncEngine, settings: Settings, load: Load) -> N
 
 
 async def _keep(engine: AsyncEngine, prefix: str) -> list[Sent]:
-    """Copy the assignments of the outbox to refill it, empty it, and return them as arguments of a producer."""
+    """Copy the outbox to refill it, empty it, and return its events as arguments of a producer."""
     async with engine.begin() as conn:
         await conn.execute(KEEP)
+        events = [row for stored in await outbox_segments.read_all(conn) for row in stored.segment.rows]
         await conn.execute(EMPTY)
-        rows = (await conn.execute(ROWS)).all()
-    return [(prefix + row.topic, row.key, row.value, list(decode_headers(row.headers))) for row in rows]
+    return [
+        (prefix + event.topic, event.key or b"", event.value or b"", list(decode_headers(event.headers)))
+        for event in events
+    ]
 
 
 async def _producer_alone(settings: Settings, rows: Sequence[Sent]) -> float:
@@ -101,7 +104,8 @@ async def _producer_alone(settings: Settings, rows: Sequence[Sent]) -> float:
         max_request_size=RelayOptions.from_settings(settings).request_bytes,
     )
     async with producer:
-        await producer.partitions_for(rows[0][0])
+        for topic in {topic for topic, *_ in rows}:
+            await producer.partitions_for(topic)
         started = time.monotonic()
         acks = [await producer.send(topic, value, key, headers=headers) for topic, key, value, headers in rows]
         await asyncio.gather(*acks)

@@ -35,7 +35,7 @@ HANDLED: Final = """
     SELECT coalesce(sum(next_offset), 0)::bigint FROM consumed_offsets WHERE consumer_group = $1 AND topic = $2
 """
 # Ordered as the relay reads it: otherwise the query would scan all dead rows.
-WAITING: Final = "SELECT 1 FROM event_outbox ORDER BY shard, position LIMIT 1"
+WAITING: Final = "SELECT 1 FROM outbox_segments UNION ALL SELECT 1 FROM event_outbox LIMIT 1"
 # The time at which the first micro-batch had locked its batches.
 BEGAN: Final = "SELECT extract(epoch FROM min(filled_at))::float8 FROM essay_states"
 DONE: Final = """

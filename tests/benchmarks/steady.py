@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.events import topics
 from els_stream.events.records import RawRecord
-from els_stream.queries import outbox
+from els_stream.queries import outbox_segments
 from els_stream.queries.outbox import CHANNEL
 from els_stream.queries.outbox_rows import SHARD_COUNT
 from els_stream.relay.dedicated_connection import dedicated_connection
@@ -67,9 +67,9 @@ async def keep_empty(engine: AsyncEngine) -> None:
         while True:
             woken.clear()
             async with engine.connect() as conn:
-                rows = await outbox.fetch(conn, range(SHARD_COUNT), rows=2000, size=2**30)
-                if rows:
-                    await outbox.delete(conn, rows)
+                segments, _ = await outbox_segments.fetch(conn, range(SHARD_COUNT), events=2000, size=2**30)
+                if segments:
+                    await outbox_segments.delete(conn, segments)
                     await conn.commit()
                     woken.set()
             await woken.wait()

@@ -9,8 +9,10 @@ from typing import Any
 from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from els_stream.queries.outbox_rows import WaitingRow
 from tests.support.batch_harness import KINDS
 from tests.support.model import Model, ModelBatch
+from tests.support.unsent_events import unsent_events
 
 Findings = dict[str, object]
 
@@ -19,17 +21,16 @@ _SLOTS = text("SELECT batch_id, file_upload_id, text_storage_id FROM essay_state
 _EXCESS = text("SELECT batch_id, file_upload_id, text_storage_id FROM batch_excess_content")
 _FAILURES = text("SELECT batch_id, file_upload_id FROM batch_validation_failures")
 _PENDING = text("SELECT batch_id, source_topic, source_offset FROM batch_pending_events ORDER BY arrival")
-_PUBLISHED = text("""
-    SELECT order_key AS batch_id, sequence, topic, value FROM event_outbox
-    WHERE order_key NOT LIKE 'dead-letter:%' ORDER BY position
-""")
 _DEAD_LETTERS = text("SELECT source_topic, source_offset, reason FROM dead_letters")
 
 
 async def read_findings(conn: AsyncConnection) -> Findings:
-    slots, excess, failures, pending, published = [
-        await _by_batch(conn, query) for query in (_SLOTS, _EXCESS, _FAILURES, _PENDING, _PUBLISHED)
+    slots, excess, failures, pending = [
+        await _by_batch(conn, query) for query in (_SLOTS, _EXCESS, _FAILURES, _PENDING)
     ]
+    published: defaultdict[str, list[WaitingRow]] = defaultdict(list)
+    for event in await unsent_events(conn):
+        published[event.order_key].append(event)
     found: Findings = {
         row.batch_id: {
             "state": row.state,
@@ -67,9 +68,9 @@ def _expected(batch: ModelBatch) -> Findings:
     }
 
 
-def _subject(row: Row[Any]) -> str:
+def _subject(row: WaitingRow) -> str:
     """Return the text id of the event, or how many essays an event of the whole batch lists."""
-    data = json.loads(row.value)["data"]
+    data = json.loads(row.value or b"")["data"]
     lists = [data[name] for name in ("failed_essays", "essays_for_processing", "ready_essays") if name in data]
     return f"{len(lists[0])} essays" if lists else str(data["text_storage_id"])
 

@@ -24,6 +24,7 @@ from els_stream.handlers.handler import process
 from els_stream.handlers.registration import RegistrationPolicy
 from els_stream.handlers.registry import HandlerPolicy, make_handlers
 from tests.support import factories as make
+from tests.support.unsent_events import empty_outbox, list_unsent, move_all_aside
 
 DEADLINE = timedelta(hours=72)
 KINDS = {
@@ -37,7 +38,7 @@ KINDS = {
 }
 
 _OUTBOX = text("""
-    SELECT order_key, event_id, sequence, topic, key, value, headers FROM event_outbox
+    SELECT order_key, event_id, sequence, topic, key, value, headers FROM unsent_events
     WHERE CAST(:order_key AS text) IS NULL OR order_key = :order_key ORDER BY position
 """)
 _SLOTS = text("SELECT * FROM essay_states WHERE batch_id = :batch_id ORDER BY essay_id")
@@ -126,8 +127,21 @@ class BatchHarness(RecordFactory):
         return [label for record in records for label in await self.together(record)]
 
     async def rows(self, sql: str, **parameters: object) -> Sequence[Row[Any]]:
+        """Return the rows of a query; `unsent_events` has the events of the outbox."""
         async with self.engine.connect() as conn:
+            if "unsent_events" in sql:
+                await list_unsent(conn)
             return (await conn.execute(text(sql), parameters)).all()
+
+    async def empty_outbox(self) -> None:
+        """Delete all events, as if they had been sent."""
+        async with self.engine.begin() as conn:
+            await empty_outbox(conn)
+
+    async def move_aside(self) -> None:
+        """Make an exception of every event in the outbox, a row that queries can change."""
+        async with self.engine.begin() as conn:
+            await move_all_aside(conn)
 
     async def execute(self, sql: str, **parameters: object) -> None:
         async with self.engine.begin() as conn:
@@ -135,12 +149,14 @@ class BatchHarness(RecordFactory):
 
     @asynccontextmanager
     async def all_sent(self) -> AsyncIterator[None]:
-        """Empty the outbox within the block; restore its rows afterwards, for the checks that count them."""
+        """Empty the outbox within the block; restore its events afterwards, for the checks that count them."""
         await self.execute("CREATE TABLE sent AS TABLE event_outbox")
-        await self.execute("DELETE FROM event_outbox")
+        await self.execute("CREATE TABLE sent_segments AS TABLE outbox_segments")
+        await self.empty_outbox()
         yield
         await self.execute("INSERT INTO event_outbox OVERRIDING SYSTEM VALUE TABLE sent")
-        await self.execute("DROP TABLE sent")
+        await self.execute("INSERT INTO outbox_segments OVERRIDING SYSTEM VALUE TABLE sent_segments")
+        await self.execute("DROP TABLE sent, sent_segments")
 
     async def tracker(self, batch_id: str = make.BATCH) -> Row[Any]:
         (row,) = await self.rows("SELECT * FROM batch_essay_trackers WHERE batch_id = :batch_id", batch_id=batch_id)
@@ -158,6 +174,7 @@ class BatchHarness(RecordFactory):
     async def outbox_events(self, order_key: str | None = None) -> list[OutboxEvent]:
         """Return the events in the outbox, in order."""
         async with self.engine.connect() as conn:
+            await list_unsent(conn)
             rows = (await conn.execute(_OUTBOX, {"order_key": order_key})).all()
         return [
             OutboxEvent(

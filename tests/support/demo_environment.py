@@ -40,7 +40,9 @@ CONNECTION_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asy
 
 STORED_OFFSETS = "SELECT topic, partition, next_offset FROM consumed_offsets"
 HANDLED = "SELECT coalesce(sum(next_offset), 0)::bigint FROM consumed_offsets"
-WAITING = "SELECT count(*) FROM event_outbox"
+WAITING = """
+    SELECT (SELECT count(*) FROM event_outbox) + (SELECT coalesce(sum(events), 0) FROM outbox_segments)::bigint
+"""
 
 Condition = Callable[[], Awaitable[bool]]
 

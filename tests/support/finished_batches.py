@@ -24,7 +24,7 @@ async def add_completed_batch(harness: BatchHarness, batch_id: str, *, class_id:
     await harness.together(harness.failure(9, batch_id))
     if class_id is not None:
         await harness.together(harness.associations(2, batch_id, class_id=class_id))
-    await harness.execute("DELETE FROM event_outbox")
+    await harness.empty_outbox()
 
 
 async def make_older(harness: BatchHarness, batch_id: str, days: int) -> None:
@@ -45,7 +45,7 @@ async def add_old_batches(harness: BatchHarness, count: int, name: str = "guests
         await harness.together(harness.registration(batch_id, essays=1))
         await harness.together(harness.content(0, batch_id))
         await make_older(harness, batch_id, 100 - number)
-    await harness.execute("DELETE FROM event_outbox")
+    await harness.empty_outbox()
     return batch_ids
 
 

@@ -7,11 +7,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from els_stream.events import topics
 from els_stream.verify.invariants import check_invariants
+from tests.support.unsent_events import query_unsent
 
 # The outbox still has every event, so the events can be compared with the facts.
 _GAPS = text("""
     SELECT format('batch %s used %s numbers for %s events', t.batch_id, t.next_sequence - 1, count(o.event_id))
-    FROM batch_essay_trackers t LEFT JOIN event_outbox o ON o.order_key = t.batch_id
+    FROM batch_essay_trackers t LEFT JOIN unsent_events o ON o.order_key = t.batch_id
     GROUP BY t.batch_id
     HAVING count(o.event_id) <> t.next_sequence - 1 OR coalesce(max(o.sequence), 0) <> t.next_sequence - 1
         OR count(DISTINCT o.sequence) <> t.next_sequence - 1
@@ -30,7 +31,7 @@ _PUBLISHED = text("""
         ) AS v (topic, n)
         WHERE t.state <> 'purged'
     ) t
-    LEFT JOIN (SELECT order_key, topic, count(*) AS n FROM event_outbox GROUP BY order_key, topic) o
+    LEFT JOIN (SELECT order_key, topic, count(*) AS n FROM unsent_events GROUP BY order_key, topic) o
         ON o.order_key = t.batch_id AND o.topic = t.topic
     WHERE t.n <> coalesce(o.n, 0)
 """)
@@ -40,7 +41,7 @@ _ORDER = text("""
     FROM (
         SELECT order_key, topic, lag(topic) OVER w AS before, rank, lag(rank) OVER w AS rank_before
         FROM (SELECT *, CASE topic WHEN :assigned THEN 1 WHEN :errors THEN 2 WHEN :completed THEN 3 ELSE 4 END AS rank
-              FROM event_outbox WHERE order_key NOT LIKE 'dead-letter:%' AND topic <> :timeout) o
+              FROM unsent_events WHERE order_key NOT LIKE 'dead-letter:%' AND topic <> :timeout) o
         WINDOW w AS (PARTITION BY order_key ORDER BY sequence)
     ) w
     WHERE rank < rank_before
@@ -48,7 +49,7 @@ _ORDER = text("""
 _DEAD_LETTERS = text("""
     SELECT format('%s dead letters, %s events of them', d.n, o.n)
     FROM (SELECT count(*) AS n FROM dead_letters WHERE replay_of IS NULL) d,
-         (SELECT count(*) AS n FROM event_outbox WHERE topic = :dead_letter) o
+         (SELECT count(*) AS n FROM unsent_events WHERE topic = :dead_letter) o
     WHERE d.n <> o.n
 """)
 
@@ -75,6 +76,6 @@ async def violations(conn: AsyncConnection) -> list[str]:
         "dead_letter": topics.DEAD_LETTER,
     }
     for query in (_GAPS, _PUBLISHED, _ORDER, _DEAD_LETTERS):
-        rows = await conn.execute(query, {name: names[name] for name in query.compile().params})
+        rows = await query_unsent(conn, query.text, {name: names[name] for name in query.compile().params})
         found += [str(row[0]) for row in rows]
     return found

@@ -2,17 +2,20 @@
 
 import asyncio
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from els_stream.domain.batch import OutboxPosition
 from els_stream.events import topics
 from els_stream.events.event_ids import event_id
 from els_stream.events.outbound_event import OutboundEvent
 from els_stream.queries.outbox import put
 from els_stream.queries.outbox_rows import OutboxRow
+from tests.support.unsent_events import unsent_events
 from tests.support.waiting import until
 
 # The topics of one batch's events in order; some occur more than once.
@@ -25,6 +28,22 @@ TOPIC_ORDER: Final = (
     topics.PROVISIONING_COMPLETED,
     topics.ESSAYS_READY,
 )
+
+
+@dataclass
+class Key:
+    """Stands for the tracker of an order key."""
+
+    last_segment: OutboxPosition | None = None
+
+
+# By database, which each test has its own of.
+_KEYS: Final[defaultdict[str, defaultdict[str, Key]]] = defaultdict(lambda: defaultdict(Key))
+
+
+def last_segment(engine: AsyncEngine, key: str) -> OutboxPosition | None:
+    """Return the last segment with events of a key, of those that `put_rows` wrote."""
+    return _KEYS[str(engine.url.database)][key].last_segment
 
 
 def row(batch: str, sequence: int, topic: str = topics.SLOT_ASSIGNED, *, padding: int = 0) -> OutboxRow:
@@ -40,7 +59,16 @@ def batch_rows(batch: str, topic_order: Sequence[str] = TOPIC_ORDER) -> list[Out
 
 async def commit(engine: AsyncEngine, rows: Sequence[OutboxRow]) -> None:
     async with engine.begin() as conn:
-        await put(conn, rows)
+        await put_rows(conn, rows)
+
+
+async def put_rows(conn: AsyncConnection, rows: Sequence[OutboxRow]) -> None:
+    """Write events behind those of their keys, as the handlers do, but without trackers.
+
+    The caller writes events of one key one after the other.
+    """
+    keys = _KEYS[str(conn.engine.url.database)]
+    await put(conn, rows, {row.order_key: keys[row.order_key] for row in rows})
 
 
 async def commit_one_by_one(engine: AsyncEngine, batches: Iterable[str], done: list[int] | None = None) -> None:
@@ -57,8 +85,7 @@ async def commit_one_by_one(engine: AsyncEngine, batches: Iterable[str], done: l
 
 async def rows_left(engine: AsyncEngine) -> int:
     async with engine.connect() as conn:
-        found = await conn.scalar(text("SELECT count(*) FROM event_outbox"))
-    return int(found or 0)
+        return len(await unsent_events(conn))
 
 
 async def wait_until_empty(engine: AsyncEngine, seconds: float = 30) -> None:

@@ -9,26 +9,26 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from els_stream.db.engine import Limits, create_engine
-from els_stream.queries import outbox
-from els_stream.queries.outbox_rows import WaitingRow
+from els_stream.queries import outbox_segments
+from els_stream.queries.outbox_segments import Segment
 from els_stream.relay import Relay, RelayOptions
 from tests.support import clock
 
 
-async def die(conn: AsyncConnection, rows: Iterable[WaitingRow]) -> None:
-    del conn, rows
+async def die(conn: AsyncConnection, segments: Sequence[Segment]) -> None:
+    del conn, segments
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 async def main(database: str, broker: str, prefix: str, options: str, *flags: str) -> None:
     if "die-before-delete" in flags:
-        outbox.delete = die
+        outbox_segments.delete = die
     if "clock-ahead" in flags:
         clock.set_ahead()
     url = make_url(database).set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.events.topics import DEAD_LETTER, OUTPUT_TOPICS
+from els_stream.failpoints import CONFIRMATION_VARIABLE, CONFIRMED, FAILPOINT_VARIABLE
 from els_stream.kafka.broker import BrokerAddress
 from els_stream.kafka.topics import MIB, TopicPlan, delete_topics, ensure_topics
 from els_stream.queries.outbox_rows import OutboxRow
@@ -62,12 +64,18 @@ async def running_relay(
 
 @asynccontextmanager
 async def relay_process(
-    database: str, broker: str, prefix: str, *flags: str, options: RelayOptions = QUICK
+    database: str, broker: str, prefix: str, *flags: str, options: RelayOptions = QUICK, crash_at: str = ""
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a relay in a process that a test can stop, continue and kill; it has started when the block begins."""
+    """Run a relay in a process that a test can stop, continue and kill; it has started when the block begins.
+
+    It ends at the failpoint `crash_at`.
+    """
+    environment = os.environ | ({FAILPOINT_VARIABLE: crash_at, CONFIRMATION_VARIABLE: CONFIRMED} if crash_at else {})
     command = [sys.executable, "-m", "tests.support.relay_process", database, broker, prefix]
     arguments = [json.dumps(asdict(options)), *flags]
-    process = await asyncio.create_subprocess_exec(*command, *arguments, cwd=ROOT, stdout=asyncio.subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(
+        *command, *arguments, cwd=ROOT, env=environment, stdout=asyncio.subprocess.PIPE
+    )
     assert process.stdout is not None
     try:
         assert await process.stdout.readline() == b"started\n"

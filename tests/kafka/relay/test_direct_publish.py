@@ -15,11 +15,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from els_stream.embedded.servers import Addresses
-from els_stream.queries import outbox
-from els_stream.queries.outbox import put
-from els_stream.queries.outbox_rows import HASH_SHARDS, SHARD_COUNT, FailedRow, OutboxRow, WaitingRow
+from els_stream.queries import outbox_segments
+from els_stream.queries.outbox_rows import HASH_SHARDS, SHARD_COUNT, OutboxRow, WaitingRow
+from els_stream.queries.outbox_segments import MovedRow, Segment
 from els_stream.relay import Relay
-from tests.support.outbox_rows import batch_rows, commit, row, rows_left, wait_until_empty
+from tests.support.outbox_rows import batch_rows, commit, put_rows, row, rows_left, wait_until_empty
 from tests.support.relays import (
     PARTITIONS,
     QUICK,
@@ -34,7 +34,9 @@ from tests.support.waiting import until
 Topics = dict[str, str]
 
 # No poll is due by itself, so only a direct publish or a wake publishes a row; no lease runs out on a busy machine.
-LONG_TIMES = replace(QUICK, poll_interval_seconds=3600, lease_seconds=10, session_idle_timeout_seconds=15)
+LONG_TIMES = replace(
+    QUICK, poll_interval_seconds=3600, lease_seconds=10, session_idle_timeout_seconds=15, deferral_max_seconds=7200
+)
 CONCURRENT_BATCHES = 4
 # Enough keys to have some in every partition.
 WARM_UP = [f"warm-up {number}" for number in range(4 * PARTITIONS)]
@@ -63,22 +65,24 @@ class Polls:
 @pytest.fixture
 def polls(monkeypatch: pytest.MonkeyPatch) -> Polls:
     polls = Polls()
-    fetch = outbox.fetch
+    fetch = outbox_segments.fetch
 
-    async def counting_fetch(conn: AsyncConnection, shards: Sequence[int], *, rows: int, size: int) -> list[WaitingRow]:
+    async def counting_fetch(
+        conn: AsyncConnection, shards: Sequence[int], *, events: int, size: int
+    ) -> tuple[list[Segment], bool]:
         polls.begun += 1
-        found = await fetch(conn, shards, rows=rows, size=size)
-        polls.rows += found
+        found = await fetch(conn, shards, events=events, size=size)
+        polls.rows += [one for segment in found[0] for one in segment.rows]
         polls.ended += 1
         return found
 
-    monkeypatch.setattr(outbox, "fetch", counting_fetch)
+    monkeypatch.setattr(outbox_segments, "fetch", counting_fetch)
     return polls
 
 
 async def publish_directly(relay: Relay, engine: AsyncEngine, rows: Sequence[OutboxRow]) -> None:
     async with relay.begin(engine) as conn:
-        await put(conn, rows)
+        await put_rows(conn, rows)
 
 
 async def wait_for_shards(*relays: Relay) -> None:
@@ -170,7 +174,7 @@ async def test_rolled_back_rows_are_not_published_and_later_rows_are(
         for number in range(2 * (SHARD_COUNT - HASH_SHARDS)):  # each direct shard is used twice
             with suppress(Unwanted):
                 async with relay.begin(engine) as conn:
-                    await put(conn, batch_rows(f"unwanted {number}"))
+                    await put_rows(conn, batch_rows(f"unwanted {number}"))
                     raise Unwanted
         await publish_directly(relay, engine, batch_rows("wanted"))
         await wait_until_empty(engine)
@@ -186,28 +190,28 @@ async def test_rows_of_a_rolled_back_savepoint_are_not_published(
     async with running_relay(engine, addresses.broker, topic_prefix, LONG_TIMES) as relay:
         await wait_for_shards(relay)
         async with relay.begin(engine) as conn:
-            await put(conn, batch_rows("before"))
+            await put_rows(conn, batch_rows("before"))
             with suppress(Unwanted):
                 async with conn.begin_nested():
-                    await put(conn, batch_rows("rolled back"))
+                    await put_rows(conn, batch_rows("rolled back"))
                     raise Unwanted
             async with conn.begin_nested():
-                await put(conn, batch_rows("kept"))
+                await put_rows(conn, batch_rows("kept"))
         await wait_until_empty(engine)
 
     seen = await read_records(addresses.broker, topic_names.values())
     assert_published_in_order(seen, {"before": batch_rows("before"), "kept": batch_rows("kept")}, topic_prefix)
 
 
-async def test_rows_after_a_deferred_row_wait_in_its_shard(
+async def test_events_after_a_deferred_one_wait_in_its_shard(
     engine: AsyncEngine, addresses: Addresses, topic_prefix: str, topic_names: Topics
 ) -> None:
     first, *others = batch_rows("deferred")
     await commit(engine, [first])
     async with engine.begin() as conn:
-        rows = await outbox.fetch(conn, range(SHARD_COUNT), rows=10, size=2**20)
-        failed = [FailedRow(one, "too large") for one in rows]
-        await outbox.schedule_retry(conn, failed, min_delay=timedelta(hours=1), max_delay=timedelta(hours=1))
+        [segment], _ = await outbox_segments.fetch(conn, range(SHARD_COUNT), events=10, size=2**20)
+        failed = [MovedRow(segment.position, one, "too large") for one in segment.rows]
+        await outbox_segments.move_aside(conn, [segment], failed, timedelta(hours=1))
 
     async with running_relay(engine, addresses.broker, topic_prefix, LONG_TIMES) as relay:
         await wait_for_shards(relay)

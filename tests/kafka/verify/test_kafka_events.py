@@ -18,11 +18,11 @@ from els_stream.config.settings import Settings, load_settings
 from els_stream.embedded.servers import Addresses
 from els_stream.events import topics
 from els_stream.events.headers import decode_headers, encode_headers
-from els_stream.queries import outbox
-from els_stream.queries.outbox_rows import SHARD_COUNT, WaitingRow
+from els_stream.queries.outbox_rows import WaitingRow
 from els_stream.verify import offset_progress
 from els_stream.verify.runner import verify
 from tests.support.batch_harness import BatchHarness
+from tests.support.unsent_events import remove_events, unsent_events
 from tests.support.waiting import until
 
 CLASS = "class-9b"
@@ -46,7 +46,7 @@ class VerifyTestbed:
 
     async def rows(self) -> list[WaitingRow]:
         async with self.harness.engine.connect() as conn:
-            return await outbox.fetch(conn, range(SHARD_COUNT), rows=1000, size=2**24)
+            return await unsent_events(conn)
 
     async def send(self, rows: Sequence[WaitingRow]) -> None:
         """Send in this order, each with a later timestamp."""
@@ -62,7 +62,7 @@ class VerifyTestbed:
     async def publish(self, rows: Sequence[WaitingRow]) -> None:
         await self.send(rows)
         async with self.harness.engine.begin() as conn:
-            await outbox.delete(conn, rows)
+            await remove_events(conn, rows)
 
     async def violated(self) -> dict[str, Sequence[str]]:
         found = [finding async for finding in verify(self.settings, kafka=True)]
@@ -125,7 +125,7 @@ async def test_a_missing_event_is_named(testbed: VerifyTestbed) -> None:
     lost = next(row for row in rows if row.topic == topics.SLOT_ASSIGNED)
     await testbed.publish([row for row in rows if row is not lost])
     async with testbed.harness.engine.begin() as conn:
-        await outbox.delete(conn, [lost])
+        await remove_events(conn, [lost])
 
     event = f"{topics.SLOT_ASSIGNED} of batch 'batch-of-9b' batch-of-9b-essay-00000/text-batch-of-9b-00000"
     assert await testbed.violated() == {"I5 kafka": [f"{event} is neither in the outbox nor in Kafka"]}

@@ -56,6 +56,6 @@ async def test_the_service_publishes_the_ids_that_the_readme_shows(harness: Batc
     for value in inputs():
         await harness.together(harness.record(json.loads(value)["event_type"], value))
 
-    published = {str(row.event_id) for row in await harness.rows("SELECT event_id FROM event_outbox")}
+    published = {str(row.event_id) for row in await harness.rows("SELECT event_id FROM unsent_events")}
     shown = {json.loads(golden(name))["event_id"] for name in ("essay_slot_assigned", "batch_essays_ready")}
     assert shown <= published

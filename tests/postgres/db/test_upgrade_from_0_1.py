@@ -23,7 +23,7 @@ from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.kafka.offsets import Partition
 from els_stream.maintenance.purge import PurgePlan, purge_guests
 from els_stream.maintenance.replay import Accepted, FailedAgain, NotReplayable, Replayed, replay
-from els_stream.queries import dead_letter_admin, outbox
+from els_stream.queries import dead_letter_admin, outbox_exceptions
 from els_stream.queries.outbox_backlog import read_backlog
 from els_stream.queries.outbox_rows import SHARD_COUNT
 from tables import metadata
@@ -32,6 +32,7 @@ from tests.support.batch_harness import BatchHarness
 from tests.support.catalogue import catalogue
 from tests.support.clock_shift import ClockShift
 from tests.support.invariants import broken_invariants
+from tests.support.unsent_events import remove_events, unsent_events
 
 CLASS: Final = "class-9b"
 RENAMED: Final = {
@@ -43,12 +44,16 @@ RENAMED: Final = {
     ("event_outbox", "held_until"): "next_attempt_at",
     ("event_outbox", "input_ms"): "input_timestamp_low31",
 }
-ADDED: Final = {"consumed_offsets": {"topic_id": None}, "dead_letters": {"field": None}}
-ADDED_TABLES: Final = {"skipped_offsets"}
+ADDED: Final = {
+    "batch_essay_trackers": {"outbox_shard": None, "outbox_position": None},
+    "consumed_offsets": {"topic_id": None},
+    "dead_letters": {"field": None},
+}
+ADDED_TABLES: Final = {"outbox_segments", "skipped_offsets"}
 FILES: Final = text("""
     SELECT relfilenode FROM pg_class
     WHERE relnamespace = CAST('public' AS regnamespace) AND relkind = 'r'
-      AND relname NOT IN ('alembic_version', 'els_schema_version', 'skipped_offsets')
+      AND relname NOT IN ('alembic_version', 'els_schema_version', 'outbox_segments', 'skipped_offsets')
 """)
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -97,9 +102,9 @@ def sort_rows(rows: Rows) -> dict[str, list[str]]:
 async def publish(harness: BatchHarness, *keys: str) -> int:
     """Delete the rows of these keys, as a relay does after the ack; return how many."""
     async with harness.engine.begin() as conn:
-        rows = await outbox.fetch(conn, range(SHARD_COUNT), rows=1000, size=2**24)
+        rows = await unsent_events(conn)
         of_keys = [row for row in rows if row.order_key in keys]
-        await outbox.delete(conn, of_keys)
+        await remove_events(conn, of_keys)
     return len(of_keys)
 
 
@@ -141,7 +146,7 @@ async def test_a_downgrade_restores_the_schema_and_the_rows(empty_database: str,
 
 async def test_the_service_requires_the_migration(engine: AsyncEngine) -> None:
     async with engine.connect() as conn:
-        with pytest.raises(SchemaOutdated, match="is at revision 0006, this code needs 0011: run `els migrate`"):
+        with pytest.raises(SchemaOutdated, match="is at revision 0006, this code needs 0012: run `els migrate`"):
             await schema.require(conn)
 
 
@@ -181,7 +186,7 @@ async def test_later_rows_follow_the_waiting_rows_of_their_key(harness: BatchHar
     await harness.together(harness.content(2, old.WITH_DEFERRED_ROW))
 
     async with harness.engine.connect() as conn:
-        fetched = await outbox.fetch(conn, range(SHARD_COUNT), rows=1000, size=2**24)
+        fetched = await outbox_exceptions.fetch(conn, range(SHARD_COUNT), rows=1000, size=2**24, max_delay=1e11)
         backlog = await read_backlog(conn)
 
     assert [row.shard for row in fetched if row.order_key == old.IN_DIRECT_SHARD] == [70, 70, 70, 70]

@@ -203,7 +203,7 @@ async def test_events_carry_the_input_timestamp_of_their_record(
     await harness.together(content)
     await harness.together(harness.record(topics.CONTENT_PROVISIONED, b"Dear file service,"))
 
-    timestamps = await harness.rows("SELECT topic, input_timestamp_low31 FROM event_outbox ORDER BY position")
+    timestamps = await harness.rows("SELECT topic, input_timestamp_low31 FROM unsent_events ORDER BY position")
 
     of_content = truncate_timestamp(content.timestamp)
     assert [tuple(row) for row in timestamps] == [

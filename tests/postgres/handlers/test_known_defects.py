@@ -150,7 +150,7 @@ async def test_years_after_the_course_my_essays_were_still_in_the_database(harne
         assert (await harness.tracker()).state == "purged"
         assert await harness.slots() == []
         assert make.BATCH not in str(await harness.rows("SELECT batch_id FROM essay_states"))
-    await harness.execute("DELETE FROM event_outbox")
+    await harness.empty_outbox()
     await harness.execute("DELETE FROM batch_essay_trackers")
 
 
@@ -160,7 +160,7 @@ async def test_the_same_news_came_under_three_different_ids(harness: BatchHarnes
     published = await harness.outbox_events()
 
     async with harness.engine.begin() as conn:
-        await conn.exec_driver_sql("TRUNCATE batch_essay_trackers, event_outbox CASCADE")
+        await conn.exec_driver_sql("TRUNCATE batch_essay_trackers, event_outbox, outbox_segments CASCADE")
     harness.handlers = handlers_by_topic()
     await harness.one_by_one(harness.registration(essays=1), harness.content(0))
 

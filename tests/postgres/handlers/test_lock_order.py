@@ -48,7 +48,7 @@ async def eraser(harness: BatchHarness) -> AsyncIterator[Worker]:
 async def dead_letter_id(harness: BatchHarness) -> int:
     """Return a dead letter of a complete GUEST batch without outbox rows."""
     await harness.one_by_one(harness.registration(essays=1), harness.content(0), harness.associations(1))
-    await harness.execute("DELETE FROM event_outbox")
+    await harness.empty_outbox()
     (row,) = await harness.rows("SELECT id FROM dead_letters")
     return int(row.id)
 

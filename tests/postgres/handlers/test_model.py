@@ -41,7 +41,7 @@ BATCHES = ["9b", "7a", "night-school"]
 PATIENT = Limits(statement=60, lock=60, idle_in_transaction=60)
 EMPTY = """
     TRUNCATE batch_essay_trackers, essay_states, batch_excess_content, batch_validation_failures, batch_pending_events,
-             event_outbox, dead_letters, purge_log CASCADE
+             event_outbox, outbox_segments, dead_letters, purge_log CASCADE
 """
 
 AT_ONCE = PurgePlan(older_than_days=0, pause_seconds=0)
@@ -113,15 +113,17 @@ class Domain(RuleBasedStateMachine):
 
     # One rule, because Hypothesis disables some of several rules in most runs, and all of these are needed in each.
     @rule(
-        then=st.sampled_from(["deliver"] * 5 + ["finish"] * 3 + ["relay", "purge"]),
+        then=st.sampled_from(["deliver"] * 5 + ["finish"] * 3 + ["relay", "refuse", "purge"]),
         delivery=deliveries,
         later=st.booleans(),
     )
     def step(self, then: str, delivery: Delivery, *, later: bool) -> None:
         finishable = [session for session in self.sessions if session.may_finish]
         if then == "relay":
-            self.runner.run(self.harness.execute("DELETE FROM event_outbox"))
+            self.runner.run(self.harness.empty_outbox())
             self.model.relay()
+        elif then == "refuse":  # later events of the batches follow the refused ones
+            self.runner.run(self.harness.move_aside())
         elif then == "purge" and not any(
             session.waiting for session in self.sessions
         ):  # a waiting worker has some of its locks

@@ -138,7 +138,7 @@ async def test_the_outcome_has_the_number_of_applied_pending_events(harness: Bat
 async def purged(harness: BatchHarness) -> None:
     """Add a tombstone as a purge leaves it, with an empty outbox."""
     await harness.one_by_one(harness.registration(essays=1), harness.content(9))
-    await harness.execute("DELETE FROM event_outbox")
+    await harness.empty_outbox()
     await harness.execute("DELETE FROM essay_states")
     await harness.execute("""
         UPDATE batch_essay_trackers

@@ -81,7 +81,7 @@ async def test_a_batch_with_unsent_events_stays_until_they_are_sent(harness: Bat
     await make_older(harness, GUESTS, 15)
     assert await run_purge(harness, PurgePlan(14, chunk=1)) == Purged(Removed())
 
-    await harness.execute("DELETE FROM event_outbox")
+    await harness.empty_outbox()
 
     assert await run_purge(harness, PurgePlan(14, chunk=1)) == Purged(Removed(batches=1, essay_states=1))
 
@@ -186,7 +186,7 @@ async def test_a_batch_stays_while_a_dead_letter_event_of_it_is_unsent(harness: 
     await harness.together(harness.content(4, GUESTS, file_upload_id=f"upload-{GUESTS}-00000"))
     assert await run_purge(harness, PurgePlan(14)) == Purged(Removed())
 
-    await harness.execute("DELETE FROM event_outbox")
+    await harness.empty_outbox()
 
     result = await run_purge(harness, PurgePlan(14))
     assert isinstance(result, Purged)
@@ -218,7 +218,7 @@ async def test_an_event_of_a_purged_batch_becomes_a_dead_letter(harness: BatchHa
 async def test_abandoned_guest_batches_are_purged_only_on_request(harness: BatchHarness) -> None:
     await harness.together(harness.registration(GUESTS, essays=2))
     await harness.together(harness.content(0, GUESTS))
-    await harness.execute("DELETE FROM event_outbox")
+    await harness.empty_outbox()
     await harness.execute("UPDATE batch_essay_trackers SET registered_at = now() - interval '31 days'")
 
     assert await run_purge(harness, PurgePlan(30)) == Purged(Removed())

@@ -234,7 +234,7 @@ async def test_old_dead_letters_of_any_state_are_deleted_in_bounded_steps(harnes
     async with harness.all_sent(), harness.engine.begin() as conn:
         assert [await delete_old(conn, 2), await delete_old(conn, 2), await delete_old(conn, 2)] == [2, 1, 0]
     assert await ids(harness) == [found[1], found[4]]
-    await harness.execute("DELETE FROM event_outbox")
+    await harness.empty_outbox()
     await harness.execute("DELETE FROM dead_letters")
 
 
@@ -250,7 +250,7 @@ async def test_dead_letters_of_one_record_are_deleted_together(harness: BatchHar
     await age(harness, await open_dead_letter(harness), 91)
     async with harness.engine.begin() as conn:
         assert await delete_old(conn) == 3
-    await harness.execute("DELETE FROM event_outbox")
+    await harness.empty_outbox()
 
 
 async def test_a_second_dead_letter_has_the_batch_id_too(harness: BatchHarness, early_bird: int) -> None:

@@ -21,6 +21,7 @@ from els_stream.handlers.recount import RepairCounts
 from els_stream.maintenance.scheduler import StepResult, TimerName, TimerPolicy, Timers, TimerStep, bounded
 from tests.support.batch_harness import BatchHarness
 from tests.support.clock_shift import DAY, GROUP, PREFIX, ClockShift, partitions
+from tests.support.unsent_events import remove_events, unsent_events
 from tests.support.waiting import until
 
 TIMER = TimerName.EXPIRE_BATCHES
@@ -181,7 +182,9 @@ async def test_every_timer_does_its_own_work(harness: BatchHarness) -> None:
 
     await until(all_expired)
     await harness.execute("UPDATE dead_letters SET created_at = now() - interval '91 days'")
-    await harness.execute("DELETE FROM event_outbox WHERE order_key LIKE 'dead-letter:%'")
+    async with harness.engine.begin() as conn:
+        letters = [row for row in await unsent_events(conn) if row.order_key.startswith("dead-letter:")]
+        await remove_events(conn, letters)
 
     async def all_deleted() -> bool:
         left = await harness.rows("SELECT id FROM dead_letters")

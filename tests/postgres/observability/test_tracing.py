@@ -3,7 +3,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -15,6 +14,7 @@ from els_stream.observability.tracing import Tracing
 from tests.support import factories as make
 from tests.support.batch_harness import BatchHarness, OutboxEvent, handlers_by_topic
 from tests.support.span_exporter import RecordedSpans, parent, place
+from tests.support.unsent_events import empty_outbox
 
 TRACE = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
 OTHER = "00-" + "c" * 32 + "-" + "d" * 16 + "-01"
@@ -133,7 +133,7 @@ async def test_without_tracing_the_trace_of_the_producer_is_passed_on(plain: Bat
     assert traces(await plain.outbox_events()) == {"assigned": TRACE}
 
     async with plain.engine.begin() as conn:
-        await conn.execute(text("DELETE FROM event_outbox"))
+        await empty_outbox(conn)
     await plain.together(plain.content(1))
 
     assert traces(await plain.outbox_events()) == {"assigned": None}

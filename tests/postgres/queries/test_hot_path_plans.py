@@ -18,12 +18,12 @@ from els_stream.domain.claim_strategy import SlotTable, Strategy
 from els_stream.embedded.databases import create_database, drop_database
 from els_stream.embedded.servers import Addresses
 from els_stream.events.decoder import decode_content
-from els_stream.queries import claims, outbox, slots, stats, trackers
+from els_stream.queries import claims, outbox_segments, slots, stats, trackers
 from els_stream.queries.outbox_rows import SHARD_COUNT
 from els_stream.queries.slots import Upload
 from els_stream.relay.factory import create_relay_engine
-from tests.postgres.queries.test_outbox_plans import MANY as OUTBOX
-from tests.postgres.queries.test_outbox_plans import fill as fill_outbox
+from tests.postgres.queries.test_outbox_exceptions_plans import MANY as OUTBOX
+from tests.postgres.queries.test_outbox_exceptions_plans import fill as fill_outbox
 from tests.support import factories as make
 from tests.support.batch_builders import SOURCE
 from tests.support.bulk_data import BulkData
@@ -156,7 +156,8 @@ async def test_the_relay_reads_only_the_rows_that_it_sends(addresses: Addresses,
     engine = create_relay_engine(load_settings(broker_url=addresses.broker, database_url=crowded))
 
     async def send(conn: AsyncConnection) -> None:
-        await outbox.delete(conn, await outbox.fetch(conn, range(SHARD_COUNT), rows=CLAIMED, size=2**30))
+        segments, _ = await outbox_segments.fetch(conn, range(SHARD_COUNT), events=CLAIMED, size=2**30)
+        await outbox_segments.delete(conn, segments)
 
     work = await work_of(engine, send)
     await engine.dispose()

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
+from datetime import timedelta
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from els_stream.queries import outbox
-from els_stream.queries.direct_publish import enable_direct_publish
-from els_stream.queries.outbox import put
-from els_stream.queries.outbox_rows import HASH_SHARDS, SHARD_COUNT, OutboxRow, shard_of, to_waiting_row
+from els_stream.queries import outbox_segments
+from els_stream.queries.direct_publish import WrittenSegment, enable_direct_publish
+from els_stream.queries.outbox_rows import SHARD_COUNT, OutboxRow
+from els_stream.queries.outbox_segments import MovedRow, Segment
+from els_stream.relay.batch_results import BatchResults
+from els_stream.relay.chains import MAX_BATCHES
 from els_stream.relay.dispatcher import Dispatcher
 from els_stream.relay.options import RelayOptions
-from els_stream.relay.publish_batch import ShardReservation
+from els_stream.relay.publish_batch import PublishBatch, ShardReservation
 from els_stream.relay.shard_leases import ShardLeases
 from els_stream.relay.status import RelayHealth
-from tests.support.outbox_rows import commit, row, rows_left
+from tests.support.outbox_rows import commit, put_rows, row, rows_left
 
 # No poll is due by itself.
 NO_POLLS = RelayOptions(poll_interval_seconds=3600, shard_check_interval_seconds=3600)
@@ -39,23 +42,39 @@ async def dispatcher(engine: AsyncEngine) -> AsyncIterator[Dispatcher]:
         await task
 
 
+@pytest.fixture
+def fetches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The number of segments that each fetch returned."""
+    counts: list[int] = []
+    fetch = outbox_segments.fetch
+
+    async def counting_fetch(
+        conn: AsyncConnection, shards: Sequence[int], *, events: int, size: int
+    ) -> tuple[list[Segment], bool]:
+        found = await fetch(conn, shards, events=events, size=size)
+        counts.append(len(found[0]))
+        return found
+
+    monkeypatch.setattr(outbox_segments, "fetch", counting_fetch)
+    return counts
+
+
 def reserve(dispatcher: Dispatcher) -> ShardReservation:
     reservation = dispatcher.reserve()
     assert reservation is not None
     return reservation
 
 
-async def write(engine: AsyncEngine, reservation: ShardReservation, rows: list[OutboxRow]) -> None:
+async def write(engine: AsyncEngine, reservation: ShardReservation, rows: list[OutboxRow]) -> Sequence[WrittenSegment]:
     async with engine.begin() as conn:
-        await enable_direct_publish(conn, reservation.shard)
-        await put(conn, rows)
+        direct = await enable_direct_publish(conn, reservation.shard)
+        await put_rows(conn, rows)
+    return direct.segments
 
 
 async def publish_directly(dispatcher: Dispatcher, engine: AsyncEngine, key: str) -> None:
     reservation = reserve(dispatcher)
-    rows = [row(key, 1)]
-    await write(engine, reservation, rows)
-    dispatcher.enqueue_committed(reservation, [to_waiting_row(one, reservation.shard) for one in rows])
+    dispatcher.enqueue_committed(reservation, await write(engine, reservation, [row(key, 1)]))
 
 
 async def next_keys(dispatcher: Dispatcher) -> set[str]:
@@ -81,14 +100,13 @@ async def test_rows_added_to_a_shard_in_use_are_fetched_when_its_batch_is_comple
 ) -> None:
     await next_poll_is_over(dispatcher)
     reservation = reserve(dispatcher)
-    await write(engine, reservation, [row("shared", 1)])
-    dispatcher.enqueue_committed(reservation, [to_waiting_row(row("shared", 1), reservation.shard)])
+    dispatcher.enqueue_committed(reservation, await write(engine, reservation, [row("shared", 1)]))
     batch = await dispatcher.next_batch(on_idle=lambda: None)
     await commit(engine, [row("shared", 2)])
     dispatcher.wake()
     await next_poll_is_over(dispatcher)
 
-    await dispatcher.write_back(batch.rows, ())
+    await dispatcher.write_back(BatchResults(done=list(batch.segments)))
     dispatcher.complete(batch, all_acked=True)
 
     async with asyncio.timeout(5):
@@ -100,10 +118,10 @@ async def test_closing_releases_reservations_and_leaves_their_rows(engine: Async
     for key in ("one", "two"):
         await publish_directly(dispatcher, engine, key)
     late = reserve(dispatcher)
-    await write(engine, late, [row("late", 1)])
+    written = await write(engine, late, [row("late", 1)])
 
     dispatcher.close()
-    dispatcher.enqueue_committed(late, [to_waiting_row(row("late", 1), late.shard)])
+    dispatcher.enqueue_committed(late, written)
 
     await dispatcher.wait_until_idle(0)
     assert dispatcher.reserve() is None
@@ -111,20 +129,90 @@ async def test_closing_releases_reservations_and_leaves_their_rows(engine: Async
     assert await next_keys(dispatcher) == {"one", "two", "late"}
 
 
-async def test_later_rows_of_a_key_go_to_the_shard_of_its_waiting_rows(
-    engine: AsyncEngine, dispatcher: Dispatcher
+async def next_batch(dispatcher: Dispatcher) -> PublishBatch:
+    async with asyncio.timeout(5):
+        return await dispatcher.next_batch(on_idle=lambda: None)
+
+
+async def test_segments_that_follow_one_in_flight_are_published_from_memory(
+    engine: AsyncEngine, dispatcher: Dispatcher, fetches: list[int]
 ) -> None:
-    one, two = reserve(dispatcher), reserve(dispatcher)
-    await write(engine, one, [row("here", 1)])
-    await write(engine, two, [row("here", 2), row("there", 1)])
-    await commit(engine, [row("there", 2), row("hashed", 1)])
+    """Before the first one is complete, and just after it."""
+    await next_poll_is_over(dispatcher)
+    fetches.clear()
+    first = reserve(dispatcher)
+    dispatcher.enqueue_committed(first, await write(engine, first, [row("9b", 1)]))
+    one = await next_batch(dispatcher)
+    second, third = reserve(dispatcher), reserve(dispatcher)
+    behind = await write(engine, second, [row("9b", 2), row("free", 1)])
+    late = await write(engine, third, [row("9b", 3)])
+    dispatcher.enqueue_committed(second, behind)
 
-    async with engine.connect() as conn:
-        found = await outbox.fetch(conn, range(SHARD_COUNT), rows=10, size=2**20)
+    dispatcher.complete(one, all_acked=True)
+    two = await next_batch(dispatcher)
+    dispatcher.complete(two, all_acked=True)
+    dispatcher.enqueue_committed(third, late)
+    three = await next_batch(dispatcher)
 
-    shards = {(one.order_key, one.shard) for one in found}
-    assert shards == {("here", one.shard), ("there", two.shard), ("hashed", shard_of("hashed"))}
-    assert shard_of("hashed") < HASH_SHARDS <= min(one.shard, two.shard)
+    batches = [[(event.order_key, event.sequence) for event in batch.rows] for batch in (one, two, three)]
+    assert batches == [[("9b", 1)], [("free", 1), ("9b", 2)], [("9b", 3)]]
+    assert {segment.shard for batch in (one, two, three) for segment in batch.segments} == {first.shard}
+    assert fetches == []
+
+
+async def test_nothing_follows_a_batch_that_was_not_acked_before_a_poll(
+    engine: AsyncEngine, dispatcher: Dispatcher, fetches: list[int]
+) -> None:
+    await next_poll_is_over(dispatcher)
+    fetches.clear()
+    first = reserve(dispatcher)
+    dispatcher.enqueue_committed(first, await write(engine, first, [row("9b", 1)]))
+    one = await next_batch(dispatcher)
+    second = reserve(dispatcher)
+    dispatcher.enqueue_committed(second, await write(engine, second, [row("9b", 2)]))
+
+    dispatcher.complete(one, all_acked=False)
+    polled = await next_batch(dispatcher)
+
+    assert [event.sequence for event in polled.rows] == [1, 2]
+    assert len(fetches) == 1
+
+
+async def test_a_chain_ends_so_that_a_poll_sees_its_shard(
+    engine: AsyncEngine, dispatcher: Dispatcher, fetches: list[int]
+) -> None:
+    await next_poll_is_over(dispatcher)
+    fetches.clear()
+    first = reserve(dispatcher)
+    dispatcher.enqueue_committed(first, await write(engine, first, [row("9b", 1)]))
+    seen = []
+    for sequence in range(2, MAX_BATCHES + 3):
+        batch = await next_batch(dispatcher)
+        seen.append((batch.rows[0].sequence, len(fetches)))
+        reservation = reserve(dispatcher)
+        dispatcher.enqueue_committed(reservation, await write(engine, reservation, [row("9b", sequence)]))
+        await dispatcher.write_back(BatchResults(done=list(batch.segments)))
+        dispatcher.complete(batch, all_acked=True)
+
+    polled = await next_batch(dispatcher)
+
+    assert seen == [(sequence, 0) for sequence in range(1, MAX_BATCHES + 2)]
+    assert [event.sequence for event in polled.rows] == [MAX_BATCHES + 2]
+    assert fetches == [1]
+
+
+async def test_events_of_keys_with_exceptions_are_not_sent(engine: AsyncEngine, dispatcher: Dispatcher) -> None:
+    await commit(engine, [row("refused", 1)])
+    await commit(engine, [row("refused", 2), row("free", 1)])
+    async with engine.begin() as conn:
+        first, *_ = (await outbox_segments.fetch(conn, range(SHARD_COUNT), events=10, size=2**20))[0]
+        moved = [MovedRow(first.position, first.rows[0], "too large")]
+        await outbox_segments.move_aside(conn, [first], moved, timedelta(seconds=30))
+
+    batch = await next_batch(dispatcher)
+
+    assert [event.order_key for event in batch.rows] == ["free"]
+    assert (batch.blocked, batch.size) == (frozenset({"refused"}), 2)
 
 
 async def next_poll_is_over(dispatcher: Dispatcher) -> None:

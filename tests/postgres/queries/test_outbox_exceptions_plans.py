@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from els_stream.config.settings import load_settings
 from els_stream.embedded.servers import Addresses
-from els_stream.queries import outbox
+from els_stream.queries import outbox_exceptions
 from els_stream.queries.outbox_rows import SHARD_COUNT, FailedRow, WaitingRow
 from els_stream.relay.factory import create_relay_engine
 
@@ -72,11 +72,11 @@ async def most_touched(engine: AsyncEngine, run: Callable[[AsyncConnection], Awa
 
 async def some_rows(engine: AsyncEngine, count: int) -> list[WaitingRow]:
     async with engine.connect() as conn:
-        return await outbox.fetch(conn, range(SHARD_COUNT), rows=count, size=2**30)
+        return await outbox_exceptions.fetch(conn, range(SHARD_COUNT), rows=count, size=2**30)
 
 
 async def defer(conn: AsyncConnection, failed: Sequence[FailedRow]) -> None:
-    await outbox.schedule_retry(conn, failed, min_delay=HOUR, max_delay=HOUR)
+    await outbox_exceptions.schedule_retry(conn, failed, min_delay=HOUR, max_delay=HOUR)
 
 
 @pytest.mark.parametrize(("keys", "emptied"), OUTBOXES)
@@ -85,7 +85,9 @@ async def test_a_fetch_touches_hardly_more_than_the_rows_it_returns(
 ) -> None:
     await fill(engine, keys, emptied=emptied)
 
-    touched = await most_touched(engine, lambda conn: outbox.fetch(conn, range(SHARD_COUNT), rows=ASKED, size=2**30))
+    touched = await most_touched(
+        engine, lambda conn: outbox_exceptions.fetch(conn, range(SHARD_COUNT), rows=ASKED, size=2**30)
+    )
 
     assert ASKED <= touched <= ASKED + SHARD_COUNT, (
         f"{touched} rows for {ASKED}: a good plan stops where the limit does"
@@ -99,7 +101,9 @@ async def test_deferred_rows_cost_a_fetch_only_the_rows_they_block(engine: Async
         failed = [FailedRow(row, "too large") for row in first_of_each.values()]
         await defer(conn, failed)
 
-    touched = await most_touched(engine, lambda conn: outbox.fetch(conn, range(SHARD_COUNT), rows=ASKED, size=2**30))
+    touched = await most_touched(
+        engine, lambda conn: outbox_exceptions.fetch(conn, range(SHARD_COUNT), rows=ASKED, size=2**30)
+    )
 
     # 25 rows of each deferred key, and for each of them the one row that is deferred.
     assert touched <= 2 * 25 * len(failed) + ASKED + SHARD_COUNT
@@ -111,5 +115,5 @@ async def test_deletes_and_deferrals_touch_only_their_rows(engine: AsyncEngine, 
     rows = await some_rows(engine, ASKED)
     failed = [FailedRow(row, "too large") for row in rows]
 
-    assert await most_touched(engine, lambda conn: outbox.delete(conn, rows)) <= ASKED
+    assert await most_touched(engine, lambda conn: outbox_exceptions.delete(conn, rows)) <= ASKED
     assert await most_touched(engine, lambda conn: defer(conn, failed)) <= ASKED
