@@ -17,7 +17,7 @@ done; \
 echo "make: needs Python 3.11 or newer, with venv: install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1
 endef
 
-.PHONY: help setup browser programs screenshots demo run test unit integration other-pythons bench bench-quick bench-growth bench-against bench-plots chaos typecheck lint format migrate-upgrade lock docs clean
+.PHONY: help setup browser programs servers screenshots demo run test unit integration other-pythons bench bench-quick bench-growth bench-against bench-plots chaos typecheck lint format migrate-upgrade lock docs clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -51,13 +51,13 @@ screenshots: browser ## take the pictures of the page for docs/
 # Several processes at once, each with servers of its own; `pytest FILE` runs in one. See tests/support/parallel.py.
 PYTEST = $(BIN)/pytest -n auto --timeout 300
 
-test: browser programs ## run all tests, in several processes
+test: browser programs servers ## run all tests, in several processes
 	$(PYTEST)
 
 unit: programs ## run the tests that need no server
 	$(PYTEST) -m "not integration and not long and not nightly"
 
-integration: browser programs ## run the tests that start PostgreSQL or Kafka
+integration: browser programs servers ## run the tests that start PostgreSQL or Kafka
 	$(PYTEST) -m "integration and not long and not nightly"
 
 other-pythons: programs ## run the tests that need no server under every other Python that is here
