@@ -189,6 +189,7 @@ async def test_the_address_of_a_batch_is_shown_where_it_cannot_be_copied(
     page = browser_page.page
     await page.add_init_script("delete Navigator.prototype.clipboard")
     await send(addresses, topic_prefix, (CONTENT_PROVISIONED, factories.content("early", number=0)))
+    await expect(page.get_by_role("link", name="early")).to_be_visible(timeout=SLOW)
     await browser_page.open("#/batch/early")
     await page.reload()
     batch = page.locator("#batch")

@@ -82,6 +82,8 @@ async def test_a_worker_runs_in_a_restricted_pod(environment: dict[str, str], ka
             while '"reasons": [], "event": "readiness_changed"' not in "".join(lines[-1:]):
                 lines.append((await worker.stderr.readline()).decode())
                 assert lines[-1], lines
+    except TimeoutError:
+        pytest.fail("not ready:\n" + "".join(lines))
     finally:
         worker.send_signal(signal.SIGTERM)
         _, rest = await worker.communicate()

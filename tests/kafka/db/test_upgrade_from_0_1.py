@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -17,9 +18,11 @@ from els_stream.verify.expected_events import read_expected_events
 from els_stream.verify.kafka_events import read_published_events
 from tests.support import database_of_0_1 as old
 from tests.support.outbox_rows import rows_left, wait_until_empty
-from tests.support.relays import PublishedRecord, read_records, running_relay, timestamped_topics
+from tests.support.relays import QUICK, PublishedRecord, read_records, running_relay, timestamped_topics
 from tests.support.waiting import until
 
+# The deferred row of the old database is due in a hundred years; the default takes such a row for due.
+PATIENT = replace(QUICK, deferral_max_seconds=1e11)
 WAITING = text("SELECT order_key, key, topic, value FROM event_outbox ORDER BY order_key, sequence")
 
 
@@ -46,7 +49,7 @@ async def test_every_row_is_published_once_and_in_order_the_deferred_one_when_du
         return await rows_left(migrated) == len(deferred)
 
     async with timestamped_topics(addresses.broker, topic_prefix) as names:
-        async with running_relay(migrated, addresses.broker, topic_prefix) as relay:
+        async with running_relay(migrated, addresses.broker, topic_prefix, PATIENT) as relay:
             await until(only_the_deferred_key_is_left, seconds=20)
             async with migrated.begin() as conn:
                 await conn.execute(text("UPDATE event_outbox SET next_attempt_at = now() WHERE attempts > 0"))
