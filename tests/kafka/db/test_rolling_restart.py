@@ -93,7 +93,7 @@ async def test_workers_are_replaced_one_by_one_under_traffic(
             workers.append(await stack.enter_async_context(started))
 
         await add_worker()
-        tasks.create_task(traffic.run())
+        sending = tasks.create_task(traffic.run())
         for _ in range(2):
             await add_worker()
             surge = workers[-1]
@@ -101,6 +101,7 @@ async def test_workers_are_replaced_one_by_one_under_traffic(
             assert await workers[-2].ready(), "a worker that has its partitions is ready while another one joins"
             await stop(workers[-2])
         traffic.stop()
+        await sending  # a content that is being sent still counts
         found = await published(addresses, kafka_topics[SLOT_ASSIGNED], len(traffic.sent))
 
     ids = Counter(dict(headers)["ce_id"] for headers, _, _ in found)
