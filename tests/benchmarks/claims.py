@@ -5,13 +5,15 @@ upload has which slot, the claim, the lists of complete batches, the counters, t
 lock of the trackers and COMMIT. Decoding, decisions, building events and storing offsets are not measured here; the
 benchmark of the whole service contains them.
 
-The other side executes the recorded statements of ours, with the same arrays and on equal data. The sides alternate. So
-the ratio is the part of the time that the database and the driver take.
+The other side executes the recorded statements of ours, with the same values and on equal data. It has them as arrays,
+as a person would write it, also where ours pack an array into a text (`els_stream/queries/packed_arrays.py`). The sides
+alternate. So the ratio is the part of the time that the database and the driver take.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -42,6 +44,13 @@ SIZES: Final = {Scale.QUICK: (1, 500), Scale.FULL: (1, 10, 100, 500)}
 CONNECTIONS: Final = {Scale.QUICK: (1, 2), Scale.FULL: (1, 2, 4)}
 ROUNDS: Final = {1: 60, 10: 40, 100: 24, 500: 24}
 WARM_UP: Final = 2
+
+# An array that `packed_arrays` sends as a text, with its separator and what stands for null; or any other parameter.
+PARAMETER: Final = re.compile(
+    r"CAST\(\(string_to_array\(\$(?P<text>\d+)\S*, \$(?P<separator>\d+)\S*, \$(?P<null>\d+)[^)]*\)\)\[2:\]"
+    r" AS (?P<type>\w+)\[\]\)"
+    r"|\$(?P<other>\d+)"
+)
 
 Statements = list[tuple[str, Sequence[Any]]]
 
@@ -113,6 +122,8 @@ async def _compare(env: BenchmarkEnvironment, case: Case) -> tuple[list[float], 
             for number in range(case.rounds):
                 turns = [await _turn(our_engine, case, connection, number) for connection in range(case.connections)]
                 ours.append(await _timed(_claim(our_engine, turn, case.strategy) for turn in turns))
+                for turn in turns:
+                    turn.statements = [_with_arrays(*both) for both in turn.statements]
                 theirs.append(await _timed(_repeat(*both) for both in zip(bare, turns, strict=True)))
     return ours[WARM_UP:], theirs[WARM_UP:]
 
@@ -171,6 +182,27 @@ async def _repeat(connection: asyncpg.Connection, turn: Turn) -> None:
     async with connection.transaction():
         for statement, parameters in turn.statements:
             await connection.fetch(statement, *parameters)
+
+
+def _with_arrays(statement: str, parameters: Sequence[Any]) -> tuple[str, list[Any]]:
+    """Return the statement with an array for each packed text."""
+    arguments: list[Any] = []
+    numbers: dict[str, int] = {}
+
+    def number(key: str, value: object) -> int:
+        if key not in numbers:
+            arguments.append(value)
+            numbers[key] = len(arguments)
+        return numbers[key]
+
+    def renumbered(found: re.Match[str]) -> str:
+        if other := found["other"]:
+            return f"${number(other, parameters[int(other) - 1])}"
+        packed, separator, null = (parameters[int(found[name]) - 1] for name in ("text", "separator", "null"))
+        values = [None if value == null else value for value in packed.split(separator)[1:]]
+        return f"CAST(CAST(${number(found['text'], values)} AS text[]) AS {found['type']}[])"
+
+    return PARAMETER.sub(renumbered, statement), arguments
 
 
 @contextmanager
