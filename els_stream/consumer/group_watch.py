@@ -83,6 +83,11 @@ class GroupWatch:
         self._replace_at = 0.0
         self._replacing: asyncio.Task[None] | None = None
 
+    @property
+    def is_replacing(self) -> bool:
+        """Whether a replacement of the client is under way."""
+        return self._replacing is not None and not self._replacing.done()
+
     async def run(self) -> None:
         """Check at an interval until cancelled."""
         try:
@@ -102,7 +107,7 @@ class GroupWatch:
 
     def check(self) -> None:
         self._check_contact()
-        if self._replacing is None or self._replacing.done():
+        if not self.is_replacing:
             self._check_membership()
 
     def _check_contact(self) -> None:
@@ -145,7 +150,7 @@ class GroupWatch:
         log.error("the consumer group does not accept this worker, again in %.1f s: %s", seconds, cause)
 
     def _replace(self, now: float) -> None:
-        if now < self._replace_at or not (self._replacing is None or self._replacing.done()):
+        if now < self._replace_at or self.is_replacing:
             return
         self._replacements += 1
         self._replace_at = now + self._backoff.equal_jitter(self._replacements)

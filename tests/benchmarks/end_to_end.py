@@ -95,12 +95,12 @@ async def backlog(env: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Base
 async def measure(env: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Section]:
     async with backlog(env, scale) as baseline:
         await _run(env, baseline, WARM, workers=2)  # a broker that just started is still being compiled
-        yield await _lane(env, baseline, scale)
+        yield await _empty_loop(env, baseline, scale)
         for case in QUICK if scale is Scale.QUICK else FULL:
             yield await _whole(env, baseline, case)
 
 
-async def _lane(env: BenchmarkEnvironment, baseline: Baseline, scale: Scale) -> Section:
+async def _empty_loop(env: BenchmarkEnvironment, baseline: Baseline, scale: Scale) -> Section:
     rounds = 1 if scale is Scale.QUICK else 3
     ours = [await _run(env, baseline, NOOP[scale], workers=0) for _ in range(rounds)]
     figures = [

@@ -41,13 +41,13 @@ def stock_app(broker: str, topic_name: str, records: int, *, leader: bool) -> fa
             if seen == 1:
                 started, used = time.monotonic(), time.process_time()
             if seen == records:
-                _tell(time.monotonic() - started, time.process_time() - used)
+                _report(time.monotonic() - started, time.process_time() - used)
 
     app.agent(topic)(do_nothing)
     return app
 
 
-def _tell(seconds: float, cpu: float) -> None:
+def _report(seconds: float, cpu: float) -> None:
     """End the process without leaving the group, which would take longer than the measurement."""
     sys.stdout.write(json.dumps({"seconds": seconds, "cpu": cpu}) + "\n")
     sys.stdout.flush()

@@ -2,17 +2,17 @@
 
 A value that begins with `bug` or `refuse` fails, with `slow` takes a minute. The variable EFFECTS_FAULTS is a JSON
 object: `before` and `after` are the fractions of transactions that fail before and after COMMIT, `bad` makes every
-record fail, `pause` is a delay in seconds per micro-batch. SIGHUP blocks the event loop until the file
-`blocked_until` exists.
+record fail, `pause` is a delay in seconds per micro-batch. SIGHUP blocks the event loop until no other process
+has the file `blocking_lock` locked.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,12 +54,12 @@ class Faults:
     after: float = 0.0
     bad: bool = False
     pause: float = 0.0
-    blocked_until: str = ""
+    blocking_lock: str = ""
 
     def block(self, *_: object) -> None:
         """Block the event loop, as a handler that computes, or that waits for a lock of a thread, does."""
-        while not Path(self.blocked_until).exists():
-            time.sleep(0.02)
+        with Path(self.blocking_lock).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ class FakeClient(FetchClient):
         if bad:
             raise UnicodeDecodeError("utf-8", b"\xe4", 0, 1, "made up")
         self.positions[partition] = position
-        if fault == "lose":  # handed out to nobody
+        if fault == "lose":  # returned by no fetch
             raise OSError
         self.last[partition] = records
         if fault == "rewind others":

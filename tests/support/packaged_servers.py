@@ -47,7 +47,7 @@ def install() -> None:
     apt = shutil.which("apt-get")
     if apt is None or os.geteuid() != 0:
         return
-    # Debian makes a database of its own and starts it, unless told otherwise.
+    # Debian makes a database of its own and starts it, unless the run level is 1.
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     for arguments in (("update",), ("install", "--yes", "--no-install-recommends", *PACKAGES)):
         sys.stderr.write(f"els: {apt} {' '.join(arguments)}\n")

@@ -12,7 +12,7 @@ LISTENERS = re.compile(r"^listeners=(?P<own>PLAINTEXT://.*),(?P<controller>CONTR
 
 
 class ProxiedKafka(EmbeddedKafka):
-    """Clients that begin at `proxy_port` are told that port by the broker, so all their connections go through it.
+    """The broker advertises `proxy_port` to clients that begin there, so all their connections go through it.
 
     The proxy's target is `behind_proxy`. Other clients connect to `address` as always.
     """

@@ -26,7 +26,7 @@ SESSION_SECONDS: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class SecureKafka:
-    """`certificate` is that of USER; `strangers` are an authority that nobody trusts and what it issued."""
+    """`certificate` is that of USER; `strangers` are an authority that no one trusts and what it issued."""
 
     kafka: EmbeddedKafka
     authority: Authority

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 from collections.abc import Iterator
@@ -50,18 +51,19 @@ async def test_a_worker_whose_loop_is_blocked_loses_its_partitions(
     testbed: ConsumerTestbed, tmp_path: Path, settings: dict[str, str]
 ) -> None:
     """The thread of the Kafka client goes on meanwhile; it must not keep the partitions by its heartbeats."""
-    release = tmp_path / "release"
+    lock = tmp_path / "lock"
     testbed.settings |= settings
     async with testbed.streaming():
-        blocked = testbed.start(faults={"blocked_until": str(release)}, micro_batch_records=20)
+        blocked = testbed.start(faults={"blocking_lock": str(lock)}, micro_batch_records=20)
         other = testbed.start(micro_batch_records=20)
         await testbed.ready(blocked)
         await testbed.ready(other)
         await testbed.progress(500)
-        blocked.signal(signal.SIGHUP)
-        await testbed.taken_over(within=60)
-        assert await blocked.codes() == {"down"}
-        release.touch()
+        with lock.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            blocked.signal(signal.SIGHUP)
+            await testbed.taken_over(within=60)
+            assert await blocked.codes() == {"down"}
         await testbed.ready(blocked)
         await testbed.ready(other)
         await testbed.until(lambda: owns_a_partition(blocked), 20)

@@ -1,4 +1,4 @@
-"""Errors that the broker gives a member of a consumer group: told, tried again, or the end of the worker."""
+"""The broker's errors for a member of a consumer group: each is shown, and retried or the end of the worker."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,7 @@ from tests.support.worker_process import Worker, running_worker
 SESSION_TIMEOUT_SECONDS: Final = 30
 MOST_SECONDS: Final = 15
 SLOTS: Final = 2000
+PACE_SECONDS: Final = 0.02
 
 
 @pytest.fixture
@@ -54,7 +55,8 @@ class Traffic:
                 sent = await producer.send_and_wait(self._prefix + CONTENT_PROVISIONED, content)
                 assert sent.timestamp is not None
                 self.sent[str(factories.content_data(number=number)["text_storage_id"])] = sent.timestamp
-                await asyncio.sleep(0.02)
+                with suppress(TimeoutError):  # the pace of the traffic, until it is stopped
+                    await asyncio.wait_for(self._stopped.wait(), PACE_SECONDS)
 
     def stop(self) -> None:
         self._stopped.set()

@@ -61,7 +61,7 @@ async def test_partitions_are_owned_once_living_members_have_all_of_them(
     await until_found(group, lambda reasons: [r.code for r in reasons] == [Code.UNASSIGNED])
 
 
-async def test_a_worker_that_is_not_in_the_group_is_told_although_all_partitions_have_an_owner(
+async def test_a_worker_outside_the_group_is_reported_although_all_partitions_are_owned(
     group: ConsumerGroup, addresses: Addresses, topic_prefix: str, kafka_topics: dict[str, str]
 ) -> None:
     async with member(addresses, topic_prefix, *(kafka_topics[topic] for topic in INPUT_TOPICS)):

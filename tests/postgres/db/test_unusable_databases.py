@@ -89,7 +89,7 @@ async def test_another_applications_table_of_our_name_is_not_touched(
     assert list(await conn.scalars(text("SELECT count(*) FROM event_outbox"))) == [0]
 
 
-async def test_a_role_without_create_is_told_so(role_url: str) -> None:
+async def test_a_role_without_create_is_refused_with_one_line(role_url: str) -> None:
     code, line = await line_of(role_url, "migrate")
 
     assert code == 2
@@ -97,7 +97,7 @@ async def test_a_role_without_create_is_told_so(role_url: str) -> None:
     assert line.count("\n") == 1
 
 
-async def test_a_search_path_without_a_schema_is_told_so(conn: AsyncConnection, role_url: str) -> None:
+async def test_a_search_path_without_a_schema_is_refused_with_one_line(conn: AsyncConnection, role_url: str) -> None:
     await conn.execute(text(f"ALTER ROLE {ROLE} SET search_path = nowhere"))
 
     code, line = await line_of(role_url, "migrate")

@@ -25,6 +25,7 @@ from tests.support.unsent_events import remove_events, unsent_events
 from tests.support.waiting import until
 
 TIMER = TimerName.EXPIRE_BATCHES
+ONE_LOCK = text("SELECT pg_advisory_xact_lock(137)")
 
 
 @dataclass
@@ -129,21 +130,23 @@ async def test_a_database_that_is_away_does_not_end_a_timer() -> None:
 
 
 async def test_a_cancelled_timer_stops_at_once_and_rolls_its_step_back(ticking: BatchHarness) -> None:
+    """The step waits for a lock that another session has."""
     inside = asyncio.Event()
 
     async def endless(conn: AsyncConnection) -> StepResult:
         await steps(1)(conn)
         inside.set()
-        await conn.execute(text("SELECT pg_sleep(60)"))
+        await conn.execute(ONE_LOCK)
         return StepResult(1, more=True)
 
-    running = asyncio.create_task(timers(ticking.engine).run(TIMER, 1, endless))
-    await inside.wait()
-    running.cancel()
-
-    async with asyncio.timeout(2):
-        with pytest.raises(asyncio.CancelledError):
-            await running
+    async with ticking.engine.begin() as other:
+        await other.execute(ONE_LOCK)
+        running = asyncio.create_task(timers(ticking.engine).run(TIMER, 1, endless))
+        await inside.wait()
+        running.cancel()
+        async with asyncio.timeout(2):
+            with pytest.raises(asyncio.CancelledError):
+                await running
     assert await ticks(ticking) == 0
 
 
@@ -183,8 +186,8 @@ async def test_every_timer_does_its_own_work(harness: BatchHarness) -> None:
     await until(all_expired)
     await harness.execute("UPDATE dead_letters SET created_at = now() - interval '91 days'")
     async with harness.engine.begin() as conn:
-        letters = [row for row in await unsent_events(conn) if row.order_key.startswith("dead-letter:")]
-        await remove_events(conn, letters)
+        dead_letters = [row for row in await unsent_events(conn) if row.order_key.startswith("dead-letter:")]
+        await remove_events(conn, dead_letters)
 
     async def all_deleted() -> bool:
         left = await harness.rows("SELECT id FROM dead_letters")

@@ -78,7 +78,7 @@ async def test_a_server_that_is_read_only_serves_reports_only(database: str) -> 
 
 
 async def test_one_session_on_a_read_only_server_ends_the_sessions_of_all_pools(database: str) -> None:
-    """The second engine only reads, so no error of its own would tell it."""
+    """The second engine only reads, so it gets no error of its own."""
     async with (
         disposed(create_engine(database, Limits(), pool_size=1)) as writing,
         disposed(create_engine(database, Limits(), pool_size=1)) as reading,

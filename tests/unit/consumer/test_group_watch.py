@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 
 import pytest
@@ -18,6 +17,7 @@ from els_stream.backoff import Backoff
 from els_stream.consumer.group_watch import NO_CONTACT_SECONDS, GroupHealth, GroupWatch
 from els_stream.errors import ConfigurationError
 from els_stream.kafka.group_errors import FencedInstanceIdError, GroupMaxSizeReachedError
+from tests.support.waiting import until
 
 DELAY = 2.0
 # As aiokafka wraps an error that it has no case for.
@@ -76,8 +76,7 @@ class Watched:
         """Check, and let a replacement that the check begins end."""
         self.now += after
         self.watch.check()
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await until(lambda: not self.watch.is_replacing, every=0)
 
 
 @pytest.fixture

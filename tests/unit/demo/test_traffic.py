@@ -61,7 +61,7 @@ def test_some_contents_precede_their_registration_and_some_have_no_key(traffic: 
     assert any(message.key is None for message in traffic.messages)
 
 
-def test_every_story_is_counts(traffic: Traffic) -> None:
+def test_every_scenario_is_in_the_counts(traffic: Traffic) -> None:
     assert {expectation.scenario for expectation in traffic.expectations} == {scenario.title for scenario in SCENARIOS}
 
 

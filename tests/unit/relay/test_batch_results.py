@@ -35,9 +35,9 @@ def batches(draw: st.DrawFn) -> PublishBatch:
     blocked = draw(st.frozensets(st.sampled_from(["0a", "1a"])))
     exceptions = [row(0, key) for key in sorted(blocked)]
     segments = [
-        Segment(shard, position, [row(shard, f"{shard}{letter}") for letter in letters])
+        Segment(shard, position, [row(shard, f"{shard}{key}") for key in keys])
         for shard in (0, 1)
-        for position, letters in enumerate(draw(st.lists(st.text("abc", min_size=1, max_size=4), max_size=4)))
+        for position, keys in enumerate(draw(st.lists(st.text("abc", min_size=1, max_size=4), max_size=4)))
     ]
     return PublishBatch(LEASE, segments, exceptions, blocked)
 
