@@ -1,6 +1,6 @@
 """The table with the revision of the schema. Its name is our own, so that another application's Alembic can be beside.
 
-Releases up to 0.2.0's first drafts called it `alembic_version`, as Alembic does for everybody. A table of that name is
+Up to revision 0010 it was called `alembic_version`, as Alembic does for everybody. A table of that name is
 ours only if the tables of our first revision are in its schema and its one revision is one that had that name:
 other applications number their revisions like ours too.
 """

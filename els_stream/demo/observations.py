@@ -4,47 +4,27 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 from uuid import UUID
 
 from pydantic import ValidationError
 
 from els_stream.events import topics
 from els_stream.events.outbound import (
+    OUTPUT_ENVELOPES,
     BatchContentProvisioningCompletedV1,
     BatchEssaysReady,
     BatchReadinessTimeout,
     BatchValidationErrorsV1,
     EssaySlotAssignedV1,
     ExcessContentProvisionedV1,
-    OutboundEnvelope,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from els_stream.events.outbound import OutboundModel
     from els_stream.events.records import RawRecord
 
 DataT = TypeVar("DataT", bound="OutboundModel")
-
-Envelopes = (
-    OutboundEnvelope[EssaySlotAssignedV1]
-    | OutboundEnvelope[ExcessContentProvisionedV1]
-    | OutboundEnvelope[BatchContentProvisioningCompletedV1]
-    | OutboundEnvelope[BatchEssaysReady]
-    | OutboundEnvelope[BatchValidationErrorsV1]
-    | OutboundEnvelope[BatchReadinessTimeout]
-)
-
-_MODELS: Final[Mapping[str, type[Envelopes]]] = {
-    topics.SLOT_ASSIGNED: OutboundEnvelope[EssaySlotAssignedV1],
-    topics.EXCESS_CONTENT: OutboundEnvelope[ExcessContentProvisionedV1],
-    topics.PROVISIONING_COMPLETED: OutboundEnvelope[BatchContentProvisioningCompletedV1],
-    topics.ESSAYS_READY: OutboundEnvelope[BatchEssaysReady],
-    topics.VALIDATION_ERRORS: OutboundEnvelope[BatchValidationErrorsV1],
-    topics.READINESS_TIMEOUT: OutboundEnvelope[BatchReadinessTimeout],
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +106,7 @@ class Observations:
             if record.topic == topics.DEAD_LETTER:
                 continue
             try:
-                envelope = _MODELS[record.topic].model_validate_json(record.value or b"")
+                envelope = OUTPUT_ENVELOPES[record.topic].model_validate_json(record.value or b"")
             except ValidationError as error:
                 differences.append(
                     f"{record.topic}: event {identity} violates its contract in {error.error_count()} fields"

@@ -10,15 +10,7 @@ from typing import Any, Final, Literal
 from pydantic import JsonValue, TypeAdapter
 
 from els_stream.events import decoder, topics
-from els_stream.events.outbound import (
-    BatchContentProvisioningCompletedV1,
-    BatchEssaysReady,
-    BatchReadinessTimeout,
-    BatchValidationErrorsV1,
-    EssaySlotAssignedV1,
-    ExcessContentProvisionedV1,
-    OutboundEnvelope,
-)
+from els_stream.events.outbound import OUTPUT_ENVELOPES
 
 JsonMap = dict[str, JsonValue]
 Adapter = tuple[str, Literal["validation", "serialization"], TypeAdapter[Any]]
@@ -45,14 +37,6 @@ _INPUT: Final = {
     topics.VALIDATION_FAILED: decoder.Failure,
     topics.ASSOCIATIONS_CONFIRMED: decoder.Associations,
 }
-_OUTPUT: Final = {
-    topics.SLOT_ASSIGNED: OutboundEnvelope[EssaySlotAssignedV1],
-    topics.PROVISIONING_COMPLETED: OutboundEnvelope[BatchContentProvisioningCompletedV1],
-    topics.ESSAYS_READY: OutboundEnvelope[BatchEssaysReady],
-    topics.EXCESS_CONTENT: OutboundEnvelope[ExcessContentProvisionedV1],
-    topics.VALIDATION_ERRORS: OutboundEnvelope[BatchValidationErrorsV1],
-    topics.READINESS_TIMEOUT: OutboundEnvelope[BatchReadinessTimeout],
-}
 
 
 def envelope_name(topic: str) -> str:
@@ -74,7 +58,9 @@ def schemas() -> dict[str, JsonMap]:
     senders add fields first, and readers must bear that this service does the same.
     """
     accepted: list[Adapter] = [(topic, "validation", TypeAdapter(contract)) for topic, contract in _INPUT.items()]
-    written: list[Adapter] = [(topic, "serialization", TypeAdapter(contract)) for topic, contract in _OUTPUT.items()]
+    written: list[Adapter] = [
+        (topic, "serialization", TypeAdapter(contract)) for topic, contract in OUTPUT_ENVELOPES.items()
+    ]
     found, whole = TypeAdapter.json_schemas([*accepted, *written], ref_template=REFERENCE)
     text = json.dumps(whole["$defs"])
     envelopes = {}

@@ -3,12 +3,14 @@
 A field that the contract does not name is a bug of this service, so the models raise for it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final, Generic, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from els_stream.events import topics
 from els_stream.events.fields import (
     STRICT,
     Count,
@@ -157,3 +159,22 @@ class OutboundEnvelope(OutboundModel, Generic[DataT_co]):
     data_schema_uri: None = None
     data: DataT_co
     metadata: dict[str, str] | None
+
+
+OutputEnvelopes = (
+    OutboundEnvelope[EssaySlotAssignedV1]
+    | OutboundEnvelope[ExcessContentProvisionedV1]
+    | OutboundEnvelope[BatchContentProvisioningCompletedV1]
+    | OutboundEnvelope[BatchEssaysReady]
+    | OutboundEnvelope[BatchValidationErrorsV1]
+    | OutboundEnvelope[BatchReadinessTimeout]
+)
+
+OUTPUT_ENVELOPES: Final[Mapping[str, type[OutputEnvelopes]]] = {
+    topics.SLOT_ASSIGNED: OutboundEnvelope[EssaySlotAssignedV1],
+    topics.PROVISIONING_COMPLETED: OutboundEnvelope[BatchContentProvisioningCompletedV1],
+    topics.ESSAYS_READY: OutboundEnvelope[BatchEssaysReady],
+    topics.EXCESS_CONTENT: OutboundEnvelope[ExcessContentProvisionedV1],
+    topics.VALIDATION_ERRORS: OutboundEnvelope[BatchValidationErrorsV1],
+    topics.READINESS_TIMEOUT: OutboundEnvelope[BatchReadinessTimeout],
+}
