@@ -13,19 +13,19 @@ for place in /tmp /var/tmp /dev/shm; do
     if mountpoint -q $place; then mount -o remount,ro,bind $place || exit 99; fi
 done
 """
-_AS_ROOT: Final = f"""{_READ_ONLY}
-exec setpriv --reuid {USER_ID} --regid 0 --clear-groups --no-new-privs --inh-caps=-all --bounding-set=-all "$@"
-"""
 _IN_USER_NAMESPACE: Final = f"""{_READ_ONLY}
-exec unshare --user --map-user={USER_ID} --map-group=0 "$@"
+exec unshare --user --map-user={USER_ID} --map-group=0 setpriv --no-new-privs "$@"
 """
 
 
 def in_pod(*command: str) -> list[str]:
-    """Return the command with its pod around it: namespaces of its own, which end with it."""
-    if os.geteuid() == 0:
-        return ["unshare", "--mount", "sh", "-c", _AS_ROOT, "pod", *command]
-    return ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _IN_USER_NAMESPACE, "pod", *command]
+    """Return the command with its pod around it: namespaces of its own, which end with it.
+
+    The user id is another one only inside: files of this account, also below its private folders, can be read as those
+    of an image can.
+    """
+    to_mount = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    return ["unshare", *to_mount, "--mount", "sh", "-c", _IN_USER_NAMESPACE, "pod", *command]
 
 
 def pod_environment(**settings: str) -> dict[str, str]:
