@@ -6,8 +6,9 @@ lock of the trackers and COMMIT. Decoding, decisions, building events and storin
 benchmark of the whole service contains them.
 
 The other side executes the recorded statements of ours, with the same values and on equal data. It has them as arrays,
-as a person would write it, also where ours pack an array into a text (`els_stream/queries/packed_arrays.py`). The sides
-alternate. So the ratio is the part of the time that the database and the driver take.
+as a person would write it, also where ours pack an array into a text (`els_stream/queries/packed_arrays.py`). It also
+encodes the segment of the outbox: whoever stores these events has to. The sides alternate. So the ratio is the part of
+the time that the events, the driver and the database take.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from els_stream.events.decoder import decode_content
 from els_stream.handlers.outbox_events import EssayLists, outbox_rows
 from els_stream.queries import claims, outbox, slots, trackers
 from els_stream.queries.outbox_rows import OutboxRow
+from els_stream.queries.segment_codec import encode, split
 from els_stream.queries.slots import Upload
 from tests.benchmarks.environment import BenchmarkEnvironment, for_sqlalchemy
 from tests.benchmarks.report import Figure, Scale, Section, percentile
@@ -180,8 +182,18 @@ async def _claim(engine: AsyncEngine, turn: Turn, strategy: Strategy) -> None:
 
 async def _repeat(connection: asyncpg.Connection, turn: Turn) -> None:
     async with connection.transaction():
-        for statement, parameters in turn.statements:
+        for statement, parameters in turn.statements[:-1]:
             await connection.fetch(statement, *parameters)
+        await _repeat_outbox(connection, turn)
+
+
+async def _repeat_outbox(connection: asyncpg.Connection, turn: Turn) -> None:
+    """Execute the last statement with payloads encoded anew from the events."""
+    payloads = [encode(rows, size) for rows, size in split(sorted(turn.rows, key=lambda row: row.sequence))]
+    statement, parameters = turn.statements[-1]
+    if payloads not in parameters:
+        raise AssertionError("the last statement does not write these events")
+    await connection.fetch(statement, *[payloads if value == payloads else value for value in parameters])
 
 
 def _with_arrays(statement: str, parameters: Sequence[Any]) -> tuple[str, list[Any]]:
