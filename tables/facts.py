@@ -48,6 +48,15 @@ batch_validation_failures = Table(
     Column("failed_at", DateTime(timezone=True), nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False, server_default=text("now()")),
     ForeignKeyConstraint(["batch_id"], ["batch_essay_trackers.batch_id"], ondelete="CASCADE"),
+    # A query with more known codes uses it too.
+    Index(
+        "ix_batch_validation_failures_unknown_code",
+        "created_at",
+        postgresql_where=text(
+            "error_code NOT IN ('EMPTY_CONTENT', 'CONTENT_TOO_SHORT', 'CONTENT_TOO_LONG', 'RAW_STORAGE_FAILED',"
+            " 'TEXT_EXTRACTION_FAILED', 'ENCRYPTED_FILE_UNSUPPORTED', 'UNKNOWN_VALIDATION_ERROR')"
+        ),
+    ),
 )
 
 batch_pending_events = Table(

@@ -12,7 +12,7 @@ from rich.progress import Progress
 
 from els_stream.commands import dlq_output
 from els_stream.commands.database_access import snapshot, writing
-from els_stream.commands.dlq_filters import filter_options
+from els_stream.commands.dlq_filters import check_reason, filter_options
 from els_stream.commands.dlq_skip import skip
 from els_stream.commands.exit_codes import exit_codes
 from els_stream.commands.operator import operator_name
@@ -161,6 +161,7 @@ async def _newest(
     settings: Settings, filters: DeadLetterFilter, limit: int, before: int | None
 ) -> list[DeadLetterSummary]:
     async with snapshot(settings) as conn:
+        await check_reason(conn, filters)
         return await dead_letter_admin.newest(conn, filters, limit, before)
 
 
@@ -222,6 +223,7 @@ async def _count_and_last_id(engine: AsyncEngine, ids: Sequence[int], filters: D
     if ids:
         return len(ids), 0
     async with engine.connect() as conn:
+        await check_reason(conn, filters)
         return await dead_letter_admin.count_and_last_id(conn, filters)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from functools import wraps
 from typing import TYPE_CHECKING
@@ -11,10 +12,12 @@ import click
 from els_stream.age import parse_age
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.topics import INPUT_TOPICS
-from els_stream.queries.dead_letter_admin import DeadLetterFilter
+from els_stream.queries.dead_letter_admin import DeadLetterFilter, has_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
 
 
 class Age(click.ParamType):
@@ -29,6 +32,27 @@ class Age(click.ParamType):
             return parse_age(str(value))
         except ValueError as error:
             self.fail(f"{value!r}: {error}", param, ctx)
+
+
+class ReasonOption(click.Choice[str]):
+    """An option whose value is a reason; `check_reason` decides about one that is not known."""
+
+    def __init__(self) -> None:
+        super().__init__([str(reason) for reason in DeadLetterReason])
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if isinstance(value, str) and re.fullmatch(r"[a-z][a-z0-9_]*", value):
+            return value
+        return super().convert(value, param, ctx)
+
+
+async def check_reason(conn: AsyncConnection, filters: DeadLetterFilter) -> None:
+    """Raise UsageError for a reason that is neither known nor in the table: a newer release may have stored others."""
+    if filters.reason is None or filters.reason in set(DeadLetterReason) or await has_reason(conn, filters.reason):
+        return
+    raise click.UsageError(
+        f"no dead letter has the reason {filters.reason!r}; known are: {', '.join(DeadLetterReason)}"
+    )
 
 
 def filter_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -68,7 +92,7 @@ def filter_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--field", metavar="FIELD", help="Only those whose record breaks its contract at this field."),
         click.option(
             "--reason",
-            type=click.Choice([str(r) for r in DeadLetterReason]),
+            type=ReasonOption(),
             metavar="REASON",
             help="Only those with this reason, such as unknown_essay.",
         ),

@@ -19,6 +19,7 @@ from els_stream.events.topics import INPUT_TOPICS
 from els_stream.kafka.log_offsets import lag, read_logs
 from els_stream.kafka.offsets import Partition
 from els_stream.kafka.topics import missing_topics
+from els_stream.printable import plain
 from els_stream.queries.status_report import CountWithAge, StatusReport, read_status_report
 
 if TYPE_CHECKING:
@@ -105,13 +106,17 @@ def _counts(title: str, rows: Sequence[CountWithAge]) -> Table:
 def _drift(report: StatusReport) -> Iterator[Table]:
     """Yield what shows that senders changed something; nothing where they did not."""
     if report.contract_violations:
-        table = _table("contract violations", "field", "count", "last hour", "newest")
+        table = _table("contract violations at", "count", "last hour", "newest id")
+        table.add_column("input topic", overflow="fold")
         for group in report.contract_violations:
-            counts = str(group.count), str(group.last_hour)
-            table.add_row(group.topic, group.field or "-", *counts, f"els dlq show {group.newest_id}")
+            counts = group.count, group.last_hour, group.newest_id
+            table.add_row(group.field or "-", *map(str, counts), group.topic)
         yield table
     if report.unknown_validation_codes:
-        yield _counts("unknown validation codes", report.unknown_validation_codes)
+        table = _table("unknown validation codes", "count", "last hour")
+        for unknown in report.unknown_validation_codes:
+            table.add_row(plain(unknown.code), str(unknown.count), str(unknown.last_hour))
+        yield table
 
 
 def _offsets(report: StatusReport, prefix: str) -> Table:

@@ -1,4 +1,4 @@
-"""The values of the dashboard besides the stats: stored offsets, completion times and purges."""
+"""The values of the dashboard besides the stats: stored offsets, completion times, purges and unknown codes."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import text
 
 from els_stream.queries import consumed_offsets
+from els_stream.queries.unknown_codes import read_unknown_codes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from els_stream.queries.unknown_codes import UnknownCode
 
 MAX_PURGES: Final = 5
 MAX_COMPLETIONS: Final = 200
@@ -74,6 +77,7 @@ class DashboardSnapshot:
 
     offsets: Sequence[StoredOffsetAge]
     purges: Sequence[PurgeRun]
+    unknown_validation_codes: Sequence[UnknownCode]
     completed: int
     waited_seconds: float | None
     read_at: datetime
@@ -86,6 +90,7 @@ async def read_dashboard(conn: AsyncConnection, consumer_group: str, since: date
     return DashboardSnapshot(
         offsets=[StoredOffsetAge(*row) for row in await conn.execute(_OFFSETS, {"consumer_group": consumer_group})],
         purges=[PurgeRun(*row) for row in await conn.execute(_PURGES, {"limit": MAX_PURGES})],
+        unknown_validation_codes=await read_unknown_codes(conn),
         completed=completions.batches,
         waited_seconds=completions.waited_seconds,
         read_at=now,

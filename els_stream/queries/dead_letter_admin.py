@@ -50,6 +50,10 @@ _OF_BATCH: Final = """
     WHERE d.state = ANY(CAST(:states AS text[])) AND {conditions}
     ORDER BY d.id {order} LIMIT :limit
 """
+# Each is one probe of the index of state, reason and id.
+_HAS_REASON: Final = text("""
+    SELECT EXISTS (SELECT FROM dead_letters WHERE state = ANY(CAST(:states AS text[])) AND reason = :reason)
+""")
 _COUNT: Final = """
     SELECT count(*), coalesce(max(d.id), 0) FROM dead_letters d
     WHERE d.state = ANY(CAST(:states AS text[])) AND {conditions}
@@ -156,6 +160,11 @@ class DeadLetterRecord:
     @property
     def value_is_gone(self) -> bool:
         return self.record.value is None and (self.summary.value_size > 0 or self.summary.state == "discarded")
+
+
+async def has_reason(conn: AsyncConnection, reason: str) -> bool:
+    """Return whether a dead letter has this reason: a newer release may have stored some that are not known here."""
+    return bool(await conn.scalar(_HAS_REASON, {"states": DEAD_LETTER_STATES, "reason": reason}))
 
 
 async def newest(

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from els_stream.events.fields import VALIDATION_ERROR_CODES
 from els_stream.queries import outbox_backlog, pending_events
 from els_stream.queries.dead_letter_groups import read_groups
+from els_stream.queries.unknown_codes import read_unknown_codes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from els_stream.queries.dead_letter_groups import DeadLetterGroup
     from els_stream.queries.outbox_backlog import OutboxBacklog
+    from els_stream.queries.unknown_codes import UnknownCode
 
 _BATCHES = text("""
     SELECT class_type, state, count(*) AS batches, coalesce(sum(expected_count), 0) AS slots,
@@ -32,11 +33,6 @@ _BATCHES = text("""
 _DEAD_LETTERS = text("""
     SELECT reason, count(*) AS count, CAST(extract(epoch FROM now() - min(created_at)) AS float8) AS oldest_seconds
     FROM dead_letters WHERE state = 'open' GROUP BY reason ORDER BY reason
-""")
-_UNKNOWN_CODES = text("""
-    SELECT error_code, count(*) AS count, CAST(extract(epoch FROM now() - min(created_at)) AS float8) AS oldest_seconds
-    FROM batch_validation_failures WHERE error_code <> ALL(CAST(:known AS text[]))
-    GROUP BY error_code ORDER BY error_code
 """)
 _OFFSETS = text("""
     SELECT topic, partition, next_offset, updated_at, watermark_at FROM consumed_offsets
@@ -89,7 +85,7 @@ class StatusReport:
     outbox: OutboxBacklog
     dead_letters: Sequence[CountWithAge]
     contract_violations: Sequence[DeadLetterGroup]
-    unknown_validation_codes: Sequence[CountWithAge]
+    unknown_validation_codes: Sequence[UnknownCode]
     offsets: Sequence[OffsetStatus]
 
 
@@ -101,8 +97,6 @@ async def read_status_report(conn: AsyncConnection, consumer_group: str) -> Stat
         outbox=await outbox_backlog.read_backlog(conn),
         dead_letters=[CountWithAge(*row) for row in await conn.execute(_DEAD_LETTERS)],
         contract_violations=[group for group in await read_groups(conn) if group.is_violation],
-        unknown_validation_codes=[
-            CountWithAge(*row) for row in await conn.execute(_UNKNOWN_CODES, {"known": list(VALIDATION_ERROR_CODES)})
-        ],
+        unknown_validation_codes=await read_unknown_codes(conn),
         offsets=[OffsetStatus(*row) for row in await conn.execute(_OFFSETS, {"consumer_group": consumer_group})],
     )

@@ -13,7 +13,7 @@ from typing import Final, assert_never
 
 import structlog
 from aiohttp import web
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.topics import INPUT_TOPICS
@@ -22,7 +22,7 @@ from els_stream.printable import decoded
 from els_stream.queries import dead_letter_admin, dead_letter_groups
 from els_stream.queries.dead_letter_admin import DeadLetterFilter, DeadLetterRecord
 from els_stream.web.json_response import json_response
-from els_stream.web.problems import Problem, ProblemCode, not_found
+from els_stream.web.problems import Problem, ProblemCode, bad_request, not_found
 from els_stream.web.query_params import QueryParams, encode_cursor
 from els_stream.web.snapshot import snapshot
 
@@ -55,7 +55,7 @@ class DeadLetterApi:
         params = QueryParams(request.query, ("state", "reason", "field", "topic", "batch_id"))
         filters = DeadLetterFilter(
             state=params.one_of("state", dead_letter_admin.DEAD_LETTER_STATES),
-            reason=params.one_of("reason", _REASONS),
+            reason=params.text("reason"),
             field=params.text("field"),
             topic=params.one_of("topic", INPUT_TOPICS),
             batch_id=params.text("batch_id"),
@@ -64,6 +64,7 @@ class DeadLetterApi:
         if "\0" in f"{filters.batch_id}{filters.field}":
             return json_response({"dead_letters": [], "next": None})
         async with snapshot(self.engine) as conn:
+            await _check_reason(conn, filters.reason)
             found = await dead_letter_admin.newest(conn, filters, limit + 1, before)
         page = found[:limit]
         return json_response(
@@ -113,12 +114,13 @@ class DeadLetterApi:
         params = QueryParams(request.query, ("reason", "field", "topic", "after", "last"))
         filters = DeadLetterFilter(
             state="open",
-            reason=params.one_of("reason", _REASONS),
+            reason=params.text("reason"),
             field=(params.text("field") or "").replace("\0", ""),
             topic=params.one_of("topic", INPUT_TOPICS),
         )
         after, last = params.number("after"), params.number("last")
         async with snapshot(self.engine) as conn:
+            await _check_reason(conn, filters.reason)
             ids = await dead_letter_admin.list_ids(conn, filters, after=after, last=last, limit=GROUP_PAGE)
         outcomes: Counter[str] = Counter()
         started = monotonic()
@@ -143,6 +145,14 @@ class DeadLetterApi:
                 return "not_replayable"
             case _:
                 assert_never(replayed)
+
+
+async def _check_reason(conn: AsyncConnection, reason: str | None) -> None:
+    """Raise Problem with status 400 for a reason that is neither known nor in the table."""
+    if reason is None or reason in _REASONS:
+        return
+    if re.fullmatch(r"[a-z0-9_]+", reason) is None or not await dead_letter_admin.has_reason(conn, reason):
+        raise bad_request(f"reason must be one of: {', '.join(_REASONS)}")
 
 
 def dead_letter_json(dead_letter: DeadLetterRecord) -> dict[str, object]:

@@ -68,6 +68,9 @@ class Status:
             "lag": lag,
             "relay": None if relay is None else asdict(relay),
             "offsets": None if snapshot is None else [asdict(stored) for stored in snapshot.offsets],
+            "unknown_validation_codes": []
+            if snapshot is None
+            else [asdict(one) for one in snapshot.unknown_validation_codes],
             "purges": None if snapshot is None else [asdict(run) for run in snapshot.purges],
             "retention": self._retention,
             "snapshot_age_seconds": self._history.age_seconds,

@@ -245,6 +245,35 @@ async def test_dead_letters_alike_are_one_group_and_are_replayed_together(
     await expect(browser_page.batch(factories.BATCH)).to_contain_text("4 of 4", timeout=SLOW)
 
 
+async def test_codes_that_are_not_known_and_reasons_of_a_newer_release_are_shown(
+    browser_page: BrowserPage, engine: AsyncEngine, addresses: Addresses, topic_prefix: str
+) -> None:
+    page = browser_page.page
+    codes = page.locator("#unknown-codes")
+    await expect(page.locator("#tiles")).to_contain_text("none is open", timeout=SLOW)
+    await expect(codes).to_be_hidden()
+
+    await send(
+        addresses,
+        topic_prefix,
+        (BATCH_REGISTERED, factories.registration(essays=2)),
+        (VALIDATION_FAILED, factories.failure(number=0, validation_error_code=HOSTILE)),
+        (CONTENT_PROVISIONED, b"Dear Sir or Madam,"),
+    )
+
+    await expect(codes).to_contain_text(f"{HOSTILE}: 1 file, 1 in the last hour; the newest", timeout=SLOW)
+    await check_phone_and_colours(browser_page)
+    group = page.locator("#dead-letter-groups li")
+    await expect(group).to_contain_text("not json", timeout=SLOW)
+    async with engine.begin() as conn:
+        await conn.execute(text("UPDATE dead_letters SET reason = 'written_backwards'"))
+    await page.reload()
+    await expect(group).to_contain_text("written backwards", timeout=SLOW)
+    await group.get_by_role("button", name="Show").click()
+    await expect(page.locator("#dead-letter-group")).to_contain_text("Shown: written backwards", timeout=SLOW)
+    await expect(page.locator(".dead-letter .reason")).to_have_text("written backwards", timeout=SLOW)
+
+
 async def test_the_page_names_the_workers_of_the_group(browser_page: BrowserPage) -> None:
     await expect(browser_page.page.locator("#components")).to_contain_text(
         "1 worker: 127.0.0.1 with 16 partitions", timeout=SLOW

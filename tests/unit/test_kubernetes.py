@@ -150,20 +150,24 @@ def test_a_rollout_and_a_drained_node_leave_workers() -> None:
     assert the("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
 
 
-def test_every_selector_matches_pods_of_the_worker() -> None:
-    labels = the("Deployment")["spec"]["template"]["metadata"]["labels"].items()
-    selectors = [
+def test_selectors_match_pods_of_this_service_only() -> None:
+    """Other applications of the namespace may have a component `worker` too."""
+    pod = the("Deployment")["spec"]["template"]
+    labels = {"app.kubernetes.io/name": "els-stream", "app.kubernetes.io/component": "worker"}
+    (spread,) = pod["spec"]["topologySpreadConstraints"]
+
+    assert pod["metadata"]["labels"] == labels
+    assert [
         the("Deployment")["spec"]["selector"]["matchLabels"],
         the("Service")["spec"]["selector"],
         the("PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
-        the("NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
-    ]
-
-    assert all(selector.items() <= labels for selector in selectors)
-    assert all(selectors[-1].items() <= pod["metadata"]["labels"].items() for pod in pods())
-    assert (
-        the("ServiceMonitor")["spec"]["selector"]["matchLabels"].items() <= the("Service")["metadata"]["labels"].items()
-    )
+        spread["labelSelector"]["matchLabels"],
+        the("ServiceMonitor")["spec"]["selector"]["matchLabels"],
+    ] == [labels] * 5
+    assert the("Service")["metadata"]["labels"] == labels
+    of_all_pods = the("NetworkPolicy")["spec"]["podSelector"]["matchLabels"]
+    assert of_all_pods == {"app.kubernetes.io/name": "els-stream"}
+    assert all(of_all_pods.items() <= pod["metadata"]["labels"].items() for pod in pods())
 
 
 def test_the_rules_of_the_operator_are_those_of_prometheus() -> None:

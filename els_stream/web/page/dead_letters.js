@@ -36,6 +36,7 @@ export class DeadLetters {
     if (group !== null) {
       setText(byId("dead-letter-group-text"), `Shown: ${groupTitle(group)}.`);
       this.filters.elements.state.value = "open";
+      this.offerReasons({ [group.reason]: group.count }); // perhaps one of a newer release
       this.filters.elements.reason.value = group.reason;
     } else this.filters.elements.reason.value = "";
     this.openPage(null);
@@ -43,8 +44,8 @@ export class DeadLetters {
 
   offerReasons(counts) {
     const select = this.filters.elements.reason;
-    if (select.options.length > 1) return;
-    for (const reason of Object.keys(counts)) select.append(el("option", { value: reason }, spaced(reason)));
+    const offered = new Set([...select.options].map((option) => option.value));
+    for (const reason of Object.keys(counts)) if (!offered.has(reason)) select.append(el("option", { value: reason }, spaced(reason)));
   }
 
   get path() {

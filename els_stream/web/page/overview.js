@@ -1,7 +1,7 @@
 // Totals, the charts of the last hour, and the state of relay, offsets, purge and worker.
 
 import { Chart } from "./chart.js";
-import { ago, byId, count, duration, el, plural, setText, shortTopic } from "./dom.js";
+import { ago, byId, count, duration, el, plural, setText, shortTopic, updateRows } from "./dom.js";
 
 const sum = (counts) => Object.values(counts).reduce((total, number) => total + number, 0);
 const byClass = (counts) => Object.entries(counts).map(([name, number]) => `${name} ${count(number)}`).join(" · ");
@@ -44,6 +44,9 @@ export class Overview {
         this.tiles[index].node.dataset.level = level ? level(status.stats) : "";
       });
     }
+    const unknown = status.unknown_validation_codes;
+    byId("unknown-codes").hidden = unknown.length === 0;
+    updateRows(byId("unknown-codes-list"), unknown, ({ code }) => code, () => el("li", {}), (row, code) => setText(row, describeCode(code, status.at)));
     byId("components").replaceChildren(...components(status));
   }
 
@@ -53,6 +56,8 @@ export class Overview {
     this.outbox.draw(history.outbox_oldest_seconds, history.interval_seconds);
   }
 }
+
+const describeCode = ({ code, count: files, last_hour: lastHour, last_at: lastAt }, now) => `${code}: ${plural(files, "file")}, ${count(lastHour)} in the last hour; the newest ${ago(lastAt, now)}`;
 
 const facts = (...pairs) => el("dl", { class: "facts" }, ...pairs.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
 

@@ -32,11 +32,13 @@ async def environment(
 ) -> Mapping[str, str]:
     """Batches in several states; of ten contents, seven are processed by their stored offset."""
     harness = BatchHarness(engine=engine)
-    await harness.together(harness.registration("open", essays=3, class_id="class-9b"))
+    await harness.together(harness.registration("open", essays=4, class_id="class-9b"))
     await harness.together(harness.registration("guests", essays=1))
     await harness.together(*(harness.content(n, "open") for n in range(2)), harness.content(0, "guests"))
     await harness.together(harness.failure(0, "early"), harness.failure(1, "early"))
     await harness.together(harness.record(AT, b"Dear Sir or Madam,"))
+    await harness.together(*(harness.content(n, "open", file_size_bytes=-1) for n in range(5, 8)))
+    await harness.together(harness.failure(9, "open", validation_error_code="DOG_ATE_IT"))
     store_offset = (
         "INSERT INTO consumed_offsets (consumer_group, topic, partition, next_offset) VALUES ('g', :topic, 0, :at)"
     )
@@ -67,10 +69,13 @@ async def test_it_counts_batches_events_and_records(environment: Mapping[str, st
     batches = {(row["class_type"], row["state"]): row for row in report["batches"]}
     assert set(batches) == {("REGULAR", "open"), ("GUEST", "completed"), (None, "unregistered")}
     is_open = batches["REGULAR", "open"]
-    assert [is_open[name] for name in ("batches", "slots", "filled", "failed", "free")] == [1, 3, 2, 0, 1]
+    assert [is_open[name] for name in ("batches", "slots", "filled", "failed", "free")] == [1, 4, 2, 1, 1]
     assert [(row["name"], row["count"]) for row in report["pending"]] == [("validation_failed", 2)]
-    assert [(row["name"], row["count"]) for row in report["dead_letters"]] == [("not_json", 1)]
-    assert (report["outbox"]["rows"], report["outbox"]["deferred"]) == (5, 0)
+    assert [(row["name"], row["count"]) for row in report["dead_letters"]] == [
+        ("contract_violation", 3),
+        ("not_json", 1),
+    ]
+    assert (report["outbox"]["rows"], report["outbox"]["deferred"]) == (8, 0)
     lag = {row["topic"].removeprefix(environment["ELS_TOPIC_PREFIX"]): row["lag"] for row in report["offsets"]}
     assert lag == {AT: 4, topics.VALIDATION_FAILED: 0}  # ten records and a marker; two, and only a marker left
     assert report["broker_error"] is None
@@ -113,8 +118,22 @@ async def test_the_text_shows_the_same(environment: Mapping[str, str]) -> None:
     result = await els(environment, "status")
 
     assert result.exit_code == 0
-    for line in ("REGULAR  open        ", "GUEST", "validation_failed", "not_json", "5 waiting, 0 deferred", AT):
+    for line in ("REGULAR  open        ", "GUEST", "validation_failed", "not_json", "8 waiting, 0 deferred", AT):
         assert line in result.stdout
+
+
+async def test_it_shows_what_senders_changed(environment: Mapping[str, str]) -> None:
+    report = json.loads((await els(environment, "status", "--json")).stdout)
+    shown = [" ".join(line.split()) for line in (await els(environment, "status")).stdout.splitlines()]
+
+    violations = [(row["topic"], row["field"], row["count"], row["last_hour"]) for row in report["contract_violations"]]
+    assert violations == [(AT, "data.file_size_bytes", 3, 3)]
+    codes = [(row["code"], row["count"], row["last_hour"]) for row in report["unknown_validation_codes"]]
+    assert codes == [("DOG_ATE_IT", 1, 1)]
+    assert shown[shown.index("contract violations at count last hour newest id input topic") + 1].startswith(
+        "data.file_size_bytes 3 3 4 huleedu.file.essay."
+    )
+    assert shown[shown.index("unknown validation codes count last hour") + 1] == "DOG_ATE_IT 1 1"
 
 
 async def test_without_the_broker_it_shows_the_rest(environment: Mapping[str, str]) -> None:

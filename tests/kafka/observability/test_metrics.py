@@ -67,7 +67,7 @@ class MeasuredWorker:
 
     async def wait_for_metrics(self, **expected: float) -> None:
         """Wait until metrics have these sums: `name` of all series, `name__value` of those with this label value."""
-        wanted = {tuple(name.split("__")): value for name, value in expected.items()}
+        wanted = {tuple(name.replace("__data_", "__data.").split("__")): value for name, value in expected.items()}
         last: dict[tuple[str, ...], float | None] = {}
 
         async def shown() -> bool:
@@ -116,6 +116,7 @@ async def test_metrics_count_every_scenario(
         await a_deadline_passes(measured)
         await a_purge_deletes_the_finished_guest_batch(measured)
         await relay_latencies_and_pools_are_measured(measured)
+        await changes_at_the_senders_are_counted_by_field(measured)
     assert bytes.fromhex(TRACE_ID) in collector.received
     assert '"event": "handled"' in (tmp_path / "worker.log").read_text()
 
@@ -203,3 +204,20 @@ async def relay_latencies_and_pools_are_measured(measured: MeasuredWorker) -> No
     checked_out = await measured.worker.metric("els_pool_checked_out", pool="worker")
     assert checked_out is not None
     assert 0 <= checked_out <= 10
+
+
+async def changes_at_the_senders_are_counted_by_field(measured: MeasuredWorker) -> None:
+    """An unknown code counts when it comes, also where its batch is not registered yet."""
+    await measured.send(
+        (VALIDATION_FAILED, make.failure("early", number=0, validation_error_code="DOG_ATE_IT")),
+        (VALIDATION_FAILED, make.failure(REGULAR, number=2, validation_error_code="DOG_ATE_IT")),
+        *((CONTENT_PROVISIONED, make.content(number=number, file_size_bytes="large")) for number in range(3)),
+        (BATCH_REGISTERED, make.registration("sv9", essays=1, course_code="SV9")),
+    )
+    await measured.wait_for_metrics(
+        els_unknown_values_total=2,
+        els_pending_events__validation_failed=1,
+        els_contract_violations_total=4,
+        els_contract_violations_total__data_file_size_bytes=3,
+        els_contract_violations_total__data_course_code=1,
+    )

@@ -28,6 +28,7 @@ HOSTILE_NAME = '<img src="x" onerror="alert(1)">.docx'
 SAME_ORIGIN = {"Sec-Fetch-Site": "same-origin"}
 ALL_INTERFACES = str(IPv4Address(0))
 TOKEN = "long-enough-for-a-token"
+WRONG_REASONS = ("/api/dead-letters?reason=%00", "/api/dead-letters?reason=lost", "/api/dead-letters?reason=")
 
 
 async def request(worker: Worker, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, Any]]:
@@ -120,10 +121,27 @@ async def test_errors_are_problem_details(worker: Worker) -> None:
 
     assert UUID((await request(worker, "/nothing"))[1]["correlation_id"]).version == 4
     assert await codes(worker, "/nothing", "/api/dead-letters/1", "/api/dead-letters/x") == ["not_found"] * 3
-    assert await codes(worker, "/api/batches?cursor=x", "/api/dead-letters?limit=0") == ["bad_request"] * 2
+    wrong = ("/api/batches?cursor=x", "/api/dead-letters?limit=0", *WRONG_REASONS)
+    assert await codes(worker, *wrong) == ["bad_request"] * len(wrong)
     assert (await request(worker, "/api/status", "PUT", **SAME_ORIGIN))[0] == 405
     assert (await request(worker, "/api/status", Host="evil.example"))[1]["code"] == "foreign_host"
     assert (await worker.get("/livez", Host="evil.example"))[0] == 200
+
+
+async def test_dead_letters_of_a_newer_release_are_selected_by_their_reason(
+    worker: Worker, engine: AsyncEngine, addresses: Addresses, topic_prefix: str
+) -> None:
+    await send(addresses, topic_prefix, (CONTENT_PROVISIONED, b"not JSON"))
+    known = await first(worker, "/api/dead-letters", "dead_letters")
+    async with engine.begin() as conn:
+        await conn.execute(text("UPDATE dead_letters SET reason = 'written_backwards'"))
+
+    (found,) = (await request(worker, "/api/dead-letters?reason=written_backwards"))[1]["dead_letters"]
+
+    assert found["id"] == known["id"]
+    group = f"reason=written_backwards&topic={CONTENT_PROVISIONED}&last={known['id']}"
+    _, replayed = await request(worker, f"/api/dead-letter-groups/replay?{group}", "POST", **SAME_ORIGIN)
+    assert replayed["outcomes"] == {"failed_again": 1}
 
 
 async def codes(worker: Worker, *paths: str) -> list[str]:

@@ -77,6 +77,10 @@ async def test_dead_letters_of_a_newer_release_are_listed_and_discarded(
     await harness.execute("UPDATE dead_letters SET reason = 'written_backwards' WHERE reason = 'class_mismatch'")
 
     assert await listed(environment) == dead_letters[::-1]
+    assert await listed(environment, "--reason", "written_backwards") == dead_letters[-1:]
+    misspelt = await els(environment, "dlq", "discard", "--reason", "written_upside_down", "--yes")
+    assert misspelt.exit_code == 2
+    assert "no dead letter has the reason 'written_upside_down'; known are: not_json, " in misspelt.stderr
     discarded = await els(environment, "dlq", "discard", "--all", "--yes")
 
     assert discarded.stdout == "4 dead letters discarded\n"

@@ -31,6 +31,7 @@ STATS = Stats(
 SNAPSHOT = DashboardSnapshot(
     offsets=[StoredOffsetAge("registered", 0, 9, NOON - timedelta(seconds=7), 0.1)],
     purges=[PurgeRun("purge", "GUEST", 14, 3, NOON - timedelta(hours=3), None)],
+    unknown_validation_codes=[],
     completed=0,
     waited_seconds=None,
     read_at=NOON,

@@ -12,7 +12,7 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 def snapshot(seconds: int, *offsets: StoredOffsetAge, waited: float | None = None) -> DashboardSnapshot:
-    return DashboardSnapshot(offsets, [], 0 if waited is None else 1, waited, NOON + timedelta(seconds=seconds))
+    return DashboardSnapshot(offsets, [], [], 0 if waited is None else 1, waited, NOON + timedelta(seconds=seconds))
 
 
 def stored(offset: int, *, topic: str = CONTENT_PROVISIONED, partition: int = 0, updated: int = 0) -> StoredOffsetAge:
