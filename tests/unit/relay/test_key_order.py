@@ -83,7 +83,7 @@ def test_rows_are_acked_in_order_and_once_whatever_the_outcomes(
 ) -> None:
     rows = rows_of(*keys_and_topics)
     order = KeyOrder(rows)
-    for _ in range(200):
+    for _ in range(40):
         runs = order.next_round()
         if not runs:
             break
