@@ -11,6 +11,7 @@ from els_stream.demo.run import demo as perform
 from els_stream.demo.traffic import LARGEST, Mix, make_traffic, with_injected_error
 
 BATCHES = 48
+MAX_CELLS = 8
 
 
 @click.command(epilog=exit_codes({1: "the check found a difference"}))
@@ -25,15 +26,24 @@ BATCHES = 48
     show_default=True,
     help="Essays in the largest batch.",
 )
+@click.option(
+    "--cells",
+    type=click.IntRange(1, MAX_CELLS),
+    default=1,
+    show_default=True,
+    help="Deployments on the same servers, each with its own topics, group and database.",
+)
 @click.option("--secure", is_flag=True, help="Start servers of its own, with TLS and a login.")
 @click.option("--inject-error", is_flag=True, help="Expect one essay that is never sent, so that the check fails.")
-def demo(*, seed: int, batches: int, largest: int, secure: bool, inject_error: bool) -> None:
+def demo(*, seed: int, batches: int, largest: int, cells: int, secure: bool, inject_error: bool) -> None:
     """Send class sets through two workers and check the result.
 
     It starts servers, or uses those of `els up`. It creates a database, topics and a consumer group, and removes them.
+    With several cells it creates these for each, and one worker; their batches have the same ids and other contents.
 
     Example: els demo --batches 400 --seed 7
     """
-    traffic = make_traffic(seed, batches, largest, Mix(overdue=True))
-    sent = with_injected_error(traffic) if inject_error else traffic
-    asyncio.run(perform(load_settings(), sent, DemoConsole(), secure=secure))
+    traffics = [make_traffic(seed + number, batches, largest, Mix(overdue=True)) for number in range(cells)]
+    if inject_error:
+        traffics[0] = with_injected_error(traffics[0])
+    asyncio.run(perform(load_settings(), traffics, DemoConsole(), secure=secure))

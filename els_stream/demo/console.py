@@ -48,16 +48,17 @@ class DemoConsole:
         self.console.print(escape(line), soft_wrap=True)
 
     @contextlib.contextmanager
-    def progress(self, traffic: Traffic) -> Iterator[ShowProgress]:
+    def progress(self, traffics: Sequence[Traffic]) -> Iterator[ShowProgress]:
         """Yield a function that shows the counts: as bars, or in a pipe as a line every LINE_INTERVAL_SECONDS."""
+        records = sum(len(traffic.messages) for traffic in traffics)
         if not self.console.is_terminal:
-            yield self._lines(traffic)
+            yield self._lines(records)
             return
         columns = (TextColumn("{task.description:<22}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self.console) as bars:
-            sent = bars.add_task("records sent", total=len(traffic.messages))
-            handled = bars.add_task("records handled", total=len(traffic.messages))
-            published = bars.add_task("events published", total=expected_events(traffic).high)
+            sent = bars.add_task("records sent", total=records)
+            handled = bars.add_task("records handled", total=records)
+            published = bars.add_task("events published", total=sum(expected_events(one).high for one in traffics))
 
             def show(counts: Counts) -> None:
                 bars.update(sent, completed=counts.sent)
@@ -66,16 +67,15 @@ class DemoConsole:
 
             yield show
 
-    def _lines(self, traffic: Traffic) -> ShowProgress:
+    def _lines(self, records: int) -> ShowProgress:
         last = time.monotonic()
 
         def show(counts: Counts) -> None:
             nonlocal last
             if time.monotonic() - last >= LINE_INTERVAL_SECONDS:
                 last = time.monotonic()
-                total = len(traffic.messages)
                 self.print_line(
-                    f"  {counts.sent} of {total} sent, {counts.handled} handled, {counts.published} events published"
+                    f"  {counts.sent} of {records} sent, {counts.handled} handled, {counts.published} events published"
                 )
 
         return show

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -43,6 +43,17 @@ class Counts:
     handled: int = 0
     waiting: int = 0
     published: int = 0
+
+
+def total(counts: Iterable[Counts]) -> Counts:
+    """Return the sums of several counts."""
+    each = list(counts)
+    return Counts(
+        sum(one.sent for one in each),
+        sum(one.handled for one in each),
+        sum(one.waiting for one in each),
+        sum(one.published for one in each),
+    )
 
 
 ShowProgress = Callable[[Counts], None]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
@@ -95,6 +96,19 @@ async def test_the_demo_prints_its_result_and_exits_with_0(environment: dict[str
     assert "huleedu.els.batch.essays.ready.v1" in printed
     assert "uploaded, never registered" in printed
     assert printed.splitlines()[-1] == "`make run` keeps a worker, with its page at http://127.0.0.1:6066/."
+    assert await left_behind(addresses) == []
+
+
+@pytest.mark.long
+async def test_two_cells_on_the_same_servers_do_not_see_each_other(
+    environment: dict[str, str], addresses: Addresses
+) -> None:
+    """Its fast form is tests/acceptance/test_cells.py."""
+    code, printed = await demo(environment, "--cells", "2", *SMALL)
+
+    assert (code, "✗" in printed, "difference" in printed) == (0, False, False), printed
+    assert len(re.findall(r"^cell demo-[0-9a-f]{8}, seed [12]$", printed, re.MULTILINE)) == 2
+    assert printed.count("The output is as expected") == 2
     assert await left_behind(addresses) == []
 
 

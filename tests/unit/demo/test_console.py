@@ -44,7 +44,7 @@ def test_tables_fit_a_terminal_of_80_columns() -> None:
 
 def test_a_terminal_gets_bars() -> None:
     live, shown = demo_console(terminal=True)
-    with live.progress(TRAFFIC) as show:
+    with live.progress([TRAFFIC]) as show:
         show(Counts(sent=7, handled=5, published=3))
 
     assert f"7/{len(TRAFFIC.messages)}" in shown.getvalue()
