@@ -32,6 +32,8 @@ from tests.support.limited_disk import LimitedDisk
 from tests.support.progress import Progress
 from tests.support.proxied_kafka import ProxiedKafka
 from tests.support.tcp_proxy import TcpProxy
+from tests.support.topic_changes import Change
+from tests.support.upstream import Upstream
 
 # Every tenth record is repeated in any mix.
 MIX: Final = Mix(late=0.2, refused=0.01)
@@ -45,7 +47,10 @@ DISK_MEBIBYTES: Final = {"postgres": 3000, "kafka": 3000}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The traffic and the faults of a run. The seed decides their times and order."""
+    """The traffic and the faults of a run. The seed decides their times and order.
+
+    `upstream` is the percentage of records that other producers than aiokafka send. `java_codecs` of these are Java's.
+    """
 
     seed: int = 1
     batches: int = 700
@@ -61,6 +66,12 @@ class Plan:
     half_open: int = 0
     slow: int = 0
     full_disks: int = 0
+    upstream: int = 0
+    java_codecs: int = 0
+    raised: int = 0
+    expired: int = 0
+    recreated: int = 0
+    compacted: int = 0
     in_flight: int = 2
     micro_batch: int = 100
 
@@ -79,11 +90,36 @@ class Plan:
         }
         return [fault for fault, count in counts.items() for _ in range(count)]
 
+    @property
+    def changes(self) -> list[Change]:
+        counts = {
+            Change.RAISE: self.raised,
+            Change.EXPIRE: self.expired,
+            Change.RECREATE: self.recreated,
+            Change.COMPACT: self.compacted,
+        }
+        return [change for change, count in counts.items() for _ in range(count)]
+
 
 # Two cores take about 1 000 records/s while faults go on; `long` is for a machine that has nothing else to do.
 PROFILES: Final = {
     "short": Plan(
-        seed=7, batches=400, workers=2, kills=10, freezes=2, restarts=3, broker_restarts=1, cuts=4, half_open=2, slow=2
+        seed=7,
+        batches=400,
+        workers=2,
+        kills=10,
+        freezes=2,
+        restarts=3,
+        broker_restarts=1,
+        cuts=4,
+        half_open=2,
+        slow=2,
+        upstream=60,
+        java_codecs=2,
+        raised=1,
+        expired=2,
+        recreated=1,
+        compacted=1,
     ),
     "medium": Plan(
         seed=8,
@@ -99,6 +135,12 @@ PROFILES: Final = {
         half_open=10,
         slow=10,
         full_disks=2,
+        upstream=60,
+        java_codecs=5,
+        raised=4,
+        expired=10,
+        recreated=3,
+        compacted=2,
     ),
     "long": Plan(
         seed=9,
@@ -114,6 +156,12 @@ PROFILES: Final = {
         half_open=20,
         slow=20,
         full_disks=4,
+        upstream=60,
+        java_codecs=5,
+        raised=8,
+        expired=40,
+        recreated=8,
+        compacted=4,
     ),
 }
 
@@ -134,8 +182,9 @@ async def chaos(
     moments = sorted(rng.uniform(FIRST_FAULT, LAST_FAULT) for _ in planned)
     env.pool.set(transactions_in_flight=plan.in_flight, micro_batch_records=plan.micro_batch)
     faults, progress = Faults(env, servers, rng, paths, disks), Progress()
-    async with progress.sampled(env.database), asyncio.TaskGroup() as tasks:
-        tasks.create_task(env.send(traffic.messages))
+    upstream = Upstream(env, plan.seed, plan.upstream / 100, plan.java_codecs)
+    async with upstream.running(), progress.sampled(env.database), asyncio.TaskGroup() as tasks:
+        sending = tasks.create_task(upstream.send(traffic, plan.changes))
         for _ in range(plan.workers):
             env.pool.start()
         for _ in range(plan.relays):
@@ -147,6 +196,7 @@ async def chaos(
             if rng.random() >= OVERLAPPING:
                 await env.until_handled(min(total, await env.position() + 1))
                 progress.recovered()
+        await sending
         await env.until_all_handled()
     stopped = [f"a worker ended with {code}" for code in await env.pool.stop_all() if code]
     observed = await env.observations()
@@ -156,6 +206,7 @@ async def chaos(
         records=total,
         refused=sum(poison.deliveries for poison in traffic.poison),
         faults=Counter(planned),
+        upstream=upstream.counts,
         progress=progress,
         undisturbed=(FIRST_FAULT, LAST_FAULT),
         events=observed.counts.total(),

@@ -12,7 +12,9 @@ SHORT = (
     Plan(seed=3, batches=48, largest=30, workers=1, kills=4, in_flight=1, micro_batch=20),
     Plan(seed=4, batches=48, largest=30, workers=2, kills=3, restarts=1, in_flight=2, micro_batch=20),
     Plan(seed=5, batches=48, largest=30, workers=2, kills=1, broker_restarts=1, in_flight=2, micro_batch=20),
+    Plan(seed=6, batches=48, largest=30, workers=2, kills=1, upstream=70, raised=1, expired=1, recreated=1),
 )
+SHORT_IDS = ("one worker killed", "and PostgreSQL restarted", "and Kafka restarted", "other producers, changed topics")
 LONG = (
     Plan(seed=1, batches=700, workers=1, kills=20),
     Plan(seed=2, batches=5040, workers=2, kills=50, restarts=5),
@@ -41,7 +43,7 @@ async def assert_correct(plan: Plan, env: DemoEnvironment, servers: EmbeddedServ
     assert result.wrong == [], str(result)
 
 
-@pytest.mark.parametrize("plan", SHORT, ids=["one worker killed", "and PostgreSQL restarted", "and Kafka restarted"])
+@pytest.mark.parametrize("plan", SHORT, ids=SHORT_IDS)
 async def test_the_result_is_correct_after_kills_and_restarts(
     plan: Plan, env: DemoEnvironment, servers: EmbeddedServers
 ) -> None:

@@ -25,6 +25,7 @@ class Result:
     records: int
     refused: int
     faults: Counter[Fault]
+    upstream: Counter[str]
     progress: Progress
     undisturbed: tuple[float, float]
     events: int
@@ -50,6 +51,7 @@ class Result:
             f"seed {self.seed}: {self.records} records, {self.refused} of them refused, {self.events} events and"
             f" {self.copies} copies, in {seconds:.0f} s\n"
             f"faults: {faults}\n"
+            f"sent: {', '.join(f'{count} {name}' for name, count in sorted(self.upstream.items()))}\n"
             f"recovery: {recovered}; records/s before {self.rate_before:.0f}, after {self.rate_after:.0f}\n"
             f"{len(self.wrong)} differences"
         )
@@ -63,6 +65,7 @@ class Result:
             "events": self.events,
             "copies": self.copies,
             "faults": {str(fault): count for fault, count in self.faults.items()},
+            "sent": dict(self.upstream),
             "recovery_seconds": {fault: quantiles(seconds) for fault, seconds in recoveries.items()},
             "records_per_second": {"before": self.rate_before, "after": self.rate_after},
             "differences": self.wrong,

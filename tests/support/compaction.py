@@ -23,20 +23,31 @@ KEPT = {"cleanup.policy": "delete"}
 async def compact(env: DemoEnvironment, topic: str) -> int:
     """Compact a topic to which nothing writes; return how many records were removed. Later records are kept."""
     name = env.settings.topic_prefix + topic
-    before = await _count(env, name)
+    before = await count(env, name)
+    await begin(env, name)
+
+    async def cleaned() -> bool:
+        return await count(env, name) < before
+
+    await env.until(cleaned)
+    await end(env, name)
+    return before - await count(env, name)
+
+
+async def begin(env: DemoEnvironment, name: str) -> None:
+    """Let the broker compact the topic with this name, which has that prefix, as soon as it can."""
     async with env.admin() as admin:
         await _alter(admin, ConfigResourceType.BROKER, BROKER, EAGER_CLEANER)
         await _alter(admin, ConfigResourceType.TOPIC, name, COMPACTED)
-        partitions = [partition for partition in await env.end_offsets() if partition.topic == name]
-        await _close_segments(env, [TopicPartition(*partition) for partition in partitions])
+    partitions = [partition for partition in await env.end_offsets() if partition.topic == name]
+    await _close_segments(env, [TopicPartition(*partition) for partition in partitions])
 
-        async def cleaned() -> bool:
-            return await _count(env, name) < before
 
-        await env.until(cleaned)
+async def end(env: DemoEnvironment, name: str) -> None:
+    """Keep later records."""
+    async with env.admin() as admin:
         await _alter(admin, ConfigResourceType.TOPIC, name, KEPT)
         await _alter(admin, ConfigResourceType.BROKER, BROKER, {})
-    return before - await _count(env, name)
 
 
 async def _alter(admin: AIOKafkaAdminClient, kind: ConfigResourceType, name: str, configs: dict[str, str]) -> None:
@@ -59,14 +70,14 @@ async def _close_segments(env: DemoEnvironment, partitions: list[TopicPartition]
         await producer.stop()
 
 
-async def _count(env: DemoEnvironment, name: str) -> int:
+async def count(env: DemoEnvironment, name: str) -> int:
+    """Return the number of records in the topic."""
     async with env.consumer() as consumer:
         partitions = [TopicPartition(*partition) for partition in await env.end_offsets() if partition.topic == name]
         consumer.assign(partitions)
-        for partition in partitions:
-            consumer.seek(partition, 0)
+        await consumer.seek_to_beginning(*partitions)
         end_offsets = await consumer.end_offsets(partitions)
-        count = 0
+        found = 0
         while [tp for tp in partitions if await consumer.position(tp) < end_offsets[tp]]:
-            count += sum(map(len, (await consumer.getmany(timeout_ms=200)).values()))
-        return count
+            found += sum(map(len, (await consumer.getmany(timeout_ms=200)).values()))
+        return found

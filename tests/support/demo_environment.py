@@ -25,6 +25,7 @@ from els_stream.events.headers import Headers
 from els_stream.events.records import RawRecord
 from els_stream.events.topics import INPUT_TOPICS
 from els_stream.kafka.consumer_group import ConsumerGroup, Ownership
+from els_stream.kafka.log_offsets import lag, read_logs
 from els_stream.kafka.offsets import Partition
 from els_stream.kafka.topics import ensure_topics, partition_counts
 from els_stream.postgres.connect import Connector
@@ -56,7 +57,9 @@ class DemoEnvironment:
         )
         self.pool = WorkerPool(self.settings, folder / "workers.log")
         self.database = database
+        self.handled_in_deleted_topics = 0
         self._conn: asyncpg.Connection | None = None
+        self._asking = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         await ensure_topics(self.settings.broker, self.settings.topic_prefix)
@@ -116,28 +119,42 @@ class DemoEnvironment:
         if await self.ask(WAITING):
             return False
         try:
-            stored_offsets, end_offsets = await self.stored_offsets(), await self.end_offsets()
+            return await self._is_at_the_ends() and not await self.ask(WAITING)
         except (*CONNECTION_ERRORS, KafkaError, ServersUnavailable):
             return False
-        return all(
-            stored_offsets.get(partition, 0) == end for partition, end in end_offsets.items()
-        ) and not await self.ask(WAITING)
+
+    async def _is_at_the_ends(self) -> bool:
+        """Return whether each stored offset is at the end of its partition, or before transaction markers only."""
+        stored, ends = await self.stored_offsets(), await self.end_offsets()
+        left = {tp for tp, end in ends.items() if stored.get(tp, 0) != end}
+        if not left:
+            return True
+        logs = await read_logs(self.settings.broker, {tp.topic for tp in left})
+        unread = {tp: logs[tp] for tp in left & logs.keys()}
+        # A log that ends earlier for readers of committed records has an open transaction.
+        if any(tp not in unread or unread[tp].end != ends[tp] or stored.get(tp, 0) > ends[tp] for tp in left):
+            return False
+        return not any((await lag(self.settings.broker, unread, stored)).values())
 
     # Reading the state.
 
     async def position(self) -> int:
-        return await self.ask(HANDLED)
+        """Return the number of handled records, with transaction markers; -1 if the database does not answer."""
+        handled = await self.ask(HANDLED)
+        return handled if handled < 0 else handled + self.handled_in_deleted_topics
 
     async def ask(self, question: str) -> int:
         """Return the number that the query selects, or -1 if the database does not answer."""
-        try:
-            return int(await (await self._connected()).fetchval(question, timeout=5))
-        except CONNECTION_ERRORS:
-            self.disconnect()
-            return -1
+        async with self._asking:
+            try:
+                return int(await (await self._connected()).fetchval(question, timeout=5))
+            except CONNECTION_ERRORS:
+                self.disconnect()
+                return -1
 
     async def stored_offsets(self) -> Mapping[Partition, int]:
-        rows = await (await self._connected()).fetch(STORED_OFFSETS, timeout=5)
+        async with self._asking:
+            rows = await (await self._connected()).fetch(STORED_OFFSETS, timeout=5)
         return {Partition(topic, partition): offset for topic, partition, offset in rows}
 
     async def _connected(self) -> asyncpg.Connection:

@@ -9,6 +9,8 @@ from els_stream.embedded.kafka import EmbeddedKafka
 from els_stream.embedded.ports import LOOPBACK, new_ports
 
 LISTENERS = re.compile(r"^listeners=(?P<own>PLAINTEXT://.*),(?P<controller>CONTROLLER://.*)$", re.MULTILINE)
+# Open transactions whose producer has gone are ended soon after their time-out.
+ABORT_INTERVAL_MS = 500
 
 
 class ProxiedKafka(EmbeddedKafka):
@@ -36,6 +38,7 @@ class ProxiedKafka(EmbeddedKafka):
             f"advertised.listeners={own},PROXIED://{host}:{self.proxy_port}",
             "listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT",
             "inter.broker.listener.name=PLAINTEXT",
+            f"transaction.abort.timed.out.transaction.cleanup.interval.ms={ABORT_INTERVAL_MS}",
         )
         properties.write_text(text + "\n".join(lines) + "\n")
         return properties, logging

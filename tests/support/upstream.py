@@ -1,0 +1,152 @@
+"""Sends the records of a chaos run as the producers of several teams do, and changes the topics in between."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from els_stream.demo.expectations import Traffic
+from els_stream.demo.messages import Message
+from els_stream.demo.random_source import RandomSource
+from els_stream.events.topics import CONTENT_PROVISIONED, INPUT_TOPICS
+from tests.support.demo_environment import DemoEnvironment
+from tests.support.topic_changes import Change, TopicChanges
+from tests.support.upstream_producers import CODECS, JavaProducer, LibrdkafkaProducer, TransactionalProducer, java_jars
+
+CHUNK: Final = 500
+# Ratio of the records without a key, of those that stay with the ordinary producer.
+UNKEYED: Final = 0.1
+# Of the transactions: that abort first, that stay open for a while, and that are never ended.
+ABORTED, OPEN, ABANDONED = 0.3, 0.1, 0.02
+OPEN_SECONDS: Final = (0.2, 3.0)
+NOISE: Final = [Message(topic, b"noise", b"from a transaction that was not committed") for topic in INPUT_TOPICS]
+
+
+class Upstream:
+    """Sends to the topics of `env`; `share` is the ratio of records that are not sent by aiokafka.
+
+    Records whose order matters, or that become a dead letter each time they arrive, stay with it. `counts` has the
+    records by producer and the changes by kind.
+    """
+
+    def __init__(self, env: DemoEnvironment, seed: int, share: float, java_codecs: int) -> None:
+        self._env = env
+        self._rng = RandomSource(seed)
+        self._share = share
+        self._changes = TopicChanges(env, self._rng)
+        broker, prefix = str(env.settings.broker), env.settings.topic_prefix
+        self._librdkafka = {codec: LibrdkafkaProducer(broker, prefix, codec) for codec in CODECS}
+        self._transactional = {codec: TransactionalProducer(broker, prefix, codec) for codec in CODECS}
+        self._java = {
+            codec: JavaProducer(broker, prefix + CONTENT_PROVISIONED, codec, env.pool.log.parent)
+            for codec in (CODECS[number] for number in self._rng.sample(range(len(CODECS)), java_codecs))
+        }
+        self._open: set[asyncio.Task[None]] = set()
+        self.counts: Counter[str] = Counter()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """End the processes of Java after the block."""
+        if self._java:
+            await asyncio.to_thread(java_jars)
+        if self._share:
+            await self._changes.use_append_time()
+        try:
+            yield
+        finally:
+            for task in self._open:
+                task.cancel()
+            await asyncio.gather(*self._open, return_exceptions=True)
+            for java in self._java.values():
+                java.kill()
+
+    async def send(self, traffic: Traffic, changes: Iterable[Change]) -> None:
+        """Send all records; make the changes at moments of the seed, the ratio of sent records."""
+        moments = sorted((self._rng.uniform(0.1, 0.9), change) for change in changes)
+        free = _Free(traffic)
+        total = len(traffic.messages)
+        for start in range(0, total, CHUNK):
+            while moments and moments[0][0] * total <= start:
+                await self._change(moments.pop(0)[1])
+            await self._send(traffic.messages[start : start + CHUNK], free)
+        await self._flush()
+
+    async def _change(self, change: Change) -> None:
+        if change.needs_pause:
+            await self._flush()
+            await self._env.until_all_handled()
+        self.counts[change] += await self._changes.cause(change)
+
+    async def _flush(self) -> None:
+        """Wait until every record is acked and no transaction of ours is open."""
+        await asyncio.gather(*(java.flush() for java in self._java.values()), *self._open)
+
+    async def _send(self, sent: Sequence[Message], free: _Free) -> None:
+        ordinary: list[Message] = []
+        others: list[Message] = []
+        for message in sent:
+            if free.has(message) and self._rng.random() < self._share:
+                others.append(replace(message, key=None) if self._rng.random() < UNKEYED else message)
+            else:
+                ordinary.append(message)
+        self.counts["aiokafka"] += len(ordinary)
+        await asyncio.gather(self._env.send(ordinary), *self._divided(others))
+
+    def _divided(self, messages: Sequence[Message]) -> Iterable[asyncio.Task[None]]:
+        """Divide the records among the other producers; each gets its share at once."""
+        shares: dict[tuple[str, str], list[Message]] = {}
+        contents = [("Java", codec) for codec in self._java]
+        any_topic = [(kind, codec) for kind in ("librdkafka", "transactions") for codec in CODECS]
+        for message in messages:
+            choices = [*any_topic, *contents] if message.topic == CONTENT_PROVISIONED else any_topic
+            shares.setdefault(self._rng.choice(choices), []).append(message)
+        for (kind, codec), share in shares.items():
+            self.counts[f"{kind} {codec}"] += len(share)
+            if kind == "Java":
+                yield asyncio.create_task(self._java[codec].send(share))
+            elif kind == "librdkafka":
+                yield asyncio.create_task(self._librdkafka[codec].send(share))
+            else:
+                yield from self._transact(codec, share)
+
+    def _transact(self, codec: str, share: Sequence[Message]) -> Iterable[asyncio.Task[None]]:
+        """Commit the records: at once, after an aborted attempt, or while later records arrive."""
+        producer, drawn = self._transactional[codec], self._rng.random()
+        if drawn < ABORTED:
+            self.counts["aborted transactions"] += 1
+            yield asyncio.create_task(_abort_and_commit(producer, share))
+        elif drawn < ABORTED + OPEN:
+            self.counts["open transactions"] += 1
+            seconds = self._rng.uniform(*OPEN_SECONDS)
+            other = TransactionalProducer(str(self._env.settings.broker), self._env.settings.topic_prefix, codec)
+            self._in_background(other.commit(share, open_seconds=seconds))
+        else:
+            if drawn < ABORTED + OPEN + ABANDONED:
+                self.counts["abandoned transactions"] += 1
+                self._in_background(producer.abandon(NOISE))
+            yield asyncio.create_task(producer.commit(share))
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._open.add(task)
+
+
+async def _abort_and_commit(producer: TransactionalProducer, share: Sequence[Message]) -> None:
+    await producer.abort([*NOISE, *share])
+    await producer.commit(share)
+
+
+class _Free:
+    """The records that may come in any order and more than once."""
+
+    def __init__(self, traffic: Traffic) -> None:
+        refused = [poison.message for poison in traffic.poison]
+        self._keys = {message.key for message in refused} - {None}
+        self._refused = set(refused)
+
+    def has(self, message: Message) -> bool:
+        return message.key not in self._keys and message not in self._refused

@@ -1,0 +1,212 @@
+"""Producers of other teams: librdkafka and Java's with each codec, and librdkafka's transactions."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import importlib
+import os
+import shutil
+import subprocess
+import uuid
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from els_stream.demo import messages
+from els_stream.embedded.jars import VERSION, default_store, kafka_jars
+from els_stream.embedded.kafka import java_command
+from els_stream.errors import ServersUnavailable
+
+CODECS: Final = ("none", "gzip", "snappy", "lz4", "zstd")
+TOOLS_HASH: Final = "4eb9a7fbfd63badfd8d1a677aa2d54b47b2b2d442ff7d68fd223972afea1954c"
+# The broker ends a transaction that is open for longer.
+TRANSACTION_TIMEOUT_MS: Final = 10_000
+ABANDONED_TIMEOUT_MS: Final = 2_000
+FLUSH_SECONDS: Final = 10.0
+MAX_ATTEMPTS: Final = 30
+SEPARATOR: Final = b"\t"
+NO_KEY: Final = b"~"
+
+Sent = Sequence[messages.Message]
+
+
+class LibrdkafkaProducer:
+    """librdkafka with idempotence. Its own partitioner is not Java's, so a key has other partitions."""
+
+    def __init__(self, broker: str, prefix: str, codec: str) -> None:
+        self._prefix = prefix
+        self._failed: list[KafkaError] = []
+        self._producer = Producer(
+            {
+                "bootstrap.servers": broker,
+                "enable.idempotence": True,
+                "compression.type": codec,
+                "message.timeout.ms": 0,
+                "linger.ms": 5,
+                "topic.metadata.refresh.interval.ms": 1000,
+                "allow.auto.create.topics": False,
+                "log_level": 0,
+            }
+        )
+
+    async def send(self, sent: Sent) -> None:
+        """Send and wait for all acks, however long the broker is away."""
+        for message in sent:
+            self._producer.produce(
+                self._prefix + message.topic, message.value, message.key, on_delivery=self._delivered
+            )
+        while await asyncio.to_thread(self._producer.flush, FLUSH_SECONDS):
+            pass
+        if self._failed:
+            raise KafkaException(self._failed[0])
+
+    async def flush(self) -> None:
+        """Do nothing: all that was sent is acked."""
+
+    def _delivered(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None:
+            self._failed.append(error)
+
+
+class TransactionalProducer:
+    """librdkafka with a transactional id. A transaction that fails is tried again with a new producer."""
+
+    def __init__(self, broker: str, prefix: str, codec: str) -> None:
+        self._prefix = prefix
+        self._options = {
+            "bootstrap.servers": broker,
+            "compression.type": codec,
+            "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+            "topic.metadata.refresh.interval.ms": 1000,
+            "allow.auto.create.topics": False,
+            "log_level": 0,
+        }
+        self._id = f"{prefix}{uuid.uuid4().hex[:8]}"
+        self._producer: Producer | None = None
+
+    async def commit(self, sent: Sent, *, open_seconds: float = 0.0) -> None:
+        """Commit the records in one transaction; it is open for so long first. A retry may commit them twice."""
+        await self._transact(sent, open_seconds, commit=True)
+
+    async def abort(self, sent: Sent) -> None:
+        await self._transact(sent, 0.0, commit=False)
+
+    async def abandon(self, sent: Sent) -> None:
+        """Leave the transaction open: the broker ends it after ABANDONED_TIMEOUT_MS."""
+        producer = Producer(
+            {
+                **self._options,
+                "transactional.id": f"{self._id}-{uuid.uuid4().hex[:8]}",
+                "transaction.timeout.ms": ABANDONED_TIMEOUT_MS,
+            }
+        )
+        try:
+            await asyncio.to_thread(producer.init_transactions, FLUSH_SECONDS)
+            producer.begin_transaction()
+            await self._produce(producer, sent)
+        except KafkaException:  # then the broker has nothing to end
+            return
+
+    async def _transact(self, sent: Sent, open_seconds: float, *, commit: bool) -> None:
+        for attempt in range(MAX_ATTEMPTS):
+            try:
+                producer = await self._ready()
+                producer.begin_transaction()
+                await self._produce(producer, sent)
+                await asyncio.sleep(open_seconds)
+                end = producer.commit_transaction if commit else producer.abort_transaction
+                await asyncio.to_thread(end, FLUSH_SECONDS)
+            except KafkaException:
+                self._producer = None  # the next one with this id ends the open transaction
+                if attempt == MAX_ATTEMPTS - 1:
+                    raise
+            else:
+                return
+
+    async def _ready(self) -> Producer:
+        if self._producer is None:
+            producer = Producer({**self._options, "transactional.id": self._id})
+            await asyncio.to_thread(producer.init_transactions, FLUSH_SECONDS)
+            self._producer = producer
+        return self._producer
+
+    async def _produce(self, producer: Producer, sent: Sent) -> None:
+        for message in sent:
+            producer.produce(self._prefix + message.topic, message.value, message.key)
+        await asyncio.to_thread(producer.flush, FLUSH_SECONDS)
+
+
+class JavaProducer:
+    """Kafka's console producer for one topic: Java's client, fed with a line for each record."""
+
+    def __init__(self, broker: str, topic: str, codec: str, folder: Path) -> None:
+        self._options = (
+            *("--bootstrap-server", broker, "--topic", topic, "--compression-codec", codec),
+            *("--command-property", "delivery.timeout.ms=600000", "--command-property", "metadata.max.age.ms=1000"),
+            *("--command-property", "retries=1000000", "--command-property", "enable.idempotence=true"),
+            *("--command-property", "acks=all"),
+            *("--reader-property", "parse.key=true", "--reader-property", "null.marker=" + NO_KEY.decode()),
+        )
+        self._log = folder / f"java-{codec}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def send(self, sent: Sent) -> None:
+        """Hand the records to the process. They are acked after `flush`."""
+        if self._process is None:
+            self._process = self._start(await java_command(), await asyncio.to_thread(java_jars))
+        lines = b"".join(_line(message) for message in sent)
+        await asyncio.to_thread(self._write, self._process, lines)
+
+    async def flush(self) -> None:
+        """Wait until all records are acked; the process ends. Raises AssertionError if one was not."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin is not None
+        process.stdin.close()
+        code = await asyncio.to_thread(process.wait)
+        log = self._log.read_text()
+        if code or "ERROR" in log:
+            raise AssertionError(f"Java's producer ended with {code}:\n{log[-2000:]}")
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+
+    def _start(self, java_binary: str, jars: Sequence[Path]) -> subprocess.Popen[bytes]:
+        java = (java_binary, "-Xmx96m", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
+        command = (*java, "-cp", os.pathsep.join(map(str, jars)), "org.apache.kafka.tools.ConsoleProducer")
+        with self._log.open("ab") as log:
+            return subprocess.Popen([*command, *self._options], stdin=subprocess.PIPE, stdout=log, stderr=log)
+
+    @staticmethod
+    def _write(process: subprocess.Popen[bytes], lines: bytes) -> None:
+        assert process.stdin is not None
+        process.stdin.write(lines)
+        process.stdin.flush()
+
+
+def _line(message: messages.Message) -> bytes:
+    return (message.key or NO_KEY) + SEPARATOR + (message.value or b"") + b"\n"
+
+
+@cache
+def java_jars() -> Sequence[Path]:
+    """Return the jars of the broker and of Kafka's tools; the latter is downloaded once."""
+    tools = default_store(f"tools-{VERSION}") / f"kafka-tools-{VERSION}.jar"
+    if not tools.exists():
+        resolved = Path(importlib.import_module("jgo").build(f"org.apache.kafka:kafka-tools:{VERSION}").path)
+        tools.parent.mkdir(parents=True, exist_ok=True)
+        draft = tools.with_suffix(f".{os.getpid()}")
+        shutil.copyfile(next(resolved.rglob(tools.name)), draft)
+        draft.rename(tools)
+    if hashlib.sha256(tools.read_bytes()).hexdigest() != TOOLS_HASH:
+        raise ServersUnavailable(f"{tools} does not have the expected hash: remove it to fetch it again")
+    return [*kafka_jars(default_store()), tools]
