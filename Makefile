@@ -17,7 +17,7 @@ done; \
 echo "make: needs Python 3.11 or newer, with venv: install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1
 endef
 
-.PHONY: help setup browser programs servers screenshots demo run test unit integration other-pythons bench bench-quick bench-growth bench-against bench-plots chaos typecheck lint format migrate-upgrade lock docs clean
+.PHONY: help setup browser programs servers screenshots demo run test unit integration other-pythons bench bench-quick bench-growth bench-against bench-plots chaos typecheck lint audit format migrate-upgrade lock docs clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -90,6 +90,9 @@ lint: setup ## check style, format and imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+
+audit: setup ## look for known weaknesses of the locked packages, where the advisories can be reached
+	$(BIN)/python -m tests.support.audit
 
 format: setup ## format the code
 	$(BIN)/ruff check --fix .
