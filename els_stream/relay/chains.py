@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from els_stream.queries.outbox_segments import Segment
-    from els_stream.relay.shard_leases import Lease
+    from els_stream.relay.shards import Lease
 
 MAX_BATCHES: Final = 16
 MAX_REMEMBERED: Final = 4096

@@ -6,6 +6,7 @@ Events come from polls of the outbox and from transactions of this process (dire
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import suppress
 from datetime import timedelta
 from itertools import count
@@ -18,7 +19,7 @@ from els_stream.queries import outbox_exceptions, outbox_segments
 from els_stream.queries.outbox_rows import SHARD_COUNT
 from els_stream.queries.outbox_segments import to_segment
 from els_stream.relay.chains import Chains
-from els_stream.relay.publish_batch import DirectQueue, PublishBatch, ShardReservation
+from els_stream.relay.publish_batch import DirectQueue, PublishBatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from els_stream.queries.outbox_segments import Segment
     from els_stream.relay.batch_results import BatchResults
     from els_stream.relay.options import RelayOptions
-    from els_stream.relay.shard_leases import Lease, ShardLeases
+    from els_stream.relay.shard_leases import ShardLeases
+    from els_stream.relay.shards import Lease
     from els_stream.relay.status import RelayHealth
 
 
@@ -49,18 +51,17 @@ class Dispatcher:
         self._idle.set()
         self._direct = DirectQueue(options.fetch_bytes)
         self._chains = Chains(options.fetch_bytes)
-        self._poll_due = True
         self._poll_first = False
-        self._polls = 0
+        self._poll_all_at = 0.0
         self._first_shard = 0
         self._closed = False
 
     def wake(self) -> None:
         """Poll the outbox soon: it may have new rows."""
-        self._poll_due = True
+        self._leases.mark_dirty()
         self._woken.set()
 
-    def reserve(self) -> ShardReservation | None:
+    def reserve(self) -> Lease | None:
         """Reserve a shard for the rows of one transaction of this process.
 
         Return None if the rows should wait for a poll: the relay is closed or failing, or no shard is free because too
@@ -68,10 +69,9 @@ class Dispatcher:
         """
         if self._closed or self._health.errors:
             return None
-        lease = self._leases.reserve()
-        return None if lease is None else ShardReservation(lease, self._polls)
+        return self._leases.reserve()
 
-    def enqueue_committed(self, reservation: ShardReservation, written: Sequence[WrittenSegment]) -> None:
+    def enqueue_committed(self, reservation: Lease, written: Sequence[WrittenSegment]) -> None:
         """Queue the committed segments of a transaction; those that cannot be published from memory wait for a poll."""
         accepted: list[Segment] = []
         positions: set[int] = set()
@@ -84,15 +84,19 @@ class Dispatcher:
                 declined.add(one.shard)
         if not accepted:
             self.release(reservation, empty=True)
-        elif not self._enqueue(PublishBatch(reservation.lease, accepted, polls=reservation.polls)):
+        elif not self._enqueue(PublishBatch(reservation, accepted)):
             self.release(reservation, empty=False)
         if declined:
             self.wake()
 
-    def release(self, reservation: ShardReservation, *, empty: bool) -> None:
-        """End a reservation; unless `empty`, rows were written to its shard, and a poll must fetch them."""
-        missed = not empty or reservation.polls != self._polls
-        self._release(reservation.lease, reservation.lease.shards, may_have_missed=missed)
+    def release(self, reservation: Lease, *, empty: bool) -> None:
+        """End a reservation; unless `empty`, its transaction wrote rows, and a poll must fetch them.
+
+        They may be in other shards of this process too, since events follow those that wait.
+        """
+        self._release(reservation, reservation.shards, dirty=False)
+        if not empty:
+            self.wake()
 
     def close(self) -> None:
         """Leave in the outbox what no publisher has begun, and reserve no more shards."""
@@ -108,18 +112,19 @@ class Dispatcher:
         async with self._turn:
             while True:
                 self._woken.clear()
-                if self._poll_due and (self._poll_first or not self._direct):
-                    self._poll_first = self._poll_due = False
+                self._mark_at_interval()
+                if self._leases.poll_due and (self._poll_first or not self._direct):
+                    self._poll_first = False
                     batch = await self._poll()
                     if batch.size:
-                        self._poll_due = True
                         self._begin(batch)
                         return batch
                 if self._direct:
                     self._poll_first = True
                     return self._direct.take()
-                on_idle()
-                await self._wait()
+                if not self._leases.poll_due:
+                    on_idle()
+                    await self._wait()
 
     async def write_back(self, results: BatchResults) -> None:
         """Delete what was acked, move aside and defer what failed; retry until the database accepts it.
@@ -145,22 +150,21 @@ class Dispatcher:
         self._health.in_flight -= batch.size
         if not self._health.in_flight:
             self._idle.set()
-        missed = not all_acked or batch.polls != self._polls
         following: list[Segment] = []
+        free: dict[bool, set[int]] = {False: set(), True: set()}  # by whether events may be left
         for shard in batch.shards:
             anything_waits = self._chains.has_waiting(shard, batch.lease)
             segments = self._chains.take(shard, batch.lease, acked=all_acked and not self._closed)
             following += segments
             if not segments:
-                missed = missed or anything_waits
-                self._leases.release(batch.lease, {shard})
-        if following and not self._enqueue(PublishBatch(batch.lease, following, polls=batch.polls)):
-            for shard in {segment.shard for segment in following}:
+                free[anything_waits or not all_acked].add(shard)
+        for dirty, shards in free.items():
+            self._release(batch.lease, shards, dirty=dirty)
+        if following and not self._enqueue(PublishBatch(batch.lease, following)):
+            ended = {segment.shard for segment in following}
+            for shard in ended:
                 self._chains.take(shard, batch.lease, acked=False)
-            self._leases.release(batch.lease, {segment.shard for segment in following})
-            missed = True
-        if missed:
-            self.wake()
+            self._release(batch.lease, ended, dirty=True)
 
     async def wait_until_idle(self, seconds: float) -> None:
         """Wait until no batch is in flight, at most `seconds`."""
@@ -168,11 +172,11 @@ class Dispatcher:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
 
-    def _release(self, lease: Lease, shards: frozenset[int], *, may_have_missed: bool) -> None:
-        """`may_have_missed`: the shards may have rows that no poll returned, since they were in use or a limit hit."""
-        self._leases.release(lease, shards)
-        if may_have_missed:
-            self.wake()
+    def _release(self, lease: Lease, shards: AbstractSet[int], *, dirty: bool) -> None:
+        """`dirty`: the shards may have events that no publisher has."""
+        self._leases.release(lease, shards, dirty=dirty)
+        if self._leases.poll_due:
+            self._woken.set()
 
     def _begin(self, batch: PublishBatch) -> None:
         self._chains.start(batch.lease, batch.segments)
@@ -198,31 +202,31 @@ class Dispatcher:
         lease = self._leases.reserve(segment.shard)
         if lease is None:
             return False
-        if not self._enqueue(PublishBatch(lease, [segment], polls=self._polls)):
-            self._leases.release(lease, lease.shards)
+        if not self._enqueue(PublishBatch(lease, [segment])):
+            self._release(lease, lease.shards, dirty=True)
             return False
         return True
 
     async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(self._options.poll_interval_seconds):
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, self._poll_all_at - time.monotonic())):
                 await self._woken.wait()
-        except TimeoutError:
-            self._poll_due = True
+
+    def _mark_at_interval(self) -> None:
+        """Poll all shards from time to time, however busy they are: deferred rows become due without a notification."""
+        if (now := time.monotonic()) >= self._poll_all_at:
+            self._poll_all_at = now + self._options.poll_interval_seconds
+            self._leases.mark_dirty()
 
     async def _poll(self) -> PublishBatch:
-        # Acquired before the fetch: if a shard were given to another relay during the fetch, both would publish it.
-        lease = self._leases.acquire()
-        batch = PublishBatch(lease, ())
-        ours: frozenset[int] = frozenset()
-        # Counted at both ends: a poll may miss the events of a shard that was reserved before the poll ended.
-        self._polls += 1
+        # Leased before the fetch: if a shard were given to another relay during the fetch, both would publish it.
+        lease = self._leases.begin_poll()
         try:
-            if lease.shards:
-                batch = await self._fetch(lease)
-        finally:
-            ours = self._leases.poll_finished(lease, batch.shards)
-            self._polls += 1
+            batch = await self._fetch(lease) if lease.shards else PublishBatch(lease, ())
+        except BaseException:
+            self._release(lease, lease.shards, dirty=True)
+            raise
+        ours = self._leases.end_poll(lease, batch.shards)
         if ours == batch.shards:
             return batch
         segments = [segment for segment in batch.segments if segment.shard in ours]

@@ -11,38 +11,20 @@ if TYPE_CHECKING:
 
     from els_stream.queries.outbox_rows import WaitingRow
     from els_stream.queries.outbox_segments import Segment
-    from els_stream.relay.shard_leases import Lease
-
-
-@dataclass(frozen=True, slots=True)
-class ShardReservation:
-    """A shard reserved for the events of one transaction of this process.
-
-    `polls` is the dispatcher's poll counter at the time of the reservation.
-    """
-
-    lease: Lease
-    polls: int
-
-    @property
-    def shard(self) -> int:
-        (shard,) = self.lease.shards
-        return shard
+    from els_stream.relay.shards import Lease
 
 
 @dataclass(frozen=True, slots=True)
 class PublishBatch:
     """Segments to publish, those of each shard in order, and exceptions; their shards are in use until it is completed.
 
-    Events of the keys in `blocked` wait for exceptions: they are moved there instead of being sent. `polls` is that of
-    the reservation, None for events that a poll fetched.
+    Events of the keys in `blocked` wait for exceptions: they are moved there instead of being sent.
     """
 
     lease: Lease
     segments: Sequence[Segment]
     exceptions: Sequence[WaitingRow] = ()
     blocked: frozenset[str] = frozenset()
-    polls: int | None = None
     rows: Sequence[WaitingRow] = field(init=False)  # to be sent, each key's in order
     size: int = field(init=False)  # the number of events, with those of blocked keys
 

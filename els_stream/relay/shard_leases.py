@@ -24,7 +24,6 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 
@@ -33,6 +32,7 @@ from els_stream.db.stale_sessions import require_writable_session
 from els_stream.queries.outbox_rows import HASH_SHARDS, SHARD_COUNT
 from els_stream.relay.dedicated_connection import dedicated_connection
 from els_stream.relay.shard_rebalance import rebalance
+from els_stream.relay.shards import DIRECT_SHARDS, Lease, Shards
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 # the last shard.
 LOCK_CLASS: Final = 0x656C_7378
 MEMBERSHIP_KEY: Final = SHARD_COUNT
-DIRECT_SHARDS: Final = range(HASH_SHARDS, SHARD_COUNT)
 # Divided separately, so that every relay has some of each.
 SHARD_GROUPS: Final = (range(HASH_SHARDS), DIRECT_SHARDS)
 
@@ -65,17 +64,6 @@ _JOIN = "SELECT pg_advisory_lock_shared($1, $2)"
 _LEAVE = "SELECT pg_advisory_unlock_shared($1, $2)"
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """Shards that one batch uses. It ends for good when the connection is lost, even if the relay owns them again.
-
-    `epoch` counts the connections that were lost.
-    """
-
-    epoch: int
-    shards: frozenset[int]
-
-
 class ShardLeases:
     """The shards that this relay owns, and the batches that use them."""
 
@@ -86,12 +74,7 @@ class ShardLeases:
         self._options = options
         self._health = health
         self._on_acquired = on_acquired
-        self._owned: set[int] = set()
-        self._in_use: dict[int, Lease] = {}
-        self._polling: Lease | None = None
-        self._last_reserved = 0
-        self._releasing: set[int] = set()
-        self.epoch = 0
+        self._shards = Shards()
         self._lease_until = 0.0
         self._check_again = asyncio.Event()
         self._joined = False
@@ -102,51 +85,44 @@ class ShardLeases:
     @property
     def owned(self) -> int:
         """The number of owned shards."""
-        return len(self._owned)
+        return len(self._shards.owned)
 
     @property
     def owned_shards(self) -> frozenset[int]:
-        return frozenset(self._owned)
+        return self._shards.owned
 
-    def acquire(self) -> Lease:
-        """Lease all owned shards that are not in use, for a poll; none if the lease on PostgreSQL has run out."""
-        self._polling = self._use(self._owned - self._in_use.keys() - self._releasing)
-        return self._polling
+    @property
+    def epoch(self) -> int:
+        """The number of connections that were lost."""
+        return self._shards.epoch
 
-    def poll_finished(self, lease: Lease, found: AbstractSet[int]) -> frozenset[int]:
-        """Release the shards in which the poll found nothing; return those of `found` that it may publish.
+    @property
+    def poll_due(self) -> bool:
+        """Whether idle shards may have events, and this relay may publish them."""
+        return self._is_current() and self._shards.poll_due
 
-        A shard that was reserved during the poll is not among them.
-        """
-        self._polling = None
-        self.release(lease, lease.shards - found)
-        return frozenset(shard for shard in found if self._in_use.get(shard) is lease)
+    def mark_dirty(self) -> None:
+        """Have all shards polled as soon as they are idle."""
+        self._shards.mark_dirty()
+
+    def begin_poll(self) -> Lease:
+        """Lease the shards to be polled; none if the lease on PostgreSQL has run out."""
+        return self._shards.begin_poll() if self._is_current() else Lease(self.epoch, frozenset())
+
+    def end_poll(self, lease: Lease, found: AbstractSet[int]) -> frozenset[int]:
+        """Release the shards in which the poll found nothing; return those of `found` that it may publish."""
+        ours = self._shards.end_poll(lease, found)
+        self._unlock_soon()
+        return ours
 
     def reserve(self, only: int | None = None) -> Lease | None:
-        """Lease one direct shard, or only the given shard, for events of this process; return None if none is free.
+        """Lease one direct shard, or only the given shard, for events of this process; return None if none is free."""
+        return self._shards.reserve(only) if self._is_current() else None
 
-        It may take a shard away from the poll that is going on. Shards are reserved in turn, so that polls see each.
-        """
-        wanted = DIRECT_SHARDS if only is None else (only,)
-        free = [
-            shard
-            for shard in self._owned.intersection(wanted) - self._releasing
-            if shard not in self._in_use or self._in_use[shard] is self._polling
-        ]
-        if not free or not self._is_current():
-            return None
-        if only is not None:
-            return self._use({only})
-        self._last_reserved = min(free, key=lambda shard: (shard - self._last_reserved - 1) % SHARD_COUNT)
-        return self._use({self._last_reserved})
-
-    def release(self, lease: Lease, shards: Iterable[int]) -> None:
-        """Mark shards of the lease as unused: nothing of them is in flight any more."""
-        for shard in lease.shards.intersection(shards):
-            if self._in_use.get(shard) is lease:
-                del self._in_use[shard]
-        if self._releasing - self._in_use.keys():
-            self._check_again.set()
+    def release(self, lease: Lease, shards: Iterable[int], *, dirty: bool) -> None:
+        """Mark shards of the lease as unused; `dirty` ones may have events, and are polled."""
+        self._shards.release(lease, shards, dirty=dirty)
+        self._unlock_soon()
 
     def is_valid(self, lease: Lease) -> bool:
         """Return whether this relay still owns the shards of the lease; check it before each round."""
@@ -201,13 +177,13 @@ class ShardLeases:
             self._joined = True
             owners = await self._read_owners(conn)
         changes = [
-            rebalance(group, owned=self._owned, taken=owners.keys(), members=self.members, rng=SystemRandom())
+            rebalance(group, owned=self._shards.owned, taken=owners.keys(), members=self.members, rng=SystemRandom())
             for group in SHARD_GROUPS
         ]
         await self._release_surplus(conn, frozenset().union(*(change.release for change in changes)))
         free = sorted(shard for change in changes for shard in change.acquire)
         if free:
-            self._owned |= {row["s"] for row in await conn.fetch(_LOCK, LOCK_CLASS, free)}
+            self._shards.add([row["s"] for row in await conn.fetch(_LOCK, LOCK_CLASS, free)])
         self._lease_until = asked + self._options.lease_seconds
         if free:
             self._on_acquired()
@@ -223,33 +199,24 @@ class ShardLeases:
         if self._joined:
             await conn.execute(_LEAVE, LOCK_CLASS, MEMBERSHIP_KEY)
             self._joined = False
-        await self._release_surplus(conn, frozenset(self._owned))
+        await self._release_surplus(conn, self._shards.owned)
 
     async def _release_surplus(self, conn: asyncpg.Connection, surplus: frozenset[int]) -> None:
-        """Unlock surplus shards that are not in use; a shard in use follows once it is idle, and is not polled before.
+        """Unlock surplus shards that are not in use; others follow once they are not, and are not polled before."""
+        self._shards.set_surplus(surplus)
+        if unused := self._shards.to_unlock:
+            self._shards.remove(unused)
+            await conn.fetch(_UNLOCK, LOCK_CLASS, sorted(unused))
 
-        Shards that are being released already count first.
-        """
-        more = len(surplus) - len(self._releasing)
-        self._releasing = set(sorted(self._releasing)[: len(surplus)]) | set(
-            sorted(surplus - self._releasing)[: max(more, 0)]
-        )
-        idle = self._releasing - self._in_use.keys()
-        if idle:
-            self._owned -= idle
-            self._releasing -= idle
-            await conn.fetch(_UNLOCK, LOCK_CLASS, sorted(idle))
+    def _unlock_soon(self) -> None:
+        if self._shards.to_unlock:
+            self._check_again.set()
 
     async def _pause(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._options.shard_check_interval_seconds):
                 await self._check_again.wait()
         self._check_again.clear()
-
-    def _use(self, shards: AbstractSet[int]) -> Lease:
-        lease = Lease(self.epoch, frozenset(shards) if self._is_current() else frozenset())
-        self._in_use |= dict.fromkeys(lease.shards, lease)
-        return lease
 
     def _stands_aside(self) -> bool:
         return time.monotonic() < self._aside_until
@@ -258,9 +225,7 @@ class ShardLeases:
         return time.monotonic() < self._lease_until
 
     def _lose(self) -> None:
-        # Shards in use stay in use: their batches end by themselves, whoever owns the shards.
-        self._owned, self._releasing = set(), set()
+        self._shards.lose()
         self._joined = False
-        self.epoch += 1
         self._lease_until = 0.0
         self.members = 0

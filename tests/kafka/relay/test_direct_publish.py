@@ -176,6 +176,9 @@ async def test_rolled_back_rows_are_not_published_and_later_rows_are(
                 async with relay.begin(engine) as conn:
                     await put_rows(conn, batch_rows(f"unwanted {number}"))
                     raise Unwanted
+        begun = polls.begun
+        relay.wake()
+        await until(partial(has_polled, polls, begun))
         await publish_directly(relay, engine, batch_rows("wanted"))
         await wait_until_empty(engine)
 

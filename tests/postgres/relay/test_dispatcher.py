@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -17,29 +18,9 @@ from els_stream.queries.outbox_segments import MovedRow, Segment
 from els_stream.relay.batch_results import BatchResults
 from els_stream.relay.chains import MAX_BATCHES
 from els_stream.relay.dispatcher import Dispatcher
-from els_stream.relay.options import RelayOptions
-from els_stream.relay.publish_batch import PublishBatch, ShardReservation
-from els_stream.relay.shard_leases import ShardLeases
-from els_stream.relay.status import RelayHealth
+from els_stream.relay.shards import Lease
+from tests.support.dispatchers import NO_POLLS, dispatching, next_batch
 from tests.support.outbox_rows import commit, put_rows, row, rows_left
-
-# No poll is due by itself.
-NO_POLLS = RelayOptions(poll_interval_seconds=3600, shard_check_interval_seconds=3600)
-
-
-@pytest.fixture
-async def dispatcher(engine: AsyncEngine) -> AsyncIterator[Dispatcher]:
-    """A dispatcher that owns all shards, without publishers."""
-    health = RelayHealth()
-    acquired = asyncio.Event()
-    leases = ShardLeases(engine, NO_POLLS, health, on_acquired=acquired.set)
-    task = asyncio.create_task(leases.run())
-    async with asyncio.timeout(10):
-        await acquired.wait()
-    yield Dispatcher(engine, leases, NO_POLLS, health)
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
 
 
 @pytest.fixture
@@ -59,13 +40,13 @@ def fetches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-def reserve(dispatcher: Dispatcher) -> ShardReservation:
+def reserve(dispatcher: Dispatcher) -> Lease:
     reservation = dispatcher.reserve()
     assert reservation is not None
     return reservation
 
 
-async def write(engine: AsyncEngine, reservation: ShardReservation, rows: list[OutboxRow]) -> Sequence[WrittenSegment]:
+async def write(engine: AsyncEngine, reservation: Lease, rows: list[OutboxRow]) -> Sequence[WrittenSegment]:
     async with engine.begin() as conn:
         direct = await enable_direct_publish(conn, reservation.shard)
         await put_rows(conn, rows)
@@ -93,6 +74,21 @@ async def test_direct_batches_and_polls_alternate(engine: AsyncEngine, dispatche
     assert batches[0] in ({"first"}, {"waiting"})
     assert {"waiting"} in batches[:2], "neither delays the other"
     assert [keys for keys in batches if keys != {"waiting"}] == [{"first"}, {"second"}, {"third"}]
+
+
+async def test_polls_come_at_their_interval_however_many_direct_batches_there_are(engine: AsyncEngine) -> None:
+    """Rows that wait without a notification: deferred ones that are due, or all while the queue is full."""
+    async with dispatching(engine, replace(NO_POLLS, poll_interval_seconds=0.1)) as dispatcher:
+        await next_poll_is_over(dispatcher)
+        await commit(engine, [row("waiting", 1)])
+        async with asyncio.timeout(10):
+            keys: set[str] = set()
+            while "waiting" not in keys:
+                await publish_directly(dispatcher, engine, "busy")
+                batch = await dispatcher.next_batch(on_idle=lambda: None)
+                keys = {one.order_key for one in batch.rows}
+                await dispatcher.write_back(BatchResults(done=list(batch.segments)))
+                dispatcher.complete(batch, all_acked=True)
 
 
 async def test_rows_added_to_a_shard_in_use_are_fetched_when_its_batch_is_complete(
@@ -127,11 +123,6 @@ async def test_closing_releases_reservations_and_leaves_their_rows(engine: Async
     assert dispatcher.reserve() is None
     assert await rows_left(engine) == 3
     assert await next_keys(dispatcher) == {"one", "two", "late"}
-
-
-async def next_batch(dispatcher: Dispatcher) -> PublishBatch:
-    async with asyncio.timeout(5):
-        return await dispatcher.next_batch(on_idle=lambda: None)
 
 
 async def test_segments_that_follow_one_in_flight_are_published_from_memory(

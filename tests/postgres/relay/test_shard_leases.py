@@ -78,12 +78,12 @@ async def test_a_relay_that_is_alone_keeps_its_shards_when_it_stands_aside(engin
 async def test_a_shard_in_use_is_released_only_afterwards(engine: AsyncEngine) -> None:
     async with running_leases(engine) as one:
         await until(lambda: one.owned == SHARD_COUNT)
-        lease = one.acquire()
+        lease = one.begin_poll()
         async with running_leases(engine) as two:
             await until(lambda: (one.members, two.members) == (2, 2))
             others_while_in_use = two.owned
             still_valid = one.is_valid(lease)
-            one.release(lease, lease.shards)
+            one.release(lease, lease.shards, dirty=True)
             await until(lambda: (one.owned, two.owned) == (SHARD_COUNT // 2, SHARD_COUNT // 2))
 
     assert len(lease.shards) == SHARD_COUNT
@@ -93,30 +93,30 @@ async def test_a_shard_in_use_is_released_only_afterwards(engine: AsyncEngine) -
 async def test_shards_in_use_are_not_acquired_again(engine: AsyncEngine) -> None:
     async with running_leases(engine) as one:
         await until(lambda: one.owned == SHARD_COUNT)
-        lease = one.acquire()
-        again = one.acquire()
-        one.release(lease, {1, 2, 3})
+        lease = one.begin_poll()
+        again = one.begin_poll()
+        one.release(lease, {1, 2, 3}, dirty=True)
 
         assert again.shards == set()
-        assert one.acquire().shards == {1, 2, 3}
+        assert one.begin_poll().shards == {1, 2, 3}
 
 
 async def test_a_lost_connection_ends_every_lease_for_good(engine: AsyncEngine) -> None:
     async with running_leases(engine) as one:
         await until(lambda: one.owned == SHARD_COUNT)
-        lease = one.acquire()
+        lease = one.begin_poll()
         async with engine.begin() as conn:
             await conn.execute(END, {"class": LOCK_CLASS})
         await until(lambda: not one.is_valid(lease))
         await until(lambda: one.owned == SHARD_COUNT)
 
         still_valid = one.is_valid(lease)
-        acquired_while_in_use = one.acquire().shards
-        one.release(lease, lease.shards)
+        acquired_while_in_use = one.begin_poll().shards
+        one.release(lease, lease.shards, dirty=True)
 
         assert not still_valid
         assert acquired_while_in_use == set()
-        assert len(one.acquire().shards) == SHARD_COUNT
+        assert len(one.begin_poll().shards) == SHARD_COUNT
 
 
 async def test_a_silent_relay_stops_before_postgresql_releases_its_shards(engine: AsyncEngine) -> None:
@@ -124,11 +124,11 @@ async def test_a_silent_relay_stops_before_postgresql_releases_its_shards(engine
     silent = replace(QUICK, shard_check_interval_seconds=60, lease_seconds=0.3, session_idle_timeout_seconds=1.5)
     async with running_leases(engine, silent) as one:
         await until(lambda: one.owned == SHARD_COUNT)
-        lease = one.acquire()
+        lease = one.begin_poll()
         async with running_leases(engine) as two:
             await until(lambda: not one.is_valid(lease))
             owned_by_one, owned_by_two = one.owned, two.owned
-            acquired = one.acquire().shards
+            acquired = one.begin_poll().shards
             await until(lambda: two.owned > 0)
 
     assert (owned_by_one, owned_by_two) == (SHARD_COUNT, 0)
@@ -140,7 +140,7 @@ async def test_direct_shards_are_reserved_in_turn_and_once_at_a_time(engine: Asy
         await until(lambda: one.owned == SHARD_COUNT)
         reservations = [one.reserve() for _ in range(SHARD_COUNT - HASH_SHARDS)]
         one_too_many = one.reserve()
-        acquired = one.acquire().shards
+        acquired = one.begin_poll().shards
 
     reserved = [shard for lease in reservations if lease for shard in lease.shards]
     assert sorted(reserved) == list(range(HASH_SHARDS, SHARD_COUNT))
@@ -154,7 +154,7 @@ async def test_a_released_shard_is_reserved_last(engine: AsyncEngine) -> None:
         await until(lambda: one.owned == SHARD_COUNT)
         first, second = one.reserve(), one.reserve()
         assert first is not None
-        one.release(first, first.shards)
+        one.release(first, first.shards, dirty=True)
         rest = [one.reserve() for _ in range(SHARD_COUNT - HASH_SHARDS - 1)]
 
     assert second is not None
@@ -165,12 +165,12 @@ async def test_a_released_shard_is_reserved_last(engine: AsyncEngine) -> None:
 async def test_a_reservation_takes_its_shard_from_the_current_poll(engine: AsyncEngine) -> None:
     async with running_leases(engine) as one:
         await until(lambda: one.owned == SHARD_COUNT)
-        poll = one.acquire()
+        poll = one.begin_poll()
         reserved = one.reserve()
         assert reserved is not None
-        ours = one.poll_finished(poll, {1} | reserved.shards)
-        one.release(poll, reserved.shards)
-        acquired = one.acquire().shards
+        ours = one.end_poll(poll, {1} | reserved.shards)
+        one.release(poll, reserved.shards, dirty=True)
+        acquired = one.begin_poll().shards
 
     assert ours == {1}
     assert not acquired & ({1} | reserved.shards), "a reserved shard is in use until its own release"

@@ -13,7 +13,7 @@ from els_stream.queries.outbox_segments import Segment
 from els_stream.relay.batch_results import BatchResults, results_of
 from els_stream.relay.key_order import Acked, DeliveryOutcome, DeliveryUnknown, KeyOrder, Rejected, RelayRefused
 from els_stream.relay.publish_batch import PublishBatch
-from els_stream.relay.shard_leases import Lease
+from els_stream.relay.shards import Lease
 
 LEASE = Lease(0, frozenset(range(96)))
 OUTCOMES = st.sampled_from([Acked(), Acked(), Acked(), Rejected("large"), DeliveryUnknown("?"), RelayRefused("clock")])

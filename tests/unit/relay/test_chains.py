@@ -7,7 +7,7 @@ from uuid import UUID
 from els_stream.queries.outbox_rows import WaitingRow
 from els_stream.queries.outbox_segments import Segment
 from els_stream.relay.chains import MAX_BATCHES, MAX_REMEMBERED, Chains
-from els_stream.relay.shard_leases import Lease
+from els_stream.relay.shards import Lease
 
 LEASE = Lease(0, frozenset({5, 6}))
 
