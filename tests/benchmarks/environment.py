@@ -81,15 +81,15 @@ class BenchmarkEnvironment:
             await shielded(drop_database(self.servers.postgres.url, name))
 
     @asynccontextmanager
-    async def topics(self, *, append_times: bool = False) -> AsyncIterator[str]:
+    async def topics(self, *, append_times: bool = False, partitions: int = PARTITIONS) -> AsyncIterator[str]:
         """Yield a prefix under which all topics of the service exist, empty; delete them after the block.
 
         With `append_times` the timestamp of an event is the time at which the broker appended it.
         """
         prefix = f"bench-{uuid.uuid4().hex[:8]}."
         if append_times:
-            await ensure_topics(self.broker, prefix, PARTITIONS, topics=APPEND_TIME_TOPICS)
-        await ensure_topics(self.broker, prefix, PARTITIONS)
+            await ensure_topics(self.broker, prefix, partitions, topics=APPEND_TIME_TOPICS)
+        await ensure_topics(self.broker, prefix, partitions)
         try:
             yield prefix
         finally:
@@ -97,10 +97,13 @@ class BenchmarkEnvironment:
 
     @asynccontextmanager
     async def worker_settings(
-        self, *, append_times: bool = False, migrate: Migrate = schema.upgrade
+        self, *, append_times: bool = False, partitions: int = PARTITIONS, migrate: Migrate = schema.upgrade
     ) -> AsyncIterator[Settings]:
         """Yield default settings of a worker, with a new database and new topics."""
-        async with self.database(migrate) as url, self.topics(append_times=append_times) as prefix:
+        async with (
+            self.database(migrate) as url,
+            self.topics(append_times=append_times, partitions=partitions) as prefix,
+        ):
             yield Settings(
                 broker_url=self.broker,
                 database_url=SecretStr(url),

@@ -47,13 +47,15 @@ async def preload(broker: str, topic: str, contents: Iterable[Content]) -> None:
         await write(producer, topic, contents)
 
 
-async def write(producer: AIOKafkaProducer, topic: str, contents: Iterable[Content]) -> None:
+async def write(
+    producer: AIOKafkaProducer, topic: str, contents: Iterable[Content], partitions: int = PARTITIONS
+) -> None:
     """Send all and wait for the acks; contents without a key are spread over the partitions in turn."""
     hashed = lru_cache(maxsize=65_536)(murmur2)
-    open_batches = {number: producer.create_batch() for number in range(PARTITIONS)}
+    open_batches = {number: producer.create_batch() for number in range(partitions)}
     acks: list[asyncio.Future[RecordMetadata]] = []
     for number, (key, value) in enumerate(contents):
-        partition = (number if key is None else hashed(key) & 0x7FFFFFFF) % PARTITIONS
+        partition = (number if key is None else hashed(key) & 0x7FFFFFFF) % partitions
         if open_batches[partition].append(timestamp=None, key=key, value=value) is None:
             acks.append(await producer.send_batch(open_batches[partition], topic, partition=partition))
             open_batches[partition] = producer.create_batch()

@@ -103,7 +103,7 @@ async def service(
             before = read_clock(trees)
             await release()
             await _until_handled(conn, settings, load.contents, workers)
-            ended = await _until_published(conn, workers)
+            ended = await until_published(conn, workers)
             cpu = read_clock(trees).since(before)
         _check(tuple(await conn.fetchrow(DONE) or ()), load)
         return Run(load.contents, ended - float(await conn.fetchval(BEGAN)), cpu)
@@ -154,7 +154,7 @@ async def _until_handled(
     return seen
 
 
-async def _until_published(conn: asyncpg.Connection, workers: Sequence[DemoWorker]) -> float:
+async def until_published(conn: asyncpg.Connection, workers: Sequence[DemoWorker]) -> float:
     await conn.execute("SET enable_seqscan = off")
     async with asyncio.timeout(MAX_WAIT_SECONDS):
         while await conn.fetchval(WAITING) is not None:

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +27,8 @@ TOOLS_HASH: Final = "4eb9a7fbfd63badfd8d1a677aa2d54b47b2b2d442ff7d68fd223972afea
 TRANSACTION_TIMEOUT_MS: Final = 10_000
 ABANDONED_TIMEOUT_MS: Final = 2_000
 FLUSH_SECONDS: Final = 10.0
-MAX_ATTEMPTS: Final = 30
+MAX_ATTEMPTS: Final = 60
+RETRY_SECONDS: Final = 0.5
 SEPARATOR: Final = b"\t"
 NO_KEY: Final = b"~"
 
@@ -39,7 +40,6 @@ class LibrdkafkaProducer:
 
     def __init__(self, broker: str, prefix: str, codec: str) -> None:
         self._prefix = prefix
-        self._failed: list[KafkaError] = []
         self._producer = Producer(
             {
                 "bootstrap.servers": broker,
@@ -54,22 +54,36 @@ class LibrdkafkaProducer:
         )
 
     async def send(self, sent: Sent) -> None:
-        """Send and wait for all acks, however long the broker is away."""
+        """Send and wait for all acks, however long the broker is away.
+
+        librdkafka refuses records of a topic that was just made anew until it has read the metadata again.
+        """
+        left = list(sent)
+        for _ in range(MAX_ATTEMPTS):
+            left = await self._attempt(left)
+            if not left:
+                return
+            await asyncio.sleep(RETRY_SECONDS)
+        raise TimeoutError(f"{len(left)} records were refused {MAX_ATTEMPTS} times")
+
+    async def _attempt(self, sent: Sent) -> list[messages.Message]:
+        """Send; return the records that were refused."""
+        refused: list[messages.Message] = []
+
+        def delivered(message: messages.Message, error: KafkaError | None, _: Message) -> None:
+            if error is not None:
+                refused.append(message)
+
         for message in sent:
-            self._producer.produce(
-                self._prefix + message.topic, message.value, message.key, on_delivery=self._delivered
-            )
+            try:
+                self._producer.produce(
+                    self._prefix + message.topic, message.value, message.key, on_delivery=partial(delivered, message)
+                )
+            except KafkaException:
+                refused.append(message)
         while await asyncio.to_thread(self._producer.flush, FLUSH_SECONDS):
             pass
-        if self._failed:
-            raise KafkaException(self._failed[0])
-
-    async def flush(self) -> None:
-        """Do nothing: all that was sent is acked."""
-
-    def _delivered(self, error: KafkaError | None, _: Message) -> None:
-        if error is not None:
-            self._failed.append(error)
+        return refused
 
 
 class TransactionalProducer:
@@ -124,6 +138,7 @@ class TransactionalProducer:
                 self._producer = None  # the next one with this id ends the open transaction
                 if attempt == MAX_ATTEMPTS - 1:
                     raise
+                await asyncio.sleep(RETRY_SECONDS)
             else:
                 return
 
