@@ -8,7 +8,7 @@ from els_stream.domain.allocation import Allocation
 from els_stream.domain.batch import BatchBecameReady, BatchState, Confirmation, ContentBecameComplete, FailedUpload
 from els_stream.failpoints import Failpoint, failpoint
 from els_stream.handlers.outbox_events import EssayLists, outbox_rows
-from els_stream.queries import associations, claims, excess_and_failures, outbox, pending_events, slots, trackers
+from els_stream.queries import associations, claims, excess_and_failures, outbox, pending_events, slots
 from els_stream.queries.pending_events import PendingEvent
 from els_stream.queries.slots import Upload
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from els_stream.domain.batch import BatchEvent
+    from els_stream.domain.batch import BatchEvent, Slot
     from els_stream.domain.claim_strategy import Strategy
     from els_stream.domain.outcomes import Outcome
     from els_stream.queries.trackers import LockedBatches
@@ -40,37 +40,49 @@ async def apply_events(
         batch_id: Allocation(batches[batch_id], batches.now, max_pending)
         for batch_id in sorted({event.event.batch_id for event in events})
     }
-    await _read_facts(conn, allocations, events)
+    await _read_facts(conn, allocations, events, batches.holders)
     outcomes = [allocations[event.event.batch_id].apply(event) for event in events]
     changed = [allocation for allocation in allocations.values() if allocation.changed]
     await write_changes(conn, changed, batches, strategy)
     return outcomes
 
 
+def uploads_of(events: Iterable[BatchEvent]) -> list[Upload]:
+    """Return the uploads of contents and failures."""
+    return [
+        Upload(event.event.batch_id, event.event.file_upload_id, event.text_id)
+        for event in events
+        if not isinstance(event, Confirmation)
+    ]
+
+
 async def _read_facts(
-    conn: AsyncConnection, allocations: Mapping[str, Allocation], events: Sequence[BatchEvent]
+    conn: AsyncConnection,
+    allocations: Mapping[str, Allocation],
+    events: Sequence[BatchEvent],
+    holders: Iterable[tuple[str, Slot]] | None,
 ) -> None:
+    """Read what is stored of these events; `holders` are those of their slots if they were read already."""
     if all(allocation.batch.registered for allocation in allocations.values()):
-        await _read_registered(conn, allocations, events)
+        await _read_registered(conn, allocations, events, holders)
         return
     batches = {batch_id: allocation.batch for batch_id, allocation in allocations.items()}
     unregistered = [event for event in events if batches[event.event.batch_id].state is BatchState.UNREGISTERED]
     if unregistered:
         for row in await pending_events.existing(conn, [_pending(event) for event in unregistered]):
             allocations[row.batch_id].pending_texts[row.key] = row.text_id
-    await _read_registered(conn, allocations, [event for event in events if batches[event.event.batch_id].registered])
+    registered = [event for event in events if batches[event.event.batch_id].registered]
+    await _read_registered(conn, allocations, registered, holders)
 
 
 async def _read_registered(
-    conn: AsyncConnection, allocations: Mapping[str, Allocation], events: Sequence[BatchEvent]
+    conn: AsyncConnection,
+    allocations: Mapping[str, Allocation],
+    events: Sequence[BatchEvent],
+    holders: Iterable[tuple[str, Slot]] | None,
 ) -> None:
     """Read what is stored of the uploads, texts and essays of these events, with no query that can find nothing."""
-    uploads = [
-        Upload(event.event.batch_id, event.event.file_upload_id, event.text_id)
-        for event in events
-        if not isinstance(event, Confirmation)
-    ]
-    await _read_slots(conn, allocations, uploads)
+    await _read_slots(conn, allocations, events, holders)
     failed = [Upload(e.event.batch_id, e.event.file_upload_id, None) for e in events if isinstance(e, FailedUpload)]
     if failed:
         for batch_id, upload_id in await excess_and_failures.known_failures(conn, failed):
@@ -86,13 +98,22 @@ async def _read_registered(
             allocations[batch_id].current_associations[essay_id] = current
 
 
-async def _read_slots(conn: AsyncConnection, allocations: Mapping[str, Allocation], uploads: Sequence[Upload]) -> None:
-    """Read holders where a slot is taken, and excess contents where no slot is free."""
-    batches = {batch_id: allocation.batch for batch_id, allocation in allocations.items()}
-    if with_holders := [u for u in uploads if batches[u.batch_id].free < batches[u.batch_id].expected]:
-        for batch_id, slot in await slots.holders(conn, with_holders):
-            allocations[batch_id].add_holder(slot)
-    if full := [u for u in uploads if batches[u.batch_id].free == 0]:
+async def _read_slots(
+    conn: AsyncConnection,
+    allocations: Mapping[str, Allocation],
+    events: Sequence[BatchEvent],
+    holders: Iterable[tuple[str, Slot]] | None,
+) -> None:
+    """Read holders where a slot is taken, unless they are known, and excess contents where no slot is free."""
+    batches = [allocation.batch for allocation in allocations.values()]
+    if holders is None:
+        taken = {batch.batch_id for batch in batches if batch.free < batch.expected}
+        uploads = [upload for upload in uploads_of(events) if upload.batch_id in taken]
+        holders = await slots.holders(conn, uploads) if uploads else ()
+    for batch_id, slot in holders:
+        allocations[batch_id].add_holder(slot)
+    without_free = {batch.batch_id for batch in batches if batch.free == 0}
+    if without_free and (full := [upload for upload in uploads_of(events) if upload.batch_id in without_free]):
         for excess in await excess_and_failures.known_excess(conn, full):
             allocations[excess.batch_id].add_excess(excess.text_id, excess.upload_id)
 
@@ -121,9 +142,7 @@ async def write_changes(
         failpoint(Failpoint.AFTER_PENDING_INSERT)
     lists = await _read_lists(conn, changed)
     rows = [row for allocation in changed for row in outbox_rows(allocation, lists)]
-    if rows:
-        await outbox.put(conn, rows, batches)
-    await trackers.save(conn, [allocation.batch for allocation in changed])
+    await outbox.put(conn, rows, batches, [allocation.batch for allocation in changed])
 
 
 async def _read_lists(conn: AsyncConnection, changed: Iterable[Allocation]) -> EssayLists:

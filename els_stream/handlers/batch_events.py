@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from els_stream.domain.batch import Confirmation, Content, FailedUpload
 from els_stream.errors import InventoryMismatch
-from els_stream.handlers.assignment import apply_events
+from els_stream.handlers.assignment import apply_events, uploads_of
 from els_stream.handlers.decoding import AnyEvent
 from els_stream.queries import trackers
 from els_stream.queries.claims import lock_contents
@@ -72,12 +72,12 @@ class BatchEventProcessor(Generic[EventT]):
         self, conn: AsyncConnection, events: Sequence[DecodedEvent[EventT]], also: Collection[str]
     ) -> LockedBatches:
         """Take the advisory locks of the contents first, where these are on, then the tracker rows."""
+        batch_events = [self._as_batch_event(event) for event in events]
         if self._policy.advisory_locks:
-            batch_events = [self._as_batch_event(event) for event in events]
             await lock_contents(
                 conn, [(event.event.batch_id, event.text_id or event.pending_key.subject) for event in batch_events]
             )
-        return await trackers.lock(conn, {event.batch_id for event in events}.union(also))
+        return await trackers.lock(conn, {event.batch_id for event in events}.union(also), uploads_of(batch_events))
 
     async def apply(
         self, conn: AsyncConnection, batches: LockedBatches, events: Sequence[DecodedEvent[EventT]]

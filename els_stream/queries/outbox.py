@@ -20,16 +20,19 @@ from sqlalchemy import text
 
 from els_stream.domain.batch import OutboxPosition
 from els_stream.failpoints import Failpoint, failpoint
-from els_stream.queries import outbox_exceptions
+from els_stream.queries import outbox_exceptions, trackers
 from els_stream.queries.direct_publish import WrittenSegment, direct_publish_of
 from els_stream.queries.outbox_rows import OutboxRow, shard_of
+from els_stream.queries.packed_arrays import packed
 from els_stream.queries.segment_codec import encode, split
+from els_stream.queries.trackers import SAVE_WITH_SEGMENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+    from els_stream.domain.batch import Batch
     from els_stream.queries.direct_publish import DirectPublish
 
 CHANNEL: Final = "els_outbox"
@@ -43,28 +46,30 @@ _NOTIFY: Final = """
          THEN pg_notify(:channel, '') END
 """
 # If nothing waits, all segments go to the shard of the caller; if something does in one other shard, all go there. Else
-# nothing is written.
-_PUT = text(
-    """
+# nothing is written, and nothing saved.
+_PUT_WITH: Final = """
     WITH waiting AS MATERIALIZED (
         SELECT array_agg(DISTINCT found.shard) AS shards, array_agg(found.position) AS positions
         FROM unnest(CAST(:last_shards AS smallint[]), CAST(:last_positions AS bigint[])) AS l (shard, position)
         CROSS JOIN LATERAL (SELECT s.shard, s.position FROM outbox_segments s
                             WHERE s.shard = l.shard AND s.position = l.position LIMIT 1) found
-    )
-    INSERT INTO outbox_segments (shard, events, size, payload)
-    SELECT coalesce(waiting.shards[1], CAST(:shard AS smallint)), i.events, i.size, i.payload
-    FROM waiting, unnest(CAST(:events AS int[]), CAST(:sizes AS int[]), CAST(:payloads AS bytea[]))
-                  WITH ORDINALITY AS i (events, size, payload, number)
-    WHERE coalesce(cardinality(waiting.shards), 0) < 2
-      -- While the table is empty no key is probed.
-      AND ((SELECT true FROM event_outbox LIMIT 1) IS NULL
-           OR (SELECT true FROM unnest(CAST(:keys AS text[])) AS k (order_key)
-               WHERE (SELECT true FROM event_outbox e WHERE e.order_key = k.order_key LIMIT 1) LIMIT 1) IS NULL)
-    ORDER BY i.number
-    RETURNING shard, position, (SELECT positions FROM waiting) AS waiting, {notify}
+    ), written AS (
+        INSERT INTO outbox_segments (shard, events, size, payload)
+        SELECT coalesce(waiting.shards[1], CAST(:shard AS smallint)), i.events, i.size, i.payload
+        FROM waiting, unnest(CAST(:events AS int[]), CAST(:sizes AS int[]), CAST(:payloads AS bytea[]))
+                      WITH ORDINALITY AS i (events, size, payload, number)
+        WHERE coalesce(cardinality(waiting.shards), 0) < 2
+          -- While the table is empty no key is probed.
+          AND ((SELECT true FROM event_outbox LIMIT 1) IS NULL
+               OR (SELECT true FROM unnest(CAST(:keys AS text[])) AS k (order_key)
+                   WHERE (SELECT true FROM event_outbox e WHERE e.order_key = k.order_key LIMIT 1) LIMIT 1) IS NULL)
+        ORDER BY i.number
+        RETURNING shard, position, (SELECT positions FROM waiting) AS waiting, {notify}
+    ) {saved}
+    SELECT * FROM written ORDER BY position
 """.replace("{notify}", _NOTIFY)
-)
+_PUT = text(_PUT_WITH.replace("{saved}", ""))
+_PUT_AND_SAVE = text(_PUT_WITH.replace("{saved}", ", saved AS ({save})".replace("{save}", SAVE_WITH_SEGMENT)))
 
 _FIND_WAITING = text("""
     SELECT k.order_key,
@@ -106,46 +111,60 @@ class _Chunk(NamedTuple):
 
 
 async def put(
-    conn: AsyncConnection, rows: Sequence[OutboxRow], batches: Mapping[str, OrderedKey] = _NO_BATCHES
+    conn: AsyncConnection,
+    rows: Sequence[OutboxRow],
+    batches: Mapping[str, OrderedKey] = _NO_BATCHES,
+    save: Sequence[Batch] = (),
 ) -> None:
-    """Write any number of events; they are published after the caller's commit.
+    """Write any number of events, which are published after the caller's commit, and save batches.
 
-    `batches` are the locked batches of the order keys; their `last_segment` is set, so save them afterwards. A key
-    without a batch must be new.
+    `batches` are the locked batches of the order keys; their `last_segment` is set, so they have to be in `save` or
+    saved afterwards. A key without a batch must be new. Events and batches take one statement where it is possible.
 
     This process publishes the events if direct publish is enabled on the connection and no earlier events of the keys
     wait elsewhere; otherwise a relay fetches them. Callers recognise repeats by the facts before this call. Raise
     OutboxConflict if one of the events waits among the exceptions already; the transaction is then aborted.
     """
     if not rows:
+        await trackers.save(conn, save)
         return
     rows = sorted(rows, key=_sequence)
     direct = direct_publish_of(conn)
     keys = [key for key in dict.fromkeys(row.order_key for row in rows) if key in batches]
-    if not await _put_together(conn, rows, keys, batches, direct):
+    chunks = _chunks(rows)
+    also = save if len(chunks) == 1 else ()
+    if await _put_together(conn, chunks, keys, batches, direct, also):
+        save = () if also else save
+    else:
         await _put_apart(conn, rows, keys, batches, direct)
     failpoint(Failpoint.AFTER_OUTBOX_INSERT)
+    await trackers.save(conn, save)
 
 
 async def _put_together(
     conn: AsyncConnection,
-    rows: Sequence[OutboxRow],
+    chunks: Sequence[_Chunk],
     keys: Sequence[str],
     batches: Mapping[str, OrderedKey],
     direct: DirectPublish | None,
+    save: Sequence[Batch],
 ) -> bool:
-    """Write all events to one shard, in one statement; return False if that cannot be."""
-    chunks = _chunks(rows)
+    """Write all events to one shard, in one statement; return False if that cannot be.
+
+    The statement saves the batches too; of several chunks it can save none.
+    """
     last = {position for key in keys if (position := batches[key].last_segment) is not None}
     parameters = {
-        "shard": shard_of(rows[0].order_key) if direct is None else direct.shard,
+        "shard": shard_of(chunks[0].rows[0].order_key) if direct is None else direct.shard,
         "keys": keys,
         "last_shards": [one.shard for one in last],
         "last_positions": [one.position for one in last],
         **_arrays(chunks),
         **_notification(direct),
     }
-    written = (await conn.execute(_PUT, parameters)).all()
+    if save:
+        parameters |= packed(trackers.saved_arrays(save, frozenset(keys)))
+    written = (await conn.execute(_PUT_AND_SAVE if save else _PUT, parameters)).all()
     if not written:
         return False
     for chunk, (shard, position, waiting, _) in zip(chunks, written, strict=True):

@@ -23,12 +23,17 @@ _SEPARATOR: Final = "\x1f"
 _NULL: Final = "\x1e"
 
 
-def text_with_packed_arrays(sql: str) -> TextClause:
-    """Return the statement with each `CAST(:name AS type[])` replaced by what unpacks the texts of `packed`.
+def with_packed_arrays(sql: str) -> str:
+    """Return the SQL with each `CAST(:name AS type[])` replaced by what unpacks the texts of `packed`.
 
     A separator comes before each element, or an array with one empty text would be an empty array.
     """
-    return text(_ARRAY.sub(r"CAST((string_to_array(:\1, :separator, :null))[2:] AS \2[])", sql))
+    return _ARRAY.sub(r"CAST((string_to_array(:\1, :separator, :null))[2:] AS \2[])", sql)
+
+
+def text_with_packed_arrays(sql: str) -> TextClause:
+    """Return the statement of `with_packed_arrays`."""
+    return text(with_packed_arrays(sql))
 
 
 def packed(arrays: Mapping[str, Sequence[str | None]]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import text
 
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from els_stream.domain.batch import Content
 
 # One lateral index probe per upload and per text: no join whose order the planner could get wrong.
-_HOLDERS = text_with_packed_arrays("""
-    SELECT i.batch_id, h.essay_id, h.text_storage_id, h.file_upload_id
+FROM_HOLDERS: Final = """
     FROM unnest(CAST(:batch_ids AS text[]), CAST(:upload_ids AS text[]), CAST(:text_ids AS text[]))
          AS i (batch_id, upload_id, text_id)
     CROSS JOIN LATERAL (
@@ -32,7 +31,8 @@ _HOLDERS = text_with_packed_arrays("""
         SELECT e.essay_id, e.text_storage_id, e.file_upload_id FROM essay_states e
         WHERE e.batch_id = i.batch_id AND e.text_storage_id = i.text_id
     ) h
-""")
+"""
+_HOLDERS = text_with_packed_arrays("SELECT i.batch_id, h.essay_id, h.text_storage_id, h.file_upload_id" + FROM_HOLDERS)
 
 _REPLACE_FAILURE = text("""
     UPDATE essay_states e

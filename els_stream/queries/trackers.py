@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import text
 
-from els_stream.domain.batch import Batch, BatchState, ClassType, OutboxPosition
+from els_stream.domain.batch import Batch, BatchState, ClassType, OutboxPosition, Slot
 from els_stream.domain.claim_strategy import SlotTable
+from els_stream.queries import slots
 from els_stream.queries.arrays import arrays
+from els_stream.queries.packed_arrays import packed, text_with_packed_arrays, with_packed_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from datetime import datetime, timedelta
 
     from sqlalchemy import Row
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from els_stream.events.inbound import BatchEssaysRegistered
+    from els_stream.queries.slots import Upload
 
 # The anti-join avoids speculative inserts of rows that exist. Two transactions that miss the same row still meet in
 # ON CONFLICT, where the second waits for the first. Sorted: otherwise two such transactions could deadlock.
@@ -38,42 +42,61 @@ _ADD_MISSING = text("""
 # A separate statement, because its snapshot is taken before it waits: only later statements read what it waited for.
 # It locks all rows or none, since a transaction that has locked some must not wait for the insert of another. The clock
 # is read outside the locking subquery, so that `now` is the time after the wait.
-_LOCK = text("""
-    SELECT locked.*, clock_timestamp() AS now
+#
+# The holders of slots are read in the same snapshot. They are current if each locked row is the version that the
+# snapshot sees: who changes the slots of a batch updates its tracker too. All of them come with the last row.
+_LOCK = text_with_packed_arrays(
+    """
+    SELECT locked.*, clock_timestamp() AS now, held.*,
+           locked.version = (SELECT t.xmin FROM batch_essay_trackers t WHERE t.batch_id = locked.batch_id) AS unchanged
     FROM (
         SELECT batch_id, state, class_type, inventory, expected_count, free_count, filled_count, failed_count,
                pending_count, next_sequence, course_code, user_id, class_id, correlation_id, student_prompt_ref,
                registration_digest, associations_confirmed_at, content_completed_at, completed_at, outbox_shard,
-               outbox_position
+               outbox_position, xmin AS version
         FROM batch_essay_trackers
-        WHERE batch_id = ANY(CAST(:batch_ids AS text[]))
-          AND (SELECT count(*) FROM batch_essay_trackers there WHERE there.batch_id = ANY(CAST(:batch_ids AS text[])))
-              = cardinality(CAST(:batch_ids AS text[]))
+        WHERE batch_id = ANY(CAST(:locked_ids AS text[]))
+          AND (SELECT count(*) FROM batch_essay_trackers there WHERE there.batch_id = ANY(CAST(:locked_ids AS text[])))
+              = cardinality(CAST(:locked_ids AS text[]))
         ORDER BY batch_id
         FOR UPDATE
     ) locked
-""")
+    LEFT JOIN (
+        SELECT array_agg(i.batch_id) AS holder_batches, array_agg(h.file_upload_id) AS holder_uploads,
+               array_agg(h.text_storage_id) AS holder_texts, array_agg(h.essay_id) AS holder_essays
+        {holders}
+    ) held ON locked.batch_id = :last
+""".replace("{holders}", slots.FROM_HOLDERS)
+)
 
 _EXISTING = text("SELECT batch_id FROM batch_essay_trackers WHERE batch_id = ANY(CAST(:batch_ids AS text[]))")
 _LOCK_EXISTING = text("""
     SELECT FROM batch_essay_trackers WHERE batch_id = ANY(CAST(:batch_ids AS text[])) ORDER BY batch_id FOR UPDATE
 """)
 
-_SAVE = text("""
+# With `written`, a row (shard, position), batches that have `new_events` get it as their last segment.
+_SAVED: Final = """
     UPDATE batch_essay_trackers t
     SET state = v.state, free_count = v.free, filled_count = v.filled, failed_count = v.failed,
         pending_count = v.pending, next_sequence = v.next_sequence,
         associations_confirmed_at = v.confirmed_at, content_completed_at = v.content_completed_at,
-        completed_at = v.completed_at, outbox_shard = v.outbox_shard, outbox_position = v.outbox_position
+        completed_at = v.completed_at,
+        outbox_shard = CASE WHEN v.new_events THEN written.shard ELSE v.outbox_shard END,
+        outbox_position = CASE WHEN v.new_events THEN written.position ELSE v.outbox_position END
     FROM unnest(CAST(:batch_ids AS text[]), CAST(:states AS text[]), CAST(:free AS int[]), CAST(:filled AS int[]),
                 CAST(:failed AS int[]), CAST(:pending AS int[]), CAST(:next_sequences AS bigint[]),
                 CAST(:confirmed_at AS timestamptz[]), CAST(:content_completed_at AS timestamptz[]),
                 CAST(:completed_at AS timestamptz[]), CAST(:outbox_shards AS smallint[]),
-                CAST(:outbox_positions AS bigint[]))
+                CAST(:outbox_positions AS bigint[]), CAST(:new_events AS boolean[]))
          AS v (batch_id, state, free, filled, failed, pending, next_sequence, confirmed_at, content_completed_at,
-               completed_at, outbox_shard, outbox_position)
+               completed_at, outbox_shard, outbox_position, new_events),
+         {written}
     WHERE t.batch_id = v.batch_id
-""")
+"""
+SAVE_WITH_SEGMENT: Final = with_packed_arrays(_SAVED.replace("{written}", "written"))
+_SAVE = text_with_packed_arrays(
+    _SAVED.replace("{written}", "(SELECT CAST(NULL AS smallint) AS shard, CAST(NULL AS bigint) AS position) written")
+)
 
 _OPEN = text("""
     UPDATE batch_essay_trackers t
@@ -112,24 +135,35 @@ _ADD_CONFLICTS = text("""
 
 
 class LockedBatches(dict[str, Batch]):
-    """The batches whose rows this transaction has locked, and the database's clock after the lock."""
+    """The batches whose rows this transaction has locked, and the database's clock after the lock.
+
+    `holders` are the slots, with their batch ids, that hold the uploads or texts which the lock was asked for; None if
+    they have to be read, since a batch has changed while the lock waited for it.
+    """
 
     now: datetime
+    holders: Iterable[tuple[str, Slot]] | None = None
 
 
-async def lock(conn: AsyncConnection, batch_ids: Collection[str]) -> LockedBatches:
+async def lock(
+    conn: AsyncConnection, batch_ids: Collection[str], uploads: Collection[Upload] | None = None
+) -> LockedBatches:
     """Lock the rows of these batches (at least one) in order; insert an `unregistered` row for an unknown batch.
 
-    Waits up to `lock_timeout`. The caller must not have read anything about these batches before.
+    Waits up to `lock_timeout`. The caller must not have read anything about these batches before. With `uploads`, which
+    belong to these batches, also read the slots that hold them, if that takes no further statement.
     """
     wanted = sorted(set(batch_ids))
-    rows = (await conn.execute(_LOCK, {"batch_ids": wanted})).all()
+    parameters = {"last": wanted[-1], **packed({"locked_ids": wanted, **slots.upload_arrays(uploads or ())})}
+    rows = (await conn.execute(_LOCK, parameters)).all()
     # Again, if the deletion of old tombstones deleted a row between the two statements.
     while len(rows) < len(wanted):
         await conn.execute(_ADD_MISSING, {"batch_ids": wanted})
-        rows = (await conn.execute(_LOCK, {"batch_ids": wanted})).all()
+        rows = (await conn.execute(_LOCK, parameters)).all()
     locked = LockedBatches((row.batch_id, _batch(row)) for row in rows)
     locked.now = rows[-1].now
+    if uploads is not None and all(row.unchanged for row in rows):
+        locked.holders = _holders(rows[-1])
     return locked
 
 
@@ -171,9 +205,9 @@ async def open_batches(conn: AsyncConnection, openings: Sequence[Opening], now: 
     }
     await conn.execute(_OPEN, {"now": now, "deadline": deadline, **params})
 
-    slots = [(o.batch, essay_id) for o in openings for essay_id in sorted(o.event.essay_ids)]
-    await conn.execute(_ADD_ESSAYS, _essays(slots))
-    if assigned := [(b, essay_id) for b, essay_id in slots if b.slot_table is SlotTable.SLOT_ASSIGNMENTS]:
+    essays = [(o.batch, essay_id) for o in openings for essay_id in sorted(o.event.essay_ids)]
+    await conn.execute(_ADD_ESSAYS, _essays(essays))
+    if assigned := [(b, essay_id) for b, essay_id in essays if b.slot_table is SlotTable.SLOT_ASSIGNMENTS]:
         await conn.execute(_ADD_SLOT_ASSIGNMENTS, _essays(assigned))
 
 
@@ -189,26 +223,43 @@ async def save(conn: AsyncConnection, batches: Sequence[Batch]) -> None:
     """
     if not batches:
         return
-    params = arrays(
-        batches,
-        batch_ids=lambda b: b.batch_id,
-        states=lambda b: b.state.value,
-        free=lambda b: b.free,
-        filled=lambda b: b.filled,
-        failed=lambda b: b.failed,
-        pending=lambda b: b.pending,
-        next_sequences=lambda b: b.next_sequence,
-        confirmed_at=lambda b: b.associations_confirmed_at,
-        content_completed_at=lambda b: b.content_completed_at,
-        completed_at=lambda b: b.completed_at,
-        outbox_shards=lambda b: b.last_segment and b.last_segment.shard,
-        outbox_positions=lambda b: b.last_segment and b.last_segment.position,
+    await conn.execute(_SAVE, packed(saved_arrays(batches)))
+
+
+def saved_arrays(batches: Sequence[Batch], new_events: AbstractSet[str] = frozenset()) -> dict[str, list[str | None]]:
+    """Return the arrays of a statement that saves these batches, to be packed."""
+    last = [batch.last_segment for batch in batches]
+    return {
+        "batch_ids": [batch.batch_id for batch in batches],
+        "states": [batch.state.value for batch in batches],
+        "free": [str(batch.free) for batch in batches],
+        "filled": [str(batch.filled) for batch in batches],
+        "failed": [str(batch.failed) for batch in batches],
+        "pending": [str(batch.pending) for batch in batches],
+        "next_sequences": [str(batch.next_sequence) for batch in batches],
+        "confirmed_at": [_time(batch.associations_confirmed_at) for batch in batches],
+        "content_completed_at": [_time(batch.content_completed_at) for batch in batches],
+        "completed_at": [_time(batch.completed_at) for batch in batches],
+        "outbox_shards": [None if one is None else str(one.shard) for one in last],
+        "outbox_positions": [None if one is None else str(one.position) for one in last],
+        "new_events": ["t" if batch.batch_id in new_events else "f" for batch in batches],
+    }
+
+
+def _time(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
+
+
+def _holders(row: Row[Any]) -> Iterable[tuple[str, Slot]]:
+    """Return the holders that came with a row, each once: one may hold the upload and the text."""
+    found = zip(
+        row.holder_batches or (), row.holder_uploads or (), row.holder_texts or (), row.holder_essays or (), strict=True
     )
-    await conn.execute(_SAVE, params)
+    return [(batch_id, Slot(upload, text_id, essay)) for batch_id, upload, text_id, essay in dict.fromkeys(found)]
 
 
-def _essays(slots: Sequence[tuple[Batch, str]]) -> dict[str, list[object]]:
-    return arrays(slots, batch_ids=lambda slot: slot[0].batch_id, essay_ids=lambda slot: slot[1])
+def _essays(essays: Sequence[tuple[Batch, str]]) -> dict[str, list[object]]:
+    return arrays(essays, batch_ids=lambda slot: slot[0].batch_id, essay_ids=lambda slot: slot[1])
 
 
 def _batch(row: Row[Any]) -> Batch:

@@ -19,9 +19,9 @@ from tests.support.batch_harness import RecordFactory, handlers_by_topic
 from tests.support.micro_batches import MicroBatchRunner, chunks
 from tests.support.protocol_recorder import ProtocolRecorder, recorded
 
-# BEGIN, lock of the trackers, holders of slots, claim, essay lists of complete batches, trackers, outbox, stored
-# offsets, COMMIT.
-STATEMENTS = 9
+# BEGIN, lock of the trackers with the holders of slots, claim, essay lists of complete batches, outbox with the
+# trackers, stored offsets, COMMIT.
+STATEMENTS = 7
 MICRO_BATCH = 500
 SLOTS = 30
 
