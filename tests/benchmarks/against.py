@@ -25,9 +25,9 @@ from els_stream.config.setting_types import CHECKOUT
 from els_stream.config.settings import Settings
 from els_stream.demo.workers import running_workers
 from els_stream.events.topics import BATCH_REGISTERED
-from tests.benchmarks import latency, runs
+from tests.benchmarks import latency, memory, runs
 from tests.benchmarks.comparison import Comparison, figure
-from tests.benchmarks.environment import BenchmarkEnvironment, benchmark_environment
+from tests.benchmarks.environment import APPEND_TIMES, BenchmarkEnvironment, benchmark_environment
 from tests.benchmarks.load import Load
 from tests.benchmarks.machine import machine, versions
 from tests.benchmarks.preload import preload
@@ -53,12 +53,15 @@ class Rounds:
     comparison: Comparison = field(default_factory=Comparison)
 
     async def run(self, number: int) -> None:
-        """Run one round. The costs do not depend on time: the first round measures them."""
+        """Run one round. Costs and memory do not depend on time: the first round measures them."""
         order = (self.old, self.new) if number % 2 else (self.new, self.old)
         only = ("e2e",) if number else ("e2e", "costs")
         results = {one.name: await self._benchmarks(one, only) for one in order}
         new, old = results[self.new.name], results[self.old.name]
         self.comparison.add_round(new, old)
+        if not number:
+            peaks = {one.name: await self._peaks(one) for one in order}
+            self.comparison.add_ratios(peaks[self.new.name], peaks[self.old.name])
         half = figure(old, PEAK) / 2
         for name, rate in (*((str(rate), rate) for rate in RATES), ("half_peak", half)):
             took = {one.name: await self._latencies(one, rate) for one in order}
@@ -77,10 +80,17 @@ class Rounds:
         sys.stderr.write(f"{time.monotonic() - started:6.1f} s  {revision.name}: {' '.join(only)}\n")
         return result
 
+    async def _peaks(self, revision: Revision) -> dict[str, float]:
+        program = memory.Program(partial(revision.migrate, self.env.broker), revision.worker, revision.python)
+        return {
+            f"peak_memory_{name}": max(await memory.samples(self.env, memory.LOAD[self.scale], events, program))
+            for name, events in memory.CASES.items()
+        }
+
     async def _latencies(self, revision: Revision, rate: float) -> list[float]:
         load = latency.load_of(rate, SECONDS[self.scale])
         migrate = partial(revision.migrate, self.env.broker)
-        async with self.env.worker_settings(append_times=True, migrate=migrate) as settings:
+        async with self.env.worker_settings(APPEND_TIMES, migrate=migrate) as settings:
             async with running_workers(settings, 1, revision.worker, python=revision.python):
                 await _register(settings, load)
                 await latency.send_at(settings, load, rate)

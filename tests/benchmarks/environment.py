@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import os
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from types import MappingProxyType
+from typing import Final, TypeAlias
 
 from pydantic import SecretStr
 from sqlalchemy import make_url
@@ -34,18 +35,21 @@ Migrate: TypeAlias = Callable[[str], Awaitable[object]]
 """Brings the empty database with this URL to the newest schema."""
 
 
+# The timestamp of an event is then the time at which the broker appended it.
+APPEND_TIMES: Final = {"message.timestamp.type": "LogAppendTime"}
+# The broker then accepts no event, since it has no second replica.
+ACCEPT_NONE: Final = {"min.insync.replicas": "2"}
+
+
 @dataclass(frozen=True, slots=True)
-class AppendTimeTopic(TopicPlan):
-    """A topic whose records get the time at which the broker appends them as their timestamp."""
+class EventTopic(TopicPlan):
+    """A topic of events with more configuration than it has in production."""
+
+    more: Mapping[str, str]
 
     @override
     def config(self, replication_factor: int) -> dict[str, str]:
-        return {**TopicPlan.config(self, replication_factor), "message.timestamp.type": "LogAppendTime"}
-
-
-APPEND_TIME_TOPICS = [
-    AppendTimeTopic(plan.topic, plan.retention_days, plan.max_bytes) for plan in TOPICS if plan.topic in OUTPUT_TOPICS
-]
+        return {**TopicPlan.config(self, replication_factor), **self.more}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +85,20 @@ class BenchmarkEnvironment:
             await shielded(drop_database(self.servers.postgres.url, name))
 
     @asynccontextmanager
-    async def topics(self, *, append_times: bool = False, partitions: int = PARTITIONS) -> AsyncIterator[str]:
+    async def topics(
+        self, events: Mapping[str, str] = MappingProxyType({}), *, partitions: int = PARTITIONS
+    ) -> AsyncIterator[str]:
         """Yield a prefix under which all topics of the service exist, empty; delete them after the block.
 
-        With `append_times` the timestamp of an event is the time at which the broker appended it.
+        `events` is more configuration of those for events.
         """
         prefix = f"bench-{uuid.uuid4().hex[:8]}."
-        if append_times:
-            await ensure_topics(self.broker, prefix, partitions, topics=APPEND_TIME_TOPICS)
+        plans = [
+            EventTopic(plan.topic, plan.retention_days, plan.max_bytes, events)
+            for plan in TOPICS
+            if plan.topic in OUTPUT_TOPICS
+        ]
+        await ensure_topics(self.broker, prefix, partitions, topics=plans)
         await ensure_topics(self.broker, prefix, partitions)
         try:
             yield prefix
@@ -97,13 +107,14 @@ class BenchmarkEnvironment:
 
     @asynccontextmanager
     async def worker_settings(
-        self, *, append_times: bool = False, partitions: int = PARTITIONS, migrate: Migrate = schema.upgrade
+        self,
+        events: Mapping[str, str] = MappingProxyType({}),
+        *,
+        partitions: int = PARTITIONS,
+        migrate: Migrate = schema.upgrade,
     ) -> AsyncIterator[Settings]:
-        """Yield default settings of a worker, with a new database and new topics."""
-        async with (
-            self.database(migrate) as url,
-            self.topics(append_times=append_times, partitions=partitions) as prefix,
-        ):
+        """Yield default settings of a worker, with a new database and new topics; `events` as for `topics`."""
+        async with self.database(migrate) as url, self.topics(events, partitions=partitions) as prefix:
             yield Settings(
                 broker_url=self.broker,
                 database_url=SecretStr(url),

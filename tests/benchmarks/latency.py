@@ -18,7 +18,7 @@ from els_stream.config.settings import Settings
 from els_stream.demo.workers import running_workers
 from els_stream.events.topics import CONTENT_PROVISIONED, SLOT_ASSIGNED
 from tests.benchmarks import runs
-from tests.benchmarks.environment import PARTITIONS, BenchmarkEnvironment
+from tests.benchmarks.environment import APPEND_TIMES, PARTITIONS, BenchmarkEnvironment
 from tests.benchmarks.load import Content, Load
 from tests.benchmarks.preload import preloaded
 from tests.benchmarks.report import Figure, Scale, Section, percentile
@@ -44,7 +44,7 @@ async def measure(env: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Sect
 
 async def _at(env: BenchmarkEnvironment, scale: Scale, rate: float, title: str, name: str) -> Section:
     load = load_of(rate, SECONDS[scale])
-    async with env.worker_settings(append_times=True) as settings:
+    async with env.worker_settings(APPEND_TIMES) as settings:
         await runs.register(settings, load)
         async with running_workers(settings, 1):
             late = await send_at(settings, load, rate)
@@ -77,16 +77,21 @@ async def send_at(settings: Settings, load: Load, rate: float) -> list[float]:
 
     Return the seconds by which the sender woke too late, because of other load on the machine.
     """
-    events = _partitions(settings, SLOT_ASSIGNED)
     async with AIOKafkaProducer(bootstrap_servers=str(settings.broker)) as producer:
         late = await _send(producer, settings.topic_prefix + CONTENT_PROVISIONED, load.sent(), rate)
+    await until_published(settings, load.contents)
+    return late
+
+
+async def until_published(settings: Settings, contents: int) -> None:
+    """Wait until the broker has a slot's event for each content."""
+    events = _partitions(settings, SLOT_ASSIGNED)
     async with _consumer(settings) as consumer:
 
         async def all_published() -> bool:
-            return sum((await consumer.end_offsets(events)).values()) >= load.contents
+            return sum((await consumer.end_offsets(events)).values()) >= contents
 
         await until(all_published, seconds=runs.MAX_WAIT_SECONDS, every=POLL_INTERVAL_SECONDS)
-    return late
 
 
 async def latencies(settings: Settings, warm_up: float = WARM_UP_SECONDS) -> list[float]:

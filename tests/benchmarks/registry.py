@@ -32,6 +32,7 @@ BENCHMARKS: Final = (
     Benchmark("claims", "claims"),
     Benchmark("seeds", "seeds"),
     Benchmark("costs", "costs"),
+    Benchmark("memory", "memory"),
     Benchmark("scaling", "scaling", (Scale.FULL,)),
     Benchmark("purging", "purging", GROWTH),
     Benchmark("growth", "growth", GROWTH),
