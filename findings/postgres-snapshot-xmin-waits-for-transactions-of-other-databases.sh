@@ -4,7 +4,7 @@
 #   so that no transaction with a smaller number can still commit. The snapshot counts the running transactions of the
 #   whole server, not of the database. One that has written a row in another database, whose data the reader can never
 #   see, delays the reader for as long as it is open, although in the reader's own database everything is committed.
-#   pg_stat_activity of the reader's database shows no cause. A transaction that only reads there delays nothing.
+#   In pg_stat_activity the cause is a row of the other database. A transaction that only reads delays nothing.
 # Output seen:
 #   a transaction of another database has read: 1 of 1 committed rows ready, other transactions open in this database: 0
 #   a transaction of another database has written: 0 of 1 committed rows ready, other transactions open in this database: 0
