@@ -39,7 +39,7 @@ class Upstream:
         self._share = share
         self._changes = TopicChanges(env, self._rng)
         broker, prefix = str(env.settings.broker), env.settings.topic_prefix
-        self._librdkafka = {codec: LibrdkafkaProducer(broker, prefix, codec) for codec in CODECS}
+        self._librdkafka = {codec: LibrdkafkaProducer(broker, prefix, codec) for codec in CODECS if share}
         self._transactional = {codec: TransactionalProducer(broker, prefix, codec) for codec in CODECS}
         self._java = {
             codec: JavaProducer(broker, prefix + CONTENT_PROVISIONED, codec, env.pool.log.parent)
@@ -69,10 +69,11 @@ class Upstream:
         moments = sorted((self._rng.uniform(0.1, 0.9), change) for change in changes)
         free = _Free(traffic)
         total = len(traffic.messages)
-        for start in range(0, total, CHUNK):
-            while moments and moments[0][0] * total <= start:
+        chunk = CHUNK if self._share else total
+        for start in range(0, total, chunk):
+            while moments and moments[0][0] * total < start + chunk:
                 await self._change(moments.pop(0)[1])
-            await self._send(traffic.messages[start : start + CHUNK], free)
+            await self._send(traffic.messages[start : start + chunk], free)
         await self._flush()
 
     async def _change(self, change: Change) -> None:
