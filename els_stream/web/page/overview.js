@@ -44,7 +44,7 @@ export class Overview {
         this.tiles[index].node.dataset.level = level ? level(status.stats) : "";
       });
     }
-    const unknown = status.unknown_validation_codes;
+    const unknown = status.unknown_validation_codes ?? []; // none from an older worker
     byId("unknown-codes").hidden = unknown.length === 0;
     updateRows(byId("unknown-codes-list"), unknown, ({ code }) => code, () => el("li", {}), (row, code) => setText(row, describeCode(code, status.at)));
     byId("components").replaceChildren(...components(status));
