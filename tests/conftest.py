@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -19,6 +20,7 @@ from typing import Final
 
 import hypothesis
 import pytest
+import structlog
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -36,6 +38,18 @@ from tests.support import parallel
 TESTS = Path(__file__).parent
 NEED_SERVERS = {"acceptance", "benchmarks", "browser", "kafka", "postgres"}
 POOL_SIZE: Final = 32
+
+# The names whose levels `configure_logging` sets, besides the root.
+LOGGERS: Final = (
+    "aiokafka",
+    "aiokafka.conn",
+    "alembic",
+    "asyncio",
+    "els_stream.db.engine",
+    "faust",
+    "mode",
+    "sqlalchemy",
+)
 
 parallel.cache_bytecode()
 parallel.choose_own_ports()
@@ -65,6 +79,20 @@ def pytest_configure_node(node: parallel.Node) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> parallel.Scheduling:
     return parallel.Scheduling(config, log)
+
+
+@pytest.fixture(autouse=True)
+def _restored_logging() -> Iterator[None]:
+    """Undo the logging configuration of what ran in this process: a command, the application."""
+    root, last_resort = logging.getLogger(), logging.lastResort
+    handlers, level = list(root.handlers), root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.lastResort = last_resort
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from sqlalchemy import TextClause, text
 
 from els_stream.events.headers import encode_headers
 from els_stream.queries.arrays import record_from_row
+from els_stream.queries.ordered_pages import avoid_sorting
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from els_stream.events.records import RawRecord
 
 DEAD_LETTER_STATES: Final = ("open", "replayed", "discarded")
+BEYOND_ALL_IDS: Final = 2**63 - 1
 
 _COLUMNS: Final = """
     d.id, d.batch_id, d.reason, d.message, d.source_topic, d.source_partition, d.source_offset, d.source_timestamp,
@@ -28,6 +30,8 @@ _COLUMNS: Final = """
 """
 # One index range per state and reason, each read no further than the limit. The reasons come from the rows, since a
 # newer release may have stored others: for each state the lowest one, then always the next, with one index probe each.
+# Rows are compared, since with equal states and reasons the index of the ids would have the wanted order as well, and
+# PostgreSQL would read it to the end where few rows have the state and the reason.
 BY_STATE_AND_REASON: Final = """
     WITH RECURSIVE present (state, reason) AS (
         SELECT s.state, (SELECT min(d.reason) FROM dead_letters d WHERE d.state = s.state)
@@ -39,15 +43,18 @@ BY_STATE_AND_REASON: Final = """
     SELECT page.* FROM present p
     CROSS JOIN LATERAL (
         SELECT {columns} FROM dead_letters d
-        WHERE d.state = p.state AND d.reason = p.reason AND {conditions}
-        ORDER BY d.id {order} LIMIT :limit
+        WHERE (d.state, d.reason, d.id) > (p.state, p.reason, CAST(:after AS bigint))
+          AND (d.state, d.reason, d.id) < (p.state, p.reason, CAST(:before AS bigint))
+          AND {conditions}
+        ORDER BY d.state {order}, d.reason {order}, d.id {order} LIMIT :limit
     ) page
+    WHERE p.reason IS NOT NULL
     ORDER BY page.id {order} LIMIT :limit
 """
 # The dead letters of one batch are few, and have an index of their own.
 _OF_BATCH: Final = """
     SELECT {columns} FROM dead_letters d
-    WHERE d.state = ANY(CAST(:states AS text[])) AND {conditions}
+    WHERE d.state = ANY(CAST(:states AS text[])) AND d.id > :after AND d.id < :before AND {conditions}
     ORDER BY d.id {order} LIMIT :limit
 """
 # Each is one probe of the index of state, reason and id.
@@ -171,9 +178,9 @@ async def newest(
     conn: AsyncConnection, filters: DeadLetterFilter, limit: int, before: int | None = None
 ) -> list[DeadLetterSummary]:
     """Return a page of dead letters, newest first; `before` is the last id of the previous page (exclusive)."""
-    query = _page(_COLUMNS, ("d.id < :before", *_conditions(filters)), "DESC", of_batch=filters.batch_id is not None)
-    params = {**filters.params(), "before": 2**63 - 1 if before is None else before, "limit": limit}
-    return [DeadLetterSummary(*row) for row in await conn.execute(query, params)]
+    upper = BEYOND_ALL_IDS if before is None else before
+    rows: Sequence[Any] = await _read_page(conn, _COLUMNS, filters, "DESC", after=0, before=upper, limit=limit)
+    return [DeadLetterSummary(*row) for row in rows]
 
 
 async def count_and_last_id(conn: AsyncConnection, filters: DeadLetterFilter) -> tuple[int, int]:
@@ -184,10 +191,7 @@ async def count_and_last_id(conn: AsyncConnection, filters: DeadLetterFilter) ->
 
 async def list_ids(conn: AsyncConnection, filters: DeadLetterFilter, *, after: int, last: int, limit: int) -> list[int]:
     """Return the ids of matching dead letters, oldest first: more than `after`, at most `last`."""
-    conditions = ("d.id > :after AND d.id <= :last", *_conditions(filters))
-    query = _page("d.id", conditions, "ASC", of_batch=filters.batch_id is not None)
-    params = {**filters.params(), "after": after, "last": last, "limit": limit}
-    return list((await conn.execute(query, params)).scalars())
+    return [row.id for row in await _read_page(conn, "d.id", filters, "ASC", after=after, before=last + 1, limit=limit)]
 
 
 async def read(conn: AsyncConnection, dead_letter_id: int) -> DeadLetterRecord | None:
@@ -216,6 +220,17 @@ async def delete_old(conn: AsyncConnection, retention: timedelta, limit: int) ->
     return (await conn.execute(_DELETE_OLD, {"retention": retention, "limit": limit})).rowcount
 
 
+async def _read_page(
+    conn: AsyncConnection, columns: str, filters: DeadLetterFilter, order: str, **bounds: int
+) -> Sequence[Row[Any]]:
+    """Read at most `limit` of the ids between `after` and `before`, both exclusive."""
+    of_batch = filters.batch_id is not None
+    if not of_batch:
+        await avoid_sorting(conn)
+    query = _page(columns, _conditions(filters), order, of_batch=of_batch)
+    return (await conn.execute(query, {**filters.params(), **bounds})).all()
+
+
 def _conditions(filters: DeadLetterFilter) -> tuple[str, ...]:
     return tuple(_OPTIONAL_CONDITIONS[name] for name in filters.optional_conditions())
 
@@ -223,7 +238,7 @@ def _conditions(filters: DeadLetterFilter) -> tuple[str, ...]:
 @cache
 def _page(columns: str, conditions: tuple[str, ...], order: str, *, of_batch: bool) -> TextClause:
     query = _OF_BATCH if of_batch else BY_STATE_AND_REASON
-    return text(query.format(columns=columns, conditions=" AND ".join(conditions), order=order))
+    return text(query.format(columns=columns, conditions=" AND ".join(conditions) or "true", order=order))
 
 
 @cache

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import text
 
 from els_stream.events.dead_letter_reasons import DeadLetterReason
-from els_stream.queries.dead_letter_admin import BY_STATE_AND_REASON
+from els_stream.queries.dead_letter_admin import BEYOND_ALL_IDS, BY_STATE_AND_REASON
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,5 +59,5 @@ class DeadLetterGroup:
 
 async def read_groups(conn: AsyncConnection) -> Sequence[DeadLetterGroup]:
     """Return the groups, the largest first."""
-    params = {"states": ["open"], "limit": MAX_READ, "groups": MAX_GROUPS}
+    params = {"states": ["open"], "after": 0, "before": BEYOND_ALL_IDS, "limit": MAX_READ, "groups": MAX_GROUPS}
     return [DeadLetterGroup(*row) for row in await conn.execute(_READ, params)]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
+from els_stream.queries.ordered_pages import avoid_sorting
 from els_stream.queries.stats import CLASS_TYPES
 
 if TYPE_CHECKING:
@@ -53,9 +54,6 @@ _BATCHES = """
     ORDER BY b.created_at DESC, b.batch_id DESC LIMIT :limit
 """
 
-# A range that is read in order stops when the page is full. With statistics from when the table was small, PostgreSQL
-# would read whole ranges and sort them.
-_NO_SORT = text("SET LOCAL enable_sort = off")
 _READ_BATCHES = text(_BATCHES.format(columns=_BATCH_COLUMNS, page=_PAGE))
 
 # The operators and the order of the index, whatever the locale of the database is. The upper bound is inclusive: no id
@@ -134,7 +132,7 @@ async def newest_batches(
         "before_id": batch_id,
         "limit": limit,
     }
-    await conn.execute(_NO_SORT)
+    await avoid_sorting(conn)
     return [BatchSummary(*row) for row in await conn.execute(_READ_BATCHES, params)]
 
 

@@ -149,14 +149,14 @@ class LocalPostgres(EmbeddedServer):
         try:
             await session.execute(statement)
         finally:
-            session.terminate()
+            await session.close()
 
     async def ask(self, question: str) -> int:
         session = await connect_once(self.url("?sslmode=prefer"))
         try:
             return int(await session.fetchval(question))
         finally:
-            session.terminate()
+            await session.close()
 
     async def until_left(self, seconds: float) -> None:
         """Wait until no session of the service is open; the error shows those that are."""
@@ -174,7 +174,7 @@ class LocalPostgres(EmbeddedServer):
         try:
             return [str(dict(row)) for row in await session.fetch(OPEN_SESSIONS)]
         finally:
-            session.terminate()
+            await session.close()
 
     async def until_read_only(self) -> None:
         """Wait until transactions that were open for writing when the server was made read-only have ended."""

@@ -18,7 +18,6 @@ from tests.support.batch_harness import BatchHarness
 CLASS = "class-9b"
 on_postgres = settings(
     max_examples=40,
-    deadline=None,
     # The database is the test's for all examples: each works on batches of its own.
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

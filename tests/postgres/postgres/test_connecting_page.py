@@ -59,7 +59,7 @@ async def test_managed_postgresql_with_tls(secure_server: SecureServer) -> None:
     )
 
     assert "the schema is at revision" in await migrated(password)
-    (await Connector(certificate, SessionNeeds(name="els test")).connect()).terminate()
+    await (await Connector(certificate, SessionNeeds(name="els test")).connect()).close()
 
 
 async def test_several_hosts(secure_server: SecureServer) -> None:

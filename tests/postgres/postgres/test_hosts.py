@@ -28,14 +28,14 @@ async def test_a_silent_host_costs_its_time_limit_once(database: str) -> None:
         connector = Connector(with_hosts(database, silent), NEEDS, LIMIT_SECONDS)
         for least, most in ((LIMIT_SECONDS, 60.0), (0.0, LIMIT_SECONDS)):
             started = time.monotonic()
-            (await connector.connect()).terminate()
+            await (await connector.connect()).close()
             assert least <= time.monotonic() - started < most
 
 
 async def test_the_time_limit_may_be_in_the_address(database: str) -> None:
     async with silent_server() as silent:
         url = with_hosts(database, silent, parameters="?connect_timeout=1")
-        (await Connector(url, NEEDS, seconds=100).connect()).terminate()
+        await (await Connector(url, NEEDS, seconds=100).connect()).close()
 
 
 async def test_a_caller_that_gives_up_early_reaches_the_next_host_the_next_time(database: str) -> None:
@@ -47,11 +47,11 @@ async def test_a_caller_that_gives_up_early_reaches_the_next_host_the_next_time(
                 await connector.connect()
 
         async with asyncio.timeout(30):
-            (await connector.connect()).terminate()
+            await (await connector.connect()).close()
 
 
 async def test_a_refused_host_is_passed_over(database: str) -> None:
-    (await Connector(with_hosts(database, "127.0.0.1:1"), NEEDS).connect()).terminate()
+    await (await Connector(with_hosts(database, "127.0.0.1:1"), NEEDS).connect()).close()
 
 
 async def test_the_error_names_what_each_host_said(database: str) -> None:

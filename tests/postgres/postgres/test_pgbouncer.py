@@ -99,7 +99,7 @@ async def test_transaction_mode_is_recognised_beside_other_clients(
         session = await asyncpg.connect(bouncer.url(USER), statement_cache_size=0)
         while not over.is_set():
             await session.execute("BEGIN; SELECT 1; COMMIT")
-        session.terminate()
+        await session.close()
 
     others = [asyncio.create_task(work()) for _ in range(4)]
     try:

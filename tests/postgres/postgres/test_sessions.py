@@ -29,7 +29,7 @@ async def set_for_all(database: str, **settings: str) -> None:
     session = await connect_once(database)
     for name, value in settings.items():
         await session.execute(f"ALTER DATABASE \"{make_url(database).database}\" SET {name} = '{value}'")
-    session.terminate()
+    await session.close()
 
 
 @asynccontextmanager

@@ -23,7 +23,7 @@ async def encrypted(url: str) -> bool:
     try:
         return bool(await session.fetchval(ENCRYPTED))
     finally:
-        session.terminate()
+        await session.close()
 
 
 def address(secure: SecureServer, parameters: str, user: str = "els") -> str:
@@ -86,7 +86,7 @@ async def test_expired_and_misnamed_certificates_are_refused_until_renewed(secur
     finally:
         await secure_server.present(secure_server.valid)
 
-    (await engineless.connect()).terminate()
+    await (await engineless.connect()).close()
 
 
 async def test_a_server_that_asks_for_a_certificate_gets_it(secure_server: SecureServer) -> None:
@@ -137,7 +137,7 @@ async def test_a_wrong_password_is_tried_once(secure_server: SecureServer) -> No
 
 async def test_a_server_without_tls_is_used_only_if_the_mode_allows_it(addresses: Addresses) -> None:
     session = await Connector(addresses.database_url, SessionNeeds(name="els test")).connect()
-    session.terminate()
+    await session.close()
 
     with pytest.raises(ConnectionError, match="rejected SSL upgrade"):
         await encrypted(f"{addresses.database_url}?sslmode=require")

@@ -164,7 +164,6 @@ def test_requests_of_a_login_are_not_logged() -> None:
 
     assert not logging.getLogger("aiokafka.conn").isEnabledFor(logging.DEBUG)
     assert logging.getLogger("aiokafka.client").isEnabledFor(logging.DEBUG)
-    configure_logging("info", "json")
 
 
 def test_another_process_gets_the_same_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,7 @@ class FetchHarness:
         self.store.rows[one.partition] = StoredOffset(one.stop, RecordFingerprint(*one.fingerprint))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(logs(), min_size=3, max_size=3),
     st.lists(st.sampled_from(["", "", *FAULTS]), max_size=60),

@@ -4,7 +4,7 @@ from copy import deepcopy
 from dataclasses import asdict
 from datetime import timedelta
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from els_stream.domain.batch import BatchEvent, BatchState
@@ -48,7 +48,6 @@ def new_harness(shape: tuple[int, str | None]) -> RuleHarness:
     return RuleHarness(open_batch(essays, class_id=class_id))
 
 
-@settings(deadline=None)
 @given(shapes, events, st.lists(st.integers(1, 6), min_size=14, max_size=14))
 def test_a_micro_batch_gives_the_same_result_as_its_events_one_at_a_time(
     shape: tuple[int, str | None], arriving: list[BatchEvent], sizes: list[int]
@@ -64,7 +63,6 @@ def test_a_micro_batch_gives_the_same_result_as_its_events_one_at_a_time(
     assert asdict(in_groups) == asdict(one_by_one)
 
 
-@settings(deadline=None)
 @given(shapes, events)
 def test_slots_are_never_lost_and_no_fact_is_repeated(
     shape: tuple[int, str | None], arriving: list[BatchEvent]
@@ -84,7 +82,6 @@ def test_slots_are_never_lost_and_no_fact_is_repeated(
     assert len(set(whole.facts)) == len(whole.facts)
 
 
-@settings(deadline=None)
 @given(shapes, events)
 def test_redelivery_of_everything_changes_nothing(shape: tuple[int, str | None], arriving: list[BatchEvent]) -> None:
     whole = new_harness(shape)

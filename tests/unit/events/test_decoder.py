@@ -160,13 +160,13 @@ def ordinary(draw: st.DrawFn) -> tuple[str, bytes]:
     return kind.topic, text.replace(make.NOON_TEXT, draw(st.sampled_from(ORDINARY_TIMES))).encode()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(ordinary())
 def test_an_ordinary_event_is_decoded_fast(event: tuple[str, bytes]) -> None:
     assert decoded_fast(*event)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(kind=st.sampled_from(KINDS), data=st.data())
 def test_decoders_agree_on_any_value_of_a_field(kind: Kind, data: st.DataObject) -> None:
     whole = json.loads(make.envelope(kind.topic, kind.data))
@@ -180,7 +180,7 @@ def test_decoders_agree_on_any_value_of_a_field(kind: Kind, data: st.DataObject)
     decoded_fast(kind.topic, json.dumps(whole).encode().replace(b'"@@@"', raw))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(kind=st.sampled_from(KINDS), data=st.data())
 def test_decoders_agree_on_any_change_of_bytes(kind: Kind, data: st.DataObject) -> None:
     value = kind.valid

@@ -5,25 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import structlog
 
 from els_stream.observability.logging import LogStyle, configure_logging
-
-
-@pytest.fixture(autouse=True)
-def _restored_logging() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    structlog.reset_defaults()
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    for name in ("aiokafka", "alembic", "asyncio", "faust", "mode", "sqlalchemy"):
-        logging.getLogger(name).setLevel(logging.NOTSET)
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
