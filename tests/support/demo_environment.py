@@ -245,8 +245,8 @@ class DemoEnvironment:
     async def consumer(self, group_id: str | None = None) -> AsyncIterator[AIOKafkaConsumer]:
         broker = str(self.settings.broker)
         consumer = AIOKafkaConsumer(bootstrap_servers=broker, group_id=group_id, enable_auto_commit=False)
-        await consumer.start()
         try:
+            await consumer.start()
             yield consumer
         finally:
             await consumer.stop()
@@ -254,8 +254,8 @@ class DemoEnvironment:
     @contextlib.asynccontextmanager
     async def admin(self) -> AsyncIterator[AIOKafkaAdminClient]:
         admin = AIOKafkaAdminClient(bootstrap_servers=str(self.settings.broker))
-        await admin.start()
         try:
+            await admin.start()
             yield admin
         finally:
             await admin.close()
