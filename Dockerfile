@@ -14,11 +14,20 @@ RUN python -m venv --without-pip /opt/els \
 # What is in the image (CycloneDX), and under which licences.
 RUN python -m venv /build/tools \
     && /build/tools/bin/pip install --require-hashes -r /build/requirements-image.txt \
-    && mkdir /opt/els/share/els_stream \
+    && mkdir -p /opt/els/share/els_stream \
     && /build/tools/bin/cyclonedx-py environment --output-reproducible --of JSON \
         -o /opt/els/share/els_stream/sbom.cdx.json /opt/els/bin/python \
     && /build/tools/bin/pip-licenses --python /opt/els/bin/python --format json \
         --output-file /opt/els/share/els_stream/licenses.json
+
+# Compiled here, since nothing can write bytecode later; readable whatever the permissions of the checkout are.
+COPY LICENSE /app/
+COPY els_stream /app/els_stream
+COPY agents /app/agents
+COPY tables /app/tables
+COPY migrations /app/migrations
+RUN python -m compileall -q --invalidation-mode unchecked-hash /app \
+    && chmod --recursive a+rX /app
 
 FROM python:3.13-slim
 
@@ -29,15 +38,14 @@ LABEL org.opencontainers.image.title="els_stream" \
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PYTHONPATH=/app PATH=/opt/els/bin:$PATH
 
 COPY --from=build /opt/els /opt/els
-COPY LICENSE /app/
+COPY --from=build /app /app
 
-COPY els_stream /app/els_stream
-COPY agents /app/agents
-COPY tables /app/tables
-COPY migrations /app/migrations
-
-RUN useradd --system --uid 10001 --no-create-home --home-dir /nonexistent els
-USER els
+RUN groupadd --system --gid 10001 els \
+    && useradd --system --uid 10001 --gid els --no-create-home --home-dir /nonexistent els
+# The image of Python comes without bytecode of its own modules; this import writes it.
+RUN PYTHONDONTWRITEBYTECODE= python -c 'import els_stream.app'
+# By number: Kubernetes can tell only then that it is not root.
+USER 10001:10001
 WORKDIR /tmp
 
 # Listen on all addresses of the container; which port is published, and where, is decided by `docker run` or compose.

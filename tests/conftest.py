@@ -1,7 +1,8 @@
 """Fixtures of all tests: a PostgreSQL and a Kafka per process, a database and topic names per test.
 
-The servers are those of `els up`, in a folder of their own, unless the settings name others. If one does not start,
-the tests fail: nothing is skipped.
+The servers are those of `els up`, in a folder of their own, unless the settings name others: embedded ones, or with
+ELS_SERVERS=containers those of `tests.support.shared_servers`. If one does not start, the tests fail: nothing is
+skipped.
 
 `make test` runs the tests in several processes (pytest-xdist). Each process starts its own servers when the first of
 its tests needs them, so tests that kill servers disturb no other process.
@@ -30,10 +31,12 @@ from els_stream.config.settings import Settings
 from els_stream.db import schema
 from els_stream.db.engine import Limits, create_engine
 from els_stream.embedded.databases import create_database, drop_database
-from els_stream.embedded.servers import Addresses, EmbeddedServers, down, up
+from els_stream.embedded.servers import Addresses, EmbeddedServers
+from els_stream.embedded.state import Kind
 from els_stream.kafka.topics import TOPICS, delete_topics, ensure_topics
 from tables import Base
-from tests.support import parallel
+from tests.support import parallel, shared_servers
+from tests.support.shared_servers import SharedServers
 
 TESTS = Path(__file__).parent
 NEED_SERVERS = {"acceptance", "benchmarks", "browser", "kafka", "postgres"}
@@ -66,6 +69,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         parallel.sort_longest_first(items)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if not parallel.is_worker(config):
+        shared_servers.exit_without_engine()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if shared_servers.CONTAINERS and "server_kind" in metafunc.fixturenames:
+        kind = shared_servers.kind_of(metafunc.fixturenames)
+        metafunc.parametrize("server_kind", [kind], indirect=True, scope="session")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     return parallel.number_of_processes()
@@ -96,28 +110,41 @@ def _restored_logging() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def server_settings(request: pytest.FixtureRequest) -> Iterator[Settings]:
-    """Settings of the servers of this process. SIGTERM ends the run as Ctrl-C does, so that neither leaves servers."""
+def servers_of_process(request: pytest.FixtureRequest) -> Iterator[SharedServers]:
+    """The servers of this process. SIGTERM ends the run as Ctrl-C does, so that neither leaves servers."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with parallel.state_folder(request.config) as folder:
-        settings = Settings(state_dir=folder)
-        asyncio.run(up(settings, fsync=False))
+        shared = SharedServers(folder)
         try:
-            yield settings
+            yield shared
         finally:
-            asyncio.run(down(settings, remove_data=True))
+            shared.stop()
 
 
 @pytest.fixture(scope="session")
-def addresses(server_settings: Settings) -> Addresses:
-    return asyncio.run(up(server_settings))
+def server_kind(request: pytest.FixtureRequest) -> Kind:
+    """Embedded servers or containers: see `shared_servers.kind_of`."""
+    kind: Kind = getattr(request, "param", "embedded")
+    return kind
+
+
+@pytest.fixture(scope="session")
+def addresses(servers_of_process: SharedServers, server_kind: Kind) -> Addresses:
+    return servers_of_process.addresses(server_kind)
+
+
+@pytest.fixture(scope="session")
+def server_settings(servers_of_process: SharedServers) -> Settings:
+    """Settings of the embedded servers, for tests that read or change the servers' files."""
+    servers_of_process.addresses("embedded")
+    return servers_of_process.settings("embedded")
 
 
 @pytest.fixture
 async def servers(server_settings: Settings) -> AsyncIterator[EmbeddedServers]:
     """The servers of this process, for tests that kill, stop or pause them; they are started again after the test."""
-    if server_settings.broker_url is not None or server_settings.servers != "embedded":
-        pytest.fail("this test kills servers: run it without ELS_BROKER_URL, ELS_DATABASE_URL and ELS_SERVERS")
+    if server_settings.broker_url is not None:
+        pytest.fail("this test kills servers: run it without ELS_BROKER_URL and ELS_DATABASE_URL")
     embedded = EmbeddedServers(server_settings.state_dir, fsync=False)
     yield embedded
     embedded.postgres.resume()

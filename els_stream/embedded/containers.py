@@ -8,13 +8,14 @@ from __future__ import annotations
 import contextlib
 import importlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
 from els_stream.embedded.jars import VERSION
-from els_stream.embedded.kafka import PROPERTIES, STARTED
+from els_stream.embedded.kafka import HEAP, JVM, PROPERTIES, STARTED
 from els_stream.embedded.ports import LOOPBACK, new_ports
+from els_stream.embedded.postgres import LOCALE, OWNER, SETTINGS
 from els_stream.embedded.state import RunningServers
 from els_stream.errors import ServersUnavailable
 
@@ -25,44 +26,80 @@ START_TIMEOUT_SECONDS = 180
 POSTGRES_STARTED = r"listening on IPv4 address[\s\S]*database system is ready to accept connections"
 
 
-def start() -> RunningServers:
-    """Start both containers and block until they are ready. If one fails, remove the other."""
+def check_engine() -> None:
+    """Raise ServersUnavailable if no Docker engine answers."""
+    with _engine():
+        pass
+
+
+def start(*, fsync: bool = True) -> RunningServers:
+    """Start both containers and block until they are ready. If one fails, remove the other.
+
+    PostgreSQL has the settings of the embedded server. `fsync=False` is for tests.
+    """
+    check_engine()
     _without_reaper()
     password = secrets.token_urlsafe(32)
     postgres, broker, controller = new_ports(3)
     with contextlib.ExitStack() as undo:
-        variables = {"POSTGRES_USER": "els", "POSTGRES_DB": "els", "POSTGRES_PASSWORD": password}
+        variables = _postgres_variables(password, fsync=fsync)
         started = [
             _started(POSTGRES_IMAGE, variables, (5432, postgres), POSTGRES_STARTED, undo),
             _started(KAFKA_IMAGE, _kafka_variables(broker, controller), (broker, broker), STARTED.decode(), undo),
         ]
         undo.pop_all()
-    url = f"postgresql://els:{password}@{LOOPBACK}:{postgres}/els"
+    url = f"postgresql://{OWNER}:{password}@{LOOPBACK}:{postgres}/{OWNER}"
     return RunningServers("containers", f"{LOOPBACK}:{broker}", url, tuple(started))
 
 
 def stop(ids: Sequence[str]) -> None:
     """Remove the containers; those that no longer exist are ignored."""
-    client = _module("testcontainers.core.docker_client").DockerClient().client
-    for identity in ids:
-        with contextlib.suppress(_module("docker.errors").NotFound):
-            client.containers.get(identity).remove(force=True, v=True)
+    with _engine() as client:
+        for identity in ids:
+            with contextlib.suppress(_module("docker.errors").NotFound):
+                client.containers.get(identity).remove(force=True, v=True)
+
+
+@contextlib.contextmanager
+def _engine() -> Iterator[Any]:
+    """Yield a client of the Docker engine."""
+    module = _module("testcontainers.core.docker_client")
+    try:
+        client = module.DockerClient().client
+    except _module("docker.errors").DockerException as error:
+        raise ServersUnavailable(f"no Docker engine answers: {error}") from error
+    with contextlib.closing(client):
+        yield client
 
 
 def _started(
     image: str, variables: dict[str, str], port: tuple[int, int], ready: str, undo: contextlib.ExitStack
 ) -> str:
-    docker_error = _module("docker.errors").DockerException
+    failures = (_module("docker.errors").DockerException, RuntimeError, TimeoutError)
     strategy = _module("testcontainers.core.wait_strategies").LogMessageWaitStrategy(ready)
+    inside, outside = port
     try:
         container: Any = _module("testcontainers.core.container").DockerContainer(image, env=variables)
-        container.with_bind_ports(*port).waiting_for(strategy.with_startup_timeout(START_TIMEOUT_SECONDS))
+        # Not with_bind_ports: it opens the port on every address of the machine.
+        container.ports[f"{inside}/tcp"] = (LOOPBACK, outside)
+        container.waiting_for(strategy.with_startup_timeout(START_TIMEOUT_SECONDS))
         undo.callback(container.stop)
-        container.start()
-        return str(container.get_container_id())
-    except (docker_error, TimeoutError) as error:
-        message = f"no container of {image}; is a Docker engine running? {error}"
-        raise ServersUnavailable(message) from error
+        with contextlib.closing(container.get_docker_client().client):
+            container.start()
+            return str(container.get_container_id())
+    except failures as error:
+        raise ServersUnavailable(f"no container of {image}: {error}") from error
+
+
+def _postgres_variables(password: str, *, fsync: bool) -> dict[str, str]:
+    settings = SETTINGS if fsync else SETTINGS | {"fsync": "off"}
+    options = [*LOCALE, *(f"--set={name}={value}" for name, value in settings.items())]
+    return {
+        "POSTGRES_USER": OWNER,
+        "POSTGRES_DB": OWNER,
+        "POSTGRES_PASSWORD": password,
+        "POSTGRES_INITDB_ARGS": " ".join(options),
+    }
 
 
 def _kafka_variables(broker: int, controller: int) -> dict[str, str]:
@@ -73,7 +110,8 @@ def _kafka_variables(broker: int, controller: int) -> dict[str, str]:
     data = "/var/lib/kafka/data"
     properties = PROPERTIES.format(listen="", host=LOOPBACK, broker=broker, controller=controller, data=data)
     pairs = (line.split("=", 1) for line in properties.splitlines())
-    return {f"KAFKA_{name.upper().replace('.', '_')}": value for name, value in pairs}
+    variables = {f"KAFKA_{name.upper().replace('.', '_')}": value for name, value in pairs}
+    return variables | {"KAFKA_HEAP_OPTS": " ".join(HEAP), "KAFKA_JVM_PERFORMANCE_OPTS": " ".join(JVM)}
 
 
 def _without_reaper() -> None:

@@ -26,7 +26,8 @@ STOP_TIMEOUT_SECONDS = 20
 OLDEST_JAVA = 17
 STARTED = b"Kafka Server started"
 # A server for tests runs for minutes: the optimizing compiler would cost more than it saves.
-JVM = ("-Xms256m", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData")
+HEAP = ("-Xms256m", "-Xmx512m")
+JVM = ("-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData")
 # A killed broker can register again only when its previous session has expired, so sessions are short.
 PROPERTIES = """\
 process.roles=broker,controller
@@ -106,7 +107,7 @@ class EmbeddedKafka(EmbeddedServer):
         env = {"LC_ALL": "C", "PATH": os.defpath}
         jars = await asyncio.to_thread(kafka_jars, self._store, self._hashes)
         properties, logging = self._configure()
-        java = [await java_command(), *JVM, f"-Dlog4j2.configurationFile={logging}"]
+        java = [await java_command(), *HEAP, *JVM, f"-Dlog4j2.configurationFile={logging}"]
         java += ["-cp", os.pathsep.join(map(str, jars))]
         if not (self._data / "meta.properties").exists():
             shutil.rmtree(self._data, ignore_errors=True)

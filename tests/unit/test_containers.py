@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
 import shutil
@@ -15,8 +16,11 @@ from els_stream.config.setting_types import CHECKOUT
 from els_stream.config.settings import Settings
 from els_stream.config.settings_reference import rows
 from els_stream.embedded.containers import KAFKA_IMAGE, POSTGRES_IMAGE
+from els_stream.embedded.ports import LOOPBACK, new_ports
+from els_stream.embedded.postgres import DISTRIBUTION
 from els_stream.version import VERSION
-from tests.support import programs
+from tests.support import programs, shared_servers
+from tests.support.shared_servers import kind_of
 
 COMPOSE = (CHECKOUT / "docker-compose.yml").read_text()
 SERVICES = yaml.safe_load(COMPOSE)["services"]
@@ -32,6 +36,31 @@ def test_compose_uses_the_images_of_els_up() -> None:
         KAFKA_IMAGE,
         "els-stream",
     }
+
+
+def test_containers_and_embedded_servers_have_the_same_postgresql() -> None:
+    embedded = importlib.metadata.version(DISTRIBUTION).partition(".")[0]
+
+    assert f"postgres:{embedded}" == POSTGRES_IMAGE
+
+
+def test_a_test_that_kills_servers_or_uses_their_files_has_embedded_ones() -> None:
+    assert kind_of(["addresses", "database"]) == "containers"
+    assert kind_of(["addresses", "servers"]) == kind_of(["server_settings"]) == "embedded"
+
+
+def test_a_run_with_containers_ends_with_one_line_without_an_engine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shared_servers, "CONTAINERS", True)
+    monkeypatch.setenv("DOCKER_HOST", f"tcp://{LOOPBACK}:{new_ports(1)[0]}")
+    monkeypatch.delenv("ELS_BROKER_URL", raising=False)
+    monkeypatch.delenv("ELS_DATABASE_URL", raising=False)
+
+    with pytest.raises(pytest.exit.Exception, match=r"^ELS_SERVERS=containers: no Docker engine answers: .+$") as ended:
+        shared_servers.exit_without_engine()
+
+    assert ended.value.returncode == pytest.ExitCode.USAGE_ERROR
 
 
 def test_every_port_is_open_to_this_machine_only() -> None:
@@ -56,7 +85,7 @@ def test_the_image_contains_every_installed_package() -> None:
 def test_the_image_runs_without_root_and_installs_checked_packages() -> None:
     installs = re.findall(r"\binstall --require-hashes -r /build/([\w.-]+)", DOCKERFILE)
 
-    assert re.search(r"^USER (?!root|0)", DOCKERFILE, re.MULTILINE)
+    assert re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE) == ["10001:10001"]
     assert installs == ["requirements.txt", "requirements-image.txt"]
     assert len(re.findall(r"\bpip\b.* install\b", DOCKERFILE)) == len(installs)
     assert all("--hash=sha256:" in (CHECKOUT / name).read_text() for name in installs)
@@ -69,7 +98,10 @@ def test_only_the_build_stage_has_a_compiler() -> None:
     assert "gcc" in build
     assert image.startswith("python:3.13-slim\n")
     assert "apt-get" not in image
-    assert "COPY --from=build /opt/els /opt/els" in image
+    assert re.findall(r"^COPY (.+)$", image, re.MULTILINE) == [
+        "--from=build /opt/els /opt/els",
+        "--from=build /app /app",
+    ]
 
 
 def test_the_image_has_the_version_of_the_release_and_lists_of_its_packages() -> None:
