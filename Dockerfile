@@ -1,16 +1,18 @@
 # The worker, and every other command of els: `docker run IMAGE verify`, `docker run IMAGE migrate`.
 # It listens beyond loopback, so a worker needs ELS_WEB_TOKEN; every command needs ELS_BROKER_URL and ELS_DATABASE_URL.
-# Only the build stage has a compiler: faust-streaming has no wheel for Linux on ARM. Every package is checked by its hash.
+# Only the build stage has a compiler: faust-streaming has no wheel for Linux on ARM, and installs itself without its
+# compiled modules if none is there, which the import would show. Every package is checked by its hash.
 FROM python:3.13-slim AS build
 
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends gcc libc6-dev \
+    && apt-get install --yes --no-install-recommends gcc libc6-dev zlib1g-dev \
     && rm -rf /var/lib/apt/lists/*
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
 COPY requirements.txt requirements-image.txt /build/
 RUN python -m venv --without-pip /opt/els \
-    && pip --python /opt/els/bin/python install --require-hashes -r /build/requirements.txt
+    && pip --python /opt/els/bin/python install --require-hashes -r /build/requirements.txt \
+    && /opt/els/bin/python -c 'import faust._cython.streams'
 # What is in the image (CycloneDX), and under which licences.
 RUN python -m venv /build/tools \
     && /build/tools/bin/pip install --require-hashes -r /build/requirements-image.txt \

@@ -7,6 +7,7 @@ so have tests that start servers of their own, with other settings or versions. 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -56,5 +57,6 @@ class SharedServers:
 
     def stop(self) -> None:
         """Stop the servers of both kinds, also those that an earlier process started here."""
-        for kind in KINDS:
-            asyncio.run(down(self.settings(kind), remove_data=True))
+        with contextlib.ExitStack() as ends:
+            for kind in KINDS:
+                ends.callback(lambda settings: asyncio.run(down(settings, remove_data=True)), self.settings(kind))
