@@ -31,7 +31,7 @@ from agents.register_batch import register_batch
 from agents.repair_batches import repair_batches
 from els_stream import log_writer, web
 from els_stream.config.settings import Settings, load_settings
-from els_stream.consumer.faust_app import BackgroundService, ElsApp, ElsWorker, WorkerServices
+from els_stream.consumer.faust_app import BackgroundService, ElsApp, ElsWorker, NoTables, WorkerServices
 from els_stream.consumer.service import ConsumerOptions, ConsumerService
 from els_stream.db.engine import Limits, create_engine, pool_usage
 from els_stream.db.startup import wait_for_database
@@ -222,6 +222,7 @@ def faust_options(settings: Settings) -> dict[str, Any]:
         "table_standby_replicas": 0,
         "topic_allow_declare": False,
         "topic_disable_leader": True,
+        "TableManager": NoTables,
         "Worker": ElsWorker,
         "logging_config": logging_config(settings.log_level, settings.log_format, log_writer.stderr),
         "worker_redirect_stdouts": False,

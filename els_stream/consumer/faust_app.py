@@ -17,6 +17,7 @@ from typing import Any, NoReturn, cast
 import faust
 from aiohttp.web import Application, AppRunner, TCPSite
 from faust.app.base import BootStrategy
+from faust.tables.manager import TableManager
 from faust.types import ServiceT
 from faust.web.drivers.aiohttp import Web
 from mode import Service
@@ -112,6 +113,15 @@ class ElsWeb(Web):
         address = f"http://[{host}]:{chosen}" if ":" in host else f"http://{host}:{chosen}"
         log.info("web server listens on %s", address)
         self._services.on_listening(address)
+
+
+class NoTables(TableManager):
+    """Faust's table manager, which would wait a second at the start for tables; there are none."""
+
+    @override
+    async def on_start(self) -> None:
+        await self._update_channels()
+        await self.recovery.start()
 
 
 class ElsBootStrategy(BootStrategy):

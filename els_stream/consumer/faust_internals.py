@@ -201,6 +201,7 @@ OVERRIDDEN: Final = (
     OverriddenInternal(_THREAD + "on_thread_stop", "(self) -> None"),
     OverriddenInternal(_APP + "_create_directories", source="self.conf.tabledir.mkdir(exist_ok=True)"),
     OverriddenInternal(_APP + "_new_transport", "(self) -> faust.types.transports.TransportT"),
+    OverriddenInternal("faust.tables.manager:TableManager.on_start", "(self) -> None"),
     OverriddenInternal("faust.web.drivers.aiohttp:Web.start_server", "(self) -> None"),
     OverriddenInternal("mode.worker:Worker._on_sigterm", "(self) -> None"),
     OverriddenInternal("mode.worker:Worker._on_sigint", "(self) -> None"),
