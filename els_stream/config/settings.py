@@ -123,10 +123,15 @@ class Settings(SettingFields):
             return None if known is None else known.get_secret_value()
 
     def with_servers(self, *, broker_url: str, database_url: str) -> Self:
-        """Return the settings with these addresses for those that are not set."""
+        """Return the settings with these addresses for those that are not set.
+
+        With several brokers topics get a replica on up to three, unless their number is set.
+        """
         found: dict[str, object] = {}
         if self.broker_url is None:
             found["broker_url"] = urls.check_bootstrap(broker_url)
+            if "topic_replication_factor" not in self.model_fields_set:
+                found["topic_replication_factor"] = min(3, broker_url.count(",") + 1)
         if self.database_url is None:
             found["database_url"] = _checked_database_url(database_url)
         return self.model_copy(update=found)

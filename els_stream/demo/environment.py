@@ -52,7 +52,9 @@ async def demo_environment(settings: Settings, found: Addresses) -> AsyncIterato
 
 
 def _settings(settings: Settings, broker: str, url: str, name: str) -> Settings:
+    where = settings.with_servers(broker_url=broker, database_url=url)
     own = {
+        "topic_replication_factor": where.topic_replication_factor,
         "broker_url": None,
         "database_url": None,
         "consumer_group": name,

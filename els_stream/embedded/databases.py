@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from els_stream.postgres.connect import connect_once
+from els_stream.postgres.connect import Connector
+from els_stream.postgres.session import SessionNeeds
 
 NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
@@ -28,7 +29,7 @@ def with_database(url: str, name: str) -> str:
 
 
 async def _execute(url: str, statement: str) -> None:
-    connection = await connect_once(url)
+    connection = await Connector(url, SessionNeeds(name="els")).connect()
     try:
         await connection.execute(statement)
     finally:

@@ -81,11 +81,12 @@ class EmbeddedKafka(EmbeddedServer):
         store: Path | None = None,
         hashes: Path = HASHES,
         security: KafkaSecurity | None = None,
+        name: str = "kafka",
     ) -> None:
-        self.server = ServerProcess("kafka", state_dir)
-        self._place = state_dir / "kafka"
+        self.server = ServerProcess(name, state_dir)
+        self._place = state_dir / name
         self._data = self._place / "data"
-        self._ports = state_dir / "kafka.ports.json"
+        self._ports = state_dir / f"{name}.ports.json"
         self._store = store or default_store()
         self._hashes = hashes
         self._security = security
@@ -111,7 +112,7 @@ class EmbeddedKafka(EmbeddedServer):
         java += ["-cp", os.pathsep.join(map(str, jars))]
         if not (self._data / "meta.properties").exists():
             shutil.rmtree(self._data, ignore_errors=True)
-            storage = ["format", "--cluster-id", _cluster_id(), "--config", str(properties)]
+            storage = ["format", "--cluster-id", self._cluster_id(), "--config", str(properties)]
             storage += [] if self._security is None else self._security.scram_users()
             await run(*java, "kafka.tools.StorageTool", *storage, env=env)
         async with self.server.starting():
@@ -121,13 +122,21 @@ class EmbeddedKafka(EmbeddedServer):
     def _configure(self) -> tuple[Path, Path]:
         properties, logging = self._place / "server.properties", self._place / "log4j2.properties"
         self._place.mkdir(mode=0o700, exist_ok=True)
-        ports = kept_ports(self._ports, 2 if self._security is None else len(self._security.listeners) + 2)
+        ports = self._choose_ports(2 if self._security is None else len(self._security.listeners) + 2)
         numbers = {"broker": ports[0], "controller": ports[-1]}
         text = PROPERTIES.format(listen=LOOPBACK, host=LOOPBACK, data=self._data, **numbers)
         properties.touch(mode=0o600)
         properties.write_text(text if self._security is None else text + self._security.properties(ports))
         logging.write_text(LOGGING)
         return properties, logging
+
+    def _choose_ports(self, count: int) -> list[int]:
+        """Return those of the listeners, that of clients first, then that of the controller."""
+        return kept_ports(self._ports, count)
+
+    def _cluster_id(self) -> str:
+        """Return the cluster id for new data."""
+        return new_cluster_id()
 
     async def stop(self) -> None:
         await self.server.end(signal.SIGTERM, STOP_TIMEOUT_SECONDS)
@@ -154,6 +163,6 @@ async def _java_version(java: str) -> int:
     return 0 if version is None else int(version[1])
 
 
-def _cluster_id() -> str:
+def new_cluster_id() -> str:
     """Return a random id; it begins with A, as a leading dash would be read as an option."""
     return "A" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]

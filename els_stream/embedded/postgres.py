@@ -16,7 +16,9 @@ import secrets
 import shutil
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import asyncpg
 
@@ -39,6 +41,9 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
+ENVIRONMENT = {"LC_ALL": "C", "PATH": os.defpath}
+# What postmaster.pid says of a server that accepts connections; the second one of a hot standby.
+STARTED = ("ready", "standby")
 # In the log while children of a killed postmaster have not ended yet.
 PREDECESSOR_RUNNING = b"pre-existing shared memory block"
 
@@ -51,36 +56,54 @@ class StopMode(enum.Enum):
 
 
 class EmbeddedPostgres(EmbeddedServer):
-    """A PostgreSQL server. `fsync=False` is for tests: data may be lost if the machine crashes."""
+    """A PostgreSQL server. `fsync=False` is for tests: data may be lost if the machine crashes.
 
-    def __init__(self, state_dir: Path, *, fsync: bool = True) -> None:
-        self.server = ServerProcess("postgres", state_dir)
-        self._place = state_dir / "postgres"
-        self._ports = state_dir / "postgres.ports.json"
+    `settings` are for a new data folder, besides SETTINGS.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        fsync: bool = True,
+        name: str = "postgres",
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.server = ServerProcess(name, state_dir)
+        self._place = state_dir / name
+        self._ports = state_dir / f"{name}.ports.json"
         self._fsync = fsync
+        self._settings = settings
         self._account = unprivileged_user()
 
     @property
     def url(self) -> str:
         """The URL of the database `els`; there is none before the first start."""
+        return f"postgresql://{OWNER}:{self.password}@{LOOPBACK}:{self.port}/{OWNER}"
+
+    @property
+    def port(self) -> int:
         (port,) = recorded_ports(self._ports)
-        password = (self._place / "password").read_text()
-        return f"postgresql://{OWNER}:{password}@{LOOPBACK}:{port}/{OWNER}"
+        return port
+
+    @property
+    def password(self) -> str:
+        return (self._place / "password").read_text()
 
     async def start(self, seconds: float = START_TIMEOUT_SECONDS) -> None:
         """Start with the data and port of the last run, or new ones; do nothing if it runs already."""
         if self.server.process is not None:
             return
-        binaries, env = self._binaries(), {"LC_ALL": "C", "PATH": os.defpath}
+        binaries = self._binaries()
         place = private_folder(self._place, self._account)
         if not (place / "data").exists():
-            await self._initdb(place, binaries, env)
+            await self._initdb(place, binaries)
         (port,) = kept_ports(self._ports, 1)
         postgres = [str(binaries / "postgres"), "-D", str(place / "data"), "-p", str(port)]
         if not self._fsync:
             postgres += ["-c", "fsync=off"]
         async with self.server.starting():
-            await self._launch(place, postgres, env, seconds)
+            await self._launch(place, postgres, seconds)
 
     async def stop(self, mode: StopMode = StopMode.FAST) -> None:
         """Stop the server. IMMEDIATE ends without a checkpoint, so the next start recovers from the log."""
@@ -108,10 +131,10 @@ class EmbeddedPostgres(EmbeddedServer):
         folders = [package, *([libraries] if libraries.exists() else [])]
         return reachable_copy(name, folders, self._account) / package.name / "pginstall" / "bin"
 
-    async def _launch(self, place: Path, command: list[str], env: dict[str, str], seconds: float) -> None:
+    async def _launch(self, place: Path, command: list[str], seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while True:
-            if await self._started(place, command, env, deadline - time.monotonic()):
+            if await self._started(place, command, deadline - time.monotonic()):
                 break
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
         if not (place / "whole").exists():
@@ -119,11 +142,11 @@ class EmbeddedPostgres(EmbeddedServer):
                 await create_database(with_database(self.url, "postgres"), OWNER)
             (place / "whole").touch()
 
-    async def _started(self, place: Path, command: list[str], env: dict[str, str], seconds: float) -> bool:
+    async def _started(self, place: Path, command: list[str], seconds: float) -> bool:
         """Start the process; return False if children of a killed predecessor still run."""
         # PostgreSQL takes a zombie of the killed postmaster for a running one.
         (place / "data" / "postmaster.pid").unlink(missing_ok=True)
-        written = await self.server.spawn(*command, env=env, account=self._account)
+        written = await self.server.spawn(*command, env=ENVIRONMENT, account=self._account)
         try:
             await self.server.until(lambda: self._ready(place), seconds)
         except ServersUnavailable:
@@ -132,19 +155,23 @@ class EmbeddedPostgres(EmbeddedServer):
             return False
         return True
 
-    async def _initdb(self, place: Path, binaries: Path, env: dict[str, str]) -> None:
+    async def _initdb(self, place: Path, binaries: Path) -> None:
         """Create the data folder under a temporary name and rename it, so that an interrupted initdb is repeated."""
         draft, password = place / "draft", place / "password"
         shutil.rmtree(draft, ignore_errors=True)
-        password.touch(mode=0o600)
-        password.write_text(secrets.token_urlsafe(32))
-        if self._account is not None:
-            os.chown(password, self._account.pw_uid, self._account.pw_gid)
-        settings = [option for name, value in (ADDRESS | SETTINGS).items() for option in ("-c", f"{name}={value}")]
+        self._write_password(password, secrets.token_urlsafe(32))
+        wanted = ADDRESS | SETTINGS | dict(self._settings)
+        settings = [option for name, value in wanted.items() for option in ("-c", f"{name}={value}")]
         sync = [] if self._fsync else ["--no-sync"]
         options = [*INITDB, *settings, *sync, "-D", str(draft), f"--pwfile={password}"]
-        await run(str(binaries / "initdb"), *options, env=env, account=self._account)
+        await run(str(binaries / "initdb"), *options, env=ENVIRONMENT, account=self._account)
         draft.rename(place / "data")
+
+    def _write_password(self, file: Path, password: str) -> None:
+        file.touch(mode=0o600)
+        file.write_text(password)
+        if self._account is not None:
+            os.chown(file, self._account.pw_uid, self._account.pw_gid)
 
     def _ready(self, place: Path) -> bool:
         try:
@@ -152,4 +179,4 @@ class EmbeddedPostgres(EmbeddedServer):
         except (FileNotFoundError, ValueError):
             return False
         running = self.server.process
-        return running is not None and int(pid) == running.pid and status.strip() == "ready"
+        return running is not None and int(pid) == running.pid and status.strip() in STARTED

@@ -118,6 +118,14 @@ async def shielded(work: Coroutine[None, None, T]) -> T:
     return task.result()
 
 
+async def gather_all(*work: Coroutine[None, None, None]) -> None:
+    """Wait for all, then raise the first error: nothing runs on after an error."""
+    results = await asyncio.gather(*work, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+
+
 class ServerProcess:
     """The process of a server, with its record and log in the state folder, where other processes find it."""
 
@@ -202,6 +210,10 @@ class EmbeddedServer:
     """A server that a test can kill and pause, with connections open."""
 
     server: ServerProcess
+
+    @property
+    def alive(self) -> bool:
+        return self.server.process is not None
 
     async def kill(self) -> None:
         """Kill the process, as a crash would, and wait until it has ended."""

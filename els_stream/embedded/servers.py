@@ -8,20 +8,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from els_stream.config.settings import Settings
 from els_stream.embedded import containers
+from els_stream.embedded.cluster import LARGEST, SINGLE, EmbeddedCluster, Topology
 from els_stream.embedded.kafka import EmbeddedKafka
 from els_stream.embedded.kafka_security import KafkaSecurity
 from els_stream.embedded.ports import answers
 from els_stream.embedded.postgres import EmbeddedPostgres
-from els_stream.embedded.processes import shielded
+from els_stream.embedded.postgres_pair import PostgresPair
+from els_stream.embedded.processes import gather_all, shielded
 from els_stream.embedded.state import RunningServers, StateFolder
 from els_stream.errors import ConfigurationError
+from els_stream.postgres.parse import parse_address
 
 POSTGRES_PORT = 5432
 
@@ -44,38 +46,59 @@ class EmbeddedServers:
 
     @property
     def alive(self) -> bool:
-        return self.postgres.server.process is not None and self.kafka.server.process is not None
+        return self.postgres.alive and self.kafka.alive
 
     async def start(self) -> None:
         """Start both at the same time; if one fails or the start is cancelled, stop both."""
         try:
-            await _gather_all(self.postgres.start(), self.kafka.start())
+            await gather_all(self.postgres.start(), self.kafka.start())
         except BaseException:
             await shielded(self.stop())
             raise
 
     async def stop(self) -> None:
-        await _gather_all(self.postgres.stop(), self.kafka.stop())
+        await gather_all(self.postgres.stop(), self.kafka.stop())
 
     def remove_data(self) -> None:
         self.postgres.remove_data()
         self.kafka.remove_data()
 
 
-async def up(settings: Settings, *, fsync: bool = True) -> Addresses:
-    """Start the servers that do not run yet; they run until `down`, also after this process has ended."""
+async def up(settings: Settings, *, topology: Topology | None = None, fsync: bool = True) -> Addresses:
+    """Start the servers that do not run yet; they run until `down`, also after this process has ended.
+
+    Without a topology it is the last one, else a single broker and no standby.
+    """
     if _named(settings):
         return _addresses_named(settings)
     folder = StateFolder(settings.state_dir)
     folder.create()
     async with folder.locked():
-        if addresses(settings) is None:
+        recorded = folder.running()
+        wanted = topology or (SINGLE if recorded is None else _topology(recorded))
+        if recorded is None or addresses(settings) is None:
             await _stop(folder)
-            folder.record(await _start(folder, settings, fsync=fsync))
+            folder.record(await _start(folder, settings, wanted, fsync=fsync))
+        elif wanted != _topology(recorded):
+            raise ConfigurationError(f"servers run here already, with {_topology(recorded)}: run `els down` first")
+        elif wanted != SINGLE:
+            folder.record(await _start(folder, settings, wanted, fsync=fsync))
     found = addresses(settings)
     if found is None:
         raise ConfigurationError(f"another command stopped the servers in {folder.path} as they started")
     return found
+
+
+async def promote(settings: Settings) -> None:
+    """Have the standby take over from the primary, which comes back as its standby. Raises ConfigurationError."""
+    folder = StateFolder(settings.state_dir)
+    running = None if _named(settings) else folder.running()
+    if running is None or not running.standby:
+        raise ConfigurationError("no standby runs here: start one with `els up --standby`")
+    async with folder.locked():
+        pair = PostgresPair(folder.path)
+        await pair.promote()
+        await pair.rejoin()
 
 
 async def down(settings: Settings, *, remove_data: bool = False) -> None:
@@ -86,7 +109,8 @@ async def down(settings: Settings, *, remove_data: bool = False) -> None:
     async with folder.locked():
         await _stop(folder)
         if remove_data:
-            EmbeddedServers(folder.path).remove_data()
+            for topology in (SINGLE, LARGEST):
+                EmbeddedCluster(folder.path, topology).remove_data()
 
 
 def addresses(settings: Settings) -> Addresses | None:
@@ -124,29 +148,39 @@ def register_web(settings: Settings, address: str) -> None:
     StateFolder(settings.state_dir).register_worker(address)
 
 
-async def _start(folder: StateFolder, settings: Settings, *, fsync: bool) -> RunningServers:
+async def _start(folder: StateFolder, settings: Settings, topology: Topology, *, fsync: bool) -> RunningServers:
     if settings.servers == "containers":
+        if topology != SINGLE:
+            raise ConfigurationError("several brokers and a standby are of the embedded servers only")
         return await asyncio.to_thread(containers.start, fsync=fsync)
-    embedded = EmbeddedServers(folder.path, fsync=fsync)
+    embedded = EmbeddedCluster(folder.path, topology, fsync=fsync)
     await embedded.start()
-    return RunningServers("embedded", embedded.kafka.address, embedded.postgres.url)
+    address, url = embedded.kafka.address, embedded.postgres.url
+    return RunningServers("embedded", address, url, brokers=topology.brokers, standby=topology.standby)
 
 
 async def _stop(folder: StateFolder) -> None:
     running = folder.running()
     if running is not None and running.containers:
         await asyncio.to_thread(containers.stop, running.containers)
-    await EmbeddedServers(folder.path).stop()
+    for topology in (SINGLE, LARGEST):
+        await EmbeddedCluster(folder.path, topology).stop()
     folder.forget()
 
 
+def _topology(running: RunningServers) -> Topology:
+    return Topology(running.brokers, running.standby)
+
+
 def _answers(folder: StateFolder, running: RunningServers) -> bool:
-    if running.kind == "embedded" and not EmbeddedServers(folder.path).alive:
+    """Return whether both servers accept connections; of a cluster one member is enough."""
+    topology = _topology(running)
+    if running.kind == "embedded" and topology == SINGLE and not EmbeddedCluster(folder.path, topology).alive:
         return False
-    broker_host, _, broker_port = running.broker.rpartition(":")
-    database = urlsplit(running.database_url)
-    return answers(broker_host, int(broker_port)) and answers(
-        database.hostname or "localhost", database.port or POSTGRES_PORT
+    brokers = [address.rpartition(":") for address in running.broker.split(",")]
+    databases = parse_address(running.database_url).hosts
+    return any(answers(host, int(port)) for host, _, port in brokers) and any(
+        answers(host.name, host.port) for host in databases
     )
 
 
@@ -179,11 +213,3 @@ def signals_cancel_body() -> Iterator[list[int]]:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
-
-
-async def _gather_all(*work: Coroutine[None, None, None]) -> None:
-    """Wait for all, then raise the first error: nothing runs on after an error."""
-    results = await asyncio.gather(*work, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result

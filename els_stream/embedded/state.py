@@ -25,12 +25,14 @@ Kind = Literal["embedded", "containers"]
 
 @dataclass(frozen=True, slots=True)
 class RunningServers:
-    """The servers that were started here; `containers` are ids of the Docker engine."""
+    """The servers that were started here; `containers` are ids of the Docker engine, `standby` that of PostgreSQL."""
 
     kind: Kind
     broker: str
     database_url: str
     containers: tuple[str, ...] = ()
+    brokers: int = 1
+    standby: bool = False
 
 
 class StateFolder:
@@ -63,7 +65,7 @@ class StateFolder:
         """Return the last record, whether or not the servers still run."""
         try:
             fields = json.loads(self._servers.read_text())
-            return RunningServers(fields["kind"], fields["broker"], fields["database_url"], tuple(fields["containers"]))
+            return RunningServers(**{**fields, "containers": tuple(fields["containers"])})
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
 

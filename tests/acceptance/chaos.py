@@ -12,27 +12,32 @@ import contextlib
 import os
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import AsyncIterator, Callable
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from sqlalchemy import make_url
 
 from els_stream.db import schema
 from els_stream.demo.random_source import RandomSource
 from els_stream.demo.traffic import Mix, make_traffic
+from els_stream.embedded.databases import create_database
+from els_stream.embedded.kafka_cluster import KafkaCluster
 from els_stream.embedded.ports import LOOPBACK
+from els_stream.embedded.postgres_pair import PostgresPair
 from els_stream.embedded.servers import POSTGRES_PORT, EmbeddedServers
+from els_stream.kafka.topics import TOPICS, ensure_topics
 from tests.support import chaos_report
+from tests.support.chaos_plan import PROFILES, Plan
 from tests.support.chaos_report import Result
+from tests.support.cluster_faults import REPLICAS, UNREPLICATED, ClusterFaults
 from tests.support.demo_environment import DemoEnvironment
-from tests.support.faults import Fault, Faults
+from tests.support.faults import Faults, WorkerFaults
 from tests.support.limited_disk import LimitedDisk
 from tests.support.progress import Progress
 from tests.support.proxied_kafka import ProxiedKafka
 from tests.support.tcp_proxy import TcpProxy
-from tests.support.topic_changes import Change
 from tests.support.upstream import Upstream
 
 # Every tenth record is repeated in any mix.
@@ -45,135 +50,8 @@ OVERLAPPING: Final = 0.25
 DISK_MEBIBYTES: Final = {"postgres": 3000, "kafka": 3000}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """The traffic and the faults of a run. The seed decides their times and order.
-
-    `upstream` is the percentage of records that other producers than aiokafka send. `java_codecs` of these are Java's.
-    """
-
-    seed: int = 1
-    batches: int = 700
-    largest: int = 60
-    workers: int = 1
-    relays: int = 0
-    kills: int = 0
-    replacements: int = 0
-    freezes: int = 0
-    restarts: int = 0
-    broker_restarts: int = 0
-    cuts: int = 0
-    half_open: int = 0
-    slow: int = 0
-    full_disks: int = 0
-    upstream: int = 0
-    java_codecs: int = 0
-    raised: int = 0
-    expired: int = 0
-    recreated: int = 0
-    compacted: int = 0
-    in_flight: int = 2
-    micro_batch: int = 100
-
-    @property
-    def faults(self) -> list[Fault]:
-        counts = {
-            Fault.KILL: self.kills,
-            Fault.REPLACE: self.replacements,
-            Fault.FREEZE: self.freezes,
-            Fault.RESTART_POSTGRES: self.restarts,
-            Fault.RESTART_KAFKA: self.broker_restarts,
-            Fault.CUT: self.cuts,
-            Fault.HALF_OPEN: self.half_open,
-            Fault.SLOW: self.slow,
-            Fault.FULL_DISK: self.full_disks,
-        }
-        return [fault for fault, count in counts.items() for _ in range(count)]
-
-    @property
-    def changes(self) -> list[Change]:
-        counts = {
-            Change.RAISE: self.raised,
-            Change.EXPIRE: self.expired,
-            Change.RECREATE: self.recreated,
-            Change.COMPACT: self.compacted,
-        }
-        return [change for change, count in counts.items() for _ in range(count)]
-
-
-# Two cores take about 1 000 records/s while faults go on; `long` is for a machine that has nothing else to do.
-PROFILES: Final = {
-    "short": Plan(
-        seed=7,
-        batches=400,
-        workers=2,
-        kills=10,
-        freezes=2,
-        restarts=3,
-        broker_restarts=1,
-        cuts=4,
-        half_open=2,
-        slow=2,
-        upstream=60,
-        java_codecs=2,
-        raised=1,
-        expired=2,
-        recreated=1,
-        compacted=1,
-    ),
-    "medium": Plan(
-        seed=8,
-        batches=5_000,
-        workers=2,
-        relays=1,
-        kills=150,
-        replacements=5,
-        freezes=15,
-        restarts=12,
-        broker_restarts=4,
-        cuts=15,
-        half_open=10,
-        slow=10,
-        full_disks=2,
-        upstream=60,
-        java_codecs=5,
-        raised=4,
-        expired=10,
-        recreated=3,
-        compacted=2,
-    ),
-    "long": Plan(
-        seed=9,
-        batches=25_000,
-        workers=2,
-        relays=1,
-        kills=800,
-        replacements=20,
-        freezes=50,
-        restarts=50,
-        broker_restarts=15,
-        cuts=40,
-        half_open=20,
-        slow=20,
-        full_disks=4,
-        upstream=60,
-        java_codecs=5,
-        raised=8,
-        expired=40,
-        recreated=8,
-        compacted=4,
-    ),
-}
-
-
-async def chaos(
-    plan: Plan,
-    env: DemoEnvironment,
-    servers: EmbeddedServers,
-    paths: tuple[TcpProxy, ...] = (),
-    disks: tuple[LimitedDisk, ...] = (),
-) -> Result:
-    """Run the plan until all is handled. The faults of the network need `paths`, those of disks `disks`."""
+async def chaos(plan: Plan, env: DemoEnvironment, faults_of: Callable[[RandomSource], WorkerFaults]) -> Result:
+    """Run the plan until all is handled, with the faults of the servers that run."""
     rng = RandomSource(plan.seed)
     traffic = make_traffic(plan.seed, plan.batches, plan.largest, MIX)
     total = len(traffic.messages)
@@ -181,7 +59,7 @@ async def chaos(
     rng.shuffle(planned)
     moments = sorted(rng.uniform(FIRST_FAULT, LAST_FAULT) for _ in planned)
     env.pool.set(transactions_in_flight=plan.in_flight, micro_batch_records=plan.micro_batch)
-    faults, progress = Faults(env, servers, rng, paths, disks), Progress()
+    faults, progress = faults_of(rng), Progress()
     upstream = Upstream(env, plan.seed, plan.upstream / 100, plan.java_codecs)
     async with upstream.running(), progress.sampled(env.database), asyncio.TaskGroup() as tasks:
         sending = tasks.create_task(upstream.send(traffic, plan.changes))
@@ -198,6 +76,7 @@ async def chaos(
                 progress.recovered()
         await sending
         await env.until_all_handled()
+        await faults.finish()
     stopped = [f"a worker ended with {code}" for code in await env.pool.stop_all() if code]
     observed = await env.observations()
     wrong = faults.wrong + stopped + await env.wrong(traffic, observed)
@@ -235,14 +114,36 @@ async def run_alone(plan: Plan, folder: Path) -> Result:
             DemoEnvironment(servers.kafka.address, database, f"chaos-{os.getpid()}.", folder)
         )
         env.pool.set(database_url=_through(database, to_postgres), broker_url=f"{LOOPBACK}:{to_kafka.port}")
-        return await chaos(plan, env, servers, (to_postgres, to_kafka), disks)
+        return await chaos(plan, env, lambda rng: Faults(env, servers, rng, (to_postgres, to_kafka), disks))
+
+
+async def run_cluster(plan: Plan, folder: Path) -> Result:
+    """Run on three new brokers and a new primary with a standby in this folder; stop them at the end."""
+    kafka, postgres = KafkaCluster(folder, REPLICAS), PostgresPair(folder)
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(_running(postgres))
+        await stack.enter_async_context(_running(kafka))
+        database = await create_database(postgres.url, f"chaos_{plan.seed}_{os.getpid()}")
+        await schema.upgrade(database)
+        prefix = f"chaos-{os.getpid()}."
+        unreplicated = [topic for topic in TOPICS if topic.topic in UNREPLICATED]
+        await ensure_topics(kafka.address, prefix, topics=unreplicated)
+        env = await stack.enter_async_context(
+            DemoEnvironment(kafka.address, database, prefix, folder, replicas=REPLICAS)
+        )
+        return await chaos(plan, env, lambda rng: ClusterFaults(env, kafka, postgres, rng))
+
+
+class _Server(Protocol):
+    async def start(self) -> None: ...
+    async def stop(self) -> None: ...
 
 
 @contextlib.asynccontextmanager
-async def _running(servers: EmbeddedServers) -> AsyncIterator[EmbeddedServers]:
+async def _running(servers: _Server) -> AsyncIterator[None]:
     await servers.start()
     try:
-        yield servers
+        yield
     finally:
         await servers.stop()
 
@@ -266,7 +167,7 @@ def main() -> int:
     folder = given.pop("folder").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     plan = replace(PROFILES[given.pop("profile", "short")], **given)
-    result = asyncio.run(run_alone(plan, folder))
+    result = asyncio.run(run_cluster(plan, folder) if plan.cluster else run_alone(plan, folder))
     written = chaos_report.write(result, folder)
     sys.stdout.write(f"{result}\n" + "".join(f"  {line}\n" for line in result.wrong[:50]) + f"report: {written}\n")
     return int(bool(result.wrong))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from els_stream.embedded.servers import EmbeddedServers
-from tests.acceptance.chaos import Plan, chaos
+from tests.acceptance.chaos import chaos
+from tests.support.chaos_plan import Plan
 from tests.support.demo_environment import DemoEnvironment
+from tests.support.faults import Faults
 
 SHORT = (
     Plan(seed=3, batches=48, largest=30, workers=1, kills=4, in_flight=1, micro_batch=20),
@@ -38,7 +40,7 @@ LONG = (
 
 
 async def assert_correct(plan: Plan, env: DemoEnvironment, servers: EmbeddedServers) -> None:
-    result = await chaos(plan, env, servers)
+    result = await chaos(plan, env, lambda rng: Faults(env, servers, rng))
 
     assert result.wrong == [], str(result)
 

@@ -51,11 +51,14 @@ Condition = Callable[[], Awaitable[bool]]
 class DemoEnvironment:
     """An async context manager: it creates the topics, and kills the workers that still run at the end."""
 
-    def __init__(self, broker: str, database: str, prefix: str, folder: Path, group: str | None = None) -> None:
+    def __init__(
+        self, broker: str, database: str, prefix: str, folder: Path, group: str | None = None, *, replicas: int = 1
+    ) -> None:
         self.settings = Settings(
             broker_url=broker,
             database_url=SecretStr(database),
             topic_prefix=prefix,
+            topic_replication_factor=replicas,
             consumer_group=group or f"{prefix}crew",
         )
         self.pool = WorkerPool(self.settings, folder / "workers.log")
@@ -65,7 +68,8 @@ class DemoEnvironment:
         self._asking = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
-        await ensure_topics(self.settings.broker, self.settings.topic_prefix)
+        replicas = self.settings.topic_replication_factor
+        await ensure_topics(self.settings.broker, self.settings.topic_prefix, replication_factor=replicas)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -6,6 +6,8 @@ import asyncio
 from enum import StrEnum
 from typing import Final
 
+from typing_extensions import override
+
 from els_stream.demo.random_source import RandomSource
 from els_stream.embedded.kafka import EmbeddedKafka
 from els_stream.embedded.postgres import EmbeddedPostgres, StopMode
@@ -30,10 +32,53 @@ class Fault(StrEnum):
     HALF_OPEN = "half-open path"  # the open connections to one server transport nothing more
     SLOW = "slow path"  # delay what goes to and from one server
     FULL_DISK = "full disk"  # fill one server's disk, free it, start the server if it has ended
+    KILL_BROKER = "kill of a broker"  # kill -9 one of several, start it after a while
+    ROLL_BROKERS = "rolling restart of the brokers"  # stop and start each when all replicas are in sync
+    MAJORITY = "two brokers away"  # kill two of three: too few replicas, and no quorum of controllers
+    LOW_ISR = "too few replicas in sync"  # one broker away while topics need all
+    NO_LEADER = "partition without a leader"  # kill the broker that has the only replica
+    FAILOVER = "failover"  # the primary ends and the standby takes over; the old primary comes back as standby
+    STANDBY_LOST = "standby away"  # kill the standby: commits wait until it is back
 
 
-class Faults:
-    """Causes faults; the random source chooses the worker, the server and the kind of stop.
+class WorkerFaults:
+    """Disturbs workers and relays; the random source chooses which."""
+
+    def __init__(self, env: DemoEnvironment, rng: RandomSource) -> None:
+        self._env = env
+        self._rng = rng
+        self.wrong: list[str] = []
+
+    async def cause(self, fault: Fault) -> None:
+        """Cause the fault; return when what it ended runs again."""
+        pool = self._env.pool
+        victim = self._rng.choice(pool.workers)
+        match fault:
+            case Fault.KILL:
+                pool.replace_killed(self._rng.choice([*pool.workers, *pool.relays]))
+            case Fault.REPLACE:
+                pool.start()
+                if code := await pool.stop(victim):
+                    self.wrong.append(f"a worker ended after SIGTERM with {code}")
+            case Fault.FREEZE:
+                await self._freeze(victim)
+            case _:
+                raise ValueError(f"these servers cannot have the fault {fault}")
+
+    async def finish(self) -> None:
+        """Wait for what comes back in the background."""
+
+    async def _freeze(self, victim: Worker) -> None:
+        """Freeze when all workers have joined; continue when only the frozen one has been removed."""
+        env, pool = self._env, self._env.pool
+        await env.until_members(len(pool.workers))
+        pool.freeze(victim)
+        await env.until_members(len(pool.workers) - 1)
+        pool.wake(victim)
+
+
+class Faults(WorkerFaults):
+    """Causes faults of workers, of a broker and a PostgreSQL, and of the paths to them.
 
     `paths` are the proxies between the workers and each server; `disks` those that can be filled.
     """
@@ -46,17 +91,14 @@ class Faults:
         paths: tuple[TcpProxy, ...] = (),
         disks: tuple[LimitedDisk, ...] = (),
     ) -> None:
-        self._env = env
+        super().__init__(env, rng)
         self._servers = servers
-        self._rng = rng
         self._paths = paths
         self._disks = disks
-        self.wrong: list[str] = []
 
+    @override
     async def cause(self, fault: Fault) -> None:
         match fault:
-            case Fault.KILL | Fault.REPLACE | Fault.FREEZE:
-                await self._disturb_worker(fault)
             case Fault.RESTART_POSTGRES:
                 await self._servers.postgres.stop(self._rng.choice(list(StopMode)))
                 await self._servers.postgres.start()
@@ -66,27 +108,8 @@ class Faults:
                 await self._disturb_path(fault, self._rng.choice(self._paths))
             case Fault.FULL_DISK:
                 await self._fill(self._rng.choice(self._disks))
-
-    async def _disturb_worker(self, fault: Fault) -> None:
-        pool = self._env.pool
-        victim = self._rng.choice(pool.workers)
-        match fault:
-            case Fault.KILL:
-                pool.replace_killed(self._rng.choice([*pool.workers, *pool.relays]))
-            case Fault.REPLACE:
-                pool.start()
-                if code := await pool.stop(victim):
-                    self.wrong.append(f"a worker ended after SIGTERM with {code}")
             case _:
-                await self._freeze(victim)
-
-    async def _freeze(self, victim: Worker) -> None:
-        """Freeze when all workers have joined; continue when only the frozen one has been removed."""
-        env, pool = self._env, self._env.pool
-        await env.until_members(len(pool.workers))
-        pool.freeze(victim)
-        await env.until_members(len(pool.workers) - 1)
-        pool.wake(victim)
+                await super().cause(fault)
 
     async def _restart_kafka(self) -> None:
         kafka = self._servers.kafka
