@@ -80,7 +80,7 @@ bench-plots: setup ## bench.json as pictures and a table in docs/
 	@exec $(BIN)/python -m tests.benchmarks.plots
 
 # Other options of the run: $(BIN)/python -m tests.acceptance.chaos --help
-chaos: setup ## run traffic under kills, restarts and cut paths: PROFILE=short (1 minute), medium or long
+chaos: setup ## run traffic under kills, restarts and cut paths: PROFILE=short (1 minute), medium, long or cluster
 	@exec $(BIN)/python -m tests.acceptance.chaos .els/chaos --profile $(or $(PROFILE),short)
 
 typecheck: setup ## run mypy, strict

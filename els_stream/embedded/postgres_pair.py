@@ -44,12 +44,12 @@ class Member(EmbeddedPostgres):
         super().__init__(state_dir, fsync=fsync, name=f"postgres-{number}", settings=SETTINGS)
 
     @property
-    def has_data(self) -> bool:
-        return (self._place / "data").exists()
+    def data(self) -> Path:
+        return self._place / "data"
 
     @property
     def is_standby(self) -> bool:
-        return (self._place / "data" / "standby.signal").exists()
+        return (self.data / "standby.signal").exists()
 
     async def crash(self) -> None:
         """Kill the server with all its children, as the loss of a machine does."""
@@ -62,17 +62,17 @@ class Member(EmbeddedPostgres):
 
     async def follow(self, primary: Member) -> None:
         """Start as a standby: with its data if it was one, else rewound to the primary's history, else with a copy."""
-        if not self.is_standby and not (self.has_data and await self._rewound(primary)):
+        if not self.is_standby and not (self.data.exists() and await self._rewound(primary)):
             await self._copy(primary)
         await self.start()
 
     async def _rewound(self, primary: Member) -> bool:
         """Return False if the primary no longer has what it takes."""
         await primary.ask("CHECKPOINT")  # pg_rewind reads the timeline of the last one
-        data, source = str(self._place / "data"), f"{primary.address} dbname=postgres"
+        source = f"{primary.address} dbname=postgres"
         options = (f"--source-server={source}", "--write-recovery-conf", "--no-sync")
         try:
-            await self._run("pg_rewind", "-D", data, *options, password=primary.password)
+            await self._run("pg_rewind", "-D", str(self.data), *options, password=primary.password)
         except ServersUnavailable:
             return False
         return True

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from els_stream.embedded.servers import EmbeddedServers
-from tests.acceptance.chaos import chaos
+from tests.acceptance.chaos import chaos, run_cluster
 from tests.support.chaos_plan import Plan
 from tests.support.demo_environment import DemoEnvironment
 from tests.support.faults import Faults
+from tests.support.paths import reachable_folder
 
 SHORT = (
     Plan(seed=3, batches=48, largest=30, workers=1, kills=4, in_flight=1, micro_batch=20),
@@ -38,6 +39,22 @@ LONG = (
     ),
 )
 
+CLUSTER = Plan(
+    seed=6,
+    batches=150,
+    largest=30,
+    workers=2,
+    relays=1,
+    kills=2,
+    cluster=1,
+    broker_kills=1,
+    majority_losses=1,
+    low_isr=1,
+    leaderless=1,
+    failovers=2,
+    standby_losses=1,
+)
+
 
 async def assert_correct(plan: Plan, env: DemoEnvironment, servers: EmbeddedServers) -> None:
     result = await chaos(plan, env, lambda rng: Faults(env, servers, rng))
@@ -59,3 +76,12 @@ async def test_the_result_is_correct_after_many_faults(
     plan: Plan, env: DemoEnvironment, servers: EmbeddedServers
 ) -> None:
     await assert_correct(plan, env, servers)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+async def test_the_result_is_correct_after_faults_of_clusters() -> None:
+    with reachable_folder() as folder:
+        result = await run_cluster(CLUSTER, folder)
+
+    assert result.wrong == [], str(result)

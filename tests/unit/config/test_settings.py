@@ -186,6 +186,15 @@ def test_running_servers_replace_only_addresses_that_are_not_set() -> None:
 
     assert str(settings.broker) == "kafka.school:9092"
     assert settings.database == "postgresql+asyncpg://els@127.0.0.1:2/els"
+    assert settings.topic_replication_factor == 1
+
+
+@pytest.mark.parametrize(("given", "replicas"), [({}, 3), ({"topic_replication_factor": 2}, 2)])
+def test_topics_get_a_replica_on_three_of_the_running_brokers(given: dict[str, int], replicas: int) -> None:
+    found = "127.0.0.1:1,127.0.0.1:2,127.0.0.1:3,127.0.0.1:4"
+    settings = load_settings(**given).with_servers(broker_url=found, database_url="postgresql://els@127.0.0.1:2/els")
+
+    assert settings.topic_replication_factor == replicas
 
 
 @pytest.mark.parametrize(
