@@ -12,10 +12,14 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Final
 
 import asyncpg
+from typing_extensions import override
 
 from els_stream.errors import DatabaseUnusable
 from els_stream.postgres.address import Keepalive
 
+# As asyncpg's transactions end.
+_COMMIT: Final = "COMMIT;"
+_CANCEL: Final = "_cancel_current_command"
 # Weaker levels lose acknowledged transactions when the server or its machine ends; `remote_apply` is stronger.
 _DURABLE: Final = ("on", "remote_apply")
 _SET_DURABLE: Final = (
@@ -62,10 +66,34 @@ class SessionNeeds:
 
 
 class Session(asyncpg.Connection):
-    """asyncpg's connection, on a socket that finds a dead peer."""
+    """asyncpg's connection, on a socket that finds a dead peer; a COMMIT is never cancelled.
 
-    __slots__ = ()
+    A COMMIT that is cancelled while it waits for a synchronous standby ends as committed on the primary alone: others
+    see it, and it is lost if that standby is promoted (PostgreSQL documentation, 26.2.8). So the connection is closed
+    instead. The server goes on to wait, and no one sees the transaction before the standby has it.
+    """
+
+    __slots__ = ("_committing",)
     _transport: asyncio.Transport
+    _loop: asyncio.AbstractEventLoop
+    _committing: bool
+
+    @override
+    async def execute(self, query: str, *args: object, timeout: float | None = None) -> str:
+        if query != _COMMIT:
+            return await super().execute(query, *args, timeout=timeout)
+        self._committing = True
+        try:
+            return await super().execute(query, timeout=timeout)
+        finally:
+            self._committing = False
+
+    # asyncpg calls it when a command is cancelled or out of time.
+    def _cancel_current_command(self, waiter: object, cancel_waiter: object = None) -> None:
+        if getattr(self, "_committing", False):
+            self._loop.call_soon(self.terminate)
+            return
+        getattr(super(), _CANCEL)(waiter, cancel_waiter)
 
     def keep_alive(self, keepalive: Keepalive) -> None:
         """Have the kernel end the connection when the peer is dead, as libpq does."""

@@ -50,9 +50,9 @@ async def test_three_brokers_go_on_without_one_until_up_starts_it_again(settings
 
     assert {type(state) for state in await ensure(here)} == {Present}
     assert addresses(settings) == found
-    assert not cluster.alive
+    assert not cluster.kafka.nodes[0].alive
     assert await up(settings) == found
-    assert cluster.alive
+    assert cluster.kafka.nodes[0].server.process is not None
 
     await down(settings)
     assert addresses(settings) is None

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import Iterator
 
 import asyncpg
 import pytest
 
-from els_stream.embedded.postgres_pair import Loss, Member, PostgresPair
+from els_stream.embedded.postgres_pair import IS_IN_SYNC, Loss, Member, PostgresPair
 from els_stream.errors import ConfigurationError
+from els_stream.postgres.connect import Connector
+from els_stream.postgres.session import SessionNeeds
 from tests.support.paths import reachable_folder
+from tests.support.waiting import until
 
 IS_STANDBY = "SELECT pg_is_in_recovery()"
+COMMITS = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 NAMES = "SELECT string_agg(name, ' ' ORDER BY name) FROM otters"
 
 
 @pytest.fixture(scope="module")
-async def pair() -> AsyncIterator[PostgresPair]:
+def pair() -> Iterator[PostgresPair]:
     with reachable_folder() as folder:
         pair = PostgresPair(folder, fsync=False)
-        await pair.start()
-        await pair.primary.ask("CREATE TABLE otters (name text)")
+        asyncio.run(pair.start())
+        asyncio.run(ask(pair.url, "CREATE TABLE otters (name text)"))
         yield pair
-        await pair.stop()
+        asyncio.run(pair.stop())
 
 
 def data_of(member: Member) -> int:
@@ -38,7 +43,6 @@ async def ask(url: str, question: str) -> object:
         await conn.close()
 
 
-@pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("loss", Loss)
 async def test_the_standby_takes_over_with_every_commit(pair: PostgresPair, loss: Loss) -> None:
     await pair.primary.ask("INSERT INTO otters VALUES ('kept')")
@@ -54,7 +58,31 @@ async def test_the_standby_takes_over_with_every_commit(pair: PostgresPair, loss
     await pair.primary.ask("DELETE FROM otters")
 
 
-@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("cancelled", [False, True], ids=["too late", "cancelled"])
+async def test_no_one_sees_a_commit_that_was_given_up_before_the_standby_has_it(
+    pair: PostgresPair, *, cancelled: bool
+) -> None:
+    settings = {"statement_timeout": "300", "transaction_timeout": "500", "lock_timeout": "300"}
+    needs = SessionNeeds(name="els test", settings=settings, command_timeout=None if cancelled else 1)
+    session = await Connector(pair.url, needs).connect()
+    await pair.standby.crash()
+    transaction = session.transaction()
+    await transaction.start()
+    await session.execute("INSERT INTO otters VALUES ('early')")
+
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1 if cancelled else None):
+            await transaction.commit()
+
+    await until(session.is_closed)
+    assert await ask(pair.url, COMMITS) == 1
+    assert await ask(pair.url, NAMES) is None
+    await pair.standby.start()
+    await pair.primary.until(IS_IN_SYNC)
+    await pair.primary.until(f"SELECT ({NAMES}) = 'early'")
+    await pair.primary.ask("DELETE FROM otters")
+
+
 async def test_an_old_primary_is_rewound_when_it_has_what_the_new_one_lacks(pair: PostgresPair) -> None:
     await pair.standby.crash()
     await ask(pair.primary.url + "?options=-csynchronous_commit=local", "INSERT INTO otters VALUES ('lost')")
@@ -71,7 +99,6 @@ async def test_an_old_primary_is_rewound_when_it_has_what_the_new_one_lacks(pair
     assert data_of(old) == kept
 
 
-@pytest.mark.asyncio(loop_scope="module")
 async def test_an_old_primary_that_cannot_be_rewound_gets_a_copy(pair: PostgresPair) -> None:
     old, broken = pair.primary, data_of(pair.primary)
     await pair.promote(Loss.CRASH)
