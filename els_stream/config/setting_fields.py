@@ -54,7 +54,10 @@ class SettingFields(KafkaFields):
         4, ge=1, le=1000, description="Number of partitions of topics that `els topics` creates."
     )
     topic_replication_factor: types.Number = Field(
-        1, ge=1, le=10, description="Number of replicas of topics that `els topics` creates."
+        1,
+        ge=1,
+        le=10,
+        description="Number of replicas of topics that `els topics` creates; unset with `els up --brokers 3`: 3.",
     )
     session_timeout_seconds: types.Seconds = Field(
         10,
