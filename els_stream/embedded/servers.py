@@ -11,6 +11,7 @@ import signal
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from els_stream.config.settings import Settings
 from els_stream.embedded import containers
@@ -23,7 +24,6 @@ from els_stream.embedded.postgres_pair import PostgresPair
 from els_stream.embedded.processes import gather_all, shielded
 from els_stream.embedded.state import RunningServers, StateFolder
 from els_stream.errors import ConfigurationError
-from els_stream.postgres.parse import parse_address
 
 POSTGRES_PORT = 5432
 
@@ -177,11 +177,13 @@ def _answers(folder: StateFolder, running: RunningServers) -> bool:
     topology = _topology(running)
     if running.kind == "embedded" and topology == SINGLE and not EmbeddedCluster(folder.path, topology).alive:
         return False
-    brokers = [address.rpartition(":") for address in running.broker.split(",")]
-    databases = parse_address(running.database_url).hosts
-    return any(answers(host, int(port)) for host, _, port in brokers) and any(
-        answers(host.name, host.port) for host in databases
-    )
+    hosts = urlsplit(running.database_url).netloc.rpartition("@")[2]
+    return _any_answers(running.broker) and _any_answers(hosts)
+
+
+def _any_answers(places: str) -> bool:
+    """Return whether one of these host:port[,host:port] accepts connections."""
+    return any(answers(host, int(port)) for host, _, port in (place.rpartition(":") for place in places.split(",")))
 
 
 def _named(settings: Settings) -> bool:
