@@ -65,19 +65,22 @@ async def test_no_one_sees_a_commit_that_was_given_up_before_the_standby_has_it(
     settings = {"statement_timeout": "300", "transaction_timeout": "500", "lock_timeout": "300"}
     needs = SessionNeeds(name="els test", settings=settings, command_timeout=None if cancelled else 1)
     session = await Connector(pair.url, needs).connect()
-    await pair.standby.crash()
-    transaction = session.transaction()
-    await transaction.start()
-    await session.execute("INSERT INTO otters VALUES ('early')")
+    try:
+        await pair.standby.crash()
+        transaction = session.transaction()
+        await transaction.start()
+        await session.execute("INSERT INTO otters VALUES ('early')")
 
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(1 if cancelled else None):
-            await transaction.commit()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1 if cancelled else None):
+                await transaction.commit()
 
-    await until(session.is_closed)
-    assert await ask(pair.url, COMMITS) == 1
-    assert await ask(pair.url, NAMES) is None
-    await pair.standby.start()
+        assert await ask(pair.url, NAMES) is None
+        assert await ask(pair.url, COMMITS) == 1
+        await until(session.is_closed)
+    finally:
+        session.terminate()
+        await pair.standby.start()
     await pair.primary.until(IS_IN_SYNC)
     await pair.primary.until(f"SELECT ({NAMES}) = 'early'")
     await pair.primary.ask("DELETE FROM otters")
