@@ -67,7 +67,7 @@ class Member(EmbeddedPostgres):
         await self.start()
 
     async def _rewound(self, primary: Member) -> bool:
-        """Return False if the primary no longer has what it takes."""
+        """Return False if pg_rewind fails: then the server needs a copy."""
         await primary.ask("CHECKPOINT")  # pg_rewind reads the timeline of the last one
         source = f"{primary.address} dbname=postgres"
         options = (f"--source-server={source}", "--write-recovery-conf", "--no-sync")
