@@ -158,11 +158,13 @@ class Domain(RuleBasedStateMachine):
         self.runner.run(self.compare())
 
     def teardown(self) -> None:
-        for session in sorted(self.sessions, key=lambda session: not session.may_finish):
-            if session.waiting is not None:
-                self.runner.run(arrived(session.waiting))
-            self.clear(session)
-        self.runner.run(self.harness.execute(EMPTY))
+        try:
+            for session in sorted(self.sessions, key=lambda session: not session.may_finish):
+                if session.waiting is not None:
+                    self.runner.run(arrived(session.waiting))
+                self.clear(session)
+        finally:  # or the next run would begin with these rows
+            self.runner.run(self.harness.execute(EMPTY))
 
     def create(self, kind: Kind, batch_id: str, number: int, other: int) -> ModelRecord:
         essays, class_id = self.registrations[batch_id]
