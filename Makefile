@@ -17,7 +17,7 @@ done; \
 echo "make: needs Python 3.11 or newer, with venv: install one, or name it: make setup PYTHON=/path/to/python3.12" >&2; exit 1
 endef
 
-.PHONY: help setup browser programs servers screenshots demo run test unit integration other-pythons bench bench-quick bench-growth bench-against bench-plots chaos typecheck lint audit format migrate-upgrade lock docs clean
+.PHONY: help setup browser programs servers screenshots dashboard-picture demo run test unit integration other-pythons bench bench-quick bench-growth bench-against bench-plots chaos typecheck lint audit format migrate-upgrade lock docs clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -47,6 +47,9 @@ servers: setup ## find or install the servers for tests of TLS and of poolers
 
 screenshots: browser ## take the pictures of the page for docs/
 	$(BIN)/python -m tests.support.screenshots
+
+dashboard-picture: setup ## draw docs/dashboard.svg: the dashboard under the demo, from a real Prometheus
+	$(BIN)/python -m tests.support.dashboard_picture
 
 # Several processes at once, each with servers of its own; `pytest FILE` runs in one. See tests/support/parallel.py.
 PYTEST = $(BIN)/pytest -n auto --timeout 300
