@@ -14,6 +14,7 @@ from tests.support.worker_process import send
 
 SLOW = 15_000
 PHONE = 390
+SMALLEST_TARGET = 24  # CSS pixels: WCAG 2.2, 2.5.8
 HOSTILE = '<img src="https://evil.example/x" onerror="document.title=1"><script>document.title=1</script>'
 
 
@@ -274,7 +275,33 @@ async def test_codes_that_are_not_known_and_reasons_of_a_newer_release_are_shown
     await expect(page.locator(".dead-letter .reason")).to_have_text("written backwards", timeout=SLOW)
 
 
-async def test_the_page_names_the_workers_of_the_group(browser_page: BrowserPage) -> None:
-    await expect(browser_page.page.locator("#components")).to_contain_text(
-        "1 worker: 127.0.0.1 with 16 partitions", timeout=SLOW
+async def test_on_a_phone_every_control_is_reached_by_keyboard_and_large_enough(
+    browser_page: BrowserPage, addresses: Addresses, topic_prefix: str
+) -> None:
+    page = browser_page.page
+    await send(
+        addresses,
+        topic_prefix,
+        (BATCH_REGISTERED, factories.registration(essays=2)),
+        (CONTENT_PROVISIONED, b"Dear Sir or Madam,"),
     )
+    await expect(page.locator("#components")).to_contain_text("1 worker: 127.0.0.1 with 16 partitions", timeout=SLOW)
+    await expect(browser_page.batch(factories.BATCH)).to_be_visible(timeout=SLOW)
+    await expect(page.locator(".dead-letter")).to_be_visible(timeout=SLOW)
+    await check_phone_and_colours(browser_page)
+
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("main")).to_be_focused()
+    shown = page.locator("main :is(a, button, input, select, summary):visible:not(:disabled)")
+    controls = await shown.count()
+
+    assert controls == 10, "search, three filters, a batch; two filters, two buttons of a group, a dead letter"
+    for number in range(controls):
+        await page.keyboard.press("Tab")
+        await expect(shown.nth(number)).to_be_focused()
+        assert await shown.nth(number).evaluate("node => getComputedStyle(node).outlineStyle") == "solid"
+        box = await shown.nth(number).bounding_box()
+        assert box is not None
+        assert box["height"] >= SMALLEST_TARGET, await shown.nth(number).evaluate("node => node.outerHTML")
