@@ -144,8 +144,7 @@ class EmbeddedPostgres(EmbeddedServer):
 
     async def _started(self, place: Path, command: list[str], seconds: float) -> bool:
         """Start the process; return False if children of a killed predecessor still run."""
-        # PostgreSQL takes a zombie of the killed postmaster for a running one.
-        (place / "data" / "postmaster.pid").unlink(missing_ok=True)
+        self._remove_pid_file()
         written = await self.server.spawn(*command, env=ENVIRONMENT, account=self._account)
         try:
             await self.server.until(lambda: self._ready(place), seconds)
@@ -154,6 +153,10 @@ class EmbeddedPostgres(EmbeddedServer):
                 raise
             return False
         return True
+
+    def _remove_pid_file(self) -> None:
+        """Remove what a killed server left: PostgreSQL takes a zombie of the postmaster for a running one."""
+        (self._place / "data" / "postmaster.pid").unlink(missing_ok=True)
 
     async def _initdb(self, place: Path, binaries: Path) -> None:
         """Create the data folder under a temporary name and rename it, so that an interrupted initdb is repeated."""

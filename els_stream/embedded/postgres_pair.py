@@ -68,6 +68,7 @@ class Member(EmbeddedPostgres):
 
     async def _rewound(self, primary: Member) -> bool:
         """Return False if pg_rewind fails: then the server needs a copy."""
+        self._remove_pid_file()
         await primary.ask("CHECKPOINT")  # pg_rewind reads the timeline of the last one
         source = f"{primary.address} dbname=postgres"
         options = (f"--source-server={source}", "--write-recovery-conf", "--no-sync")

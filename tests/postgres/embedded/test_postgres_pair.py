@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -38,6 +41,17 @@ async def ask(url: str, question: str) -> object:
         await conn.close()
 
 
+@contextmanager
+def kept(folder: Path) -> Iterator[None]:
+    """Assert that the folder is not replaced by another; an open one keeps its number."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        yield
+        assert os.path.samestat(os.fstat(opened), folder.stat())
+    finally:
+        os.close(opened)
+
+
 @pytest.mark.parametrize("loss", Loss)
 async def test_the_standby_takes_over_with_every_commit(pair: PostgresPair, loss: Loss) -> None:
     await pair.primary.ask("INSERT INTO otters VALUES ('kept')")
@@ -48,7 +62,8 @@ async def test_the_standby_takes_over_with_every_commit(pair: PostgresPair, loss
     assert pair.primary is after
     assert await ask(pair.url, NAMES) == "kept"
     assert await ask(pair.url, IS_STANDBY) is False
-    await pair.rejoin()
+    with kept(before.data):
+        await pair.rejoin()
     assert await before.ask(IS_STANDBY) is True
     await pair.primary.ask("DELETE FROM otters")
 
@@ -91,7 +106,8 @@ async def test_an_old_primary_loses_what_the_new_one_lacks(pair: PostgresPair) -
     await pair.standby.start()
 
     await pair.promote()
-    await pair.rejoin()
+    with kept(old.data):
+        await pair.rejoin()
 
     assert await old.ask(IS_STANDBY) is True
     assert await old.ask(NAMES) is None
