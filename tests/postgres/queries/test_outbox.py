@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from els_stream.domain.batch import OutboxPosition
 from els_stream.events.headers import decode_headers
-from els_stream.queries import outbox, outbox_exceptions, outbox_segments
+from els_stream.queries import outbox, outbox_exceptions, outbox_segments, trackers
 from els_stream.queries.outbox import put
 from els_stream.queries.outbox_backlog import OutboxBacklog, read_backlog
 from els_stream.queries.outbox_rows import SHARD_COUNT, OutboxRow, WaitingRow
@@ -158,6 +159,26 @@ async def test_a_key_is_free_again_once_its_segment_is_gone(engine: AsyncEngine,
 
     [segment] = await fetch(conn)
     assert last_segment(engine, "9b") == (segment.shard, segment.position)
+
+
+@pytest.mark.parametrize("size", [10, MAX_SEGMENT_BYTES // 2])
+async def test_batches_are_saved_with_the_segments_of_their_events(conn: AsyncConnection, size: int) -> None:
+    """In one statement if the events are one segment; a batch without new events keeps its last one."""
+    batches = await trackers.lock(conn, ["loud", "louder", "quiet"])
+    batches["quiet"].last_segment = OutboxPosition(3, 7)
+    rows = [row("loud", 1, padding=size), row("louder", 1, padding=size)]
+
+    await put(conn, rows, batches, save=list(batches.values()))
+
+    first, *others = await fetch(conn)
+    second = others[0] if others else first
+    saved = await trackers.lock(conn, batches)
+    assert [saved[key].last_segment for key in ("loud", "louder", "quiet")] == [
+        OutboxPosition(first.shard, first.position),
+        OutboxPosition(second.shard, second.position),
+        OutboxPosition(3, 7),
+    ]
+    assert bool(others) is (size > 10)
 
 
 async def test_later_events_follow_their_key_among_the_exceptions(engine: AsyncEngine, conn: AsyncConnection) -> None:
