@@ -10,7 +10,8 @@ from els_stream.embedded.servers import Addresses
 from tests.support.consumer_testbed import CREATE_EFFECTS, ConsumerTestbed
 
 
-@pytest.fixture(params=[1, 2], ids=["1 in flight", "2 in flight"])
+# One in flight is the simple case of the default of two; a run of `test_chaos` has one too.
+@pytest.fixture(params=[pytest.param(1, marks=pytest.mark.long), 2], ids=["1 in flight", "2 in flight"])
 def in_flight(request: pytest.FixtureRequest) -> int:
     value: int = request.param
     return value
