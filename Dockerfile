@@ -12,7 +12,9 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 COPY requirements.txt requirements-image.txt /build/
 RUN python -m venv --without-pip /opt/els \
     && pip --python /opt/els/bin/python install --require-hashes -r /build/requirements.txt \
-    && /opt/els/bin/python -c 'import faust._cython.streams'
+    && /opt/els/bin/python -c 'import faust._cython.streams' \
+    && printf '#!/bin/sh\nexec python -m els_stream "$@"\n' > /opt/els/bin/els \
+    && chmod 755 /opt/els/bin/els
 # What is in the image (CycloneDX), and under which licences.
 RUN python -m venv /build/tools \
     && /build/tools/bin/pip install --require-hashes -r /build/requirements-image.txt \

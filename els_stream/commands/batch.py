@@ -12,6 +12,7 @@ from rich.table import Table
 from els_stream.commands.database_access import snapshot
 from els_stream.commands.exit_codes import exit_codes
 from els_stream.config.settings import Settings, load_settings
+from els_stream.domain.batch import BatchState
 from els_stream.domain.batch_timeline import Moment, MomentKind, timeline
 from els_stream.domain.published_events import DeliveryState, published_events
 from els_stream.domain.waiting import is_stuck, waits_for
@@ -84,8 +85,11 @@ def _print(detail: BatchDetail) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, markup=False, width=PIPE_WIDTH)
     stuck = " (stuck)" if is_stuck(detail) else ""
+    deadline = (
+        f", deadline {_time(detail.deadline_at)}" if detail.state == BatchState.OPEN and detail.deadline_at else ""
+    )
     expected = "?" if detail.expected is None else detail.expected
-    console.print(f"batch {plain(detail.batch_id)}: {detail.state}, waits for {waits_for(detail)}{stuck}")
+    console.print(f"batch {plain(detail.batch_id)}: {detail.state}, waits for {waits_for(detail)}{stuck}{deadline}")
     console.print(
         f"{detail.class_type or 'class unknown'}: {expected} expected, {detail.filled} filled,"
         f" {detail.failed} failed, {detail.free} free, {sum(kind.events for kind in detail.pending)} pending,"

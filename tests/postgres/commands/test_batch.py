@@ -133,6 +133,7 @@ async def test_a_stuck_batch_exits_with_4(environment: Mapping[str, str], harnes
     if "event_outbox" in damage:
         await harness.move_aside()
     assert (await read_batch(environment))[0] == 0
+    assert ": open, waits for content, deadline 2" in (await els(environment, "batch", make.BATCH)).stdout
 
     await harness.execute(damage)
 
