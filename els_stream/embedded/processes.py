@@ -148,7 +148,7 @@ class ServerProcess:
 
     async def _spawn(self, *command: str, env: dict[str, str], account: pwd.struct_passwd | None) -> int:
         with self.log.open("ab") as log:
-            written = log.tell()
+            written = self.log.stat().st_size
             shell = await start("/bin/sh", "-c", DETACHED, "sh", *command, env=env, log=log.fileno(), account=account)
             output, _ = await shell.communicate()
         pid = int(output)

@@ -80,11 +80,12 @@ async def test_run_until_cancels_the_work_and_waits_for_its_end() -> None:
 
 
 async def test_run_until_lets_work_end_within_its_grace() -> None:
-    stop = asyncio.Event()
+    stop, may_end = asyncio.Event(), asyncio.Event()
 
     async def work() -> int:
+        asyncio.get_running_loop().call_soon(may_end.set)
         stop.set()
-        await asyncio.sleep(0)
+        await may_end.wait()
         return 7
 
     assert await run_until(stop, work(), grace_seconds=5) == 7
@@ -135,9 +136,13 @@ def test_a_call_that_blocks_does_not_keep_the_process_alive() -> None:
     code = (
         "import asyncio, threading\n"
         "from els_stream.tasks import in_daemon_thread\n"
+        "started = threading.Event()\n"
+        "def block():\n"
+        "    started.set()\n"
+        "    threading.Event().wait()\n"
         "async def main():\n"
-        "    task = asyncio.create_task(in_daemon_thread(threading.Event().wait, name='blocking'))\n"
-        "    await asyncio.sleep(0)\n"
+        "    task = asyncio.create_task(in_daemon_thread(block, name='blocking'))\n"
+        "    assert await asyncio.to_thread(started.wait, 20)\n"
         "    task.cancel()\n"
         "asyncio.run(main())\n"
     )

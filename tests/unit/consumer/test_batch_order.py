@@ -11,6 +11,7 @@ from els_stream.consumer.batch_order import BatchOrder, Stage
 from els_stream.kafka.offsets import Partition
 from tests.support.waiting import suspended
 
+WAIT_SECONDS = 0.02  # what woke the task could run by then
 ALPHA, BETA = Partition("alpha", 0), Partition("beta", 0)
 
 
@@ -26,9 +27,8 @@ def second(first: BatchOrder) -> BatchOrder:
 
 async def still_waits(task: asyncio.Task[Any]) -> bool:
     await suspended(task)
-    for _ in range(3):  # what woke it could run by now
-        await asyncio.sleep(0)
-    return not task.done()
+    done, _ = await asyncio.wait({task}, timeout=WAIT_SECONDS)
+    return not done
 
 
 async def test_the_first_batch_waits_for_nothing(first: BatchOrder) -> None:

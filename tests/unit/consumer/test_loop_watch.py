@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from logging.handlers import QueueHandler
+from queue import SimpleQueue
 
 import pytest
 
@@ -60,10 +63,20 @@ async def test_a_loop_that_runs_answers_again_and_again(caplog: pytest.LogCaptur
     assert (metrics.events, caplog.messages) == ([], [])
 
 
-def block_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
+@contextmanager
+def noted() -> Iterator[SimpleQueue[logging.LogRecord]]:
+    """Yield a queue of what the watch logs, which a blocked thread can wait for."""
+    records: SimpleQueue[logging.LogRecord] = SimpleQueue()
+    handler = QueueHandler(records)
+    loop_watch.log.addHandler(handler)
+    try:
+        yield records
+    finally:
+        loop_watch.log.removeHandler(handler)
+
+
+def block_until_logged(records: SimpleQueue[logging.LogRecord]) -> None:
+    records.get(timeout=SECONDS)
 
 
 async def test_a_blocked_loop_gives_no_answer_and_is_logged_with_its_place(caplog: pytest.LogCaptureFixture) -> None:
@@ -71,13 +84,14 @@ async def test_a_blocked_loop_gives_no_answer_and_is_logged_with_its_place(caplo
     metrics = CountedEvents()
 
     async def work() -> None:
-        block_until(lambda: bool(caplog.messages))
+        block_until_logged(records)
         before = len(answers)
         await until(lambda: len(answers) > before)
 
-    await while_watched(lambda: answers.append(1), metrics, work)
+    with noted() as records:
+        await while_watched(lambda: answers.append(1), metrics, work)
 
     blocked, ended = caplog.messages
-    assert blocked.startswith("the event loop is blocked, no record is processed: block_until (")
+    assert blocked.startswith("the event loop is blocked, no record is processed: block_until_logged (")
     assert ended.startswith("the event loop goes on; it was blocked for ")
     assert metrics.events == [ConsumerEvent.LOOP_BLOCKED]
