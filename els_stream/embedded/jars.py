@@ -5,6 +5,7 @@ The JSON file beside this module lists the jars and their hashes. Each start che
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib
 import json
@@ -30,17 +31,21 @@ def default_store(version: str = VERSION) -> Path:
 def kafka_jars(store: Path, hashes: Path = HASHES) -> list[Path]:
     """Return the paths of the jars; download them first if the store does not exist. Blocks.
 
+    Of several processes one downloads and the others wait for it: jgo fails if its own cache changes meanwhile.
     `hashes` is a file `kafka-VERSION.json`. Raises ServersUnavailable if a jar is missing or has another hash.
     """
     expected: dict[str, str] = json.loads(hashes.read_text())
     if not store.is_dir():
-        _fill(store, expected, hashes.stem.removeprefix("kafka-"))
+        store.parent.mkdir(parents=True, exist_ok=True)
+        with store.with_name(f"{store.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not store.is_dir():
+                _fill(store, expected, hashes.stem.removeprefix("kafka-"))
     return _checked(store, expected)
 
 
 def _fill(store: Path, expected: dict[str, str], version: str) -> None:
     """Download into a temporary folder and rename it, so that the store is complete or does not exist."""
-    store.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=store.parent) as folder:
         draft = Path(folder) / "draft"
         draft.mkdir()
@@ -48,8 +53,7 @@ def _fill(store: Path, expected: dict[str, str], version: str) -> None:
             if jar.name in expected:
                 shutil.copyfile(jar, draft / jar.name)
         _checked(draft, expected)
-        if not store.is_dir():
-            draft.rename(store)
+        draft.rename(store)
 
 
 def _resolved(version: str) -> Iterator[Path]:
