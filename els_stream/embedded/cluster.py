@@ -9,7 +9,7 @@ from els_stream.embedded.kafka import EmbeddedKafka
 from els_stream.embedded.kafka_cluster import KafkaCluster
 from els_stream.embedded.postgres import EmbeddedPostgres
 from els_stream.embedded.postgres_pair import PostgresPair
-from els_stream.embedded.processes import gather_all, shielded
+from els_stream.embedded.server_group import ServerGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,31 +28,12 @@ SINGLE = Topology()
 LARGEST = Topology(brokers=3, standby=True)
 
 
-class EmbeddedCluster:
+class EmbeddedCluster(ServerGroup[PostgresPair | EmbeddedPostgres, KafkaCluster | EmbeddedKafka]):
     """Servers of this topology in one state folder. Each topology has data of its own for what it has several of."""
 
     def __init__(self, state_dir: Path, topology: Topology, *, fsync: bool = True) -> None:
-        self.kafka = KafkaCluster(state_dir, topology.brokers) if topology.brokers > 1 else EmbeddedKafka(state_dir)
-        self.postgres = (
-            PostgresPair(state_dir, fsync=fsync) if topology.standby else EmbeddedPostgres(state_dir, fsync=fsync)
+        super().__init__(
+            PostgresPair(state_dir, fsync=fsync) if topology.standby else EmbeddedPostgres(state_dir, fsync=fsync),
+            KafkaCluster(state_dir, topology.brokers) if topology.brokers > 1 else EmbeddedKafka(state_dir),
         )
         self.topology = topology
-
-    @property
-    def alive(self) -> bool:
-        return self.kafka.alive and self.postgres.alive
-
-    async def start(self) -> None:
-        """Start what does not run; if one fails or the start is cancelled, stop all."""
-        try:
-            await gather_all(self.postgres.start(), self.kafka.start())
-        except BaseException:
-            await shielded(self.stop())
-            raise
-
-    async def stop(self) -> None:
-        await gather_all(self.postgres.stop(), self.kafka.stop())
-
-    def remove_data(self) -> None:
-        self.postgres.remove_data()
-        self.kafka.remove_data()

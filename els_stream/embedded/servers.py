@@ -21,7 +21,8 @@ from els_stream.embedded.kafka_security import KafkaSecurity
 from els_stream.embedded.ports import answers
 from els_stream.embedded.postgres import EmbeddedPostgres
 from els_stream.embedded.postgres_pair import PostgresPair
-from els_stream.embedded.processes import gather_all, shielded
+from els_stream.embedded.processes import shielded
+from els_stream.embedded.server_group import ServerGroup
 from els_stream.embedded.state import RunningServers, StateFolder
 from els_stream.errors import ConfigurationError
 
@@ -37,31 +38,11 @@ class Addresses:
     web: str | None = None
 
 
-class EmbeddedServers:
+class EmbeddedServers(ServerGroup[EmbeddedPostgres, EmbeddedKafka]):
     """Both servers in one state folder, of the checkout or of a test run; `security` is that of the broker."""
 
     def __init__(self, state_dir: Path, *, fsync: bool = True, security: KafkaSecurity | None = None) -> None:
-        self.postgres = EmbeddedPostgres(state_dir, fsync=fsync)
-        self.kafka = EmbeddedKafka(state_dir, security=security)
-
-    @property
-    def alive(self) -> bool:
-        return self.postgres.alive and self.kafka.alive
-
-    async def start(self) -> None:
-        """Start both at the same time; if one fails or the start is cancelled, stop both."""
-        try:
-            await gather_all(self.postgres.start(), self.kafka.start())
-        except BaseException:
-            await shielded(self.stop())
-            raise
-
-    async def stop(self) -> None:
-        await gather_all(self.postgres.stop(), self.kafka.stop())
-
-    def remove_data(self) -> None:
-        self.postgres.remove_data()
-        self.kafka.remove_data()
+        super().__init__(EmbeddedPostgres(state_dir, fsync=fsync), EmbeddedKafka(state_dir, security=security))
 
 
 async def up(settings: Settings, *, topology: Topology | None = None, fsync: bool = True) -> Addresses:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,11 +12,12 @@ from els_stream.config.settings import Settings
 from els_stream.embedded.cluster import EmbeddedCluster, Topology
 from els_stream.embedded.kafka_cluster import KafkaCluster
 from els_stream.embedded.servers import addresses, down, up
-from els_stream.errors import ConfigurationError
+from els_stream.errors import ConfigurationError, ServersUnavailable
 from els_stream.events.topics import OUTPUT_TOPICS
 from els_stream.kafka.admin import admin_client
 from els_stream.kafka.topics import Created, Present
 from tests.support.paths import reachable_folder
+from tests.support.waiting import until
 
 THREE = Topology(brokers=3)
 
@@ -48,7 +50,12 @@ async def test_three_brokers_go_on_without_one_until_up_starts_it_again(settings
     assert isinstance(cluster.kafka, KafkaCluster)
     await cluster.kafka.nodes[0].kill()
 
-    assert {type(state) for state in await ensure(here)} == {Present}
+    async def topics_are_present() -> bool:
+        with contextlib.suppress(ServersUnavailable):  # until the others have taken over
+            return {type(state) for state in await ensure(here)} == {Present}
+        return False
+
+    await until(topics_are_present, seconds=60, every=0.5)
     assert addresses(settings) == found
     assert not cluster.kafka.nodes[0].alive
     assert await up(settings) == found
