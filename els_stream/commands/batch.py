@@ -85,9 +85,8 @@ def _print(detail: BatchDetail) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, markup=False, width=PIPE_WIDTH)
     stuck = " (stuck)" if is_stuck(detail) else ""
-    deadline = (
-        f", deadline {_time(detail.deadline_at)}" if detail.state == BatchState.OPEN and detail.deadline_at else ""
-    )
+    deadline_at = detail.deadline_at if detail.state == BatchState.OPEN else None
+    deadline = f", deadline {_time(deadline_at)}" if deadline_at else ""
     expected = "?" if detail.expected is None else detail.expected
     console.print(f"batch {plain(detail.batch_id)}: {detail.state}, waits for {waits_for(detail)}{stuck}{deadline}")
     console.print(

@@ -12,7 +12,7 @@ import click
 from els_stream.age import parse_age
 from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.topics import INPUT_TOPICS
-from els_stream.queries.dead_letter_admin import DeadLetterFilter, has_reason
+from els_stream.queries.dead_letter_admin import DeadLetterFilter, is_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,8 +47,8 @@ class ReasonOption(click.Choice[str]):
 
 
 async def check_reason(conn: AsyncConnection, filters: DeadLetterFilter) -> None:
-    """Raise UsageError for a reason that is neither known nor in the table: a newer release may have stored others."""
-    if filters.reason is None or filters.reason in set(DeadLetterReason) or await has_reason(conn, filters.reason):
+    """Raise UsageError for a reason that is neither known nor in the table."""
+    if filters.reason is None or await is_reason(conn, filters.reason):
         return
     raise click.UsageError(
         f"no dead letter has the reason {filters.reason!r}; known are: {', '.join(DeadLetterReason)}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import TextClause, text
 
+from els_stream.events.dead_letter_reasons import DeadLetterReason
 from els_stream.events.headers import encode_headers
 from els_stream.queries.arrays import record_from_row
 from els_stream.queries.ordered_pages import avoid_sorting
@@ -169,8 +170,10 @@ class DeadLetterRecord:
         return self.record.value is None and (self.summary.value_size > 0 or self.summary.state == "discarded")
 
 
-async def has_reason(conn: AsyncConnection, reason: str) -> bool:
-    """Return whether a dead letter has this reason: a newer release may have stored some that are not known here."""
+async def is_reason(conn: AsyncConnection, reason: str) -> bool:
+    """Return whether the reason is one of this release or of a dead letter: a newer release may have stored others."""
+    if reason in set(DeadLetterReason):
+        return True
     return bool(await conn.scalar(_HAS_REASON, {"states": DEAD_LETTER_STATES, "reason": reason}))
 
 

@@ -149,9 +149,9 @@ class DeadLetterApi:
 
 async def _check_reason(conn: AsyncConnection, reason: str | None) -> None:
     """Raise Problem with status 400 for a reason that is neither known nor in the table."""
-    if reason is None or reason in _REASONS:
+    if reason is None:
         return
-    if re.fullmatch(r"[a-z0-9_]+", reason) is None or not await dead_letter_admin.has_reason(conn, reason):
+    if re.fullmatch(r"[a-z0-9_]+", reason) is None or not await dead_letter_admin.is_reason(conn, reason):
         raise bad_request(f"reason must be one of: {', '.join(_REASONS)}")
 
 
