@@ -2,7 +2,7 @@
 # A keyword that is missing here is one that nobody has needed yet.
 import asyncio
 import ssl
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeAlias
 
@@ -122,6 +122,7 @@ class AIOKafkaProducer:
         ssl_context: ssl.SSLContext | None = ...,
         connections_max_idle_ms: int = ...,
         enable_idempotence: bool = ...,
+        partitioner: Callable[[bytes | None, list[int], list[int]], int] = ...,
         transactional_id: str | None = ...,
         transaction_timeout_ms: int = ...,
         sasl_mechanism: str = ...,

@@ -11,9 +11,12 @@ import asyncio
 import contextlib
 import os
 import sys
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import fields, replace
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -29,11 +32,13 @@ from els_stream.embedded.postgres_pair import PostgresPair
 from els_stream.embedded.servers import POSTGRES_PORT, EmbeddedServers
 from els_stream.kafka.topics import TOPICS, ensure_topics
 from tests.support import chaos_report
+from tests.support.capacity import Capacity, backlogs
 from tests.support.chaos_plan import PROFILES, Plan
 from tests.support.chaos_report import Result
+from tests.support.chaos_sum import summed
 from tests.support.cluster_faults import REPLICAS, UNREPLICATED, ClusterFaults
 from tests.support.demo_environment import DemoEnvironment
-from tests.support.faults import Faults, WorkerFaults
+from tests.support.faults import Fault, Faults, WorkerFaults
 from tests.support.limited_disk import LimitedDisk
 from tests.support.progress import Progress
 from tests.support.proxied_kafka import ProxiedKafka
@@ -42,11 +47,13 @@ from tests.support.upstream import Upstream
 
 # Every tenth record is repeated in any mix.
 MIX: Final = Mix(late=0.2, refused=0.01)
-# Ratios of the handled records. Before the first fault and after the last the rate without faults is measured.
-FIRST_FAULT: Final = 0.1
-LAST_FAULT: Final = 0.85
+# Ratios of the records that are sent while faults go on.
+FIRST_FAULT: Final = 0.02
+LAST_FAULT: Final = 0.98
 # Ratio of the faults that begin before the service has recovered from the last one.
 OVERLAPPING: Final = 0.25
+# How long nothing is handled before the run checks whether there is anything left: this takes a new Kafka client.
+IDLE_SECONDS: Final = 0.5
 DISK_MEBIBYTES: Final = {"postgres": 3000, "kafka": 3000}
 
 
@@ -54,44 +61,84 @@ async def chaos(plan: Plan, env: DemoEnvironment, faults_of: Callable[[RandomSou
     """Run the plan until all is handled, with the faults of the servers that run."""
     rng = RandomSource(plan.seed)
     traffic = make_traffic(plan.seed, plan.batches, plan.largest, MIX)
-    total = len(traffic.messages)
+    first, disturbed, last = backlogs(traffic.messages, plan.backlogs)
     planned = plan.faults
     rng.shuffle(planned)
     moments = sorted(rng.uniform(FIRST_FAULT, LAST_FAULT) for _ in planned)
     env.pool.set(transactions_in_flight=plan.in_flight, micro_batch_records=plan.micro_batch)
     faults, progress = faults_of(rng), Progress()
+    capacity = Capacity(env, faults.processes)
     upstream = Upstream(env, plan.seed, plan.upstream / 100, plan.java_codecs)
-    async with upstream.running(), progress.sampled(env.database), asyncio.TaskGroup() as tasks:
-        sending = tasks.create_task(upstream.send(traffic, plan.changes))
+    async with upstream.running(), progress.sampled(env.database, lambda: env.handled_in_deleted_topics):
         for _ in range(plan.workers):
             env.pool.start()
         for _ in range(plan.relays):
             env.pool.start_relay()
-        for moment, fault in zip(moments, planned, strict=True):
-            await env.until_handled(round(moment * total))
-            with progress.fault(fault):
-                await faults.cause(fault)
-            if rng.random() >= OVERLAPPING:
-                await env.until_handled(min(total, await env.position() + 1))
-                progress.recovered()
-        await sending
+        before = await capacity.measure(first, upstream.partitions)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(upstream.send(disturbed, traffic, plan.changes))
+            timed = takewhile(
+                lambda _: not plan.minutes or progress.now < plan.minutes * 60, zip(moments, planned, strict=True)
+            )
+            await _disturb(env, upstream, faults, progress, timed, rng)
         await env.until_all_handled()
         await faults.finish()
+        after = await capacity.measure(last, upstream.partitions)
     stopped = [f"a worker ended with {code}" for code in await env.pool.stop_all() if code]
     observed = await env.observations()
     wrong = faults.wrong + stopped + await env.wrong(traffic, observed)
     return Result(
         seed=plan.seed,
-        records=total,
+        records=len(traffic.messages),
         refused=sum(poison.deliveries for poison in traffic.poison),
-        faults=Counter(planned),
+        faults=Counter(Fault(moment.fault) for moment in progress.faults),
         upstream=upstream.counts,
         progress=progress,
-        undisturbed=(FIRST_FAULT, LAST_FAULT),
+        before=before,
+        after=after,
         events=observed.counts.total(),
         copies=observed.copies.total(),
         wrong=wrong,
     )
+
+
+async def _disturb(
+    env: DemoEnvironment,
+    upstream: Upstream,
+    faults: WorkerFaults,
+    progress: Progress,
+    planned: Iterable[tuple[float, Fault]],
+    rng: RandomSource,
+) -> None:
+    """Cause each fault when that ratio of the records was sent and as many were handled."""
+    began = await env.position()
+    for moment, fault in planned:
+        upstream.limit = moment
+        await env.until(partial(upstream.has_reached, moment, since=began))
+        with progress.fault(fault):
+            await faults.cause(fault)
+        if rng.random() >= OVERLAPPING and await _goes_on(env, upstream):
+            progress.recovered()
+    upstream.limit = 1.0
+
+
+async def _goes_on(env: DemoEnvironment, upstream: Upstream) -> bool:
+    """Wait until a further record is handled; return False if there was none."""
+    position, asked = -1, time.monotonic()
+    upstream.limit = 1.0
+
+    async def further() -> bool:
+        nonlocal position, asked
+        now = await env.position()
+        if position < 0:
+            position = now
+        if now > position or not upstream.paused or time.monotonic() - asked < IDLE_SECONDS:
+            return now > position
+        asked = time.monotonic()
+        return await env.is_all_handled()
+
+    await env.until(further)
+    return await env.position() > position
 
 
 async def run_alone(plan: Plan, folder: Path) -> Result:
@@ -160,11 +207,15 @@ def _through(database: str, path: TcpProxy) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="for the servers' state, the workers' log and the report")
+    parser.add_argument("--sum", type=Path, nargs="*", help="run nothing; add up the reports in `folder` and these")
     parser.add_argument("--profile", choices=PROFILES, help="the plan that the other options change")
     for option in fields(Plan):
         parser.add_argument(f"--{option.name.replace('_', '-')}", type=int)
     given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
     folder = given.pop("folder").resolve()
+    if (others := given.pop("sum", None)) is not None:
+        sys.stdout.write(f"{summed([folder, *others])}\n")
+        return 0
     folder.mkdir(parents=True, exist_ok=True)
     plan = replace(PROFILES[given.pop("profile", "short")], **given)
     result = asyncio.run(run_cluster(plan, folder) if plan.cluster else run_alone(plan, folder))

@@ -18,7 +18,7 @@ from els_stream.config.setting_types import CHECKOUT
 from els_stream.config.settings import Settings
 from els_stream.demo.random_source import RandomSource
 from els_stream.demo.traffic import make_traffic
-from tests.acceptance.chaos import FIRST_FAULT, LAST_FAULT, MIX
+from tests.acceptance.chaos import MIX
 from tests.support.demo_environment import DemoEnvironment
 from tests.support.progress import Progress
 
@@ -26,6 +26,9 @@ BROKER: Final = "127.0.0.1:29092"
 DATABASE: Final = "postgresql://els:local-only@127.0.0.1:5432/els"
 GROUP: Final = str(Settings.model_fields["consumer_group"].default)
 LARGEST_BATCH: Final = 60
+# Ratios of the handled records.
+FIRST_FAULT: Final = 0.1
+LAST_FAULT: Final = 0.85
 
 
 async def docker(*arguments: str) -> str:
@@ -62,7 +65,7 @@ async def rehearse(seed: int, batches: int, kills: Counter[str], folder: Path) -
     progress = Progress()
     async with (
         DemoEnvironment(BROKER, DATABASE, "", folder, GROUP) as env,
-        progress.sampled(env.database),
+        progress.sampled(env.database, lambda: env.handled_in_deleted_topics),
         asyncio.TaskGroup() as tasks,
     ):
         if await env.position():

@@ -14,6 +14,8 @@ class Plan:
     """The traffic and the faults of a run. The seed decides their times and order.
 
     `upstream` is the percentage of records that other producers than aiokafka send. `java_codecs` of these are Java's.
+    `backlogs` is how many are handled without faults before the first and after the last, to compare the rates.
+    After `minutes` no further fault is caused; 0 is for all, however long they take.
     `cluster` 1 is for three brokers and a PostgreSQL with a standby, which have other faults than single servers.
     """
 
@@ -45,6 +47,8 @@ class Plan:
     expired: int = 0
     recreated: int = 0
     compacted: int = 0
+    backlogs: int = 0
+    minutes: int = 0
     in_flight: int = 2
     micro_batch: int = 100
 
@@ -121,27 +125,30 @@ PROFILES: Final = {
         expired=10,
         recreated=3,
         compacted=2,
+        backlogs=6,
     ),
     "long": Plan(
         seed=9,
-        batches=25_000,
+        batches=23_000,
         workers=2,
         relays=1,
-        kills=800,
-        replacements=20,
+        kills=850,
+        replacements=10,
         freezes=50,
-        restarts=50,
+        restarts=40,
         broker_restarts=15,
-        cuts=40,
-        half_open=20,
-        slow=20,
+        cuts=30,
+        half_open=25,
+        slow=10,
         full_disks=4,
-        upstream=60,
+        upstream=40,
         java_codecs=5,
         raised=8,
         expired=40,
-        recreated=8,
-        compacted=4,
+        recreated=4,
+        compacted=2,
+        backlogs=6,
+        minutes=24,
     ),
     "cluster": Plan(
         seed=11,
@@ -160,5 +167,6 @@ PROFILES: Final = {
         leaderless=3,
         failovers=5,
         standby_losses=3,
+        backlogs=6,
     ),
 }

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.benchmarks import svg
+from tests.support.capacity import Drain, cpu_each, rate
 from tests.support.faults import Fault
 from tests.support.progress import Progress, quantiles
 
@@ -19,7 +20,7 @@ RATE_INTERVAL_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a run did. `undisturbed`: no fault before the first and none after the second ratio of all records."""
+    """What a run did. `before` and `after`: backlogs handled before the first fault and after the last."""
 
     seed: int
     records: int
@@ -27,32 +28,28 @@ class Result:
     faults: Counter[Fault]
     upstream: Counter[str]
     progress: Progress
-    undisturbed: tuple[float, float]
+    before: Sequence[Drain]
+    after: Sequence[Drain]
     events: int
     copies: int
     wrong: list[str]
 
     @property
-    def rate_before(self) -> float:
-        """Records per second before the first fault, without the start."""
-        return self.progress.rate(self.undisturbed[0] / 4, self.undisturbed[0])
-
-    @property
-    def rate_after(self) -> float:
-        """Records per second after the last fault."""
-        return self.progress.rate(self.undisturbed[1], 0.99)
+    def seconds(self) -> float:
+        return self.progress.samples[-1][0] if self.progress.samples else 0.0
 
     def __str__(self) -> str:
-        seconds = self.progress.samples[-1][0] if self.progress.samples else 0.0
         faults = ", ".join(f"{count} of {fault}" for fault, count in self.faults.items()) or "no fault"
         recovery = quantiles(sorted(second for found in self.progress.recoveries().values() for second in found))
         recovered = ", ".join(f"{name} {value:.2f} s" for name, value in recovery.items()) or "-"
         return (
             f"seed {self.seed}: {self.records} records, {self.refused} of them refused, {self.events} events and"
-            f" {self.copies} copies, in {seconds:.0f} s\n"
+            f" {self.copies} copies, in {self.seconds:.0f} s\n"
             f"faults: {faults}\n"
             f"sent: {', '.join(f'{count} {name}' for name, count in sorted(self.upstream.items()))}\n"
-            f"recovery: {recovered}; records/s before {self.rate_before:.0f}, after {self.rate_after:.0f}\n"
+            f"recovery: {recovered}\n"
+            f"backlogs before the first fault: {_line(self.before)}\n"
+            f"backlogs after the last fault: {_line(self.after)}\n"
             f"{len(self.wrong)} differences"
         )
 
@@ -66,12 +63,29 @@ class Result:
             "copies": self.copies,
             "faults": {str(fault): count for fault, count in self.faults.items()},
             "sent": dict(self.upstream),
+            "seconds": self.seconds,
+            "recoveries": recoveries,
             "recovery_seconds": {fault: quantiles(seconds) for fault, seconds in recoveries.items()},
-            "records_per_second": {"before": self.rate_before, "after": self.rate_after},
+            "backlogs": {
+                "rate": {"before": rate(self.before), "after": rate(self.after)},
+                "cpu_each": {"before": cpu_each(self.before), "after": cpu_each(self.after)},
+                "before": _drains(self.before),
+                "after": _drains(self.after),
+            },
             "differences": self.wrong,
             "samples": self.progress.rates(RATE_INTERVAL_SECONDS),
             "moments": [(moment.fault, moment.began, moment.ended) for moment in self.progress.faults],
         }
+
+
+def _line(drains: Sequence[Drain]) -> str:
+    if not drains:
+        return "-"
+    return f"{rate(drains):,.0f} records/s and {cpu_each(drains):,.0f} µs of CPU each (medians of {len(drains)})"
+
+
+def _drains(drains: Sequence[Drain]) -> list[dict[str, Any]]:
+    return [{"records": each.records, "seconds": each.seconds, "cpu": dict(each.cpu)} for each in drains]
 
 
 def write(result: Result, folder: Path) -> Path:

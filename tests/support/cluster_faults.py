@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Final
 
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -63,6 +64,17 @@ class ClusterFaults(WorkerFaults):
         if self._rejoining is not None:
             await self._rejoining
             self._rejoining = None
+
+    @override
+    def processes(self) -> dict[str, Sequence[int]]:
+        servers = {
+            "PostgreSQL": [self._postgres.primary.server, self._postgres.standby.server],
+            "Kafka": [node.server for node in self._kafka.nodes],
+        }
+        return {
+            name: [server.process.pid for server in each if server.process is not None]
+            for name, each in servers.items()
+        }
 
     async def _disturb_postgres(self, fault: Fault) -> None:
         pair = self._postgres

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -13,6 +14,7 @@ import asyncpg
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
+from aiokafka.partitioner import DefaultPartitioner
 from pydantic import SecretStr
 
 from els_stream.config.settings import Settings
@@ -48,6 +50,12 @@ WAITING = """
 Condition = Callable[[], Awaitable[bool]]
 
 
+def _partition_of(count: int | None, key: bytes | None, all_: list[int], available: list[int]) -> int:
+    """Return the partition for the key among the first so many; Java's client chooses the same."""
+    first = [[number for number in numbers if count is None or number < count] for numbers in (all_, available)]
+    return DefaultPartitioner()(key, *first)
+
+
 class DemoEnvironment:
     """An async context manager: it creates the topics, and kills the workers that still run at the end."""
 
@@ -79,9 +87,17 @@ class DemoEnvironment:
 
     # Sending and waiting.
 
-    async def send(self, messages: Sequence[Message]) -> None:
-        """Send each message once, also if the broker goes away in between."""
-        producer = AIOKafkaProducer(bootstrap_servers=str(self.settings.broker), linger_ms=5, enable_idempotence=True)
+    async def send(self, messages: Sequence[Message], partitions: int | None = None) -> None:
+        """Send each message once, also if the broker goes away in between.
+
+        With `partitions` only to the first so many: a key keeps its partition, and so its order, when others are added.
+        """
+        producer = AIOKafkaProducer(
+            bootstrap_servers=str(self.settings.broker),
+            linger_ms=5,
+            enable_idempotence=True,
+            partitioner=partial(_partition_of, partitions),
+        )
         await producer.start()
         try:
             sent = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -68,6 +69,10 @@ class WorkerFaults:
     async def finish(self) -> None:
         """Wait for what comes back in the background."""
 
+    def processes(self) -> dict[str, Sequence[int]]:
+        """Return the root processes of the servers by name."""
+        return {}
+
     async def _freeze(self, victim: Worker) -> None:
         """Freeze when all workers have joined; continue when only the frozen one has been removed."""
         env, pool = self._env, self._env.pool
@@ -110,6 +115,11 @@ class Faults(WorkerFaults):
                 await self._fill(self._rng.choice(self._disks))
             case _:
                 await super().cause(fault)
+
+    @override
+    def processes(self) -> dict[str, Sequence[int]]:
+        servers = {"PostgreSQL": self._servers.postgres.server, "Kafka": self._servers.kafka.server}
+        return {name: [server.process.pid] for name, server in servers.items() if server.process is not None}
 
     async def _restart_kafka(self) -> None:
         kafka = self._servers.kafka

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
@@ -42,9 +42,12 @@ class Progress:
         return time.monotonic() - self._started
 
     @contextlib.asynccontextmanager
-    async def sampled(self, database: str) -> AsyncIterator[None]:
-        """Add a sample each SAMPLE_INTERVAL_SECONDS during the block, also while the database comes and goes."""
-        task = asyncio.create_task(self._sample(database))
+    async def sampled(self, database: str, deleted: Callable[[], int]) -> AsyncIterator[None]:
+        """Add a sample each SAMPLE_INTERVAL_SECONDS during the block, also while the database comes and goes.
+
+        `deleted` returns how many records were handled in topics that are no more.
+        """
+        task = asyncio.create_task(self._sample(database, deleted))
         try:
             yield
         finally:
@@ -58,23 +61,14 @@ class Progress:
         yield
         self.faults.append(Moment(name, began, self.now))
 
-    def recovered(self) -> None:
-        """Record that more was handled after the last fault."""
-        self._recovered.setdefault(self.faults[-1].fault, []).append(self.now - self.faults[-1].ended)
+    def recovered(self, after: float | None = None) -> None:
+        """Record that more was handled these seconds after the last fault, by default now."""
+        seconds = self.now - self.faults[-1].ended if after is None else after
+        self._recovered.setdefault(self.faults[-1].fault, []).append(seconds)
 
     def recoveries(self) -> dict[str, list[float]]:
         """Return by fault the seconds from its end until more was handled, sorted; only those that were waited for."""
         return {fault: sorted(seconds) for fault, seconds in self._recovered.items()}
-
-    def rate(self, start: float, stop: float) -> float:
-        """Return the records handled per second between two ratios of all records that were handled."""
-        if not self.samples:
-            return 0.0
-        total = self.samples[-1][1]
-        inside = [(at, handled) for at, handled in self.samples if start * total <= handled <= stop * total]
-        if len(inside) < 2 or inside[-1][0] == inside[0][0]:
-            return 0.0
-        return (inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0])
 
     def rates(self, seconds: float) -> list[tuple[float, float]]:
         """Return (seconds of the run, records per second) for intervals of this length."""
@@ -84,13 +78,14 @@ class Progress:
                 picked.append(sample)
         return [(after[0], (after[1] - before[1]) / (after[0] - before[0])) for before, after in pairwise(picked)]
 
-    async def _sample(self, database: str) -> None:
+    async def _sample(self, database: str, deleted: Callable[[], int]) -> None:
         conn: asyncpg.Connection | None = None
         try:
             while True:
                 try:
                     conn = conn or await asyncpg.connect(database, timeout=2)
-                    self.samples.append((self.now, int(await conn.fetchval(HANDLED, timeout=2))))
+                    handled = int(await conn.fetchval(HANDLED, timeout=2)) + deleted()
+                    self.samples.append((self.now, handled))
                 except CONNECTION_ERRORS:
                     if conn is not None:
                         conn.terminate()

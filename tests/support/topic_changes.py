@@ -58,6 +58,11 @@ class TopicChanges:
             async with self._env.admin() as admin:
                 await admin.alter_configs([resource])
 
+    async def partitions(self) -> int:
+        """Return how many partitions every input topic has at least."""
+        names = [self._name(topic) for topic in INPUT_TOPICS]
+        return min((await partition_counts(self._env.settings.broker, names)).values())
+
     async def cause(self, change: Change) -> bool:
         """Return whether the change was made: a topic whose keys are all different can't be compacted."""
         topic = self._rng.choice(INPUT_TOPICS)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from els_stream.demo.expectations import Traffic
@@ -16,8 +17,13 @@ from els_stream.events.topics import CONTENT_PROVISIONED, INPUT_TOPICS
 from tests.support.demo_environment import DemoEnvironment
 from tests.support.topic_changes import Change, TopicChanges
 from tests.support.upstream_producers import CODECS, JavaProducer, LibrdkafkaProducer, TransactionalProducer, java_jars
+from tests.support.waiting import until
 
-CHUNK: Final = 500
+CHUNK: Final = 200
+# A long run has no more chunks than this, so they are larger.
+MAX_CHUNKS: Final = 1000
+# Chunks whose records of other producers may be unacked while the ordinary producer sends later ones.
+CHUNKS_AHEAD: Final = 2
 # Ratio of the records without a key, of those that stay with the ordinary producer.
 UNKEYED: Final = 0.1
 # Of the transactions: that abort first, that stay open for a while, and that are never ended.
@@ -46,6 +52,15 @@ class Upstream:
             for codec in (CODECS[number] for number in self._rng.sample(range(len(CODECS)), java_codecs))
         }
         self._open: set[asyncio.Task[None]] = set()
+        self._unacked: deque[asyncio.Future[list[None]]] = deque()
+        # Partitions of each topic at the start: the ordinary producer uses no others.
+        self.partitions = 0
+        self._sent = 0
+        self._total = 0
+        # Whether nothing is sent, so that the service may have nothing to handle.
+        self.paused = False
+        # Ratio of the records after which at most CHUNKS_AHEAD chunks are sent: those of the next fault.
+        self.limit = 1.0
         self.counts: Counter[str] = Counter()
 
     @contextlib.asynccontextmanager
@@ -53,6 +68,7 @@ class Upstream:
         """End the processes of Java after the block."""
         if self._java:
             await asyncio.to_thread(java_jars)
+        self.partitions = await self._changes.partitions()
         if self._share:
             await self._changes.use_append_time()
         try:
@@ -60,31 +76,51 @@ class Upstream:
         finally:
             for task in self._open:
                 task.cancel()
-            await asyncio.gather(*self._open, return_exceptions=True)
+            for chunk in self._unacked:
+                chunk.cancel()
+            await asyncio.gather(*self._open, *self._unacked, return_exceptions=True)
             for java in self._java.values():
                 java.kill()
 
-    async def send(self, traffic: Traffic, changes: Iterable[Change]) -> None:
-        """Send all records; make the changes at moments of the seed, the ratio of sent records."""
+    async def send(self, messages: Sequence[Message], traffic: Traffic, changes: Iterable[Change]) -> None:
+        """Send these records of the traffic; make the changes at moments of the seed, the ratio of sent records."""
         moments = sorted((self._rng.uniform(0.1, 0.9), change) for change in changes)
         free = _Free(traffic)
-        total = len(traffic.messages)
-        chunk = CHUNK if self._share else total
+        self._total = total = len(messages)
+        chunk = max(CHUNK, total // MAX_CHUNKS) if self._share else total
         for start in range(0, total, chunk):
             while moments and moments[0][0] * total < start + chunk:
                 await self._change(moments.pop(0)[1])
-            await self._send(traffic.messages[start : start + chunk], free)
+            await until(partial(self._may_send, start - CHUNKS_AHEAD * chunk), seconds=None)
+            self._sent = min(total, start + chunk)
+            await self._send(messages[start : start + chunk], free)
         await self._flush()
+        self.paused = True
+
+    def _may_send(self, record: int) -> bool:
+        return record <= self.limit * self._total
+
+    async def has_reached(self, ratio: float, *, since: int) -> bool:
+        """Return whether that ratio of the records was sent and, after the position `since`, as many were handled.
+
+        The position counts markers of transactions too, so by itself it is ahead of the records.
+        """
+        return min(self._sent, await self._env.position() - since) >= round(ratio * self._total)
 
     async def _change(self, change: Change) -> None:
+        self.paused = change.needs_pause
         if change.needs_pause:
             await self._flush()
             await self._env.until_all_handled()
         self.counts[change] += await self._changes.cause(change)
+        self.paused = False
 
     async def _flush(self) -> None:
         """Wait until every record is acked and no transaction of ours is open."""
+        while self._unacked:
+            await self._unacked.popleft()
         await asyncio.gather(*(java.flush() for java in self._java.values()), *self._open)
+        self._open.clear()
 
     async def _send(self, sent: Sequence[Message], free: _Free) -> None:
         ordinary: list[Message] = []
@@ -95,7 +131,10 @@ class Upstream:
             else:
                 ordinary.append(message)
         self.counts["aiokafka"] += len(ordinary)
-        await asyncio.gather(self._env.send(ordinary), *self._divided(others))
+        self._unacked.append(asyncio.gather(*self._divided(others)))
+        await self._env.send(ordinary, self.partitions)
+        if len(self._unacked) > CHUNKS_AHEAD:
+            await self._unacked.popleft()
 
     def _divided(self, messages: Sequence[Message]) -> Iterable[asyncio.Task[None]]:
         """Divide the records among the other producers; each gets its share at once."""

@@ -101,13 +101,16 @@ class TransactionalProducer:
         }
         self._id = f"{prefix}{uuid.uuid4().hex[:8]}"
         self._producer: Producer | None = None
+        self._one_at_a_time = asyncio.Lock()
 
     async def commit(self, sent: Sent, *, open_seconds: float = 0.0) -> None:
         """Commit the records in one transaction; it is open for so long first. A retry may commit them twice."""
-        await self._transact(sent, open_seconds, commit=True)
+        async with self._one_at_a_time:
+            await self._transact(sent, open_seconds, commit=True)
 
     async def abort(self, sent: Sent) -> None:
-        await self._transact(sent, 0.0, commit=False)
+        async with self._one_at_a_time:
+            await self._transact(sent, 0.0, commit=False)
 
     async def abandon(self, sent: Sent) -> None:
         """Leave the transaction open: the broker ends it after ABANDONED_TIMEOUT_MS."""
@@ -168,13 +171,15 @@ class JavaProducer:
         )
         self._log = folder / f"java-{codec}.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._one_at_a_time = asyncio.Lock()
 
     async def send(self, sent: Sent) -> None:
         """Hand the records to the process. They are acked after `flush`."""
-        if self._process is None:
-            self._process = self._start(await java_command(), await asyncio.to_thread(java_jars))
         lines = b"".join(_line(message) for message in sent)
-        await asyncio.to_thread(self._write, self._process, lines)
+        async with self._one_at_a_time:
+            if self._process is None:
+                self._process = self._start(await java_command(), await asyncio.to_thread(java_jars))
+            await asyncio.to_thread(self._write, self._process, lines)
 
     async def flush(self) -> None:
         """Wait until all records are acked; the process ends. Raises AssertionError if one was not."""

@@ -1,0 +1,67 @@
+"""Adds up the reports of several chaos runs."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from tests.support.progress import quantiles
+
+TITLES: Final = (
+    "seed",
+    "records",
+    "invalid",
+    "minutes",
+    "recovery p50 / p95 / max",
+    "rate after : before",
+    "CPU after : before",
+    "differences",
+)
+
+
+def summed(folders: Iterable[Path]) -> str:
+    """Return a table of the runs and their sums. Raises FileNotFoundError for a folder without a report."""
+    return "\n".join(_lines([json.loads((folder / "chaos.json").read_text()) for folder in folders]))
+
+
+def _lines(runs: list[dict[str, Any]]) -> Iterator[str]:
+    yield f"| {' | '.join(TITLES)} |"
+    yield "|" + " --- |" * len(TITLES)
+    for run in runs:
+        yield _row(str(run["seed"]), [run])
+    yield _row("all", runs)
+    faults: Counter[str] = Counter()
+    sent: Counter[str] = Counter()
+    for run in runs:
+        faults.update(run["faults"])
+        sent.update(run["sent"])
+    yield "faults: " + _counts(faults)
+    yield "sent: " + _counts(sent)
+
+
+def _row(name: str, runs: list[dict[str, Any]]) -> str:
+    recoveries = sorted(second for run in runs for found in run["recoveries"].values() for second in found)
+    cells = (
+        name,
+        f"{sum(run['records'] for run in runs):,}",
+        f"{sum(run['refused'] for run in runs):,}",
+        f"{sum(run['seconds'] for run in runs) / 60:.1f}",
+        " / ".join(f"{value:.2f}" for value in quantiles(recoveries).values()) + " s",
+        _ratio(run["backlogs"]["rate"] for run in runs),
+        _ratio(run["backlogs"]["cpu_each"] for run in runs),
+        str(sum(len(run["differences"]) for run in runs)),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _ratio(pairs: Iterable[dict[str, float]]) -> str:
+    """Return the lowest and highest ratio of after to before."""
+    ratios = sorted(pair["after"] / pair["before"] for pair in pairs if pair["before"])
+    return " to ".join(dict.fromkeys(f"{ratio:.2f}" for ratio in (*ratios[:1], *ratios[-1:]))) or "-"
+
+
+def _counts(counts: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
