@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 
 from alembic import context
+from alembic.util import CommandError
 from sqlalchemy import Connection
 
 from els_stream.config.settings import load_settings
 from els_stream.db.schema import migrating
 from els_stream.db.version_table import VERSION_TABLE
+from els_stream.embedded.discovery import resolve
+from els_stream.errors import ElsError
 from tables import metadata
 
 
@@ -28,8 +31,11 @@ def migrate(connection: Connection) -> None:
 
 
 async def migrate_alone() -> None:
-    """Run the migrations for the command `alembic`, on the database in the settings."""
-    async with migrating(load_settings().database) as conn:
+    """Run the migrations for the command `alembic`, on the database of ELS_DATABASE_URL, else on that of `els up`."""
+    settings = load_settings()
+    if settings.database_url is None:
+        settings = resolve(settings)
+    async with migrating(settings.database) as conn:
         await conn.run_sync(migrate)
 
 
@@ -47,4 +53,7 @@ if context.is_offline_mode():
 elif isinstance(handed_over := context.config.attributes.get("connection"), Connection):
     migrate(handed_over)
 else:
-    asyncio.run(migrate_alone())
+    try:
+        asyncio.run(migrate_alone())
+    except ElsError as error:
+        raise CommandError(str(error)) from error  # the command prints it as one line

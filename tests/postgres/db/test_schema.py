@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import os
+import sys
+from asyncio.subprocess import PIPE, STDOUT
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -121,18 +121,37 @@ async def test_an_upgrade_repeated_changes_nothing(empty_database: str) -> None:
         assert await catalogue(conn) == before
 
 
-async def test_the_alembic_command_uses_the_database_of_the_settings(
-    empty_database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("ELS_DATABASE_URL", empty_database)
-    monkeypatch.chdir(tmp_path)
-    config = Config()
-    config.set_main_option("script_location", str(schema.FOLDER))
-
-    await asyncio.to_thread(command.upgrade, config, "head")
-
+async def test_the_alembic_command_migrates_there_and_back_from_the_checkout(empty_database: str) -> None:
+    settings = {"ELS_DATABASE_URL": empty_database}
+    assert await alembic(settings, "upgrade", "head") == (0, "")
+    assert await alembic(settings, "check") == (0, "No new upgrade operations detected.\n")
     async with connected(empty_database) as conn:
         assert await schema.check(conn) == Current(HEAD)
+
+    assert await alembic(settings, "downgrade", "-1") == (0, "")
+    assert await alembic(settings, "downgrade", "base") == (0, "")
+    async with connected(empty_database) as conn:
+        assert await schema.check(conn) == Outdated(None, HEAD)
+
+
+async def test_the_alembic_command_prints_a_wrong_address_as_one_line() -> None:
+    code, printed = await alembic({"ELS_DATABASE_URL": "mysql://db/els"}, "current")
+
+    assert (code, printed.count("\n")) == (255, 1), printed
+    assert printed.startswith("FAILED: ELS_DATABASE_URL=mysql://***: must be postgresql://"), printed
+
+
+async def alembic(settings: Mapping[str, str], *arguments: str) -> tuple[int | None, str]:
+    """Run the command in the checkout; return its exit code, and stdout and stderr together."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "alembic", *arguments),
+        cwd=schema.FOLDER.parent,
+        env=os.environ | settings,
+        stdout=PIPE,
+        stderr=STDOUT,
+    )
+    printed, _ = await process.communicate()
+    return process.returncode, printed.decode()
 
 
 async def test_concurrent_migrations_wait_for_the_one_with_the_lock(empty_database: str) -> None:
