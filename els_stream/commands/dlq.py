@@ -38,6 +38,7 @@ NOT_FOUND: Final = 3
 FAILED: Final = 1
 PAGE_SIZE: Final = 500
 MAX_NOTE_LENGTH: Final = 500
+DEAD_LETTER_ID: Final = click.IntRange(0, 2**63 - 1)
 STATES: Final = (*DEAD_LETTER_STATES, "all")
 
 
@@ -56,7 +57,7 @@ dlq.add_command(skip)
 @filter_options
 @click.option("--state", type=click.Choice(STATES), default="open", show_default=True, help="Only those in this state.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Print at most this many.")
-@click.option("--before", type=int, metavar="ID", help="Print the next page: the last id of this one.")
+@click.option("--before", type=DEAD_LETTER_ID, metavar="ID", help="Print the next page: the last id of this one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per dead letter, for scripts.")
 def list_dead_letters(*, state: str, limit: int, before: int | None, as_json: bool, filters: DeadLetterFilter) -> None:
     """List dead letters, the newest first.
@@ -75,7 +76,7 @@ def list_dead_letters(*, state: str, limit: int, before: int | None, as_json: bo
 
 
 @dlq.command(epilog=exit_codes({NOT_FOUND: "a server does not answer, or there is no dead letter of this id"}))
-@click.argument("dead_letter_id", type=int, metavar="ID")
+@click.argument("dead_letter_id", type=DEAD_LETTER_ID, metavar="ID")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object; bytes are base64.")
 def show(*, dead_letter_id: int, as_json: bool) -> None:
     """Show one dead letter with its record.
@@ -93,7 +94,7 @@ def show(*, dead_letter_id: int, as_json: bool) -> None:
 
 
 @dlq.command("replay", epilog=exit_codes({FAILED: "some failed again, or can't be replayed"}))
-@click.argument("dead_letter_ids", type=int, nargs=-1, metavar="[ID]...")
+@click.argument("dead_letter_ids", type=DEAD_LETTER_ID, nargs=-1, metavar="[ID]...")
 @filter_options
 @click.option("--all", "select_all", is_flag=True, help="Select all that are open.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per dead letter, for scripts.")
@@ -117,7 +118,7 @@ def replay_dead_letters(
 
 
 @dlq.command(epilog=exit_codes({FAILED: "nothing was discarded, because --yes was not given"}))
-@click.argument("dead_letter_ids", type=int, nargs=-1, metavar="[ID]...")
+@click.argument("dead_letter_ids", type=DEAD_LETTER_ID, nargs=-1, metavar="[ID]...")
 @filter_options
 @click.option("--all", "select_all", is_flag=True, help="Select all that are open.")
 @click.option("--note", default="", help="The reason; it is stored in the row.")

@@ -24,9 +24,9 @@ _MAX_NOTE_LENGTH: Final = 500
 
 @click.command(epilog=exit_codes({_REFUSED: "refused: the range is not at the stored offset, or not in the log"}))
 @click.argument("topic")
-@click.argument("partition", type=click.IntRange(0))
-@click.argument("first", type=click.IntRange(0))
-@click.argument("last", type=click.IntRange(0))
+@click.argument("partition", type=click.IntRange(0, 2**31 - 1))
+@click.argument("first", type=click.IntRange(0, 2**63 - 1))
+@click.argument("last", type=click.IntRange(0, 2**63 - 1))
 @click.option("--note", required=True, help="Why; it is kept with the range.")
 def skip(*, topic: str, partition: int, first: int, last: int, note: str) -> None:
     """Skip the offsets FIRST to LAST (inclusive) of a partition, because nothing can read them.

@@ -18,9 +18,9 @@ class KafkaFields(BaseSettings):
     broker_url: Annotated[types.Bootstrap | None, Allowed(urls.BOOTSTRAP)] = Field(
         None, description="Kafka's bootstrap servers, host:port[,host:port]; unset: the broker that `els up` started."
     )
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="Whether connections to Kafka use TLS (SSL) and a login (SASL)."
-    )
+    kafka_security_protocol: Annotated[
+        Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], types.AnyCaseUpper
+    ] = Field("PLAINTEXT", description="Whether connections to Kafka use TLS (SSL) and a login (SASL).")
     kafka_ca_file: Path | None = Field(
         None, description="CA certificates that sign the brokers' (PEM); unset: those of the system."
     )
@@ -35,9 +35,9 @@ class KafkaFields(BaseSettings):
     kafka_check_host_name: bool = Field(
         default=True, description="Refuse a broker whose certificate is not for the host name that was connected to."
     )
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = Field(
-        None, description="How to log in; required if ELS_KAFKA_SECURITY_PROTOCOL begins with SASL."
-    )
+    kafka_sasl_mechanism: Annotated[
+        Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None, types.AnyCaseUpper
+    ] = Field(None, description="How to log in; required if ELS_KAFKA_SECURITY_PROTOCOL begins with SASL.")
     kafka_user: Annotated[str | None, Allowed("1 to 255 printable ASCII characters")] = Field(
         None, pattern=r"^[ -~]{1,255}$", description="User of a login with PLAIN or SCRAM."
     )

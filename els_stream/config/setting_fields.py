@@ -30,7 +30,7 @@ class SettingFields(KafkaFields):
     database_url_file: Path | None = Field(
         None, description="File that holds the value of ELS_DATABASE_URL; it is read again for each connection."
     )
-    servers: Literal["embedded", "containers"] = Field(
+    servers: Annotated[Literal["embedded", "containers"], types.AnyCaseLower] = Field(
         "embedded",
         description="How `els up` starts servers that have no address: binaries from the venv, or Docker containers.",
     )
@@ -223,19 +223,21 @@ class SettingFields(KafkaFields):
     web_token_file: Path | None = Field(
         None, description="File that holds the value of ELS_WEB_TOKEN; it is read again for each request."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level that is logged.")
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], types.AnyCaseLower] = Field(
+        "info", description="Lowest level that is logged."
+    )
     stats_interval_seconds: types.Seconds = Field(
         5,
         ge=0.1,
         le=3600,
         description="Interval at which the counts of all batches are read from the database, for metrics and page.",
     )
-    tracing_endpoint: types.HttpUrl | None = Field(
+    tracing_endpoint: Annotated[types.HttpUrl | None, Allowed("http://host:port, or https://host/path")] = Field(
         None,
         pattern=r"^https?://[^\s/]+(/\S*)?$",
         description="OTLP/HTTP endpoint for trace spans; unset: no tracing.",
     )
-    log_format: Literal["auto", "json", "console"] = Field(
+    log_format: Annotated[Literal["auto", "json", "console"], types.AnyCaseLower] = Field(
         "auto",
         description="json: one object per line; console: text for people; auto: console on a terminal, else json.",
     )

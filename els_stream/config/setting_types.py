@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, AllowInfNan, SecretStr
+from pydantic import AfterValidator, AllowInfNan, BeforeValidator, SecretStr
 
 from els_stream.config import urls
 from els_stream.config.settings_reference import Allowed, Unit
@@ -15,7 +15,17 @@ CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
 def database_url(url: SecretStr) -> SecretStr:
     """Return the URL with the driver's name in its scheme; raises ValueError if it is no PostgreSQL URL."""
-    return SecretStr(urls.check_database_url(url.get_secret_value()))
+    return SecretStr(urls.check_database_url(url.get_secret_value().strip()))
+
+
+def in_lower_case(value: object) -> object:
+    """Return a text in lower case, for choices that are read in any case, such as INFO."""
+    return value.lower() if isinstance(value, str) else value
+
+
+def in_upper_case(value: object) -> object:
+    """Return a text in upper case, for choices that are read in any case, such as sasl_ssl."""
+    return value.upper() if isinstance(value, str) else value
 
 
 def token(secret: SecretStr) -> SecretStr:
@@ -34,6 +44,8 @@ def in_checkout(path: Path) -> Path:
     return root / path
 
 
+AnyCaseLower = BeforeValidator(in_lower_case)
+AnyCaseUpper = BeforeValidator(in_upper_case)
 Bootstrap = Annotated[str, AfterValidator(urls.check_bootstrap)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(database_url)]
 Token = Annotated[SecretStr, AfterValidator(token)]

@@ -27,6 +27,7 @@ _BY_STATE: Final[tuple[tuple[str, type[ElsError], str], ...]] = (
     ("42704", ConfigurationError, "refuses what a session asks for: {}"),
     ("42", SchemaOutdated, "has another schema than this code needs: {}; run `els migrate`"),
     ("3F", SchemaOutdated, "has no schema to use: {}"),
+    ("22", ConfigurationError, "refuses a value: {}"),
     ("25006", ServersUnavailable, "is read-only: it is a standby, or was made one"),
     ("", ServersUnavailable, "does not answer: {}"),
 )

@@ -185,6 +185,26 @@ def test_an_unknown_command_exits_with_2() -> None:
     assert els("fly").exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        (("batch", "essay\udcff"), "an argument is not UTF-8 text"),
+        (("erase", "--student", "\udcffada"), "an argument is not UTF-8 text"),
+        (("dlq", "show", str(2**63)), f"{2**63} is not in the range"),
+        (("dlq", "replay", "1", str(2**63)), f"{2**63} is not in the range"),
+        (("dlq", "list", "--before", str(2**63)), f"{2**63} is not in the range"),
+        (("dlq", "skip", "t", "0", "0", str(2**63), "--note", "n"), f"{2**63} is not in the range"),
+        (("dlq", "skip", "t", str(2**31), "0", "0", "--note", "n"), f"{2**31} is not in the range"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value[:2]),
+)
+def test_a_value_that_no_column_can_have_exits_with_2(command: tuple[str, ...], reason: str) -> None:
+    result = els(*command)
+
+    assert result.exit_code == 2
+    assert reason in result.stderr
+
+
 def test_the_script_is_installed_beside_the_interpreter() -> None:
     script = Path(sys.executable).with_name("els")
 

@@ -99,6 +99,29 @@ def test_a_wrong_value_is_reported_with_the_allowed_ones(
     assert "\n" not in text
 
 
+def test_choices_are_read_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in {"ELS_LOG_LEVEL": "INFO", "ELS_LOG_FORMAT": "Json", "ELS_SERVERS": "Embedded"}.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("ELS_KAFKA_SECURITY_PROTOCOL", "ssl")
+
+    settings = load_settings()
+
+    assert (settings.log_level, settings.log_format, settings.servers) == ("info", "json", "embedded")
+    assert settings.kafka_security_protocol == "SSL"
+
+
+def test_blanks_around_the_database_url_are_not_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELS_DATABASE_URL", " postgresql://ada@db/essays \n")
+
+    assert load_settings(broker_url="a:9092").database == "postgresql+asyncpg://ada@db/essays"
+
+
+def test_a_wrong_tracing_endpoint_is_reported_with_its_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELS_TRACING_ENDPOINT", "collector:4318")
+
+    assert error_text() == "ELS_TRACING_ENDPOINT='collector:4318': must be http://host:port, or https://host/path"
+
+
 def test_a_long_value_with_line_breaks_is_reported_on_one_short_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ELS_WEB_PORT", "no\nport\n" * 500)
 
