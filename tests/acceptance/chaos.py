@@ -26,7 +26,6 @@ from els_stream.db import schema
 from els_stream.demo.random_source import RandomSource
 from els_stream.demo.traffic import Mix, make_traffic
 from els_stream.embedded.databases import create_database
-from els_stream.embedded.kafka_cluster import KafkaCluster
 from els_stream.embedded.ports import LOOPBACK
 from els_stream.embedded.postgres_pair import PostgresPair
 from els_stream.embedded.servers import POSTGRES_PORT, EmbeddedServers
@@ -41,7 +40,7 @@ from tests.support.demo_environment import DemoEnvironment
 from tests.support.faults import Fault, Faults, WorkerFaults
 from tests.support.limited_disk import LimitedDisk
 from tests.support.progress import Progress
-from tests.support.proxied_kafka import ProxiedKafka
+from tests.support.proxied_kafka import ProxiedCluster, ProxiedKafka, ProxiedListener
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.upstream import Upstream
 
@@ -54,6 +53,8 @@ LAST_FAULT: Final = 0.98
 OVERLAPPING: Final = 0.25
 # How long nothing is handled before the run checks whether there is anything left: this takes a new Kafka client.
 IDLE_SECONDS: Final = 0.5
+# A worker may be stopped while it starts, on a machine that is busy with other things.
+STOP_SECONDS: Final = 30.0
 DISK_MEBIBYTES: Final = {"postgres": 3000, "kafka": 3000}
 
 
@@ -66,6 +67,7 @@ async def chaos(plan: Plan, env: DemoEnvironment, faults_of: Callable[[RandomSou
     rng.shuffle(planned)
     moments = sorted(rng.uniform(FIRST_FAULT, LAST_FAULT) for _ in planned)
     env.pool.set(transactions_in_flight=plan.in_flight, micro_batch_records=plan.micro_batch)
+    env.pool.stop_seconds = STOP_SECONDS
     faults, progress = faults_of(rng), Progress()
     capacity = Capacity(env, faults.processes)
     upstream = Upstream(env, plan.seed, plan.upstream / 100, plan.java_codecs)
@@ -151,8 +153,7 @@ async def run_alone(plan: Plan, folder: Path) -> Result:
         )
         servers, kafka = EmbeddedServers(folder), ProxiedKafka(folder)
         servers.kafka = kafka
-        to_kafka = await stack.enter_async_context(TcpProxy(kafka.behind_proxy).running())
-        kafka.proxy_port = to_kafka.port
+        to_kafka = await _proxy(stack, kafka.proxied)
         await stack.enter_async_context(_running(servers))
         database = await servers.postgres.create_database(f"chaos_{plan.seed}_{os.getpid()}")
         await schema.upgrade(database)
@@ -166,8 +167,9 @@ async def run_alone(plan: Plan, folder: Path) -> Result:
 
 async def run_cluster(plan: Plan, folder: Path) -> Result:
     """Run on three new brokers and a new primary with a standby in this folder; stop them at the end."""
-    kafka, postgres = KafkaCluster(folder, REPLICAS), PostgresPair(folder)
+    kafka, postgres = ProxiedCluster(folder, REPLICAS), PostgresPair(folder)
     async with contextlib.AsyncExitStack() as stack:
+        to_kafka = [await _proxy(stack, listener) for listener in kafka.proxied]
         await stack.enter_async_context(_running(postgres))
         await stack.enter_async_context(_running(kafka))
         database = await create_database(postgres.url, f"chaos_{plan.seed}_{os.getpid()}")
@@ -178,7 +180,21 @@ async def run_cluster(plan: Plan, folder: Path) -> Result:
         env = await stack.enter_async_context(
             DemoEnvironment(kafka.address, database, prefix, folder, replicas=REPLICAS)
         )
-        return await chaos(plan, env, lambda rng: ClusterFaults(env, kafka, postgres, rng))
+        to_postgres, url = [], database
+        for member in postgres.members:
+            path = await stack.enter_async_context(TcpProxy((LOOPBACK, member.port)).running())
+            to_postgres.append(path)
+            url = url.replace(f"{LOOPBACK}:{member.port}", f"{LOOPBACK}:{path.port}")
+        env.pool.set(database_url=url, broker_url=",".join(f"{LOOPBACK}:{path.port}" for path in to_kafka))
+        paths = (*to_postgres, *to_kafka)
+        return await chaos(plan, env, lambda rng: ClusterFaults(env, kafka, postgres, rng, paths))
+
+
+async def _proxy(stack: contextlib.AsyncExitStack, listener: ProxiedListener) -> TcpProxy:
+    """Run a proxy to the listener until the stack ends."""
+    path = await stack.enter_async_context(TcpProxy(listener.behind_proxy).running())
+    listener.proxy_port = path.port
+    return path
 
 
 class _Server(Protocol):

@@ -18,6 +18,7 @@ from els_stream.events.topics import EXCESS_CONTENT, VALIDATION_FAILED
 from els_stream.kafka.topics import TOPICS
 from tests.support.demo_environment import DemoEnvironment
 from tests.support.faults import Fault, WorkerFaults
+from tests.support.tcp_proxy import TcpProxy
 from tests.support.waiting import until
 
 REPLICAS: Final = 3
@@ -29,10 +30,17 @@ IN_SYNC_TIMEOUT_SECONDS: Final = 120
 
 
 class ClusterFaults(WorkerFaults):
-    """Causes faults of workers, of several brokers, and of a primary and its standby."""
+    """Causes faults of workers and paths, of several brokers, and of a primary and its standby."""
 
-    def __init__(self, env: DemoEnvironment, kafka: KafkaCluster, postgres: PostgresPair, rng: RandomSource) -> None:
-        super().__init__(env, rng)
+    def __init__(
+        self,
+        env: DemoEnvironment,
+        kafka: KafkaCluster,
+        postgres: PostgresPair,
+        rng: RandomSource,
+        paths: Sequence[TcpProxy] = (),
+    ) -> None:
+        super().__init__(env, rng, paths)
         self._kafka = kafka
         self._postgres = postgres
         self._rejoining: asyncio.Task[None] | None = None

@@ -43,11 +43,12 @@ class Fault(StrEnum):
 
 
 class WorkerFaults:
-    """Disturbs workers and relays; the random source chooses which."""
+    """Disturbs workers, relays and `paths`, the proxies between them and each server; the random source chooses."""
 
-    def __init__(self, env: DemoEnvironment, rng: RandomSource) -> None:
+    def __init__(self, env: DemoEnvironment, rng: RandomSource, paths: Sequence[TcpProxy] = ()) -> None:
         self._env = env
         self._rng = rng
+        self._paths = paths
         self.wrong: list[str] = []
 
     async def cause(self, fault: Fault) -> None:
@@ -63,6 +64,8 @@ class WorkerFaults:
                     self.wrong.append(f"a worker ended after SIGTERM with {code}")
             case Fault.FREEZE:
                 await self._freeze(victim)
+            case Fault.CUT | Fault.HALF_OPEN | Fault.SLOW:
+                await self._disturb_path(fault, self._rng.choice(self._paths))
             case _:
                 raise ValueError(f"these servers cannot have the fault {fault}")
 
@@ -81,12 +84,21 @@ class WorkerFaults:
         await env.until_members(len(pool.workers) - 1)
         pool.wake(victim)
 
+    async def _disturb_path(self, fault: Fault, path: TcpProxy) -> None:
+        match fault:
+            case Fault.CUT:
+                path.cut()
+            case Fault.HALF_OPEN:
+                path.silence()
+                return
+            case _:
+                path.delay(self._rng.uniform(*DELAY_SECONDS))
+        await asyncio.sleep(self._rng.uniform(*LASTING_SECONDS))
+        path.restore()
+
 
 class Faults(WorkerFaults):
-    """Causes faults of workers, of a broker and a PostgreSQL, and of the paths to them.
-
-    `paths` are the proxies between the workers and each server; `disks` those that can be filled.
-    """
+    """Causes faults of workers and paths, and of a broker and a PostgreSQL; `disks` are those that can be filled."""
 
     def __init__(
         self,
@@ -96,9 +108,8 @@ class Faults(WorkerFaults):
         paths: tuple[TcpProxy, ...] = (),
         disks: tuple[LimitedDisk, ...] = (),
     ) -> None:
-        super().__init__(env, rng)
+        super().__init__(env, rng, paths)
         self._servers = servers
-        self._paths = paths
         self._disks = disks
 
     @override
@@ -109,8 +120,6 @@ class Faults(WorkerFaults):
                 await self._servers.postgres.start()
             case Fault.RESTART_KAFKA:
                 await self._restart_kafka()
-            case Fault.CUT | Fault.HALF_OPEN | Fault.SLOW:
-                await self._disturb_path(fault, self._rng.choice(self._paths))
             case Fault.FULL_DISK:
                 await self._fill(self._rng.choice(self._disks))
             case _:
@@ -125,18 +134,6 @@ class Faults(WorkerFaults):
         kafka = self._servers.kafka
         await self._rng.choice((kafka.kill, kafka.stop))()
         await kafka.start()
-
-    async def _disturb_path(self, fault: Fault, path: TcpProxy) -> None:
-        match fault:
-            case Fault.CUT:
-                path.cut()
-            case Fault.HALF_OPEN:
-                path.silence()
-                return
-            case _:
-                path.delay(self._rng.uniform(*DELAY_SECONDS))
-        await asyncio.sleep(self._rng.uniform(*LASTING_SECONDS))
-        path.restore()
 
     async def _fill(self, disk: LimitedDisk) -> None:
         disk.fill()

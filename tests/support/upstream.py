@@ -87,7 +87,7 @@ class Upstream:
         moments = sorted((self._rng.uniform(0.1, 0.9), change) for change in changes)
         free = _Free(traffic)
         self._total = total = len(messages)
-        chunk = max(CHUNK, total // MAX_CHUNKS) if self._share else total
+        chunk = max(CHUNK, total // MAX_CHUNKS)
         for start in range(0, total, chunk):
             while moments and moments[0][0] * total < start + chunk:
                 await self._change(moments.pop(0)[1])

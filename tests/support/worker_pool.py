@@ -22,13 +22,14 @@ Worker = subprocess.Popen[bytes]
 class WorkerPool:
     """Workers, and processes that run only a relay, that write to one log.
 
-    `check` raises if one has ended by itself.
+    `check` raises if one has ended by itself. `stop_seconds` is how long a stop may take.
     """
 
     def __init__(self, settings: Settings, log: Path) -> None:
         self.log = log
         self.workers: list[Worker] = []
         self.relays: list[Worker] = []
+        self.stop_seconds = STOP_TIMEOUT_SECONDS
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("ELS_")} | {
             "ELS_BROKER_URL": str(settings.broker),
             "ELS_DATABASE_URL": settings.database,
@@ -108,7 +109,7 @@ class WorkerPool:
         It is 0 also for a worker that got the signal before it had its handler.
         """
         worker.terminate()
-        code = await asyncio.to_thread(worker.wait, STOP_TIMEOUT_SECONDS)
+        code = await asyncio.to_thread(worker.wait, self.stop_seconds)
         self.workers.remove(worker)
         return 0 if code == -signal.SIGTERM else code
 
