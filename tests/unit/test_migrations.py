@@ -3,12 +3,14 @@ from __future__ import annotations
 import ast
 import hashlib
 import io
+import re
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
 
 from els_stream.db.schema import FOLDER, revisions
+from tests.support.generated_docs import DOCS
 
 RELEASED = Path(__file__).with_name("released_migrations.txt")
 REVISION_FILES = sorted(path for path in (FOLDER / "versions").iterdir() if path.is_file())
@@ -35,6 +37,19 @@ def test_migrations_import_nothing_of_the_service() -> None:
     }
 
     assert not any(imports.values()), imports
+
+
+def test_the_runbook_names_the_migrations_before_which_workers_are_stopped() -> None:
+    """All others run while workers of the last release go on."""
+    (page,) = re.findall(r"^## Upgrade$(.*?)(?:^## |\Z)", (DOCS / "runbook.md").read_text(), re.MULTILINE | re.DOTALL)
+    stopped = {
+        path.name[:4]
+        for path in REVISION_FILES
+        if path.suffix == ".py"
+        and re.search(r"\bstop\b", (ast.get_docstring(ast.parse(path.read_text())) or "").lower())
+    }
+
+    assert stopped == {"0006", "0007", "0012"} == set(re.findall(r"\b00\d\d\b", page))
 
 
 def test_there_is_one_head_revision() -> None:

@@ -1,4 +1,4 @@
-"""The programs of docs/events.md, and kcat, send to a real worker and read what it publishes."""
+"""The programs of README.md, and kcat as in docs/events.md, send to a real worker and read what it publishes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from els_stream.config.setting_types import CHECKOUT
 from els_stream.embedded.servers import Addresses
 from els_stream.events import topics
 from tests.support import programs
-from tests.support.generated_docs import DOCS, GOLDEN
+from tests.support.generated_docs import DOCS, GOLDEN, README
 from tests.support.worker_process import running_worker
 
 BATCH: Final = "0b7f2f3e-6f0e-4c1e-9c39-1a2b3c4d5e6f"
@@ -38,7 +38,8 @@ def topic_prefix() -> str:
 
 def documented() -> tuple[str, str, list[str]]:
     """Return the producer, the consumer and the commands with kcat."""
-    (_, producer), (_, consumer), (_, commands) = FENCE.findall((DOCS / "events.md").read_text())
+    (_, producer), (_, consumer) = FENCE.findall(README.read_text())
+    ((_, commands),) = FENCE.findall((DOCS / "events.md").read_text())
     return producer, consumer, commands.splitlines()
 
 

@@ -52,7 +52,7 @@ async def test_els_batch_prints_what_the_readme_shows(environment: Mapping[str, 
     assert printed(result.stdout) == printed(shown)
 
 
-async def test_the_service_publishes_the_ids_that_the_readme_shows(harness: BatchHarness) -> None:
+async def test_the_service_publishes_the_ids_of_the_examples(harness: BatchHarness) -> None:
     for value in inputs():
         await harness.together(harness.record(json.loads(value)["event_type"], value))
 
