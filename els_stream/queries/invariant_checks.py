@@ -74,7 +74,7 @@ CHECKS: Final = (
     ),
     Check(
         "I3",
-        "filled + failed + free = registered, and the counters agree with the rows",
+        "filled + failed + free = registered, the counters agree with the rows, and a failed slot has its failure",
         "SELECT count(*) FROM batch_essay_trackers WHERE state NOT IN ('unregistered', 'purged')",
         """
         SELECT format('batch %s: counters show %s free, %s filled, %s failed of %s; rows show %s, %s, %s of %s',
@@ -94,6 +94,12 @@ CHECKS: Final = (
         UNION ALL
         SELECT format('batch %s is %s with %s free slots', batch_id, state, free_count) FROM batch_essay_trackers
         WHERE (state = 'open' AND free_count = 0) OR (state IN ('content_complete', 'completed') AND free_count > 0)
+        UNION ALL
+        SELECT format('slot %s/%s failed, and the failure of upload %s is missing', e.batch_id, e.essay_id,
+                      e.file_upload_id)
+        FROM essay_states e
+        LEFT JOIN batch_validation_failures f USING (batch_id, file_upload_id)
+        WHERE e.failed_at IS NOT NULL AND e.text_storage_id IS NULL AND f.file_upload_id IS NULL
         """,
     ),
     Check(

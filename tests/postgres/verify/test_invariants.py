@@ -111,7 +111,10 @@ BROKEN = [
     ),
     pytest.param(
         "I2",
-        ["UPDATE essay_states SET file_upload_id = 'upload-open-00000' WHERE failed_at IS NOT NULL"],
+        [
+            "UPDATE essay_states SET file_upload_id = 'upload-open-00000' WHERE failed_at IS NOT NULL",
+            "UPDATE batch_validation_failures SET file_upload_id = 'upload-open-00000' WHERE batch_id = 'open'",
+        ],
         ["upload upload-open-00000 of batch open has 2 slots"],
         id="an upload twice",
     ),
@@ -132,6 +135,12 @@ BROKEN = [
         ["UPDATE batch_essay_trackers SET state = 'completed', completed_at = now() WHERE batch_id = 'open'"],
         ["batch open is completed with 1 free slots"],
         id="complete with free slots",
+    ),
+    pytest.param(
+        "I3",
+        ["DELETE FROM batch_validation_failures WHERE batch_id = 'open'"],
+        ["slot open/open-essay-00001 failed, and the failure of upload upload-open-00001 is missing"],
+        id="failure lost",
     ),
     pytest.param(
         "I4",
