@@ -89,7 +89,11 @@ class SettingFields(KafkaFields):
     )
     micro_batch_bytes: types.Bytes = Field(8 * MIB, ge=1024, le=256 * MIB, description="Maximum size of a micro-batch.")
     transactions_in_flight: types.Number = Field(
-        2, ge=1, le=4, description="Maximum number of micro-batches per agent that are processed at the same time."
+        2,
+        ge=1,
+        le=4,
+        description="Maximum number of micro-batches per agent that are processed at the same time. While few records "
+        "wait, another begins when only the commit of the last one is left, or after 50 ms.",
     )
     buffered_records_per_partition: types.Records = Field(
         4096,

@@ -210,6 +210,12 @@ class PartitionBuffers:
 
     # Used by the agents.
 
+    def queued(self, topic: str, max_records: int, max_bytes: int) -> float:
+        """Return how many micro-batches of this size the queued records of the topic fill."""
+        states = [state for tp, state in self.partitions.items() if tp.topic == topic]
+        records, size = sum(len(state.queue) for state in states), sum(state.queued_bytes for state in states)
+        return max(records / max_records, size / max_bytes)
+
     async def take(
         self, topic: str, max_records: int, max_bytes: int, in_flight: Collection[KeysInFlight] = ()
     ) -> MicroBatch:

@@ -154,10 +154,10 @@ class ProcessorHarness:
         self.buffers = PartitionBuffers(BufferLimits(1000, 1_000_000), clock=lambda: self.now)
         self.store = FakeOffsetStore()
         self.retrying = RetryingAgents()
-        context = ConsumerContext(
+        self.context = ConsumerContext(
             self.buffers, self.store, Backoff(0.001, 0.002), NullMetrics(), self.retrying, self._log_fields
         )
-        self.processor = BatchProcessor(self, BatchOutcome("agent", context))
+        self.processor = BatchProcessor(self, BatchOutcome("agent", self.context))
         self.failures: list[ClassifiedError] = []  # of the next attempts
         self.commit_then_fail = False
         self.bad_release = False

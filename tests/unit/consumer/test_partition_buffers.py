@@ -53,6 +53,16 @@ async def test_take_begins_with_another_partition_each_time(buffers: PartitionBu
     assert firsts == [ONE, TWO, ONE, TWO]
 
 
+def test_queued_records_fill_micro_batches_by_number_or_size(buffers: PartitionBuffers) -> None:
+    for topic, partition, count in [("alpha", 0, 1), ("alpha", 1, 2), ("beta", 0, 5)]:
+        state = partition_at(topic=topic, partition=partition)
+        state.receive(fake_records(0, count), topic)
+        buffers.add([state])
+    size = buffers.partitions[ONE].queued_bytes  # of one record
+    assert buffers.queued("alpha", max_records=4, max_bytes=1000 * size) == 0.75
+    assert buffers.queued("alpha", max_records=1000, max_bytes=2 * size) == 1.5
+
+
 async def test_a_closed_partition_is_not_taken(buffers: PartitionBuffers) -> None:
     state = partition_at()
     state.receive(fake_records(0, 5), "alpha")
