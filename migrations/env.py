@@ -1,4 +1,4 @@
-"""Alembic's environment: migrates on the connection of `els_stream.db.schema`, or on its own under the same lock."""
+"""Alembic's environment: migrates on the connection of `els_stream.db.migration`, or on its own under the same lock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection
 
 from els_stream.config.settings import load_settings
-from els_stream.db.schema import migrating
+from els_stream.db.migration import migrating
 from els_stream.db.version_table import VERSION_TABLE
 from els_stream.embedded.discovery import resolve
 from els_stream.errors import ElsError

@@ -28,7 +28,7 @@ from sqlalchemy.pool import NullPool
 from xdist.remote import Producer
 
 from els_stream.config.settings import Settings
-from els_stream.db import schema
+from els_stream.db import migration
 from els_stream.db.engine import Limits, create_engine
 from els_stream.embedded.databases import create_database, drop_database
 from els_stream.embedded.servers import Addresses, EmbeddedServers
@@ -155,7 +155,7 @@ async def servers(server_settings: Settings) -> AsyncIterator[EmbeddedServers]:
 @pytest.fixture(scope="session")
 def template(addresses: Addresses) -> Iterator[str]:
     """The name of a database that the migrations made, once per process."""
-    with _template(addresses.database_url, schema.upgrade) as name:
+    with _template(addresses.database_url, migration.upgrade) as name:
         yield name
 
 

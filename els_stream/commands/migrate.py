@@ -7,7 +7,7 @@ import click
 
 from els_stream.commands.exit_codes import exit_codes
 from els_stream.config.settings import load_settings
-from els_stream.db import schema
+from els_stream.db import migration, schema
 from els_stream.embedded.discovery import resolve
 from els_stream.observability.logging import configure_logging
 
@@ -24,6 +24,6 @@ def migrate(*, as_json: bool) -> None:
     """
     settings = resolve(load_settings())
     configure_logging(settings.log_level, settings.log_format)
-    asyncio.run(schema.upgrade(settings.database))
+    asyncio.run(migration.upgrade(settings.database))
     head, _ = schema.revisions()
     click.echo(json.dumps({"revision": head}) if as_json else f"the schema is at revision {head}")

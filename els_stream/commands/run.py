@@ -8,7 +8,7 @@ import click
 from els_stream.commands.exit_codes import exit_codes
 from els_stream.commands.topics import ensure
 from els_stream.config.settings import Settings, load_settings
-from els_stream.db import schema
+from els_stream.db import migration
 from els_stream.embedded.processes import shielded
 from els_stream.embedded.servers import running
 from els_stream.errors import ServersUnavailable
@@ -29,7 +29,7 @@ def run(*, web_port: int | None) -> None:
 async def _run(settings: Settings) -> None:
     async with running(settings) as found:
         here = settings.with_servers(broker_url=found.broker, database_url=found.database_url)
-        await schema.upgrade(here.database)
+        await migration.upgrade(here.database)
         await ensure(here)
         click.echo(f"els: broker {found.broker}, web http://{settings.web_host}:{settings.web_port}; Ctrl-C stops all")
         await _run_worker(settings.web_port)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
-from els_stream.db import schema
+from els_stream.db import migration
 from els_stream.db.explanations import explained
 from els_stream.embedded.databases import create_database, drop_database
 from els_stream.embedded.processes import shielded
@@ -44,7 +44,7 @@ async def demo_environment(settings: Settings, found: Addresses) -> AsyncIterato
         ) from error
     here = _settings(settings, found.broker, url, name)
     try:
-        await schema.upgrade(here.database)
+        await migration.upgrade(here.database)
         await ensure_topics(here.broker, here.topic_prefix, here.topic_partitions, here.topic_replication_factor)
         yield here
     finally:

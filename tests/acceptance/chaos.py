@@ -22,7 +22,7 @@ from typing import Final, Protocol
 
 from sqlalchemy import make_url
 
-from els_stream.db import schema
+from els_stream.db import migration
 from els_stream.demo.random_source import RandomSource
 from els_stream.demo.traffic import Mix, make_traffic
 from els_stream.embedded.databases import create_database
@@ -156,7 +156,7 @@ async def run_alone(plan: Plan, folder: Path) -> Result:
         to_kafka = await _proxy(stack, kafka.proxied)
         await stack.enter_async_context(_running(servers))
         database = await servers.postgres.create_database(f"chaos_{plan.seed}_{os.getpid()}")
-        await schema.upgrade(database)
+        await migration.upgrade(database)
         to_postgres = await stack.enter_async_context(TcpProxy(_place(database)).running())
         env = await stack.enter_async_context(
             DemoEnvironment(servers.kafka.address, database, f"chaos-{os.getpid()}.", folder)
@@ -173,7 +173,7 @@ async def run_cluster(plan: Plan, folder: Path) -> Result:
         await stack.enter_async_context(_running(postgres))
         await stack.enter_async_context(_running(kafka))
         database = await create_database(postgres.url, f"chaos_{plan.seed}_{os.getpid()}")
-        await schema.upgrade(database)
+        await migration.upgrade(database)
         prefix = f"chaos-{os.getpid()}."
         unreplicated = [topic for topic in TOPICS if topic.topic in UNREPLICATED]
         await ensure_topics(kafka.address, prefix, topics=unreplicated)

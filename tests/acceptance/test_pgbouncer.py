@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from els_stream.db import schema
+from els_stream.db import migration
 from els_stream.demo.traffic import Mix, make_traffic
 from els_stream.embedded.servers import Addresses
 from els_stream.kafka.topics import TOPICS, delete_topics
@@ -29,7 +29,7 @@ async def test_kills_of_the_pooler_and_of_the_database_lose_and_double_nothing(
     try:
         async with LocalPostgres(embedded_binaries(tmp_path), tmp_path) as server:
             await server.create()
-            await schema.upgrade(server.url())
+            await migration.upgrade(server.url())
             bouncer.configure(configuration(bouncer, server.port, query_wait_timeout=10))
             await bouncer.start()
             async with DemoEnvironment(addresses.broker, bouncer.url(USER), topic_prefix, tmp_path) as env:

@@ -20,7 +20,7 @@ from sqlalchemy import make_url
 from typing_extensions import override
 
 from els_stream.config.settings import Settings
-from els_stream.db import schema
+from els_stream.db import migration
 from els_stream.embedded.databases import create_database, drop_database
 from els_stream.embedded.processes import ProcessId, shielded
 from els_stream.embedded.servers import EmbeddedServers
@@ -70,7 +70,7 @@ class BenchmarkEnvironment:
         return _pid(self.servers.kafka.server.process)
 
     @asynccontextmanager
-    async def database(self, migrate: Migrate = schema.upgrade) -> AsyncIterator[str]:
+    async def database(self, migrate: Migrate = migration.upgrade) -> AsyncIterator[str]:
         """Yield the URL of a migrated, empty database, for asyncpg; drop it after the block.
 
         Writes of earlier measurements are flushed to disk first, so that they do not disturb the next one.
@@ -111,7 +111,7 @@ class BenchmarkEnvironment:
         events: Mapping[str, str] = MappingProxyType({}),
         *,
         partitions: int = PARTITIONS,
-        migrate: Migrate = schema.upgrade,
+        migrate: Migrate = migration.upgrade,
     ) -> AsyncIterator[Settings]:
         """Yield default settings of a worker, with a new database and new topics; `events` as for `topics`."""
         async with self.database(migrate) as url, self.topics(events, partitions=partitions) as prefix:

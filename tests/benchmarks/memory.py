@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from els_stream.db import schema
+from els_stream.db import migration
 from els_stream.demo.workers import SERVICE, running_workers
 from els_stream.embedded.processes import PROC
 from els_stream.events.topics import BATCH_REGISTERED, CONTENT_PROVISIONED, OUTPUT_TOPICS
@@ -34,7 +34,7 @@ CASES: Final[Mapping[str, Mapping[str, str]]] = {"backlog": {}, "backlog_no_even
 class Program:
     """A worker's program and its migration: this checkout's, or another revision's."""
 
-    migrate: Migrate = schema.upgrade
+    migrate: Migrate = migration.upgrade
     worker: Sequence[str] = SERVICE
     python: str = sys.executable
 

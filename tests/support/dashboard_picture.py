@@ -18,7 +18,7 @@ from typing import Final
 from aiokafka import AIOKafkaProducer
 
 from els_stream.config.settings import Settings
-from els_stream.db import schema
+from els_stream.db import migration
 from els_stream.demo.messages import Message
 from els_stream.demo.traffic import Mix, make_traffic
 from els_stream.embedded.databases import create_database
@@ -72,7 +72,7 @@ def _finite(values: dict[float, float]) -> dict[float, float]:
 
 async def run(found: Addresses, folder: Path) -> str:
     database = await create_database(found.database_url, "dashboard")
-    await schema.upgrade(database)
+    await migration.upgrade(database)
     await ensure_topics(found.broker, PREFIX)
     environment = {"ELS_BROKER_URL": found.broker, "ELS_DATABASE_URL": database, "ELS_STATE_DIR": str(folder)}
     await els_process(environment, "purge", "--older-than-days", "14")  # writes the log of purges

@@ -12,7 +12,7 @@ from typing import Final
 
 import asyncpg
 
-from els_stream.db import schema
+from els_stream.db import migration
 
 REVISION: Final = "0006"
 ROWS: Final = Path(__file__).with_name("rows_of_0_1.sql")
@@ -30,7 +30,7 @@ IN_DIRECT_SHARD: Final = "grandma-against-the-machine"
 
 async def fill_as_0_1(database: str) -> None:
     """Make the schema of 0.1.0 in an empty database, and insert the rows."""
-    await schema.upgrade(database, REVISION)
+    await migration.upgrade(database, REVISION)
     conn = await asyncpg.connect(database)
     await conn.execute(ROWS.read_text(encoding="utf-8"))
     await rename_version_table(conn)

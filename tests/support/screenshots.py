@@ -15,7 +15,7 @@ from playwright.async_api import Browser, async_playwright
 
 from els_stream.config.setting_types import CHECKOUT
 from els_stream.config.settings import Settings
-from els_stream.db import schema
+from els_stream.db import migration
 from els_stream.embedded.databases import create_database
 from els_stream.embedded.servers import EmbeddedServers, down, up
 from els_stream.events.topics import BATCH_REGISTERED, CONTENT_PROVISIONED, VALIDATION_FAILED
@@ -116,7 +116,7 @@ async def main(browser_path: str, folder: Path) -> None:
     found = await up(settings, fsync=False)
     try:
         database = await create_database(found.database_url, "pictures")
-        await schema.upgrade(database)
+        await migration.upgrade(database)
         await ensure_topics(found.broker, "pictures.")
         log = folder / "worker.log"
         async with (

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from els_stream.db import schema
+from els_stream.db import migration
 from els_stream.embedded.certificates import Authority, Certificate
 from tests.support.local_postgres import PASSWORD, LocalPostgres
 from tests.support.packaged_servers import find_postgres, required
@@ -59,7 +59,7 @@ class SecureServer:
         await server.create({"ssl": "on"} | {name: str(server.place / file) for name, file in files.items()}, HBA)
         for name in ("cert", "plain"):
             await server.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
-        await schema.upgrade(server.url())
+        await migration.upgrade(server.url())
 
     async def present(self, certificate: Certificate) -> None:
         """Have the server present this certificate from the next connection on."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from els_stream.db import schema
+from els_stream.db import migration
 from tests.support.local_postgres import LocalPostgres, embedded_binaries
 
 
@@ -16,7 +16,7 @@ async def primary_and_standby(folder: Path) -> AsyncIterator[tuple[LocalPostgres
     binaries = embedded_binaries(folder)
     async with LocalPostgres(binaries, folder, "first") as first, LocalPostgres(binaries, folder, "second") as second:
         await first.create()
-        await schema.upgrade(first.url())
+        await migration.upgrade(first.url())
         await second.copy(first)
         first.configure({"synchronous_standby_names": "*"})
         first.reload()

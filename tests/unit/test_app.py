@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 from els_stream.app import AGENTS, TIMERS, build, service_work
 from els_stream.config.settings import load_settings
 from els_stream.maintenance.scheduler import TimerName
@@ -33,3 +36,19 @@ async def test_the_partitions_of_a_worker_whose_loop_is_blocked_move_within_a_mi
     conf = build(settings, service_work(settings), on_listening=lambda _: None).conf
 
     assert conf.broker_max_poll_interval + conf.broker_heartbeat_interval + conf.broker_session_timeout < 60
+
+
+def test_a_worker_imports_nothing_that_only_a_migration_needs() -> None:
+    """Alembic and what it imports take 7 MiB."""
+    script = """
+import sys
+import els_stream.app, els_stream.commands.worker
+from els_stream.db.schema import revisions
+revisions()
+print(*sys.modules)
+"""
+
+    imported = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+
+    assert "els_stream.web.dashboard" in imported
+    assert not {"alembic", "mako"} & set(imported)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 
 from els_stream.db.schema import FOLDER, revisions
 from tests.support.generated_docs import DOCS
@@ -52,10 +53,14 @@ def test_the_runbook_names_the_migrations_before_which_workers_are_stopped() -> 
     assert stopped == {"0006", "0007", "0012"} == set(re.findall(r"\b00\d\d\b", page))
 
 
-def test_there_is_one_head_revision() -> None:
-    head, known = revisions()
+def test_the_names_of_the_files_begin_with_the_revisions() -> None:
+    """Workers read them there."""
+    config = Config()
+    config.set_main_option("script_location", str(FOLDER))
+    scripts = ScriptDirectory.from_config(config)
+    (head,) = scripts.get_heads()
 
-    assert head in known
+    assert revisions() == (head, frozenset(script.revision for script in scripts.walk_revisions()))
 
 
 def test_migrations_can_be_printed_as_sql_without_a_database() -> None:

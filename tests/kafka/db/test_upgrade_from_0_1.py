@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from els_stream.db import schema
+from els_stream.db import migration
 from els_stream.db.engine import Limits, create_engine
 from els_stream.embedded.servers import Addresses
 from els_stream.verify.comparison import compare
@@ -29,7 +29,7 @@ WAITING = text("SELECT order_key, key, topic, value FROM event_outbox ORDER BY o
 @pytest.fixture
 async def migrated(empty_database: str) -> AsyncIterator[AsyncEngine]:
     await old.fill_as_0_1(empty_database)
-    await schema.upgrade(empty_database)
+    await migration.upgrade(empty_database)
     url = make_url(empty_database).set(drivername="postgresql+asyncpg")
     engine = create_engine(url.render_as_string(hide_password=False), Limits(), pool_size=8, name="els test")
     yield engine

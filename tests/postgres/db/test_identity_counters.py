@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from els_stream.consumer.batch_order import BatchOrder
 from els_stream.consumer.micro_batch import PartitionRecords
 from els_stream.consumer.transaction import RolledBack
-from els_stream.db import schema
+from els_stream.db import migration
 from els_stream.db.errors import ClassifiedError, FailureClass
 from els_stream.events.records import RawRecord
 from els_stream.queries.identity_counters import read_counters
@@ -61,7 +61,7 @@ async def test_a_migration_raises_the_counters_that_lie_behind_their_tables(
     before = await behind(harness.engine)
 
     with capture_logs() as logs:
-        await schema.upgrade(database)
+        await migration.upgrade(database)
 
     assert await behind(harness.engine) == []
     logged = [line for line in logs if line["event"] == "identity counter was behind its table"]
@@ -74,7 +74,7 @@ async def test_a_migration_lowers_no_counter(harness: BatchHarness, database: st
     await harness.execute(ADD_PURGES)
     await harness.execute("ALTER TABLE purge_log ALTER COLUMN id RESTART WITH 100")
 
-    await schema.upgrade(database)
+    await migration.upgrade(database)
 
     await harness.execute(ADD_PURGES)
     (row,) = await harness.rows("SELECT min(id) AS first FROM purge_log WHERE id > 5")
@@ -87,7 +87,7 @@ async def test_a_migration_waits_for_writers_before_it_raises_a_counter(harness:
     await harness.execute("ALTER TABLE purge_log ALTER COLUMN id RESTART WITH 2")
     async with harness.engine.begin() as conn:
         await conn.execute(ADD_PURGE_50)
-        migration = asyncio.create_task(schema.upgrade(database))
+        upgrade = asyncio.create_task(migration.upgrade(database))
         async with harness.engine.connect() as observer:
 
             async def waits() -> bool:
@@ -96,7 +96,7 @@ async def test_a_migration_waits_for_writers_before_it_raises_a_counter(harness:
 
             await until(waits)
 
-    await migration
+    await upgrade
     await harness.execute("INSERT INTO purge_log (action, batches, removed) VALUES ('purge', 0, '{}')")
     (row,) = await harness.rows("SELECT max(id) AS last FROM purge_log")
     assert row.last == 51
@@ -111,7 +111,7 @@ async def test_a_counter_of_the_outbox_that_went_back_is_not_the_fault_of_a_reco
     record = harness.content(1)
 
     assert await failure_of(harness, record) == ClassifiedError(FailureClass.FATAL, "23505 pk_outbox_segments")
-    await schema.upgrade(database)
+    await migration.upgrade(database)
     assert await harness.together(record) == ["assigned"]
 
 
@@ -150,5 +150,5 @@ async def test_a_counter_of_dead_letters_that_went_back_is_not_the_fault_of_a_re
     another = replace(invalid, offset=invalid.offset + 1)
 
     assert await failure_of(harness, another) == ClassifiedError(FailureClass.FATAL, "23505 pk_dead_letters")
-    await schema.upgrade(database)
+    await migration.upgrade(database)
     assert await harness.together(another) == ["dead_letter"]

@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
-from els_stream.db import migration_waits, schema
+from els_stream.db import migration, migration_waits
 from els_stream.errors import ServersUnavailable
 from tests.support import database_of_0_1 as old
 from tests.support.waiting import until
@@ -30,17 +30,17 @@ async def test_a_migration_names_the_transaction_that_it_waits_for_and_gets_thro
     empty_database: str, reader: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migration_waits, "PAUSE_SECONDS", 0.1)
-    monkeypatch.setattr(schema, "LOCK_TIMEOUT", "500")
+    monkeypatch.setattr(migration, "LOCK_TIMEOUT", "500")
 
     with capture_logs() as logs:
-        migration = asyncio.create_task(schema.upgrade(empty_database))
+        upgrade = asyncio.create_task(migration.upgrade(empty_database))
         await until(lambda: any(line["event"] == "migration_waits" for line in logs))
         # A statement behind the migration passes once the migration gives way.
         bystander = await asyncpg.connect(empty_database)
         await bystander.execute("SELECT count(*) FROM event_outbox")
         await bystander.close()
         await reader.execute("COMMIT")
-        await migration
+        await upgrade
 
     (blocked_by,) = {line["blocked_by"] for line in logs if line["event"] == "migration_waits"}
     assert blocked_by.startswith(f"process {reader.get_server_pid()} (a long report, role els) since 20")
@@ -50,12 +50,12 @@ async def test_a_migration_that_never_gets_its_lock_ends_with_one_line(
     empty_database: str, reader: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migration_waits, "MAX_WAIT_SECONDS", 0.0)
-    monkeypatch.setattr(schema, "LOCK_TIMEOUT", "600")
+    monkeypatch.setattr(migration, "LOCK_TIMEOUT", "600")
 
     with pytest.raises(ServersUnavailable) as caught:
-        await schema.upgrade(empty_database)
+        await migration.upgrade(empty_database)
 
     assert f"for a lock of process {reader.get_server_pid()} (a long report, role els) since" in str(caught.value)
     assert "\n" not in str(caught.value)
     await reader.execute("COMMIT")
-    await schema.upgrade(empty_database)
+    await migration.upgrade(empty_database)

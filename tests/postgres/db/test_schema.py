@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 from structlog.testing import capture_logs
 
-from els_stream.db import schema
+from els_stream.db import migration, schema
 from els_stream.db.schema import Current, Newer, Outdated
 from els_stream.errors import SchemaOutdated, ServersUnavailable
 from tables import Base
@@ -42,7 +42,7 @@ async def connected(url: str) -> AsyncIterator[AsyncConnection]:
 async def test_migrations_and_tables_describe_the_same_catalogue(
     empty_database: str, another_empty_database: str
 ) -> None:
-    await schema.upgrade(empty_database)
+    await migration.upgrade(empty_database)
     async with connected(another_empty_database) as conn:
         await conn.run_sync(Base.metadata.create_all)
         created = await catalogue(conn)
@@ -57,9 +57,9 @@ async def test_migrations_and_tables_describe_the_same_catalogue(
 async def test_downgrade_to_base_leaves_nothing(empty_database: str) -> None:
     async with connected(empty_database) as conn:
         before = await catalogue(conn)
-    await schema.upgrade(empty_database)
+    await migration.upgrade(empty_database)
 
-    await schema.downgrade(empty_database, "base")
+    await migration.downgrade(empty_database, "base")
 
     async with connected(empty_database) as conn:
         assert await catalogue(conn) == before
@@ -73,7 +73,7 @@ async def test_a_database_without_schema_raises_with_the_command_that_helps(empt
 
 
 async def test_an_upgraded_database_is_current(empty_database: str) -> None:
-    await schema.upgrade(empty_database)
+    await migration.upgrade(empty_database)
 
     async with connected(empty_database) as conn:
         assert await schema.check(conn) == Current(HEAD)
@@ -83,7 +83,7 @@ async def test_an_upgraded_database_is_current(empty_database: str) -> None:
 async def test_an_unknown_revision_is_newer_and_accepted_with_a_warning(
     empty_database: str,
 ) -> None:
-    await schema.upgrade(empty_database)
+    await migration.upgrade(empty_database)
     async with connected(empty_database) as conn:
         await conn.execute(text("UPDATE els_schema_version SET version_num = '9999'"))
 
@@ -95,7 +95,7 @@ async def test_an_unknown_revision_is_newer_and_accepted_with_a_warning(
 
 
 async def test_a_revision_before_the_head_is_outdated(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    await schema.upgrade(empty_database)
+    await migration.upgrade(empty_database)
     monkeypatch.setattr(schema, "revisions", lambda: ("9999", frozenset({HEAD, "9999"})))
 
     async with connected(empty_database) as conn:
@@ -111,11 +111,11 @@ async def test_the_command_prints_the_revision_for_programs(database: str) -> No
 
 
 async def test_an_upgrade_repeated_changes_nothing(empty_database: str) -> None:
-    await schema.upgrade(empty_database)
+    await migration.upgrade(empty_database)
     async with connected(empty_database) as conn:
         before = await catalogue(conn)
 
-    await schema.upgrade(empty_database)
+    await migration.upgrade(empty_database)
 
     async with connected(empty_database) as conn:
         assert await catalogue(conn) == before
@@ -155,13 +155,13 @@ async def alembic(settings: Mapping[str, str], *arguments: str) -> tuple[int | N
 
 
 async def test_concurrent_migrations_wait_for_the_one_with_the_lock(empty_database: str) -> None:
-    async with schema.migrating(empty_database), connected(empty_database) as observer:
+    async with migration.migrating(empty_database), connected(empty_database) as observer:
 
         async def all_wait() -> bool:
             await observer.rollback()
             return bool(await observer.scalar(WAITERS) == 4)
 
-        upgrades = [asyncio.create_task(schema.upgrade(empty_database)) for _ in range(3)]
+        upgrades = [asyncio.create_task(migration.upgrade(empty_database)) for _ in range(3)]
         await until(all_wait)
 
         assert await schema.check(observer) == Outdated(None, HEAD)
@@ -181,15 +181,15 @@ async def no_transaction_is_open(observer: AsyncConnection) -> bool:
 async def test_a_migration_gives_up_on_a_lock_that_is_never_released(
     empty_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schema, "LOCK_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(migration, "LOCK_TIMEOUT_SECONDS", 0.3)
 
-    async with schema.migrating(empty_database):
+    async with migration.migrating(empty_database):
         with pytest.raises(ServersUnavailable, match="another migration"):
-            await schema.upgrade(empty_database)
+            await migration.upgrade(empty_database)
 
 
 async def test_a_database_that_does_not_answer_is_named_without_its_password() -> None:
     with pytest.raises(ServersUnavailable, match=r"127\.0\.0\.1:1/els does not answer") as caught:
-        await schema.upgrade("postgresql://els:hunter2@127.0.0.1:1/els")
+        await migration.upgrade("postgresql://els:hunter2@127.0.0.1:1/els")
 
     assert "hunter2" not in str(caught.value)

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from els_stream.db import schema
+from els_stream.db import migration, schema
 from els_stream.db.schema import Current, Outdated
 from els_stream.db.suitability import OLDEST_POSTGRESQL, check_version
 from els_stream.errors import ConfigurationError
@@ -47,18 +47,18 @@ async def line_of(url: str, *arguments: str) -> tuple[int, str]:
 async def test_the_table_with_the_revision_gets_its_new_name(conn: AsyncConnection, empty_database: str) -> None:
     """As in a database of 0.1.0, and of a state of 0.2.0 before the new name."""
     for revision in (old.REVISION, "0010"):
-        await schema.upgrade(empty_database, revision)
+        await migration.upgrade(empty_database, revision)
         raw = await asyncpg.connect(empty_database)
         await old.rename_version_table(raw)
         await raw.close()
         before = await schema.check(conn)
         assert before == (Current(HEAD) if revision == HEAD else Outdated(revision, HEAD))
 
-        await schema.upgrade(empty_database)
+        await migration.upgrade(empty_database)
 
         assert await schema.check(conn) == Current(HEAD)
         assert list(await conn.scalars(NAMES)) == ["els_schema_version", "els_schema_version_pkc"]
-        await schema.downgrade(empty_database, "base")
+        await migration.downgrade(empty_database, "base")
 
 
 @pytest.mark.parametrize("revisions", [["0006"], ["0010"], ["4f2a"], ["0001", "0002"], []], ids=" ".join)
@@ -71,7 +71,7 @@ async def test_another_applications_revision_stays_and_is_not_taken_for_ours(
         await conn.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": revision})
     assert await schema.check(conn) == Outdated(None, HEAD)
 
-    await schema.upgrade(empty_database)
+    await migration.upgrade(empty_database)
 
     assert await schema.check(conn) == Current(HEAD)
     assert list(await conn.scalars(text("SELECT version_num FROM alembic_version ORDER BY 1"))) == revisions

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import func, literal_column, make_url, select, table, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from els_stream.db import schema
+from els_stream.db import migration, schema
 from els_stream.db.engine import Limits, create_engine
 from els_stream.domain.purge_results import Purged, Removed
 from els_stream.errors import SchemaOutdated
@@ -72,7 +72,7 @@ async def engine(empty_database: str) -> AsyncIterator[AsyncEngine]:
 @pytest.fixture
 async def harness(empty_database: str, engine: AsyncEngine) -> AsyncIterator[BatchHarness]:
     """The migrated database, with records that Kafka got later; the invariants hold before and after the test."""
-    await schema.upgrade(empty_database)
+    await migration.upgrade(empty_database)
     async with engine.connect() as conn:
         assert await broken_invariants(conn) == []
     yield BatchHarness(offsets=count(1000), engine=engine)
@@ -122,7 +122,7 @@ async def test_every_row_keeps_its_values_and_no_table_is_rewritten(empty_databa
         files = sorted((await conn.scalars(FILES)).all())
     assert all(before.values()), "0.1.0 had rows in every table"
 
-    await schema.upgrade(empty_database)
+    await migration.upgrade(empty_database)
 
     async with engine.connect() as conn:
         after = await read_rows(conn)
@@ -135,9 +135,9 @@ async def test_every_row_keeps_its_values_and_no_table_is_rewritten(empty_databa
 async def test_a_downgrade_restores_the_schema_and_the_rows(empty_database: str, engine: AsyncEngine) -> None:
     async with engine.connect() as conn:
         schema_before, rows_before = await catalogue(conn), sort_rows(await read_rows(conn))
-    await schema.upgrade(empty_database)
+    await migration.upgrade(empty_database)
 
-    await schema.downgrade(empty_database, old.REVISION)
+    await migration.downgrade(empty_database, old.REVISION)
 
     async with engine.connect() as conn:
         assert await catalogue(conn) == schema_before

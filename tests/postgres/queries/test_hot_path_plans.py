@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from els_stream.config.settings import load_settings
-from els_stream.db import schema
+from els_stream.db import migration
 from els_stream.db.engine import Limits, create_engine
 from els_stream.domain.batch import Content, Slot
 from els_stream.domain.claim_strategy import SlotTable, Strategy
@@ -54,7 +54,7 @@ def crowded(addresses: Addresses) -> Iterator[str]:
 
 async def fill(server: str, name: str) -> str:
     url = (await create_database(server, name)).replace("postgresql://", "postgresql+asyncpg://")
-    await schema.upgrade(url)
+    await migration.upgrade(url)
     engine = create_engine(url, Limits(statement=60))
     await with_empty_statistics(engine)
     async with engine.begin() as conn:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from structlog.testing import capture_logs
 
-from els_stream.db import schema
+from els_stream.db import migration
 from els_stream.db.engine import Limits, create_engine
 from els_stream.db.errors import ClassifiedError, FailureClass, classify
 from els_stream.embedded.postgres import EmbeddedPostgres
@@ -44,7 +44,7 @@ async def start(server: EmbeddedPostgres) -> None:
     await conn.close()
     await server.stop()
     await server.start()
-    await schema.upgrade(server.url)
+    await migration.upgrade(server.url)
 
 
 @pytest.fixture(scope="module")
