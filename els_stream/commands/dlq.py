@@ -112,7 +112,7 @@ def replay_dead_letters(
     outcomes = asyncio.run(_replay(resolve(load_settings()), dead_letter_ids, filters, as_json=as_json))
     if not as_json:
         counts = ", ".join(f"{label} {count}" for label, count in sorted(outcomes.items()))
-        click.echo(f"{outcomes.total()} dead letters: {counts or 'none is open'}")
+        click.echo(f"{_number(outcomes.total())}: {counts or 'none is open'}")
     if outcomes["failed again"] or outcomes["not replayable"]:
         click.get_current_context().exit(FAILED)
 
@@ -147,10 +147,14 @@ def discard(
     if as_json:
         click.echo(json.dumps({"outcome": "discarded" if yes else "would discard", "dead_letters": count}))
     if not yes:
-        click.echo(f"els: this would delete the payload of {count} dead letters for good: confirm with --yes", err=True)
+        click.echo(f"els: this would delete the payload of {_number(count)} for good: confirm with --yes", err=True)
         click.get_current_context().exit(FAILED)
     elif not as_json:
-        click.echo(f"{count} dead letters discarded")
+        click.echo(f"{_number(count)} discarded")
+
+
+def _number(count: int) -> str:
+    return "1 dead letter" if count == 1 else f"{count} dead letters"
 
 
 def _require_selection(ids: Sequence[int], filters: DeadLetterFilter, *, select_all: bool) -> None:

@@ -1,6 +1,7 @@
 """Messages for values that break a contract: the field and the rule, never the value, which may be a student's text."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Final
 
 from pydantic import ValidationError
@@ -54,11 +55,20 @@ _SAFE_MESSAGES: Final = frozenset({
 
 def describe(error: ValidationError) -> str:
     """Return one line with the first errors, and the number of the others."""
-    details = error.errors(include_url=False, include_context=False, include_input=False)
+    errors = error.errors(include_url=False, include_context=False, include_input=False)
+    details = [detail for detail in errors if not _follows_from_an_element(detail, errors)]
     lines = [_line(detail) for detail in details[:_MAX_ERRORS]]
     if len(details) > _MAX_ERRORS:
         lines.append(f"and {len(details) - _MAX_ERRORS} more")
     return "; ".join(lines)
+
+
+def _follows_from_an_element(detail: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:
+    """Return whether a collection is only too short since validation ended at its first bad element."""
+    place = detail["loc"]
+    return detail["type"] == "too_short" and any(
+        len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in errors
+    )
 
 
 def _line(detail: ErrorDetails) -> str:

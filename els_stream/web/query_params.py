@@ -24,9 +24,10 @@ class QueryParams:
 
     def __init__(self, query: Mapping[str, str], known: Collection[str]) -> None:
         """Raises Problem with status 400 for a parameter that is not in `known`, or that comes twice."""
-        unknown = sorted(query.keys() - set(known) - {"limit", "cursor"})
+        allowed = sorted({*known, "limit", "cursor"})
+        unknown = sorted(query.keys() - set(allowed))
         if unknown:
-            raise bad_request(f"there is no parameter {unknown[0]!r}; there are: {', '.join(sorted(known))}")
+            raise bad_request(f"there is no parameter {unknown[0]!r}; there are: {', '.join(allowed)}")
         if len(set(query)) != len(query):
             raise bad_request("a parameter may come only once")
         self._query = query

@@ -173,6 +173,7 @@ async def test_discard_needs_yes_and_prints_how_many(
     refused = await els(environment, "dlq", "discard", "--reason", "not_json")
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "3 dead letters" in refused.stderr
+    assert "1 dead letter for good" in (await els(environment, "dlq", "discard", str(dead_letters[0]))).stderr
     assert await listed(environment) == dead_letters[::-1]
 
     discarded = await els(environment, "dlq", "discard", "--reason", "not_json", "--note", "April\x1bfools", "--yes")

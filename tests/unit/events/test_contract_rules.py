@@ -46,6 +46,14 @@ def test_a_violation_message_is_one_short_line(case: InvalidRecordCase) -> None:
     assert rejected.value.message.isprintable()
 
 
+def test_a_wrong_element_is_named_and_not_the_length_of_the_list_that_it_ended() -> None:
+    with pytest.raises(ContractViolation) as rejected:
+        decode(topics.BATCH_REGISTERED, make.registration(essay_ids=[7, "essay-2"], expected_essay_count=2))
+
+    assert "essay_ids.0" in rejected.value.message
+    assert "at least" not in rejected.value.message
+
+
 def test_names_of_the_cases_are_unique() -> None:
     assert len({case.name for case in CASES}) == len(CASES)
 
