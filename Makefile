@@ -72,7 +72,7 @@ bench: setup ## run the benchmarks: less than 15 minutes
 bench-quick: setup ## run them with small sizes: less than 3 minutes
 	@exec $(BIN)/python -m tests.benchmarks --quick
 
-bench-growth: setup ## measure the cost per essay with up to 10 million others: about an hour
+bench-growth: setup ## measure the cost per essay with up to 10 million others: about ten minutes
 	@exec $(BIN)/python -m tests.benchmarks --growth
 
 # Other options of the run: ARGS='--quick --rounds 7'.
