@@ -133,6 +133,11 @@ def has_static_membership(consumer: object) -> bool:
     return _instance_id(consumer) is not None
 
 
+def joins_group(consumer: object) -> bool:
+    """Return whether the current task is the coordinator's own, the only one that joins the group."""
+    return asyncio.current_task() is _coordination(consumer)
+
+
 def metadata_request(consumer: object) -> object | None:
     """Return the request for metadata that has not ended yet; each has its own object."""
     return cast("object | None", _metadata_request(consumer))
@@ -279,6 +284,10 @@ USED: Final = (
     # A join with the old member id shows whether another process has taken the place of a static member.
     OverriddenInternal(_COORDINATOR + "reset_generation", "(self)"),
     OverriddenInternal(_COORDINATOR + "_do_heartbeat", source="self.reset_generation()"),
+    OverriddenInternal(_COORDINATOR + "_do_commit_offsets", source="self.reset_generation() errored[tp] = error"),
+    OverriddenInternal(
+        _COORDINATOR + "_GroupCoordinator__coordination_routine", source="await self.ensure_active_group("
+    ),
     OverriddenInternal(
         "aiokafka.consumer.group_coordinator:CoordinatorGroupRebalance.perform_group_join",
         source="self._coordinator.reset_generation()",

@@ -20,6 +20,7 @@ from els_stream.consumer.faust_internals import (
     coordination_error,
     coordinator,
     has_static_membership,
+    joins_group,
     metadata_is_current,
     metadata_request,
     sends_heartbeats,
@@ -148,7 +149,8 @@ def keep_static_member_id(consumer: object) -> None:
     """Let a static member that the broker does not know any more join with its old member id first.
 
     The broker then refuses it (FENCED_INSTANCE_ID) if another process has joined with the same instance id. aiokafka
-    forgets the id at once, so two such processes would take each other's place at every heartbeat, for ever.
+    forgets the id at once, so two such processes would take each other's place at every heartbeat, for ever. It does so
+    for each partition of a commit and for each heartbeat that fails; only the answer to the join itself may do it.
     """
     if not has_static_membership(consumer):
         return
@@ -158,7 +160,7 @@ def keep_static_member_id(consumer: object) -> None:
     def reset_generation() -> None:
         was_member, old = members.generation > 0, members.member_id
         forget()
-        if was_member:
+        if was_member or not joins_group(consumer):
             members.member_id = old
 
     members.reset_generation = reset_generation

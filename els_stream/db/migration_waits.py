@@ -26,6 +26,7 @@ LOCK_TIMEOUT: Final = "3000"
 PAUSE_SECONDS: Final = 2.0
 MAX_WAIT_SECONDS: Final = 300.0
 POLL_INTERVAL_SECONDS: Final = 0.25
+STOP_TIMEOUT_SECONDS: Final = 2.0
 LOCK_NOT_AVAILABLE: Final = "55P03"
 
 _PID: Final = text("SELECT pg_backend_pid()")
@@ -86,22 +87,27 @@ def _still_locked(seen: dict[int, Blocker]) -> ServersUnavailable:
 async def _watched(engine: AsyncEngine, pid: int) -> AsyncIterator[dict[int, Blocker]]:
     """Log each session that blocks this one, once; yields them by process id."""
     seen: dict[int, Blocker] = {}
-    watching = asyncio.create_task(_watch(engine, pid, seen))
+    over = asyncio.Event()
+    watching = asyncio.create_task(_watch(engine, pid, seen, over))
     try:
         yield seen
     finally:
+        # asyncpg does not end a log-in over TLS that is cancelled: it closes the connection in the background.
+        over.set()
+        await asyncio.wait([watching], timeout=STOP_TIMEOUT_SECONDS)
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
 
 
-async def _watch(engine: AsyncEngine, pid: int, seen: dict[int, Blocker]) -> None:
+async def _watch(engine: AsyncEngine, pid: int, seen: dict[int, Blocker], over: asyncio.Event) -> None:
     with suppress(*DATABASE_ERRORS):  # without a second connection the migration goes on unwatched
         async with engine.connect() as conn:
-            while True:
+            while not over.is_set():
                 for row in (await conn.execute(_BLOCKERS, {"pid": pid})).all():
                     blocker = Blocker(*row)
                     if seen.get(blocker.pid) != blocker:
                         log.warning("migration_waits", blocked_by=str(blocker))
                         seen[blocker.pid] = blocker
                 await conn.rollback()
-                await asyncio.sleep(POLL_INTERVAL_SECONDS)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(over.wait(), POLL_INTERVAL_SECONDS)

@@ -14,6 +14,8 @@ NO_DELAY: Final = 0.0
 class TcpProxy:
     """Forwards connections to `target` (host, port); `port` is its own once it runs.
 
+    `chunks` counts what it has read from both sides.
+
     A connection keeps the state that it had when it was silenced: what happens to a path in the field is that its
     old connections are dead while new ones work.
     """
@@ -21,11 +23,17 @@ class TcpProxy:
     def __init__(self, target: tuple[str, int]) -> None:
         self.target = target
         self.port = 0
+        self.chunks = 0
         self._delay = NO_DELAY
         self._refuses = False
         self._transports: set[asyncio.WriteTransport] = set()
         self._silenced: set[asyncio.WriteTransport] = set()
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def connections(self) -> int:
+        """Return how many connections are open."""
+        return len(self._transports) // 2
 
     def cut(self) -> None:
         """Reset every connection, and each new one until `restore`."""
@@ -82,6 +90,7 @@ class TcpProxy:
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(CHUNK_BYTES):
+                self.chunks += 1
                 if self._delay:
                     await asyncio.sleep(self._delay)
                 if writer.transport not in self._silenced:

@@ -8,11 +8,15 @@ from contextlib import asynccontextmanager
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import CommitFailedError
 
+from els_stream.consumer.faust_internals import coordination_error
+from els_stream.consumer.group_client import keep_static_member_id
 from els_stream.embedded import kafka
 from els_stream.embedded.servers import EmbeddedServers
 from tests.support.consumer_testbed import ConsumerTestbed
 from tests.support.effects_worker_process import EffectsWorkerProcess
+from tests.support.waiting import until
 
 SOME = [f"record {number}" for number in range(300)]
 CONFIGURATION_ERROR = 2
@@ -85,6 +89,39 @@ async def test_of_two_workers_with_one_static_identity_the_older_ends(testbed: C
     await testbed.produce(SOME)
     await testbed.all_processed_once()
     await testbed.ready(newer)
+
+
+@asynccontextmanager
+async def static_member(testbed: ConsumerTestbed) -> AsyncIterator[AIOKafkaConsumer]:
+    """Join the group under one instance id; no heartbeat fails before the coordinator has answered a commit."""
+    consumer = AIOKafkaConsumer(
+        testbed.prefix + "alpha",
+        bootstrap_servers=testbed.broker,
+        group_id=testbed.group,
+        group_instance_id="same",
+        session_timeout_ms=30_000,
+        heartbeat_interval_ms=20_000,
+        enable_auto_commit=False,
+    )
+    try:
+        await consumer.start()
+        keep_static_member_id(consumer)
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def test_a_static_member_whose_commit_fails_for_several_partitions_leaves_its_place_to_the_newer(
+    testbed: ConsumerTestbed,
+) -> None:
+    async with static_member(testbed) as older, static_member(testbed) as newer:
+        with pytest.raises(CommitFailedError):
+            await older.commit(dict.fromkeys(older.assignment(), 0))
+
+        await until(lambda: coordination_error(older) is not None)
+
+        assert "FencedInstanceId" in repr(coordination_error(older))
+        await newer.commit(dict.fromkeys(newer.assignment(), 0))
 
 
 @pytest.mark.long

@@ -8,11 +8,15 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from els_stream.db.engine import create_migration_engine
+from els_stream.db.migration_waits import with_retries
 from els_stream.embedded.servers import Addresses
 from els_stream.errors import DatabaseUnusable
 from els_stream.postgres.connect import Connector
 from els_stream.postgres.session import SessionNeeds
 from tests.support.secure_postgres import SecureServer
+from tests.support.tcp_proxy import TcpProxy
+from tests.support.waiting import until
 
 ENCRYPTED = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
 VERIFIED = "?sslmode=verify-full&sslrootcert={ca}"
@@ -141,3 +145,19 @@ async def test_a_server_without_tls_is_used_only_if_the_mode_allows_it(addresses
 
     with pytest.raises(ConnectionError, match="rejected SSL upgrade"):
         await encrypted(f"{addresses.database_url}?sslmode=require")
+
+
+async def test_a_migration_that_ends_while_its_watch_logs_in_leaves_no_connection(secure_server: SecureServer) -> None:
+    server, log_in = secure_server.server, 6
+    async with TcpProxy(("127.0.0.1", server.port)).running() as proxy:
+        engine = create_migration_engine(server.url("?sslmode=require").replace(f":{server.port}", f":{proxy.port}"), "0")
+
+        async def work() -> None:
+            begun = proxy.chunks
+            proxy.delay(0.05)
+            await until(lambda: proxy.chunks >= begun + log_in)
+
+        async with engine.connect() as conn:
+            await with_retries(conn, work)
+            assert proxy.connections == 1
+        await engine.dispose()
