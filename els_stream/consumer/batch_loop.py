@@ -73,8 +73,9 @@ class BatchLoop:
         A transaction costs several round trips, however few records it has: one for all of them is sooner done than two
         at the same time. With a backlog there is nothing to wait for.
         """
-        queued = self._buffers.queued(self._topic, self._limits.records, self._limits.bytes)
-        if newest is None or queued >= WORTHWHILE_SHARE:
+        if newest is None:
+            return
+        if self._buffers.queued(self._topic, self._limits.records, self._limits.bytes) >= WORTHWHILE_SHARE:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(MAX_GATHER_SECONDS):

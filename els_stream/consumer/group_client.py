@@ -14,17 +14,14 @@ from aiokafka.structs import TopicPartition as KafkaPartition
 from typing_extensions import override
 
 from els_stream.backoff import Backoff
-from els_stream.consumer.faust_internals import (
-    close_parts,
+from els_stream.consumer.faust_internals import close_parts, metadata_is_current, metadata_request, stopped
+from els_stream.consumer.group_internals import (
     coordination_ended,
     coordination_error,
     coordinator,
     has_static_membership,
     joins_group,
-    metadata_is_current,
-    metadata_request,
     sends_heartbeats,
-    stopped,
 )
 from els_stream.consumer.group_watch import GroupHealth, GroupWatch
 from els_stream.consumer.kafka_client import ElsConsumerThread

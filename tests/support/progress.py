@@ -34,7 +34,7 @@ class Progress:
 
     samples: list[tuple[float, int]] = field(default_factory=list)
     faults: list[Moment] = field(default_factory=list)
-    _recovered: dict[str, list[float]] = field(default_factory=dict)
+    recovery_seconds: dict[str, list[float]] = field(default_factory=dict)
     _started: float = field(default_factory=time.monotonic)
 
     @property
@@ -61,14 +61,14 @@ class Progress:
         yield
         self.faults.append(Moment(name, began, self.now))
 
-    def recovered(self, after: float | None = None) -> None:
-        """Record that more was handled these seconds after the last fault, by default now."""
-        seconds = self.now - self.faults[-1].ended if after is None else after
-        self._recovered.setdefault(self.faults[-1].fault, []).append(seconds)
+    def recovered(self) -> None:
+        """Record that more was handled, now, after the last fault."""
+        last = self.faults[-1]
+        self.recovery_seconds.setdefault(last.fault, []).append(self.now - last.ended)
 
     def recoveries(self) -> dict[str, list[float]]:
         """Return by fault the seconds from its end until more was handled, sorted; only those that were waited for."""
-        return {fault: sorted(seconds) for fault, seconds in self._recovered.items()}
+        return {fault: sorted(seconds) for fault, seconds in self.recovery_seconds.items()}
 
     def rates(self, seconds: float) -> list[tuple[float, float]]:
         """Return (seconds of the run, records per second) for intervals of this length."""

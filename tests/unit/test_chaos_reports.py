@@ -21,9 +21,11 @@ def drain(seconds: float, cpu: float) -> Drain:
 
 
 def result(seed: int, recovery: float, wrong: list[str]) -> Result:
-    progress = Progress(samples=[(0.0, 0), (60.0, 1000)])
-    progress.faults.append(Moment(Fault.KILL, progress.now, progress.now))
-    progress.recovered(after=recovery)
+    progress = Progress(
+        samples=[(0.0, 0), (60.0, 1000)],
+        faults=[Moment(Fault.KILL, 10.0, 10.0)],
+        recovery_seconds={Fault.KILL: [recovery]},
+    )
     return Result(
         seed=seed,
         records=1000,

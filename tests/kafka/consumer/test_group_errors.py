@@ -10,8 +10,8 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import CommitFailedError
 
-from els_stream.consumer.faust_internals import coordination_error
 from els_stream.consumer.group_client import keep_static_member_id
+from els_stream.consumer.group_internals import coordination_error
 from els_stream.embedded import kafka
 from els_stream.embedded.servers import EmbeddedServers
 from tests.support.consumer_testbed import ConsumerTestbed

@@ -83,13 +83,19 @@ def receive(harness: ProcessorHarness, partition: PartitionState, first: int, co
     harness.buffers.notify("alpha")
 
 
-@pytest.mark.usefixtures("gathers_long")
-async def test_few_records_gather_until_only_the_commit_is_left(
+async def first_works_while_second_waits(
     harness: ProcessorHarness, partition: PartitionState, transactions: OpenTransactions
 ) -> None:
     receive(harness, partition, 0, 1)
     await transactions.began(1)
     receive(harness, partition, 1, 1)
+
+
+@pytest.mark.usefixtures("gathers_long")
+async def test_few_records_gather_until_only_the_commit_is_left(
+    harness: ProcessorHarness, partition: PartitionState, transactions: OpenTransactions
+) -> None:
+    await first_works_while_second_waits(harness, partition, transactions)
     assert await transactions.none_begins()
     transactions.orders[0].advance(Stage.LOCKED)
     assert await transactions.none_begins()
@@ -113,8 +119,6 @@ async def test_a_backlog_has_two_transactions_in_flight_at_once(
 async def test_records_do_not_gather_for_as_long_as_a_transaction_waits_for_a_lock(
     harness: ProcessorHarness, partition: PartitionState, transactions: OpenTransactions
 ) -> None:
-    receive(harness, partition, 0, 1)
-    await transactions.began(1)
-    receive(harness, partition, 1, 1)
+    await first_works_while_second_waits(harness, partition, transactions)
     await transactions.began(2)
     assert transactions.orders[0].stage is Stage.STARTED

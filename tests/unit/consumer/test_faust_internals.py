@@ -15,6 +15,7 @@ from mode.services import ServiceTask
 from els_stream.consumer.connection_internals import USED_BY_CONNECTIONS
 from els_stream.consumer.faust_consumer import ElsConsumer
 from els_stream.consumer.faust_internals import OVERRIDDEN, USED, OverriddenInternal
+from els_stream.consumer.group_internals import USED_BY_GROUP_WATCH
 from els_stream.consumer.kafka_client import ElsConsumerThread
 
 
@@ -32,7 +33,9 @@ def words(source: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "internal", [*OVERRIDDEN, *USED, *USED_BY_CONNECTIONS], ids=lambda internal: f"{internal.where} {internal.source}"
+    "internal",
+    [*OVERRIDDEN, *USED, *USED_BY_CONNECTIONS, *USED_BY_GROUP_WATCH],
+    ids=lambda internal: f"{internal.where} {internal.source}",
 )
 def test_an_internal_is_unchanged(internal: OverriddenInternal) -> None:
     thing = resolve(internal.where)
