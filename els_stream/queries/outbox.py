@@ -47,6 +47,7 @@ _NOTIFY: Final = """
 """
 # If nothing waits, all segments go to the shard of the caller; if something does in one other shard, all go there. Else
 # nothing is written, and nothing saved.
+# `pg_current_xact_id()` has the transaction get its id before it draws a position, which `outbox_bounds` relies on.
 _PUT_WITH: Final = """
     WITH waiting AS MATERIALIZED (
         SELECT array_agg(DISTINCT found.shard) AS shards, array_agg(found.position) AS positions
@@ -58,7 +59,7 @@ _PUT_WITH: Final = """
         SELECT coalesce(waiting.shards[1], CAST(:shard AS smallint)), i.events, i.size, i.payload
         FROM waiting, unnest(CAST(:events AS int[]), CAST(:sizes AS int[]), CAST(:payloads AS bytea[]))
                       WITH ORDINALITY AS i (events, size, payload, number)
-        WHERE coalesce(cardinality(waiting.shards), 0) < 2
+        WHERE coalesce(cardinality(waiting.shards), 0) < 2 AND pg_current_xact_id() IS NOT NULL
           -- While the table is empty no key is probed.
           AND ((SELECT true FROM event_outbox LIMIT 1) IS NULL
                OR (SELECT true FROM unnest(CAST(:keys AS text[])) AS k (order_key)
@@ -84,6 +85,7 @@ _PUT_APART = text(
     SELECT i.shard, i.events, i.size, i.payload
     FROM unnest(CAST(:shards AS smallint[]), CAST(:events AS int[]), CAST(:sizes AS int[]), CAST(:payloads AS bytea[]))
          WITH ORDINALITY AS i (shard, events, size, payload, number)
+    WHERE pg_current_xact_id() IS NOT NULL
     ORDER BY i.number
     RETURNING shard, position, {notify}
 """.replace("{notify}", _NOTIFY)

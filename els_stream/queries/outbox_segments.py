@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import text
 
 from els_stream.queries.arrays import arrays
+from els_stream.queries.outbox_bounds import OutboxBounds
 from els_stream.queries.outbox_exceptions import MAX_ERROR_CHARACTERS
 from els_stream.queries.outbox_rows import to_waiting_row
 from els_stream.queries.segment_codec import decode
@@ -28,20 +29,22 @@ if TYPE_CHECKING:
     from els_stream.queries.direct_publish import WrittenSegment
     from els_stream.queries.outbox_rows import WaitingRow
 
-# Each fetch starts at the first segment, so that it finds segments that committed late. The numbers and sizes are added
-# up before payloads are read. `exceptions` is there also without segments.
+# A fetch starts where no segment can commit late any more. The numbers and sizes are added up before payloads are read.
+# `exceptions` is there also without segments.
 _FETCH = text("""
-    SELECT (SELECT true FROM event_outbox LIMIT 1) AS exceptions, found.shard, found.position, found.payload
+    SELECT (SELECT true FROM event_outbox LIMIT 1) AS exceptions,
+           CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS text) AS bigint) AS oldest_running,
+           found.shard, found.position, found.payload
     FROM (VALUES (1)) AS one
     LEFT JOIN (
         SELECT o.*, sum(o.events) OVER (ROWS UNBOUNDED PRECEDING) - o.events AS events_before,
                sum(o.size) OVER (ROWS UNBOUNDED PRECEDING) - o.size AS bytes_before
         FROM (
             SELECT waiting.*
-            FROM unnest(CAST(:shards AS smallint[])) AS s (shard)
+            FROM unnest(CAST(:shards AS smallint[]), CAST(:bounds AS bigint[])) AS s (shard, bound)
             CROSS JOIN LATERAL (
                 SELECT e.shard, e.position, e.events, e.size, e.payload FROM outbox_segments e
-                WHERE e.shard = s.shard ORDER BY e.position LIMIT :segments
+                WHERE e.shard = s.shard AND e.position > s.bound ORDER BY e.position LIMIT :segments
             ) waiting
             LIMIT :segments
         ) o
@@ -121,13 +124,25 @@ async def fetch(conn: AsyncConnection, shards: Sequence[int], *, events: int, si
     """Return the first segments of these shards, those of each shard in order, and whether there are any exceptions.
 
     About `events` events and `size` bytes, but at least one segment. Shards that come first are served first, so
-    callers rotate them.
+    callers rotate them. The connection is outside of any transaction.
     """
-    limits = {"events": events, "bytes": size, "segments": _MAX_SEGMENTS}
-    found = (await conn.execute(_FETCH, {"shards": list(shards), **limits})).all()
+    bounds = OutboxBounds.of(conn)
+    parameters = {
+        "shards": list(shards),
+        "bounds": [bounds[shard] for shard in shards],
+        "events": events,
+        "bytes": size,
+        "segments": _MAX_SEGMENTS,
+    }
+    found = (await conn.execute(_FETCH, parameters)).all()
     segments = [
         Segment(row.shard, row.position, decode(row.payload, row.shard)) for row in found if row.shard is not None
     ]
+    # The shards behind the last one of which it returns segments may be cut off by a limit.
+    scanned = shards[: shards.index(segments[-1].shard) + 1] if segments else shards
+    first = {segment.shard: segment.position for segment in reversed(segments)}
+    bounds.note(scanned, first, found[0].oldest_running)
+    await bounds.mark(conn)
     return segments, bool(found[0].exceptions)
 
 
