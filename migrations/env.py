@@ -32,10 +32,7 @@ def migrate(connection: Connection) -> None:
 
 async def migrate_alone() -> None:
     """Run the migrations for the command `alembic`, on the database of ELS_DATABASE_URL, else on that of `els up`."""
-    settings = load_settings()
-    if settings.database_url is None:
-        settings = resolve(settings)
-    async with migrating(settings.database) as conn:
+    async with migrating(resolve(load_settings(), kafka=False).database) as conn:
         await conn.run_sync(migrate)
 
 

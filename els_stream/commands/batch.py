@@ -51,7 +51,7 @@ def batch(*, batch_id: str, as_json: bool) -> None:
     """
     context = click.get_current_context()
     try:
-        detail = asyncio.run(_read(resolve(load_settings()), batch_id))
+        detail = asyncio.run(_read(resolve(load_settings(), kafka=False), batch_id))
     except ServersUnavailable as error:  # its usual exit code means "not found" here
         click.echo(f"els: {error}", err=True)
         context.exit(NO_ANSWER)

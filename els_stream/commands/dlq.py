@@ -65,7 +65,7 @@ def list_dead_letters(*, state: str, limit: int, before: int | None, as_json: bo
     Example: els dlq list --reason unknown_essay --younger-than 7d
     """
     filters = replace(filters, state=None if state == "all" else state)
-    found = asyncio.run(_newest(resolve(load_settings()), filters, limit, before))
+    found = asyncio.run(_newest(resolve(load_settings(), kafka=False), filters, limit, before))
     if as_json:
         for dead_letter in found:
             click.echo(json.dumps(asdict(dead_letter), default=str))
@@ -83,7 +83,7 @@ def show(*, dead_letter_id: int, as_json: bool) -> None:
 
     Example: els dlq show 42
     """
-    dead_letter = asyncio.run(_read(resolve(load_settings()), dead_letter_id))
+    dead_letter = asyncio.run(_read(resolve(load_settings(), kafka=False), dead_letter_id))
     if dead_letter is None:
         click.echo(f"els: there is no dead letter {dead_letter_id}", err=True)
         click.get_current_context().exit(NOT_FOUND)
@@ -109,7 +109,7 @@ def replay_dead_letters(
     """
     _require_selection(dead_letter_ids, filters, select_all=select_all)
     filters = replace(filters, state="open")
-    outcomes = asyncio.run(_replay(resolve(load_settings()), dead_letter_ids, filters, as_json=as_json))
+    outcomes = asyncio.run(_replay(resolve(load_settings(), kafka=False), dead_letter_ids, filters, as_json=as_json))
     if not as_json:
         counts = ", ".join(f"{label} {count}" for label, count in sorted(outcomes.items()))
         click.echo(f"{_number(outcomes.total())}: {counts or 'none is open'}")
@@ -142,7 +142,7 @@ def discard(
     _require_selection(dead_letter_ids, filters, select_all=select_all)
     filters = replace(filters, state="open")
     full_note = plain(f"discarded by {operator_name()}" + (f": {note}" if note else ""))[:MAX_NOTE_LENGTH]
-    settings = resolve(load_settings())
+    settings = resolve(load_settings(), kafka=False)
     count = asyncio.run(_discard(settings, dead_letter_ids, filters, note=full_note, dry_run=not yes))
     if as_json:
         click.echo(json.dumps({"outcome": "discarded" if yes else "would discard", "dead_letters": count}))

@@ -43,10 +43,10 @@ def erase(*, batch_id: str | None, student_id: str | None, dry_run: bool, as_jso
     """
     match (batch_id, student_id):
         case (str(batch), None):
-            result = asyncio.run(_erase_batch(resolve(load_settings()), batch, dry_run=dry_run))
+            result = asyncio.run(_erase_batch(resolve(load_settings(), kafka=False), batch, dry_run=dry_run))
             click.get_current_context().exit(_report_batch(result, dry_run=dry_run, as_json=as_json))
         case (None, str(student)):
-            essays = asyncio.run(_erase_student(resolve(load_settings()), student, dry_run=dry_run))
+            essays = asyncio.run(_erase_student(resolve(load_settings(), kafka=False), student, dry_run=dry_run))
             _report_student(essays, dry_run=dry_run, as_json=as_json)
         case _:
             raise click.UsageError("give a batch id, or a student with --student")

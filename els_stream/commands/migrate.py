@@ -22,7 +22,7 @@ def migrate(*, as_json: bool) -> None:
 
     Example: els migrate
     """
-    settings = resolve(load_settings())
+    settings = resolve(load_settings(), kafka=False)
     configure_logging(settings.log_level, settings.log_format)
     asyncio.run(migration.upgrade(settings.database))
     head, _ = schema.revisions()

@@ -37,7 +37,7 @@ def purge(*, older_than_days: int, dry_run: bool, as_json: bool) -> None:
 
     Example: els purge --older-than-days 14 --dry-run
     """
-    settings = resolve(load_settings())
+    settings = resolve(load_settings(), kafka=False)
     if dry_run:
         _report("would remove", older_than_days, asyncio.run(_count(settings, older_than_days)), as_json=as_json)
         return

@@ -28,7 +28,7 @@ def verify(*, kafka: bool, as_json: bool) -> None:
 
     Example: els verify --kafka
     """
-    violated = asyncio.run(_verify(resolve(load_settings()), kafka=kafka, as_json=as_json))
+    violated = asyncio.run(_verify(resolve(load_settings(), kafka=kafka), kafka=kafka, as_json=as_json))
     if violated:
         click.get_current_context().exit(_VIOLATED)
 

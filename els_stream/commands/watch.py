@@ -40,7 +40,7 @@ def watch(*, every: float, url: str | None, once: bool) -> None:
 
     Example: els watch --every 1
     """
-    settings = resolve(load_settings())
+    settings = resolve(load_settings(), kafka=False)
     console = Console(highlight=False)
     if once or not console.is_terminal:
         asyncio.run(_print_once(settings, url, console))

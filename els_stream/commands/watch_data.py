@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import aiohttp
 
 from els_stream.db.errors import DATABASE_ERRORS, classify
-from els_stream.embedded.servers import addresses
+from els_stream.embedded.state import StateFolder
 from els_stream.queries.listing import BatchFilter, newest_batches
 from els_stream.queries.stats import Stats, read_stats
 from els_stream.web.auth import is_loopback
@@ -105,9 +105,8 @@ async def watch_client(settings: Settings, engine: AsyncEngine, url: str | None)
 
 def default_url(settings: Settings) -> str:
     """Return the address of the first worker that `els servers` prints, else of a worker with these settings."""
-    found = addresses(settings)
-    if found is not None and found.web is not None:
-        return found.web
+    if (web := StateFolder(settings.state_dir).first_worker()) is not None:
+        return web
     host = settings.web_host if is_loopback(settings.web_host) else "127.0.0.1"
     return f"http://[{host}]:{settings.web_port}" if ":" in host else f"http://{host}:{settings.web_port}"
 

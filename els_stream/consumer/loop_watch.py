@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from itertools import islice
 from operator import attrgetter
 from types import FrameType
@@ -51,7 +52,12 @@ async def watch_loop(loop: asyncio.AbstractEventLoop, answered: Callable[[], Non
 
 async def _answer(loop: asyncio.AbstractEventLoop) -> None:
     answered, here = asyncio.Event(), asyncio.get_running_loop()
-    loop.call_soon_threadsafe(here.call_soon_threadsafe, answered.set)
+
+    def answer() -> None:
+        with suppress(RuntimeError):  # the thread has ended meanwhile, and closed its loop
+            here.call_soon_threadsafe(answered.set)
+
+    loop.call_soon_threadsafe(answer)
     await answered.wait()
 
 

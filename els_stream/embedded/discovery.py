@@ -9,11 +9,14 @@ from els_stream.embedded.servers import addresses
 from els_stream.errors import ServersMissing
 
 
-def resolve(settings: Settings) -> Settings:
+def resolve(settings: Settings, *, kafka: bool = True) -> Settings:
     """Return settings with both addresses: the configured ones, else those of running `els up` servers.
 
-    Prints to stderr in the second case. Raises ServersMissing if there are neither.
+    Without `kafka` a configured database is enough, and the broker's address may be missing. Prints to stderr in the
+    second case. Raises ServersMissing if there are neither, or only one is configured.
     """
+    if not kafka and settings.database_url is not None:
+        return settings
     found = addresses(settings)
     if found is None:
         raise ServersMissing(

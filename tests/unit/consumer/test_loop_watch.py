@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging.handlers import QueueHandler
 from queue import SimpleQueue
@@ -28,10 +28,9 @@ class CountedEvents(NullMetrics):
         self.events += [event] * count
 
 
-async def while_watched(
-    answered: Callable[[], None], metrics: CountedEvents, work: Callable[[], Awaitable[None]]
-) -> None:
-    """Run `work` in this loop while another thread watches it."""
+@contextmanager
+def watched(answered: Callable[[], None], metrics: CountedEvents) -> Iterator[None]:
+    """Have another thread watch this loop during the block, and block the loop until that thread has ended."""
     other = asyncio.new_event_loop()
     watching = other.create_task(watch_loop(asyncio.get_running_loop(), answered, metrics))
 
@@ -42,10 +41,10 @@ async def while_watched(
     thread = threading.Thread(target=run)
     thread.start()
     try:
-        await work()
+        yield
     finally:
         other.call_soon_threadsafe(watching.cancel)
-        await asyncio.to_thread(thread.join, SECONDS)
+        thread.join(SECONDS)
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +57,8 @@ async def test_a_loop_that_runs_answers_again_and_again(caplog: pytest.LogCaptur
     answers: list[float] = []
     metrics = CountedEvents()
 
-    await while_watched(lambda: answers.append(1), metrics, lambda: until(lambda: len(answers) >= 5))
+    with watched(lambda: answers.append(1), metrics):
+        await until(lambda: len(answers) >= 5)
 
     assert (metrics.events, caplog.messages) == ([], [])
 
@@ -83,15 +83,25 @@ async def test_a_blocked_loop_gives_no_answer_and_is_logged_with_its_place(caplo
     answers: list[float] = []
     metrics = CountedEvents()
 
-    async def work() -> None:
+    with noted() as records, watched(lambda: answers.append(1), metrics):
         block_until_logged(records)
         before = len(answers)
         await until(lambda: len(answers) > before)
-
-    with noted() as records:
-        await while_watched(lambda: answers.append(1), metrics, work)
 
     blocked, ended = caplog.messages
     assert blocked.startswith("the event loop is blocked, no record is processed: block_until_logged (")
     assert ended.startswith("the event loop goes on; it was blocked for ")
     assert metrics.events == [ConsumerEvent.LOOP_BLOCKED]
+
+
+async def test_an_answer_after_the_end_of_the_watch_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """As when a worker stops whose loop is blocked."""
+    with noted() as records, watched(lambda: None, CountedEvents()):
+        block_until_logged(records)
+
+    ran = asyncio.Event()
+    asyncio.get_running_loop().call_soon(ran.set)  # after what the loop was asked for meanwhile
+    await ran.wait()
+
+    (blocked,) = caplog.messages
+    assert blocked.startswith("the event loop is blocked")
