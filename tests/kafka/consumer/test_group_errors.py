@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer
@@ -48,18 +49,21 @@ async def refused(testbed: ConsumerTestbed, worker: EffectsWorkerProcess, name: 
 
 
 @asynccontextmanager
-async def foreign_member(testbed: ConsumerTestbed) -> AsyncIterator[None]:
-    """Join the group with another assignor, as another application with the same group id does."""
+async def member(
+    testbed: ConsumerTestbed,
+    **settings: Any,  # noqa: ANN401 - the options of aiokafka
+) -> AsyncIterator[AIOKafkaConsumer]:
+    """Join the workers' group with a client of aiokafka, as another application with the same group id does."""
     consumer = AIOKafkaConsumer(
         testbed.prefix + "alpha",
         bootstrap_servers=testbed.broker,
         group_id=testbed.group,
-        partition_assignment_strategy=[RangePartitionAssignor],
         enable_auto_commit=False,
+        **settings,
     )
     try:
         await consumer.start()
-        yield
+        yield consumer
     finally:
         await consumer.stop()
 
@@ -72,7 +76,7 @@ async def test_a_session_timeout_outside_of_the_brokers_limits_ends_the_worker(t
 
 async def test_a_worker_joins_when_a_member_with_another_assignor_has_left(testbed: ConsumerTestbed) -> None:
     await testbed.produce(SOME)
-    async with foreign_member(testbed):
+    async with member(testbed, partition_assignment_strategy=[RangePartitionAssignor]):
         worker = testbed.start()
         await refused(testbed, worker, "InconsistentGroupProtocolError")
     await testbed.all_processed_once()
@@ -91,30 +95,13 @@ async def test_of_two_workers_with_one_static_identity_the_older_ends(testbed: C
     await testbed.ready(newer)
 
 
-@asynccontextmanager
-async def static_member(testbed: ConsumerTestbed) -> AsyncIterator[AIOKafkaConsumer]:
-    """Join the group under one instance id; no heartbeat fails before the coordinator has answered a commit."""
-    consumer = AIOKafkaConsumer(
-        testbed.prefix + "alpha",
-        bootstrap_servers=testbed.broker,
-        group_id=testbed.group,
-        group_instance_id="same",
-        session_timeout_ms=30_000,
-        heartbeat_interval_ms=20_000,
-        enable_auto_commit=False,
-    )
-    try:
-        await consumer.start()
-        keep_static_member_id(consumer)
-        yield consumer
-    finally:
-        await consumer.stop()
-
-
 async def test_a_static_member_whose_commit_fails_for_several_partitions_leaves_its_place_to_the_newer(
     testbed: ConsumerTestbed,
 ) -> None:
-    async with static_member(testbed) as older, static_member(testbed) as newer:
+    # No heartbeat fails before the commit does.
+    static = {"group_instance_id": "same", "session_timeout_ms": 30_000, "heartbeat_interval_ms": 20_000}
+    async with member(testbed, **static) as older, member(testbed, **static) as newer:
+        keep_static_member_id(older)
         with pytest.raises(CommitFailedError):
             await older.commit(dict.fromkeys(older.assignment(), 0))
 
