@@ -9,7 +9,7 @@ appear that was drawn before that id was assigned; and what a fetch does not fin
 Transactions that only read have no id, however long they last.
 
 Bounds belong to a session, so they end with the server that they are true of: after a failover the sequence may be
-behind.
+behind. They are given up from time to time as well, for rows with old positions that somebody restores by hand.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 MARK_INTERVAL_SECONDS: Final = 5.0
+GIVE_UP_INTERVAL_SECONDS: Final = 300.0
 
 # The position is read before the id is assigned, and no id is assigned while no position was drawn. A role may lack the
 # right to read the sequence; and with a cache in each session, positions are drawn before they are used.
@@ -58,6 +59,7 @@ class OutboxBounds:
         self._mark: _Mark | None = None
         self._marked = 0
         self._mark_at = 0.0
+        self._since = time.monotonic()
 
     @classmethod
     def of(cls, conn: AsyncConnection) -> OutboxBounds:
@@ -83,9 +85,13 @@ class OutboxBounds:
 
     async def mark(self, conn: AsyncConnection) -> None:
         """Note from time to time how far positions were drawn, outside of any transaction."""
-        if self._mark is not None or time.monotonic() < self._mark_at:
+        now = time.monotonic()
+        if now - self._since >= GIVE_UP_INTERVAL_SECONDS:
+            self._bounds.clear()
+            self._since = now
+        if self._mark is not None or now < self._mark_at:
             return
-        self._mark_at = time.monotonic() + MARK_INTERVAL_SECONDS
+        self._mark_at = now + MARK_INTERVAL_SECONDS
         drawn = (await conn.execute(_MARK, {"marked": self._marked})).one_or_none()
         if drawn is None or drawn.position is None:
             return

@@ -137,6 +137,23 @@ async def test_segments_are_found_after_the_sequence_was_set_back(engine: AsyncE
     assert await publish(relay) == ["again"]
 
 
+async def test_a_segment_that_is_restored_by_hand_is_found_later(
+    engine: AsyncEngine, relay: AsyncConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with engine.begin() as conn:
+        await put_one(conn, "restored")
+        await conn.execute(text("CREATE TABLE saved AS SELECT * FROM outbox_segments"))
+    for _ in range(3):
+        await publish(relay)
+    async with engine.begin() as conn:
+        await conn.execute(text("INSERT INTO outbox_segments OVERRIDING SYSTEM VALUE SELECT * FROM saved"))
+    assert await publish(relay) == []
+    monkeypatch.setattr(outbox_bounds, "GIVE_UP_INTERVAL_SECONDS", 0.0)
+    await publish(relay)
+
+    assert await publish(relay) == ["restored"]
+
+
 async def test_a_role_without_the_right_to_read_the_sequence_fetches_from_the_start(
     engine: AsyncEngine, relay: AsyncConnection
 ) -> None:
