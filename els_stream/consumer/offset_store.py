@@ -1,4 +1,7 @@
-"""The stored offsets outside of a micro-batch: each call is one short transaction of its own."""
+"""The stored offsets outside of a micro-batch, in short transactions.
+
+Those that change rows beside a micro-batch wait for one row at a time (`els_stream.queries.consumed_offsets`).
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ WORKER: Final = "a worker"
 class OffsetStore:
     def __init__(self, engine: AsyncEngine, consumer_group: str) -> None:
         self._engine = engine
+        self._one_by_one = engine.execution_options(isolation_level="AUTOCOMMIT")
         self.consumer_group = consumer_group
 
     async def read(self, partitions: Collection[Partition]) -> dict[Partition, StoredOffset]:
@@ -37,13 +41,17 @@ class OffsetStore:
 
     async def reset(self, replaced: Mapping[Partition, tuple[int, int]]) -> set[Partition]:
         """Move partitions of recreated topics from the stored offset to the new beginning; return those that moved."""
-        async with self._engine.begin() as conn:
-            return await consumed_offsets.reset(conn, self.consumer_group, replaced)
+        moved: set[Partition] = set()
+        async with self._one_by_one.connect() as conn:
+            for tp, offsets in replaced.items():
+                moved |= await consumed_offsets.reset(conn, self.consumer_group, {tp: offsets})
+        return moved
 
     async def adopt_topic_ids(self, partitions: Collection[Partition], topic_ids: Mapping[str, UUID]) -> None:
         """Store the ids of the topics of these partitions where none is stored."""
-        async with self._engine.begin() as conn:
-            await consumed_offsets.adopt_topic_ids(conn, self.consumer_group, partitions, topic_ids)
+        async with self._one_by_one.connect() as conn:
+            for tp in partitions:
+                await consumed_offsets.adopt_topic_ids(conn, self.consumer_group, [tp], topic_ids)
 
     async def record_lost(self, partition: Partition, first: int, last: int) -> None:
         """Keep a range of offsets, both inclusive, that Kafka deleted before they were read; `els verify` shows it."""
@@ -59,5 +67,5 @@ class OffsetStore:
             return await consumed_offsets.database_time(conn)
 
     async def store_watermarks(self, watermarks: Mapping[Partition, Watermark]) -> None:
-        async with self._engine.begin() as conn:
+        async with self._one_by_one.connect() as conn:
             await consumed_offsets.store_watermarks(conn, self.consumer_group, watermarks)

@@ -2,6 +2,9 @@
 
 A row advances only by compare-and-set on the offset that its writer saw, so two owners of one partition cannot both
 advance it. Topics have the broker's names, with the prefix.
+
+`advance` locks the rows of a micro-batch in the order of its plan. So whoever changes rows beside it must not wait for
+one row while it has another locked, or both could wait for each other.
 """
 
 from __future__ import annotations
@@ -73,17 +76,31 @@ _ADVANCE = text("""
 """)
 
 # A row may have advanced since; one that was reset stands lower.
-_STORE_WATERMARKS = text("""
-    UPDATE consumed_offsets AS c SET watermark_at = v.watermark_at
-    FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]),
-                CAST(:watermarks AS timestamptz[])) AS v (topic, partition, next_offset, watermark_at)
-    WHERE c.consumer_group = :consumer_group AND c.topic = v.topic AND c.partition = v.partition
-        AND c.next_offset >= v.next_offset AND (c.watermark_at IS NULL OR c.watermark_at < v.watermark_at)
-""")
+_STORE_WATERMARKS_WITH = """
+    WITH locked AS (
+        SELECT c.topic, c.partition, v.watermark_at
+        FROM consumed_offsets AS c
+        JOIN unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]),
+                    CAST(:watermarks AS timestamptz[])) AS v (topic, partition, next_offset, watermark_at)
+            USING (topic, partition)
+        WHERE c.consumer_group = :consumer_group
+            AND c.next_offset >= v.next_offset AND (c.watermark_at IS NULL OR c.watermark_at < v.watermark_at)
+        FOR NO KEY UPDATE OF c {wait}
+    )
+    UPDATE consumed_offsets AS c SET watermark_at = locked.watermark_at
+    FROM locked
+    WHERE c.consumer_group = :consumer_group AND c.topic = locked.topic AND c.partition = locked.partition
+    RETURNING c.topic, c.partition
+"""
+_STORE_WATERMARKS = text(_STORE_WATERMARKS_WITH.replace("{wait}", ""))
+_STORE_FREE_WATERMARKS = text(_STORE_WATERMARKS_WITH.replace("{wait}", "SKIP LOCKED"))
 
 _REMOVE_WATERMARKS_AHEAD = text("""
     UPDATE consumed_offsets SET watermark_at = NULL
-    WHERE consumer_group = :consumer_group AND watermark_at > clock_timestamp()
+    WHERE consumer_group = :consumer_group AND (topic, partition) IN (
+        SELECT topic, partition FROM consumed_offsets
+        WHERE consumer_group = :consumer_group AND watermark_at > clock_timestamp()
+        FOR NO KEY UPDATE SKIP LOCKED)
     RETURNING topic, partition
 """)
 
@@ -180,7 +197,7 @@ async def database_time(conn: AsyncConnection) -> datetime:
 
 
 async def remove_watermarks_ahead(conn: AsyncConnection, consumer_group: str) -> set[Partition]:
-    """Remove the group's watermarks that lie ahead of the database's clock; return their partitions.
+    """Remove the group's watermarks that lie ahead of the database's clock, but for locked rows; return the partitions.
 
     They were stored while the clock was wrong. Once it passes them they would be taken for true.
     """
@@ -190,9 +207,18 @@ async def remove_watermarks_ahead(conn: AsyncConnection, consumer_group: str) ->
 async def store_watermarks(
     conn: AsyncConnection, consumer_group: str, watermarks: Mapping[Partition, Watermark]
 ) -> None:
-    """Store later watermarks. A row below the offset of its watermark stays as it is: it was reset meanwhile."""
-    params = {
+    """Store later watermarks, outside of any transaction: those of locked rows in a statement of their own each.
+
+    A row below the offset of its watermark stays as it is: it was reset meanwhile.
+    """
+    stored = await conn.execute(_STORE_FREE_WATERMARKS, _watermark_arrays(consumer_group, watermarks))
+    for tp in watermarks.keys() - set(starmap(Partition, stored)):
+        await conn.execute(_STORE_WATERMARKS, _watermark_arrays(consumer_group, {tp: watermarks[tp]}))
+
+
+def _watermark_arrays(consumer_group: str, watermarks: Mapping[Partition, Watermark]) -> dict[str, object]:
+    return {
+        "consumer_group": consumer_group,
         **partition_arrays(watermarks.keys()),
         **arrays(watermarks.values(), offsets=lambda w: w.next_offset, watermarks=lambda w: w.processed_until),
     }
-    await conn.execute(_STORE_WATERMARKS, {"consumer_group": consumer_group, **params})
