@@ -81,8 +81,5 @@ USED_BY_GROUP_WATCH: Final = (
     OverriddenInternal(
         _COORDINATOR + "_GroupCoordinator__coordination_routine", source="await self.ensure_active_group("
     ),
-    OverriddenInternal(
-        _JOIN + "perform_group_join",
-        source="self._coordinator.reset_generation()",
-    ),
+    OverriddenInternal(_JOIN + "perform_group_join", source="self._coordinator.reset_generation()"),
 )

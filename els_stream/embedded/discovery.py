@@ -13,7 +13,7 @@ def resolve(settings: Settings, *, kafka: bool = True) -> Settings:
     """Return settings with both addresses: the configured ones, else those of running `els up` servers.
 
     Without `kafka` a configured database is enough, and the broker's address may be missing. Prints to stderr in the
-    second case. Raises ServersMissing if there are neither, or only one is configured.
+    second case. Raises ServersMissing if there are neither, and ConfigurationError if only one is configured.
     """
     if not kafka and settings.database_url is not None:
         return settings

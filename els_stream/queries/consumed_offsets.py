@@ -4,7 +4,8 @@ A row advances only by compare-and-set on the offset that its writer saw, so two
 advance it. Topics have the broker's names, with the prefix.
 
 `advance` locks the rows of a micro-batch in the order of its plan. So whoever changes rows beside it must not wait for
-one row while it has another locked, or both could wait for each other.
+one row while it has another locked, or both could wait for each other: `reset` and `adopt_topic_ids` are called for
+one partition at a time, outside of any transaction.
 """
 
 from __future__ import annotations

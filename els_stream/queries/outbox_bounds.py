@@ -1,4 +1,4 @@
-"""Lower bounds for the positions of segments: below them a shard has none, and will never have one.
+"""Lower bounds for the positions of segments: up to its bound a shard has none, and will never have one.
 
 While another session holds an old snapshot, PostgreSQL keeps the index entries of all segments that were deleted since,
 and a scan from the start of a shard visits each of them. A scan from a bound does not.

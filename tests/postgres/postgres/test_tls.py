@@ -148,7 +148,8 @@ async def test_a_server_without_tls_is_used_only_if_the_mode_allows_it(addresses
 
 
 async def test_a_migration_that_ends_while_its_watch_logs_in_leaves_no_connection(secure_server: SecureServer) -> None:
-    server, log_in = secure_server.server, 6
+    server = secure_server.server
+    log_in = 6  # after so many chunks of its session the watch is in the middle of it
     async with TcpProxy(("127.0.0.1", server.port)).running() as proxy:
         url = server.url("?sslmode=require").replace(f":{server.port}", f":{proxy.port}")
         engine = create_migration_engine(url, "0")
