@@ -56,6 +56,9 @@ async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, p
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
+    except asyncio.CancelledError:
+        writer.transport.abort()  # a graceful end takes up to 30 s over TLS
+        raise
     finally:
         writer.close()
         if server_writer is not None:

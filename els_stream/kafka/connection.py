@@ -83,7 +83,13 @@ class Connection(AIOKafkaConnection):
             self._timer.cancel()
         if self._renewal is not None and self._renewal is not _current_task():
             self._renewal.cancel()
-        return super().close(reason, exc)
+        writer = self._writer
+        closed = super().close(reason, exc)
+        if writer is not None:
+            # Over TLS asyncio would keep the socket until the broker closes too, up to 30 s. Whoever closes has the
+            # answers that it needs.
+            writer.transport.abort()
+        return closed
 
     @override
     async def _do_sasl_handshake(self) -> None:

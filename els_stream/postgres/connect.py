@@ -16,6 +16,7 @@ import asyncpg
 
 from els_stream.errors import DatabaseUnusable
 from els_stream.postgres.address import Address, AddressError, Host, UrlSource
+from els_stream.postgres.log_in import LogInLoop
 from els_stream.postgres.parse import parse_address
 from els_stream.postgres.passfile import password_of
 from els_stream.postgres.pooling import STATEMENT_LOST, is_pooled, no_sessions, require_sessions
@@ -132,21 +133,23 @@ class Connector:
         name = address.application_name or address.fallback_application_name or self._needs.name
         options = {} if address.options is None else {"options": address.options}
         try:
-            # Whatever is not given, asyncpg takes from the environment.
-            return await asyncpg.connect(
-                host=host.name,
-                port=host.port,
-                user=address.user,
-                password=password_of(address, host),
-                passfile=_NO_FILE,
-                database=address.database,
-                ssl=False if context is None else context,
-                direct_tls=address.tls.direct and context is not None,
-                server_settings={"application_name": name, **options},
-                target_session_attrs=asyncpg.connect_utils.SessionAttribute.any,
-                command_timeout=self._needs.command_timeout,
-                connection_class=Session,
-            )
+            with LogInLoop().aborting() as loop:
+                # Whatever is not given, asyncpg takes from the environment.
+                session = await asyncpg.connect(
+                    host=host.name,
+                    port=host.port,
+                    user=address.user,
+                    password=password_of(address, host),
+                    passfile=_NO_FILE,
+                    database=address.database,
+                    ssl=False if context is None else context,
+                    direct_tls=address.tls.direct and context is not None,
+                    server_settings={"application_name": name, **options},
+                    target_session_attrs=asyncpg.connect_utils.SessionAttribute.any,
+                    command_timeout=self._needs.command_timeout,
+                    connection_class=Session,
+                    loop=loop,
+                )
         except asyncpg.ProtocolViolationError as error:
             if _PARAMETER_REFUSED not in str(error):
                 raise
@@ -154,6 +157,8 @@ class Connector:
                 f"{host} refuses what the database's address asks for: {error}; take it out, "
                 "or have the pooler pass it on or ignore it"
             ) from None
+        session.use_running_loop()
+        return session
 
 
 async def connect_once(url: UrlSource, name: str = "els") -> Session:

@@ -95,6 +95,10 @@ class Session(asyncpg.Connection):
             return
         getattr(super(), _CANCEL)(waiter, cancel_waiter)
 
+    def use_running_loop(self) -> None:
+        """Replace the loop that the session was opened with: asyncio would not find the session's tasks by it."""
+        self._loop = asyncio.get_running_loop()
+
     def keep_alive(self, keepalive: Keepalive) -> None:
         """Have the kernel end the connection when the peer is dead, as libpq does."""
         sock = self._transport.get_extra_info("socket")
