@@ -71,6 +71,7 @@ async def chaos(plan: Plan, env: DemoEnvironment, faults_of: Callable[[RandomSou
     faults, progress = faults_of(rng), Progress()
     capacity = Capacity(env, faults.processes)
     upstream = Upstream(env, plan.seed, plan.upstream / 100, plan.java_codecs)
+    env.when_idle = upstream.abort_hanging
     async with upstream.running(), progress.sampled(env.database, lambda: env.handled_in_deleted_topics):
         for _ in range(plan.workers):
             env.pool.start()

@@ -38,6 +38,8 @@ from tests.support.waiting import until
 from tests.support.worker_pool import WorkerPool
 
 MAX_IDLE_SECONDS = 90.0
+# Longer than any transaction of ours is left open by the broker.
+IDLE_SECONDS = 30.0
 LOG_TAIL_CHARACTERS = 4000
 CONNECTION_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
 
@@ -56,6 +58,10 @@ def _partition_of(count: int | None, key: bytes | None, all_: list[int], availab
     return DefaultPartitioner()(key, *first)
 
 
+async def _do_nothing() -> None:
+    pass
+
+
 class DemoEnvironment:
     """An async context manager: it creates the topics, and kills the workers that still run at the end."""
 
@@ -72,6 +78,8 @@ class DemoEnvironment:
         self.pool = WorkerPool(self.settings, folder / "workers.log")
         self.database = database
         self.handled_in_deleted_topics = 0
+        # Called when there was no progress for IDLE_SECONDS, once each time.
+        self.when_idle: Callable[[], Awaitable[None]] = _do_nothing
         self._conn: asyncpg.Connection | None = None
         self._asking = asyncio.Lock()
 
@@ -110,15 +118,18 @@ class DemoEnvironment:
 
     async def until(self, condition: Condition) -> None:
         """Wait until the condition holds; raises TimeoutError after MAX_IDLE_SECONDS without progress."""
-        last, since = -1, time.monotonic()
+        last, since, called = -1, time.monotonic(), False
 
         async def holds() -> bool:
-            nonlocal last, since
+            nonlocal last, since, called
             if await condition():
                 return True
             self.pool.check()
             if (now := await self.position()) != last:
-                last, since = now, time.monotonic()
+                last, since, called = now, time.monotonic(), False
+            if time.monotonic() - since > IDLE_SECONDS and not called:
+                called = True
+                await self.when_idle()
             if time.monotonic() - since > MAX_IDLE_SECONDS:
                 tail = self.pool.log.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:]
                 raise TimeoutError(

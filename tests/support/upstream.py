@@ -15,8 +15,10 @@ from els_stream.demo.messages import Message
 from els_stream.demo.random_source import RandomSource
 from els_stream.events.topics import CONTENT_PROVISIONED, INPUT_TOPICS
 from tests.support.demo_environment import DemoEnvironment
-from tests.support.topic_changes import Change, TopicChanges
-from tests.support.upstream_producers import CODECS, JavaProducer, LibrdkafkaProducer, TransactionalProducer, java_jars
+from tests.support.hanging_transactions import abort_transaction, open_transactions
+from tests.support.java_tools import java_jars
+from tests.support.topic_changes import TEMPORARY, Change, TopicChanges
+from tests.support.upstream_producers import CODECS, JavaProducer, LibrdkafkaProducer, TransactionalProducer
 from tests.support.waiting import until
 
 CHUNK: Final = 200
@@ -52,6 +54,7 @@ class Upstream:
             for codec in (CODECS[number] for number in self._rng.sample(range(len(CODECS)), java_codecs))
         }
         self._open: set[asyncio.Task[None]] = set()
+        self._aborting = asyncio.Lock()
         self._unacked: deque[asyncio.Future[list[None]]] = deque()
         # Partitions of each topic at the start: the ordinary producer uses no others.
         self.partitions = 0
@@ -96,6 +99,15 @@ class Upstream:
             await self._send(messages[start : start + chunk], free)
         await self._flush()
         self.paused = True
+
+    async def abort_hanging(self) -> None:
+        """Abort the transactions that keep readers back; to be called when none of ours can be open any longer."""
+        broker = str(self._env.settings.broker)
+        with contextlib.suppress(*TEMPORARY):
+            async with self._aborting:
+                for partition, start in (await open_transactions(broker, await self._env.end_offsets())).items():
+                    await abort_transaction(broker, partition, start)
+                    self.counts["hanging transactions aborted"] += 1
 
     def _may_send(self, record: int) -> bool:
         return record <= self.limit * self._total

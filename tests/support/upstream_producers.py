@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import importlib
 import os
-import shutil
 import subprocess
 import uuid
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from els_stream.demo import messages
-from els_stream.embedded.jars import VERSION, default_store, kafka_jars
 from els_stream.embedded.kafka import java_command
-from els_stream.errors import ServersUnavailable
+from tests.support.java_tools import java_jars
 
 CODECS: Final = ("none", "gzip", "snappy", "lz4", "zstd")
-TOOLS_HASH: Final = "4eb9a7fbfd63badfd8d1a677aa2d54b47b2b2d442ff7d68fd223972afea1954c"
 # The broker ends a transaction that is open for longer.
 TRANSACTION_TIMEOUT_MS: Final = 10_000
 ABANDONED_TIMEOUT_MS: Final = 2_000
@@ -215,18 +210,3 @@ class JavaProducer:
 
 def _line(message: messages.Message) -> bytes:
     return (message.key or NO_KEY) + SEPARATOR + (message.value or b"") + b"\n"
-
-
-@cache
-def java_jars() -> Sequence[Path]:
-    """Return the jars of the broker and of Kafka's tools; the latter is downloaded once."""
-    tools = default_store(f"tools-{VERSION}") / f"kafka-tools-{VERSION}.jar"
-    if not tools.exists():
-        resolved = Path(importlib.import_module("jgo").build(f"org.apache.kafka:kafka-tools:{VERSION}").path)
-        tools.parent.mkdir(parents=True, exist_ok=True)
-        draft = tools.with_suffix(f".{os.getpid()}")
-        shutil.copyfile(next(resolved.rglob(tools.name)), draft)
-        draft.rename(tools)
-    if hashlib.sha256(tools.read_bytes()).hexdigest() != TOOLS_HASH:
-        raise ServersUnavailable(f"{tools} does not have the expected hash: remove it to fetch it again")
-    return [*kafka_jars(default_store()), tools]

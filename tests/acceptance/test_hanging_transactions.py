@@ -1,0 +1,38 @@
+"""A chaos run ends a transaction of an upstream producer that nothing else ends."""
+
+from __future__ import annotations
+
+import asyncio
+
+from confluent_kafka import Producer
+
+from els_stream.events.topics import VALIDATION_FAILED
+from tests.support.demo_environment import DemoEnvironment
+from tests.support.hanging_transactions import open_transactions
+from tests.support.upstream import Upstream
+
+LONGER_THAN_THE_TEST_MS = 600_000
+
+
+async def test_the_records_after_a_hanging_transaction_can_be_read_once_it_is_aborted(env: DemoEnvironment) -> None:
+    broker, prefix = str(env.settings.broker), env.settings.topic_prefix
+    producer = Producer(
+        {
+            "bootstrap.servers": broker,
+            "transactional.id": prefix,
+            "transaction.timeout.ms": LONGER_THAN_THE_TEST_MS,
+            "log_level": 0,
+        }
+    )
+    await asyncio.to_thread(producer.init_transactions)
+    producer.begin_transaction()
+    for partition in range(2):
+        producer.produce(prefix + VALIDATION_FAILED, b"never committed", partition=partition)
+    await asyncio.to_thread(producer.flush)
+    upstream = Upstream(env, 1, 0.0, 0)
+    assert len(await open_transactions(broker, await env.end_offsets())) == 2
+
+    await upstream.abort_hanging()
+
+    assert not await open_transactions(broker, await env.end_offsets())
+    assert upstream.counts["hanging transactions aborted"] == 2
