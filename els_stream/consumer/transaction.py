@@ -124,6 +124,7 @@ class Transactions(Generic[Decoded, Locked]):
         self._consumer_group = consumer_group
         self._handler = handler
         self._write_dead_letters = write_dead_letters
+        self._places: consumed_offsets.Places = {}
 
     async def attempt(
         self, batch: MicroBatch, failed: Sequence[FailedRecord] = (), *, order: BatchOrder
@@ -202,8 +203,8 @@ class Transactions(Generic[Decoded, Locked]):
             if not await order.wait_for_offsets():
                 raise _GiveWay
             # The predecessor has not committed yet: wait for its row locks, then compare with what it stored.
-            await consumed_offsets.lock(conn, self._consumer_group, ranges)
-        if await consumed_offsets.advance(conn, self._consumer_group, ranges) != len(ranges):
+            await consumed_offsets.lock(conn, self._consumer_group, ranges, self._places)
+        if await consumed_offsets.advance(conn, self._consumer_group, ranges, self._places) != len(ranges):
             raise OffsetConflict
         order.advance(Stage.OFFSETS_ADVANCED)
 

@@ -6,6 +6,9 @@ advance it. Topics have the broker's names, with the prefix.
 `advance` locks the rows of a micro-batch in the order of its plan. So whoever changes rows beside it must not wait for
 one row while it has another locked, or both could wait for each other: `reset` and `adopt_topic_ids` are called for
 one partition at a time, outside of any transaction.
+
+By its key PostgreSQL finds a row after passing each older version that any snapshot of the server may still read: tens
+of thousands beside a long transaction. So a worker keeps where its last update put the row (`Places`).
 """
 
 from __future__ import annotations
@@ -13,13 +16,23 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from itertools import starmap
+from typing import TypeAlias
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from els_stream.kafka.offsets import OffsetRange, Partition, RecordFingerprint, StoredOffset, Watermark
 from els_stream.queries.arrays import arrays
+
+Place: TypeAlias = tuple[int, int]
+"""Where a version of a row lies: block and item (`ctid`)."""
+
+Places: TypeAlias = dict[Partition, tuple[Place, Place]]
+"""The version of the row that this process updated last, and the one that it wrote.
+
+Only a hint: the update may have been rolled back, or others may have changed the row since.
+"""
 
 _READ = text("""
     SELECT topic, partition, next_offset, record_timestamp, record_crc, topic_id
@@ -59,22 +72,28 @@ _ADOPT_TOPIC_IDS = text("""
 """)
 
 # Always in the same order: otherwise two owners of the same partitions could deadlock.
-_LOCK = text("""
-    SELECT 1 FROM consumed_offsets AS c
-    WHERE c.consumer_group = :consumer_group AND (c.topic, c.partition) IN (
+_LOCK_WITH = """
+    SELECT c.topic, c.partition FROM consumed_offsets AS c
+    WHERE {found} AND c.consumer_group = :consumer_group AND (c.topic, c.partition) IN (
         SELECT * FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[])))
     ORDER BY c.topic, c.partition FOR UPDATE OF c
-""")
+"""
+_LOCK = text(_LOCK_WITH.replace("{found} AND ", ""))
+_LOCK_AT = text(_LOCK_WITH.replace("{found}", "c.ctid = ANY (CAST(:places AS tid[]))"))
 
-_ADVANCE = text("""
+_ADVANCE_WITH = """
     UPDATE consumed_offsets AS c
     SET next_offset = v.stop, record_timestamp = v.record_timestamp, record_crc = v.crc, updated_at = now()
     FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:starts AS bigint[]),
-                CAST(:stops AS bigint[]), CAST(:timestamps AS bigint[]), CAST(:crcs AS bigint[]))
-        AS v (topic, partition, start, stop, record_timestamp, crc)
-    WHERE c.consumer_group = :consumer_group AND c.topic = v.topic AND c.partition = v.partition
+                CAST(:stops AS bigint[]), CAST(:timestamps AS bigint[]), CAST(:crcs AS bigint[]),
+                CAST(:places AS tid[]))
+        AS v (topic, partition, start, stop, record_timestamp, crc, place)
+    WHERE {found} AND c.consumer_group = :consumer_group AND c.topic = v.topic AND c.partition = v.partition
         AND c.next_offset = v.start
-""")
+    RETURNING c.topic, c.partition, c.ctid
+"""
+_ADVANCE = text(_ADVANCE_WITH.replace("{found} AND ", ""))
+_ADVANCE_AT = text(_ADVANCE_WITH.replace("{found}", "c.ctid = v.place"))
 
 # A row may have advanced since; one that was reset stands lower.
 _STORE_WATERMARKS_WITH = """
@@ -166,29 +185,52 @@ async def adopt_topic_ids(
     await conn.execute(_ADOPT_TOPIC_IDS, {"consumer_group": consumer_group, **params})
 
 
-async def lock(conn: AsyncConnection, consumer_group: str, ranges: Sequence[OffsetRange]) -> None:
+async def lock(conn: AsyncConnection, consumer_group: str, ranges: Sequence[OffsetRange], places: Places) -> None:
     """Lock the rows of these partitions; waits for a transaction that is about to advance them.
 
     PostgreSQL sees this wait, so it detects deadlocks.
     """
-    params = partition_arrays([r.partition for r in ranges])
-    await conn.execute(_LOCK, {"consumer_group": consumer_group, **params})
+    params = {"consumer_group": consumer_group, **partition_arrays([r.partition for r in ranges])}
+    # Of the two versions the first can be read until the transaction that wrote the second commits.
+    versions = [version for r in ranges for version in places.get(r.partition, ())]
+    if versions:
+        locked = await conn.execute(_LOCK_AT, {**params, "places": versions})
+        if locked.rowcount == len(ranges):
+            return
+    await conn.execute(_LOCK, params)
 
 
-async def advance(conn: AsyncConnection, consumer_group: str, ranges: Sequence[OffsetRange]) -> int:
+async def advance(
+    conn: AsyncConnection, consumer_group: str, ranges: Sequence[OffsetRange], places: Places | None = None
+) -> int:
     """Advance the rows that are at the start of their range to its stop; return how many.
 
-    Must be the last statement of its transaction. If fewer rows advanced than there are ranges, the caller must roll
+    Must be the last call of its transaction. If fewer rows advanced than there are ranges, the caller must roll
     back: another owner processed some of these records, or the previous micro-batch has not committed yet.
+    `places` is read, and has the new versions afterwards.
     """
+    places = {} if places is None else places
+    placed = [r for r in ranges if r.partition in places]
+    written = await _advance(conn, _ADVANCE_AT, consumer_group, placed, places) if placed else {}
+    if others := [r for r in ranges if r.partition not in written]:
+        written |= await _advance(conn, _ADVANCE, consumer_group, others, places)
+    places |= {tp: (places[tp][1] if tp in places else place, place) for tp, place in written.items()}
+    return len(written)
+
+
+async def _advance(
+    conn: AsyncConnection, statement: TextClause, consumer_group: str, ranges: Sequence[OffsetRange], places: Places
+) -> dict[Partition, Place]:
     params = {
         **partition_arrays([r.partition for r in ranges]),
         "starts": [r.start for r in ranges],
         "stops": [r.stop for r in ranges],
         "timestamps": [r.fingerprint.timestamp for r in ranges],
         "crcs": [r.fingerprint.crc for r in ranges],
+        "places": [places[r.partition][1] if r.partition in places else None for r in ranges],
     }
-    return (await conn.execute(_ADVANCE, {"consumer_group": consumer_group, **params})).rowcount
+    rows = await conn.execute(statement, {"consumer_group": consumer_group, **params})
+    return {Partition(topic, partition): place for topic, partition, place in rows}
 
 
 async def database_time(conn: AsyncConnection) -> datetime:

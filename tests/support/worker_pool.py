@@ -29,6 +29,7 @@ class WorkerPool:
         self.log = log
         self.workers: list[Worker] = []
         self.relays: list[Worker] = []
+        self._stopping: list[Worker] = []
         self.stop_seconds = STOP_TIMEOUT_SECONDS
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("ELS_")} | {
             "ELS_BROKER_URL": str(settings.broker),
@@ -90,12 +91,11 @@ class WorkerPool:
         self.start_relay()
 
     def kill_all(self) -> None:
-        for worker in list(self.workers):
-            self.kill(worker)
-        for relay in self.relays:
-            relay.kill()
-            relay.wait()
-        self.relays.clear()
+        for processes in (self.workers, self.relays, self._stopping):
+            for process in processes:
+                process.kill()
+                process.wait()
+            processes.clear()
 
     def freeze(self, worker: Worker) -> None:
         worker.send_signal(signal.SIGSTOP)
@@ -108,9 +108,11 @@ class WorkerPool:
 
         It is 0 also for a worker that got the signal before it had its handler.
         """
+        self.workers.remove(worker)  # `check` must not find it when it has ended
+        self._stopping.append(worker)
         worker.terminate()
         code = await asyncio.to_thread(worker.wait, self.stop_seconds)
-        self.workers.remove(worker)
+        self._stopping.remove(worker)
         return 0 if code == -signal.SIGTERM else code
 
     async def stop_all(self) -> list[int]:

@@ -8,11 +8,13 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from els_stream.db.errors import classify
 from els_stream.kafka.offsets import OffsetRange, Partition, RecordFingerprint, StoredOffset, Watermark
+from els_stream.postgres.connect import connect_once
 from els_stream.queries import consumed_offsets
+from tests.support.query_plans import work_of
 
 GROUP = "group"
 ONE, TWO = Partition("env.alpha", 0), Partition("env.alpha", 1)
@@ -69,13 +71,18 @@ async def test_a_topic_id_is_adopted_once_and_unknown_after_a_reset(initialized:
 
 
 async def test_lock_waits_for_a_transaction_that_advances_the_row(initialized: AsyncEngine) -> None:
+    advanced = 5
+
     async def successor() -> int:
         async with initialized.begin() as conn:
-            await consumed_offsets.lock(conn, GROUP, [OffsetRange(ONE, 10, 20, FINGERPRINT)])
-            return await consumed_offsets.advance(conn, GROUP, [OffsetRange(ONE, 10, 20, FINGERPRINT)])
+            await consumed_offsets.lock(conn, GROUP, [OffsetRange(ONE, 10, 20, FINGERPRINT)], places)
+            return await consumed_offsets.advance(conn, GROUP, [OffsetRange(ONE, 10, 20, FINGERPRINT)], places)
 
+    places: consumed_offsets.Places = {}
     async with initialized.begin() as conn:
-        await consumed_offsets.advance(conn, GROUP, [OffsetRange(ONE, 0, 10, FINGERPRINT)])
+        await consumed_offsets.advance(conn, GROUP, [OffsetRange(ONE, 0, advanced, FINGERPRINT)], places)
+    async with initialized.begin() as conn:
+        await consumed_offsets.advance(conn, GROUP, [OffsetRange(ONE, advanced, 10, FINGERPRINT)], places)
         after = asyncio.create_task(successor())
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.shield(after), 0.3)
@@ -85,7 +92,7 @@ async def test_lock_waits_for_a_transaction_that_advances_the_row(initialized: A
 
 async def test_without_the_lock_a_successor_advances_nothing_at_once(initialized: AsyncEngine) -> None:
     async with initialized.begin() as first, initialized.connect() as second:
-        await consumed_offsets.lock(first, GROUP, [OffsetRange(ONE, 0, 10, FINGERPRINT)])
+        await consumed_offsets.lock(first, GROUP, [OffsetRange(ONE, 0, 10, FINGERPRINT)], {})
         assert await consumed_offsets.advance(second, GROUP, [OffsetRange(ONE, 10, 20, FINGERPRINT)]) == 0
         await second.rollback()
 
@@ -104,9 +111,73 @@ async def test_locks_are_taken_in_one_order_whatever_the_order_of_the_caller(ini
     async def owner(number: int) -> None:
         for _ in range(20):
             async with initialized.begin() as conn:
-                await consumed_offsets.lock(conn, GROUP, ranges if number % 2 else ranges[::-1])
+                await consumed_offsets.lock(conn, GROUP, ranges if number % 2 else ranges[::-1], {})
 
     await asyncio.gather(*(owner(number) for number in range(8)))
+
+
+async def test_a_place_is_only_a_hint(initialized: AsyncEngine) -> None:
+    places: consumed_offsets.Places = {}
+    async with initialized.connect() as conn:
+        await consumed_offsets.advance(conn, GROUP, [OffsetRange(ONE, 0, 10, FINGERPRINT)], places)
+        await conn.rollback()
+    async with initialized.begin() as conn:
+        await consumed_offsets.lock(conn, GROUP, [OffsetRange(ONE, 0, 10, FINGERPRINT)], places)
+        assert await consumed_offsets.advance(conn, GROUP, [OffsetRange(ONE, 0, 10, FINGERPRINT)], places) == 1
+    places[TWO] = places[ONE]
+    async with initialized.begin() as conn:
+        ranges = [OffsetRange(ONE, 10, 20, FINGERPRINT), OffsetRange(TWO, 5, 6, FINGERPRINT)]
+        await consumed_offsets.lock(conn, GROUP, ranges, places)
+        assert await consumed_offsets.advance(conn, GROUP, ranges, places) == 2
+
+    assert {tp: row.next_offset for tp, row in (await rows(initialized)).items()} == {ONE: 20, TWO: 6}
+
+
+async def test_a_row_at_its_place_advances_only_from_the_start_of_its_range(initialized: AsyncEngine) -> None:
+    places: consumed_offsets.Places = {}
+    async with initialized.begin() as conn:
+        await consumed_offsets.advance(conn, GROUP, [OffsetRange(ONE, 0, 10, FINGERPRINT)], places)
+        assert await consumed_offsets.advance(conn, GROUP, [OffsetRange(ONE, 0, 10, FINGERPRINT)], places) == 0
+        assert await consumed_offsets.advance(conn, "another", [OffsetRange(ONE, 10, 11, FINGERPRINT)], places) == 0
+
+
+async def test_a_row_at_its_place_costs_the_same_beside_a_long_snapshot(
+    database: str, initialized: AsyncEngine
+) -> None:
+    places: consumed_offsets.Places = {}
+    offset = 0
+
+    async def next_micro_batch(conn: AsyncConnection) -> None:
+        ranges = [OffsetRange(ONE, offset, offset + 1, FINGERPRINT)]
+        await consumed_offsets.lock(conn, GROUP, ranges, places)
+        await consumed_offsets.advance(conn, GROUP, ranges, places)
+
+    async def pages() -> int:
+        kept = dict(places)
+        try:
+            return (await work_of(initialized, next_micro_batch)).pages
+        finally:
+            places.update(kept)
+
+    other = await connect_once(database)
+    counted = []
+    try:
+        async with other.transaction(isolation="repeatable_read"):
+            await other.fetch("SELECT FROM consumed_offsets")
+            for last in (10, 1000):
+                while offset < last:
+                    async with initialized.begin() as conn:
+                        await next_micro_batch(conn)
+                    offset += 1
+                counted.append(await pages())
+            places.clear()
+            by_key = await pages()
+    finally:
+        await other.close()
+    few, many = counted
+    print("XX", few, many, by_key)
+    assert many <= few + 2
+    assert by_key > 2 * many
 
 
 async def test_a_watermark_is_stored_only_if_the_row_reached_its_offset(initialized: AsyncEngine) -> None:
