@@ -42,7 +42,7 @@ browser: setup ## find or fetch a Chromium for the tests of the page
 programs: setup ## find or fetch the programs of others that tests run: promtool, kcat, kubectl, AsyncAPI's parser
 	$(BIN)/python -m tests.support.programs
 
-servers: setup ## find or install the servers for tests of TLS and of poolers
+servers: setup ## find or install what tests of TLS, of poolers and of clocks need
 	$(BIN)/python -m tests.support.packaged_servers
 
 screenshots: browser ## take the pictures of the page for docs/

@@ -58,7 +58,7 @@ class StopMode(enum.Enum):
 class EmbeddedPostgres(EmbeddedServer):
     """A PostgreSQL server. `fsync=False` is for tests: data may be lost if the machine crashes.
 
-    `settings` are for a new data folder, besides SETTINGS.
+    `settings` are for a new data folder, besides SETTINGS; `environment` is for the server's process.
     """
 
     def __init__(
@@ -68,12 +68,14 @@ class EmbeddedPostgres(EmbeddedServer):
         fsync: bool = True,
         name: str = "postgres",
         settings: Mapping[str, str] = MappingProxyType({}),
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self.server = ServerProcess(name, state_dir)
         self._place = state_dir / name
         self._ports = state_dir / f"{name}.ports.json"
         self._fsync = fsync
         self._settings = settings
+        self._environment = {**ENVIRONMENT, **environment}
         self._account = unprivileged_user()
 
     @property
@@ -145,7 +147,7 @@ class EmbeddedPostgres(EmbeddedServer):
     async def _started(self, place: Path, command: list[str], seconds: float) -> bool:
         """Start the process; return False if children of a killed predecessor still run."""
         self._remove_pid_file()
-        written = await self.server.spawn(*command, env=ENVIRONMENT, account=self._account)
+        written = await self.server.spawn(*command, env=self._environment, account=self._account)
         try:
             await self.server.until(lambda: self._ready(place), seconds)
         except ServersUnavailable:

@@ -27,6 +27,7 @@ from els_stream.demo.random_source import RandomSource
 from els_stream.demo.traffic import Mix, make_traffic
 from els_stream.embedded.databases import create_database
 from els_stream.embedded.ports import LOOPBACK
+from els_stream.embedded.postgres import EmbeddedPostgres
 from els_stream.embedded.postgres_pair import PostgresPair
 from els_stream.embedded.servers import POSTGRES_PORT, EmbeddedServers
 from els_stream.kafka.topics import TOPICS, ensure_topics
@@ -41,6 +42,7 @@ from tests.support.faults import Fault, Faults, WorkerFaults
 from tests.support.limited_disk import LimitedDisk
 from tests.support.progress import Progress
 from tests.support.proxied_kafka import ProxiedCluster, ProxiedKafka, ProxiedListener
+from tests.support.stepped_clock import SteppedClock
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.upstream import Upstream
 
@@ -154,6 +156,9 @@ async def run_alone(plan: Plan, folder: Path) -> Result:
         )
         servers, kafka = EmbeddedServers(folder), ProxiedKafka(folder)
         servers.kafka = kafka
+        clock = SteppedClock(folder / "clock") if plan.clock_steps else None
+        if clock is not None:
+            servers.postgres = EmbeddedPostgres(folder, environment=clock.environment)
         to_kafka = await _proxy(stack, kafka.proxied)
         await stack.enter_async_context(_running(servers))
         database = await servers.postgres.create_database(f"chaos_{plan.seed}_{os.getpid()}")
@@ -163,7 +168,7 @@ async def run_alone(plan: Plan, folder: Path) -> Result:
             DemoEnvironment(servers.kafka.address, database, f"chaos-{os.getpid()}.", folder)
         )
         env.pool.set(database_url=_through(database, to_postgres), broker_url=f"{LOOPBACK}:{to_kafka.port}")
-        return await chaos(plan, env, lambda rng: Faults(env, servers, rng, (to_postgres, to_kafka), disks))
+        return await chaos(plan, env, lambda rng: Faults(env, servers, rng, (to_postgres, to_kafka), disks, clock))
 
 
 async def run_cluster(plan: Plan, folder: Path) -> Result:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from els_stream.embedded.servers import EmbeddedServers
-from tests.acceptance.chaos import chaos, run_cluster
+from tests.acceptance.chaos import chaos, run_alone, run_cluster
 from tests.support.chaos_plan import Plan
 from tests.support.demo_environment import DemoEnvironment
 from tests.support.faults import Faults
+from tests.support.packaged_servers import find_libfaketime, required
 from tests.support.paths import reachable_folder
 
 SHORT = (
@@ -39,6 +40,7 @@ LONG = (
     ),
 )
 
+CLOCK_STEPS = Plan(seed=12, batches=60, largest=30, workers=2, kills=1, clock_steps=5)
 CLUSTER = Plan(
     seed=6,
     batches=150,
@@ -69,6 +71,14 @@ async def test_the_result_is_correct_after_kills_and_restarts(
     plan: Plan, env: DemoEnvironment, servers: EmbeddedServers
 ) -> None:
     await assert_correct(plan, env, servers)
+
+
+async def test_the_result_is_correct_after_steps_of_the_database_clock() -> None:
+    required(find_libfaketime(), "libfaketime")
+    with reachable_folder() as folder:
+        result = await run_alone(CLOCK_STEPS, folder)
+
+    assert result.wrong == [], str(result)
 
 
 @pytest.mark.long

@@ -32,6 +32,7 @@ class Plan:
     cuts: int = 0
     half_open: int = 0
     slow: int = 0
+    clock_steps: int = 0
     full_disks: int = 0
     cluster: int = 0
     broker_kills: int = 0
@@ -63,6 +64,7 @@ class Plan:
             Fault.CUT: self.cuts,
             Fault.HALF_OPEN: self.half_open,
             Fault.SLOW: self.slow,
+            Fault.CLOCK_STEP: self.clock_steps,
             Fault.FULL_DISK: self.full_disks,
             Fault.KILL_BROKER: self.broker_kills,
             Fault.ROLL_BROKERS: self.rolling_restarts,
@@ -118,6 +120,7 @@ PROFILES: Final = {
         cuts=15,
         half_open=10,
         slow=10,
+        clock_steps=5,
         full_disks=2,
         upstream=60,
         java_codecs=5,
@@ -140,6 +143,7 @@ PROFILES: Final = {
         cuts=30,
         half_open=25,
         slow=10,
+        clock_steps=10,
         full_disks=4,
         upstream=40,
         java_codecs=5,

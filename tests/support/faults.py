@@ -15,12 +15,15 @@ from els_stream.embedded.postgres import EmbeddedPostgres, StopMode
 from els_stream.embedded.servers import EmbeddedServers
 from tests.support.demo_environment import DemoEnvironment
 from tests.support.limited_disk import LimitedDisk
+from tests.support.stepped_clock import SteppedClock
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.worker_pool import Worker
 
 # How long a path is cut or slow, and a disk is full: shorter and longer than the time-outs of the workers.
 LASTING_SECONDS: Final = (0.2, 3.0)
 DELAY_SECONDS: Final = (0.01, 0.1)
+# How far a clock is from the true time after a step.
+CLOCK_SECONDS: Final = (-120.0, 120.0)
 
 
 class Fault(StrEnum):
@@ -32,6 +35,7 @@ class Fault(StrEnum):
     CUT = "cut path"  # reset and refuse connections to one server, then allow them
     HALF_OPEN = "half-open path"  # the open connections to one server transport nothing more
     SLOW = "slow path"  # delay what goes to and from one server
+    CLOCK_STEP = "clock step"  # set PostgreSQL's clock back or ahead
     FULL_DISK = "full disk"  # fill one server's disk, free it, start the server if it has ended
     KILL_BROKER = "kill of a broker"  # kill -9 one of several, start it after a while
     ROLL_BROKERS = "rolling restart of the brokers"  # stop and start each when all replicas are in sync
@@ -98,7 +102,10 @@ class WorkerFaults:
 
 
 class Faults(WorkerFaults):
-    """Causes faults of workers and paths, and of a broker and a PostgreSQL; `disks` are those that can be filled."""
+    """Causes faults of workers and paths, and of a broker and a PostgreSQL.
+
+    `disks` are those that can be filled, `clock` is PostgreSQL's if it can be stepped.
+    """
 
     def __init__(
         self,
@@ -107,10 +114,12 @@ class Faults(WorkerFaults):
         rng: RandomSource,
         paths: tuple[TcpProxy, ...] = (),
         disks: tuple[LimitedDisk, ...] = (),
+        clock: SteppedClock | None = None,
     ) -> None:
         super().__init__(env, rng, paths)
         self._servers = servers
         self._disks = disks
+        self._clock = clock
 
     @override
     async def cause(self, fault: Fault) -> None:
@@ -120,6 +129,8 @@ class Faults(WorkerFaults):
                 await self._servers.postgres.start()
             case Fault.RESTART_KAFKA:
                 await self._restart_kafka()
+            case Fault.CLOCK_STEP if self._clock is not None:
+                self._clock.set(self._rng.uniform(*CLOCK_SECONDS))
             case Fault.FULL_DISK:
                 await self._fill(self._rng.choice(self._disks))
             case _:

@@ -1,4 +1,4 @@
-"""Find the servers that no wheel carries: PgBouncer, and a PostgreSQL with TLS; or install Debian's.
+"""Find the software that no wheel carries: PgBouncer, a PostgreSQL with TLS, and libfaketime; or install Debian's.
 
 `make servers` runs this module; it prints their paths, or exits with one line of advice.
 """
@@ -14,8 +14,8 @@ from typing import Final
 
 import pytest
 
-PACKAGES: Final = ("pgbouncer", "postgresql")
-HELP: Final = f"install {' and '.join(PACKAGES)} (`apt-get install {' '.join(PACKAGES)}`), or run `make servers`"
+PACKAGES: Final = ("pgbouncer", "postgresql", "libfaketime")
+HELP: Final = f"install {', '.join(PACKAGES)} (`apt-get install {' '.join(PACKAGES)}`), or run `make servers`"
 # Debian keeps the servers out of the users' path.
 FOLDERS: Final = (*os.get_exec_path(), "/usr/sbin", "/usr/local/sbin")
 APT_TIMEOUT_SECONDS: Final = 600
@@ -34,6 +34,11 @@ def find_postgres() -> Path | None:
         return debian[-1]
     found = shutil.which("postgres")
     return None if found is None else Path(found).resolve().parent
+
+
+def find_libfaketime() -> Path | None:
+    """Return the library for programs with threads."""
+    return next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
 
 
 def required(path: Path | None, name: str) -> Path:
@@ -55,9 +60,9 @@ def install() -> None:
 
 
 if __name__ == "__main__":
-    if find_pgbouncer() is None or find_postgres() is None:
+    if None in (find_pgbouncer(), find_postgres(), find_libfaketime()):
         install()
-    servers = find_pgbouncer(), find_postgres()
-    if None in servers:
-        sys.exit(f"els: tests of poolers and of TLS need servers: {HELP}")
-    sys.stdout.write("".join(f"{path}\n" for path in servers))
+    found = find_pgbouncer(), find_postgres(), find_libfaketime()
+    if None in found:
+        sys.exit(f"els: tests of poolers, of TLS and of clocks need more software: {HELP}")
+    sys.stdout.write("".join(f"{path}\n" for path in found))

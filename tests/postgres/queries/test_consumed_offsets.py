@@ -175,7 +175,6 @@ async def test_a_row_at_its_place_costs_the_same_beside_a_long_snapshot(
     finally:
         await other.close()
     few, many = counted
-    print("XX", few, many, by_key)
     assert many <= few + 2
     assert by_key > 2 * many
 
