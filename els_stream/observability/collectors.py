@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import accumulate
 from typing import Protocol, TypeVar
 
@@ -52,6 +54,14 @@ class LagCollector(Collector):
         yield gauge(
             definitions.OPEN_TRANSACTION_SECONDS, {tp: lag.open_transaction_seconds for tp, lag in lags.items()}
         )
+
+
+class TaskCollector(Collector):
+    """The tasks of the event loop that serves the scrape; there is no metric outside of one."""
+
+    def collect(self) -> Iterator[Metric]:
+        with suppress(RuntimeError):
+            yield gauge(definitions.LOOP_TASKS, {(): len(asyncio.all_tasks())})
 
 
 class HealthCollector(Collector):

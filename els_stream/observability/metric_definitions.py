@@ -119,6 +119,7 @@ END_TO_END_SECONDS: Final = Definition(
 BUILD_INFO: Final = Definition(
     "els_build_info", "Always 1; the labels hold the versions.", {"version": ANY, "python": ANY}
 )
+LOOP_TASKS: Final = Definition("els_event_loop_tasks", "Tasks of the worker's event loop; flat unless some never end.")
 NOT_READY: Final = Definition(
     "els_not_ready", "1 while `/readyz` or `/livez` of this worker gives this reason, else 0.", {"code": list(Code)}
 )

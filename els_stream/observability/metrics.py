@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import product
 from typing import Final, Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from els_stream.consumer.reporting import BatchTimings, ConsumerEvent
 from els_stream.db.engine import PoolUsage
@@ -35,6 +35,7 @@ from els_stream.observability.collectors import (
     RelayCounts,
     RepairsCollector,
     StatsCollector,
+    TaskCollector,
 )
 from els_stream.observability.contract_drift import unknown_codes, violated_fields
 from els_stream.observability.health import Code
@@ -77,6 +78,8 @@ class Metrics:
         self._pools = PoolCollector()
         registry.register(self._end_to_end)
         registry.register(self._pools)
+        registry.register(TaskCollector())
+        ProcessCollector(registry=registry)
         build = definitions.BUILD_INFO
         Gauge(build.name, build.help, list(build.labels), registry=registry).labels(
             VERSION, platform.python_version()

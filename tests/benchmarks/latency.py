@@ -38,8 +38,8 @@ PLOTTED: Final = 200
 async def measure(env: BenchmarkEnvironment, scale: Scale) -> AsyncIterator[Section]:
     for rate in RATES[scale]:
         yield await _at(env, scale, rate, f"{rate:,}/s", f"latency_at_{rate}")
-    peak = await _peak(env, scale)
-    yield await _at(env, scale, peak / 2, f"half of the peak, {peak / 2:,.0f}/s", "latency_at_half_peak")
+    half = await peak(env, scale) / 2
+    yield await _at(env, scale, half, f"half of the peak, {half:,.0f}/s", "latency_at_half_peak")
 
 
 async def _at(env: BenchmarkEnvironment, scale: Scale, rate: float, title: str, name: str) -> Section:
@@ -57,7 +57,7 @@ async def _at(env: BenchmarkEnvironment, scale: Scale, rate: float, title: str, 
     return Section(f"Latency in to out at {title}, {len(took):,} essays", figures, series={name: curve})
 
 
-async def _peak(env: BenchmarkEnvironment, scale: Scale) -> float:
+async def peak(env: BenchmarkEnvironment, scale: Scale) -> float:
     """Return how many contents per second one worker handles on this machine."""
     load = PEAK[scale]
     async with env.worker_settings() as settings:

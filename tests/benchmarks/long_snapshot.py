@@ -12,7 +12,7 @@ import json
 import logging
 import signal
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
@@ -37,6 +37,7 @@ from els_stream.queries.outbox_rows import SHARD_COUNT
 from els_stream.relay.factory import create_relay_engine
 from tests.benchmarks import latency, runs
 from tests.benchmarks.environment import BenchmarkEnvironment, benchmark_environment, for_asyncpg
+from tests.benchmarks.histograms import Buckets, bucket_counts, quantile
 from tests.benchmarks.machine import machine
 from tests.benchmarks.preload import preload
 from tests.benchmarks.report import percentile
@@ -58,8 +59,6 @@ SIZES: Final = """
            pg_total_relation_size('consumed_offsets') / 1048576.0 AS "offsets MiB"
     FROM pg_stat_user_tables WHERE relname = 'outbox_segments'
 """
-
-Buckets = dict[str, dict[float, float]]
 
 
 @dataclass(slots=True)
@@ -119,30 +118,8 @@ class Probe:
             return answer.status == HTTPStatus.OK
 
     async def _histograms(self) -> Buckets:
-        """Return the cumulative counts by upper bound of each histogram, over all topics."""
         async with self.http.get(f"{self.worker.web}/metrics") as answer:
-            families = text_string_to_metric_families(await answer.text())
-        counts: Buckets = {name: {} for name in HISTOGRAMS}
-        for family in families:
-            for sample in family.samples if family.name in counts else ():
-                if sample.name.endswith("_bucket"):
-                    bound = float(sample.labels["le"])
-                    counts[family.name][bound] = counts[family.name].get(bound, 0.0) + sample.value
-        return counts
-
-
-def quantile(cumulative: Mapping[float, float], share: float) -> float:
-    """Return a quantile of a histogram, interpolated within its bucket as Prometheus does; 0 if it is empty."""
-    bounds = sorted(cumulative)
-    wanted = cumulative[bounds[-1]] * share if bounds else 0.0
-    below, lower = 0.0, 0.0
-    for bound in bounds:
-        if wanted and cumulative[bound] >= wanted:
-            if bound == float("inf"):
-                return lower
-            return lower + (bound - lower) * (wanted - below) / (cumulative[bound] - below)
-        below, lower = cumulative[bound], bound
-    return 0.0
+            return bucket_counts(text_string_to_metric_families(await answer.text()), HISTOGRAMS)
 
 
 async def run(env: BenchmarkEnvironment, minutes: float, rate: float, window: float) -> list[Window]:

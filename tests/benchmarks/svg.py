@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Final
 
@@ -13,6 +13,7 @@ RIGHT: Final = 60
 TOP: Final = 56
 ROW: Final = 28
 PLOT_HEIGHT: Final = 220
+STRIP: Final = 46
 TICKS_MS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 TICKS_SHARE: Final = (0, 25, 50, 75, 100)
 BINS: Final = 20
@@ -53,6 +54,11 @@ def timeline(title: str, values: Sequence[tuple[float, float]], moments: Sequenc
     """Return a line of (seconds, value) with a tick at each named moment; one row of ticks for each name."""
     names = sorted({name for name, _ in moments})
     return _picture(title, TOP + PLOT_HEIGHT + 34 + 20 * len(names), _timeline(values, moments, names))
+
+
+def strips(title: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> str:
+    """Return a small line of (seconds, value) for each name, from 0 to its highest value, which is on the right."""
+    return _picture(title, TOP + STRIP * len(lines) + 24, _strips(lines))
 
 
 def histogram(title: str, values: Sequence[float]) -> str:
@@ -135,6 +141,21 @@ def _timeline(
         yield _text(LEFT - 8, y + 4, name, "quiet", anchor="end")
         for at in (at for other, at in moments if other == name):
             yield f'<line class="b" x1="{x(at):.1f}" y1="{y - 6}" x2="{x(at):.1f}" y2="{y + 6}"/>'
+
+
+def _strips(lines: Mapping[str, Sequence[tuple[float, float]]]) -> Iterator[str]:
+    end = max([1.0, *(at for values in lines.values() for at, _ in values)])
+    right = WIDTH - RIGHT - 30
+    for row, (name, values) in enumerate(lines.items()):
+        bottom, top = TOP + STRIP * (row + 1) - 8, max([1e-9, *(value for _, value in values)])
+        points = " ".join(
+            f"{LEFT + (right - LEFT) * at / end:.1f},{bottom - (STRIP - 12) * value / top:.1f}" for at, value in values
+        )
+        yield f'<line class="line" x1="{LEFT}" y1="{bottom}" x2="{right}" y2="{bottom}"/>'
+        yield f'<polyline class="curve a" style="fill: none" points="{points}"/>'
+        yield _text(LEFT - 10, bottom - 8, name, anchor="end")
+        yield _text(right + 10, bottom - STRIP + 22, f"{top:,.0f}", "quiet")
+    yield _text(right, TOP + STRIP * len(lines) + 14, f"{end / 60:,.0f} minutes", "quiet", anchor="end")
 
 
 def _histogram(values: Sequence[float]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import time
 from pathlib import Path
 from uuid import UUID
@@ -200,6 +201,25 @@ def test_each_pool_is_read_at_each_scrape(metrics: Metrics) -> None:
     names = ("size", "connections", "checked_out", "waiting")
     shown = {pool: [value(metrics, f"els_pool_{name}", pool=pool) for name in names] for pool in ("worker", "relay")}
     assert shown == {"worker": [10, 4, 3, 2], "relay": [4, 1, 0, 0]}
+
+
+async def test_tasks_of_the_event_loop_are_counted_at_each_scrape(metrics: Metrics) -> None:
+    before = value(metrics, "els_event_loop_tasks")
+    assert before is not None
+    another = asyncio.create_task(asyncio.Event().wait())
+
+    assert value(metrics, "els_event_loop_tasks") == before + 1
+
+    another.cancel()
+
+
+def test_without_an_event_loop_there_is_no_number_of_tasks(metrics: Metrics) -> None:
+    assert value(metrics, "els_event_loop_tasks") is None
+
+
+def test_the_process_has_its_usual_metrics(metrics: Metrics) -> None:
+    assert (value(metrics, "process_resident_memory_bytes") or 0) > 1_000_000
+    assert (value(metrics, "process_open_fds") or 0) > 2
 
 
 def test_without_stats_there_are_no_metrics_of_them(metrics: Metrics) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from tests.benchmarks.long_snapshot import quantile
+from tests.benchmarks.histograms import quantile
 
 INFINITE = float("inf")
 
