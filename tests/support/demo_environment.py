@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Self
 
 import asyncpg
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
-from aiokafka.partitioner import DefaultPartitioner
 from pydantic import SecretStr
 
 from els_stream.config.settings import Settings
@@ -22,7 +21,6 @@ from els_stream.demo.check import differences
 from els_stream.demo.expectations import Traffic
 from els_stream.demo.messages import Message
 from els_stream.demo.observations import Observations
-from els_stream.errors import ServersUnavailable
 from els_stream.events.headers import Headers
 from els_stream.events.records import RawRecord
 from els_stream.events.topics import INPUT_TOPICS
@@ -34,6 +32,8 @@ from els_stream.postgres.connect import Connector
 from els_stream.postgres.session import SessionNeeds
 from els_stream.verify.kafka_events import output_records
 from els_stream.verify.runner import verify
+from tests.support.kafka_clients import started_producer
+from tests.support.servers_away import CONNECTION_ERRORS, TEMPORARY, persistently
 from tests.support.waiting import until
 from tests.support.worker_pool import WorkerPool
 
@@ -41,7 +41,6 @@ MAX_IDLE_SECONDS = 90.0
 # Longer than any transaction of ours is left open by the broker.
 IDLE_SECONDS = 30.0
 LOG_TAIL_CHARACTERS = 4000
-CONNECTION_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
 
 STORED_OFFSETS = "SELECT topic, partition, next_offset FROM consumed_offsets"
 HANDLED = "SELECT coalesce(sum(next_offset), 0)::bigint FROM consumed_offsets"
@@ -50,12 +49,6 @@ WAITING = """
 """
 
 Condition = Callable[[], Awaitable[bool]]
-
-
-def _partition_of(count: int | None, key: bytes | None, all_: list[int], available: list[int]) -> int:
-    """Return the partition for the key among the first so many; Java's client chooses the same."""
-    first = [[number for number in numbers if count is None or number < count] for numbers in (all_, available)]
-    return DefaultPartitioner()(key, *first)
 
 
 async def _do_nothing() -> None:
@@ -100,13 +93,7 @@ class DemoEnvironment:
 
         With `partitions` only to the first so many: a key keeps its partition, and so its order, when others are added.
         """
-        producer = AIOKafkaProducer(
-            bootstrap_servers=str(self.settings.broker),
-            linger_ms=5,
-            enable_idempotence=True,
-            partitioner=partial(_partition_of, partitions),
-        )
-        await producer.start()
+        producer = await persistently(partial(started_producer, str(self.settings.broker), partitions))
         try:
             sent = [
                 await producer.send(self.settings.topic_prefix + message.topic, message.value, key=message.key)
@@ -154,7 +141,7 @@ class DemoEnvironment:
             return False
         try:
             return await self._is_at_the_ends() and not await self.ask(WAITING)
-        except (*CONNECTION_ERRORS, KafkaError, ServersUnavailable):
+        except TEMPORARY:
             return False
 
     async def _is_at_the_ends(self) -> bool:

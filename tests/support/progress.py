@@ -13,7 +13,8 @@ from typing import Final
 
 import asyncpg
 
-from tests.support.demo_environment import CONNECTION_ERRORS, HANDLED
+from tests.support.demo_environment import HANDLED
+from tests.support.servers_away import CONNECTION_ERRORS
 
 SAMPLE_INTERVAL_SECONDS: Final = 0.1
 QUANTILES: Final = {"p50": 0.5, "p95": 0.95, "max": 1.0}

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from typing import Final, TypeVar
+from typing import Final
 
 from aiokafka.admin import NewPartitions, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from els_stream.demo.random_source import RandomSource
-from els_stream.errors import ServersUnavailable
 from els_stream.events.topics import CONTENT_PROVISIONED, INPUT_TOPICS
 from els_stream.kafka.topics import TOPICS, TopicPlan, delete_topics, ensure_topics, partition_counts
 from tests.support import compaction
-from tests.support.demo_environment import CONNECTION_ERRORS, DemoEnvironment
+from tests.support.demo_environment import DemoEnvironment
+from tests.support.servers_away import TEMPORARY, persistently
 from tests.support.waiting import until
 
-T = TypeVar("T")
-
-TEMPORARY: Final = (*CONNECTION_ERRORS, KafkaError, ServersUnavailable)
-RETRY_SECONDS: Final = 0.2
-MAX_ATTEMPTS: Final = 300
 COMPACTION_SECONDS: Final = 30.0
 COUNT_INTERVAL_SECONDS: Final = 0.5
 PLANS: Final = {plan.topic: plan for plan in TOPICS}
@@ -146,13 +138,3 @@ class TopicChanges:
 
     def _name(self, topic: str) -> str:
         return self._env.settings.topic_prefix + topic
-
-
-async def persistently(call: Callable[[], Awaitable[T]]) -> T:
-    """Repeat the call while a server is away."""
-    for _ in range(MAX_ATTEMPTS):
-        try:
-            return await call()
-        except TEMPORARY:
-            await asyncio.sleep(RETRY_SECONDS)
-    return await call()

@@ -17,7 +17,8 @@ from els_stream.events.topics import CONTENT_PROVISIONED, INPUT_TOPICS
 from tests.support.demo_environment import DemoEnvironment
 from tests.support.hanging_transactions import abort_transaction, open_transactions
 from tests.support.java_tools import java_jars
-from tests.support.topic_changes import TEMPORARY, Change, TopicChanges
+from tests.support.servers_away import TEMPORARY
+from tests.support.topic_changes import Change, TopicChanges
 from tests.support.upstream_producers import CODECS, JavaProducer, LibrdkafkaProducer, TransactionalProducer
 from tests.support.waiting import until
 
