@@ -15,7 +15,7 @@ from els_stream.embedded.postgres import EmbeddedPostgres, StopMode
 from els_stream.embedded.servers import EmbeddedServers
 from tests.support.demo_environment import DemoEnvironment
 from tests.support.limited_disk import LimitedDisk
-from tests.support.stepped_clock import SteppedClock
+from tests.support.stepped_clock import READ_EVERY_SECONDS, SteppedClock
 from tests.support.tcp_proxy import TcpProxy
 from tests.support.worker_pool import Worker
 
@@ -24,6 +24,7 @@ LASTING_SECONDS: Final = (0.2, 3.0)
 DELAY_SECONDS: Final = (0.01, 0.1)
 # How far a clock is from the true time after a step.
 CLOCK_SECONDS: Final = (-120.0, 120.0)
+WATERMARKS_AHEAD: Final = "SELECT count(*) FROM consumed_offsets WHERE watermark_at > clock_timestamp()"
 
 
 class Fault(StrEnum):
@@ -135,6 +136,19 @@ class Faults(WorkerFaults):
                 await self._fill(self._rng.choice(self._disks))
             case _:
                 await super().cause(fault)
+
+    @override
+    async def finish(self) -> None:
+        """Set the clock right; wait until the workers have removed the watermarks that lie ahead of it."""
+        if self._clock is None:
+            return
+        self._clock.set(0.0)
+        await asyncio.sleep(2 * READ_EVERY_SECONDS)
+
+        async def none_ahead() -> bool:
+            return await self._env.ask(WATERMARKS_AHEAD) == 0
+
+        await self._env.until(none_ahead)
 
     @override
     def processes(self) -> dict[str, Sequence[int]]:
