@@ -9,7 +9,6 @@ from tests.acceptance.chaos import chaos, run_alone, run_cluster
 from tests.support.chaos_plan import Plan
 from tests.support.demo_environment import DemoEnvironment
 from tests.support.faults import Faults
-from tests.support.packaged_servers import find_libfaketime, required
 from tests.support.paths import reachable_folder
 
 SHORT = (
@@ -74,7 +73,6 @@ async def test_the_result_is_correct_after_kills_and_restarts(
 
 
 async def test_the_result_is_correct_after_steps_of_the_database_clock() -> None:
-    required(find_libfaketime(), "libfaketime")
     with reachable_folder() as folder:
         result = await run_alone(CLOCK_STEPS, folder)
 

@@ -14,7 +14,7 @@ from tests.support.upstream import Upstream
 LONGER_THAN_THE_TEST_MS = 600_000
 
 
-async def test_the_records_after_a_hanging_transaction_can_be_read_once_it_is_aborted(env: DemoEnvironment) -> None:
+async def test_transactions_that_stay_open_are_aborted_and_counted(env: DemoEnvironment) -> None:
     broker, prefix = str(env.settings.broker), env.settings.topic_prefix
     producer = Producer(
         {

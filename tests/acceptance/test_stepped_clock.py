@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 from els_stream.embedded.postgres import EmbeddedPostgres
 from els_stream.postgres.connect import connect_once
-from tests.support.packaged_servers import find_libfaketime, required
 from tests.support.paths import reachable_folder
 from tests.support.stepped_clock import SteppedClock
 from tests.support.waiting import until
@@ -15,7 +14,6 @@ STEP = timedelta(minutes=-90)
 
 
 async def test_an_open_session_gets_the_time_after_a_step() -> None:
-    required(find_libfaketime(), "libfaketime")
     with reachable_folder() as folder:
         clock = SteppedClock(folder / "clock")
         postgres = EmbeddedPostgres(folder, fsync=False, environment=clock.environment)

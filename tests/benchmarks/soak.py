@@ -48,7 +48,6 @@ from tests.benchmarks.machine import machine
 from tests.benchmarks.report import Scale
 
 RESULT: Final = CHECKOUT / ".els" / "soak.json"
-PICTURE: Final = CHECKOUT / "docs" / "soak.svg"
 SAMPLE_SECONDS: Final = 15.0
 # Registrations are sent so many batches ahead of their contents.
 AHEAD: Final = 10 * AT_ONCE
@@ -228,7 +227,7 @@ def picture(samples: Sequence[Sample], title: str) -> str:
 @click.option("--minutes", type=click.FloatRange(min=1), default=60.0, show_default=True, help="Length of the run.")
 @click.option("--rate", type=click.FloatRange(min=1), help="Contents per second; without it half of the peak.")
 @click.option("--json", "path", type=click.Path(path_type=Path), default=RESULT, help="Where the result is written.")
-@click.option("--svg", "drawing", type=click.Path(path_type=Path), help=f"Where the picture is written, as {PICTURE}.")
+@click.option("--svg", "drawing", type=click.Path(path_type=Path), help="Where a picture is written.")
 def main(minutes: float, rate: float | None, path: Path, drawing: Path | None) -> None:
     """Let one worker run for an hour and show what grows."""
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # it logs each retry on a new topic

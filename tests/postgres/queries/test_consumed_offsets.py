@@ -70,19 +70,19 @@ async def test_a_topic_id_is_adopted_once_and_unknown_after_a_reset(initialized:
     assert (await rows(initialized))[ONE].topic_id is None
 
 
-async def test_lock_waits_for_a_transaction_that_advances_the_row(initialized: AsyncEngine) -> None:
-    advanced = 5
-
+@pytest.mark.parametrize("by_place", [False, True])
+async def test_lock_waits_for_a_transaction_that_advances_the_row(initialized: AsyncEngine, *, by_place: bool) -> None:
     async def successor() -> int:
+        known = places if by_place else {}
         async with initialized.begin() as conn:
-            await consumed_offsets.lock(conn, GROUP, [OffsetRange(ONE, 10, 20, FINGERPRINT)], places)
-            return await consumed_offsets.advance(conn, GROUP, [OffsetRange(ONE, 10, 20, FINGERPRINT)], places)
+            await consumed_offsets.lock(conn, GROUP, [OffsetRange(ONE, 10, 20, FINGERPRINT)], known)
+            return await consumed_offsets.advance(conn, GROUP, [OffsetRange(ONE, 10, 20, FINGERPRINT)], known)
 
     places: consumed_offsets.Places = {}
     async with initialized.begin() as conn:
-        await consumed_offsets.advance(conn, GROUP, [OffsetRange(ONE, 0, advanced, FINGERPRINT)], places)
+        await consumed_offsets.advance(conn, GROUP, [OffsetRange(ONE, 0, 5, FINGERPRINT)], places)
     async with initialized.begin() as conn:
-        await consumed_offsets.advance(conn, GROUP, [OffsetRange(ONE, advanced, 10, FINGERPRINT)], places)
+        await consumed_offsets.advance(conn, GROUP, [OffsetRange(ONE, 5, 10, FINGERPRINT)], places)
         after = asyncio.create_task(successor())
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.shield(after), 0.3)
