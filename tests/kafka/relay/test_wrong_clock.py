@@ -71,14 +71,28 @@ async def test_a_relay_that_is_alone_reports_it_defers_no_row_and_recovers_with_
 async def test_a_relay_with_a_right_clock_takes_the_shards_and_finishes_the_work(
     engine: AsyncEngine, addresses: Addresses, database: str, topic_prefix: str, kafka_topics: dict[str, str]
 ) -> None:
+    commits = 0
+
+    async def commit_more() -> None:
+        nonlocal commits
+        commits += 1
+        await commit(engine, rows_of_batches(f"commit {commits}"))
+
     async with relay_process(database, addresses.broker, topic_prefix, "clock-ahead"):
-        await commit(engine, rows_of_batches("first"))
+        await commit_more()
         async with running_relay(engine, addresses.broker, topic_prefix) as relay:
-            await until(lambda: relay.status().shards == SHARD_COUNT)
+
+            async def has_all_shards() -> bool:
+                """Without more rows the other would not stand aside again, and would keep the shards that it has."""
+                if relay.status().shards < SHARD_COUNT:
+                    await commit_more()
+                return relay.status().shards == SHARD_COUNT
+
+            await until(has_all_shards, every=0.1)
             await wait_until_empty(engine, 30)
-            await commit(engine, rows_of_batches("second"))
+            await commit_more()
             await wait_until_empty(engine, 30)
             status = relay.status()
 
-    assert (status.acked, status.rejected, status.errors) == (2 * BATCHES * 7, 0, {})
-    assert len(await read_records(addresses.broker, kafka_topics.values())) == 2 * BATCHES * 7
+    assert (status.acked, status.rejected, status.errors) == (commits * BATCHES * 7, 0, {})
+    assert len(await read_records(addresses.broker, kafka_topics.values())) == commits * BATCHES * 7
