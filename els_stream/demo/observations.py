@@ -73,6 +73,7 @@ class Observations:
     sent_at: dict[UUID, int] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     copies: Counter[str] = field(default_factory=Counter)
+    copies_of: Counter[UUID] = field(default_factory=Counter)
     differences: list[str] = field(default_factory=list)
 
     def add(self, record: RawRecord) -> None:
@@ -87,6 +88,7 @@ class Observations:
             self.counts[record.topic] += 1
             return
         self.copies[record.topic] += 1
+        self.copies_of[identity] += 1
         if (known.topic, known.key, known.value, known.headers) != (
             record.topic,
             record.key,
@@ -94,6 +96,12 @@ class Observations:
             record.headers,
         ):
             self.differences.append(f"{place}: event {identity} was published before with other bytes")
+
+    def events_by_copies(self) -> Counter[int]:
+        """Return how many events have 0, 1, 2 … copies besides their first record."""
+        copied = Counter(self.copies_of.values())
+        copied[0] = len(self.first) - len(self.copies_of)
+        return copied
 
     def dead_letters(self) -> list[RawRecord]:
         return [record for record in self.first.values() if record.topic == topics.DEAD_LETTER]

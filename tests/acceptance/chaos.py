@@ -102,7 +102,7 @@ async def chaos(plan: Plan, env: DemoEnvironment, faults_of: Callable[[RandomSou
         before=before,
         after=after,
         events=observed.counts.total(),
-        copies=observed.copies.total(),
+        events_by_copies=observed.events_by_copies(),
         wrong=wrong,
     )
 

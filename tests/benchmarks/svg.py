@@ -40,6 +40,11 @@ def bars(title: str, unit: str, rows: Sequence[tuple[str, float]]) -> str:
     return _picture(title, bottom + 34, _bars(rows, scale, unit, bottom))
 
 
+def counts(title: str, rows: Sequence[tuple[str, int]]) -> str:
+    """Return a bar for each count; its length is the logarithm, so that rare cases are seen beside frequent ones."""
+    return _picture(title, TOP + ROW * len(rows) + 12, _counts(rows))
+
+
 def curves(title: str, lines: Sequence[tuple[str, Sequence[float]]]) -> str:
     """Return a chart of the ratio of values below each number of milliseconds; the axis is logarithmic."""
     low = min((values[0] for _, values in lines), default=1.0)
@@ -99,6 +104,16 @@ def _bars(rows: Sequence[tuple[str, float]], scale: float, unit: str, bottom: fl
     one = LEFT + scale
     yield f'<line class="one" x1="{one:.1f}" y1="{TOP - 8}" x2="{one:.1f}" y2="{bottom + 6:.0f}"/>'
     yield _text(one, bottom + 22, f"1 = {unit}", "quiet", anchor="middle")
+
+
+def _counts(rows: Sequence[tuple[str, int]]) -> Iterator[str]:
+    scale = (WIDTH - LEFT - 2 * RIGHT) / math.log10(max([1, *(count for _, count in rows)]) + 1)
+    for number, (label, count) in enumerate(rows):
+        y = TOP + ROW * number
+        width = math.log10(count + 1) * scale
+        yield _text(LEFT - 10, y + 16, label, anchor="end")
+        yield f'<rect class="a" x="{LEFT}" y="{y + 3}" width="{width:.1f}" height="{ROW - 10}" rx="2"/>'
+        yield _text(LEFT + width + 8, y + 16, f"{count:,}")
 
 
 def _curves(lines: Sequence[tuple[str, Sequence[float]]], axis: _Axis) -> Iterator[str]:

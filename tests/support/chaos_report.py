@@ -20,7 +20,11 @@ RATE_INTERVAL_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a run did. `before` and `after`: backlogs handled before the first fault and after the last."""
+    """What a run did.
+
+    `before` and `after`: backlogs handled before the first fault and after the last.
+    `events_by_copies`: how many events have so many copies besides their first record.
+    """
 
     seed: int
     records: int
@@ -31,8 +35,12 @@ class Result:
     before: Sequence[Drain]
     after: Sequence[Drain]
     events: int
-    copies: int
+    events_by_copies: Counter[int]
     wrong: list[str]
+
+    @property
+    def copies(self) -> int:
+        return sum(copies * events for copies, events in self.events_by_copies.items())
 
     @property
     def seconds(self) -> float:
@@ -61,6 +69,7 @@ class Result:
             "refused": self.refused,
             "events": self.events,
             "copies": self.copies,
+            "events_by_copies": dict(sorted(self.events_by_copies.items())),
             "faults": {str(fault): count for fault, count in self.faults.items()},
             "sent": dict(self.upstream),
             "seconds": self.seconds,
@@ -103,6 +112,8 @@ def _page(result: Result) -> Iterator[str]:
     yield svg.timeline("Records handled per second, and the faults", result.progress.rates(1.0), moments)
     for fault, seconds in sorted(result.progress.recoveries().items()):
         yield svg.histogram(f"Seconds until the next record was handled: {fault}", seconds)
+    copies = [(f"copies: {count}", events) for count, events in sorted(result.events_by_copies.items())]
+    yield svg.counts("Events by their number of copies (logarithmic)", copies)
     yield _differences(result.wrong)
     yield "</html>"
 

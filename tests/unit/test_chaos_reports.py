@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def result(seed: int, recovery: float, wrong: list[str]) -> Result:
         before=[drain(1.0, 0.2), drain(2.0, 0.2), drain(1.0, 0.2)],
         after=[drain(2.0, 0.1)],
         events=700,
-        copies=0,
+        events_by_copies=Counter({0: 690, 1: 8, 3: 2}),
         wrong=wrong,
     )
 
@@ -61,3 +62,12 @@ def test_reports_of_several_runs_add_up(tmp_path: Path) -> None:
 
     assert both == "| all | 2,000 | 20 | 2.0 | 0.50 / 3.00 / 3.00 s | 0.50 | 0.50 | 1 |"
     assert (faults, sent) == ("faults: 2 kill", "sent: 2,000 aiokafka")
+
+
+def test_a_report_has_the_events_by_their_number_of_copies(tmp_path: Path) -> None:
+    page = chaos_report.write(result(1, 0.5, []), tmp_path).read_text()
+    written = json.loads((tmp_path / "chaos.json").read_text())
+
+    assert written["copies"] == 14
+    assert written["events_by_copies"] == {"0": 690, "1": 8, "3": 2}
+    assert all(text in page for text in (">copies: 0<", ">690<", ">copies: 1<", ">8<", ">copies: 3<", ">2<"))

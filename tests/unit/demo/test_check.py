@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from els_stream.demo.expectations import CountRange, exactly
+from els_stream.demo.observations import Observations
 from els_stream.demo.traffic import with_injected_error
 from els_stream.events import topics
 from els_stream.events.event_ids import event_id
@@ -101,6 +102,16 @@ def test_a_copy_is_a_difference_only_if_its_bytes_differ() -> None:
     assert check([*records, replace(ready, value=(ready.value or b"") + b" ")]) == [
         f"{place}: event {identity} was published before with other bytes"
     ]
+
+
+def test_events_are_counted_by_their_number_of_copies() -> None:
+    records = correct_output()
+    ready = first_of(topics.ESSAYS_READY, records)
+    observations = Observations()
+    for record in (*records, replace(ready, offset=1_000), replace(ready, offset=1_001)):
+        observations.add(record)
+
+    assert observations.events_by_copies() == {0: len(records) - 1, 2: 1}
 
 
 @pytest.mark.parametrize(
