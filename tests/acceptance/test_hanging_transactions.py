@@ -8,7 +8,7 @@ from confluent_kafka import Producer
 
 from els_stream.events.topics import VALIDATION_FAILED
 from tests.support.demo_environment import DemoEnvironment
-from tests.support.hanging_transactions import open_transactions
+from tests.support.hanging_transactions import abort_transaction, open_transactions
 from tests.support.upstream import Upstream
 
 LONGER_THAN_THE_TEST_MS = 600_000
@@ -30,9 +30,11 @@ async def test_transactions_that_stay_open_are_aborted_and_counted(env: DemoEnvi
         producer.produce(prefix + VALIDATION_FAILED, b"never committed", partition=partition)
     await asyncio.to_thread(producer.flush)
     upstream = Upstream(env, 1, 0.0, 0)
-    assert len(await open_transactions(broker, await env.end_offsets())) == 2
+    found = await open_transactions(broker, await env.end_offsets())
+    assert len(found) == 2
 
     await upstream.abort_hanging()
 
     assert not await open_transactions(broker, await env.end_offsets())
     assert upstream.counts["hanging transactions aborted"] == 2
+    assert not any([await abort_transaction(broker, partition, start) for partition, start in found.items()])

@@ -71,7 +71,7 @@ class DemoEnvironment:
         self.pool = WorkerPool(self.settings, folder / "workers.log")
         self.database = database
         self.handled_in_deleted_topics = 0
-        # Called when there was no progress for IDLE_SECONDS, once each time.
+        # Called when there was no progress for IDLE_SECONDS, and each time that these have passed again.
         self.when_idle: Callable[[], Awaitable[None]] = _do_nothing
         self._conn: asyncpg.Connection | None = None
         self._asking = asyncio.Lock()
@@ -105,7 +105,8 @@ class DemoEnvironment:
 
     async def until(self, condition: Condition) -> None:
         """Wait until the condition holds; raises TimeoutError after MAX_IDLE_SECONDS without progress."""
-        last, since, called = -1, time.monotonic(), False
+        last = -1
+        since = called = time.monotonic()
 
         async def holds() -> bool:
             nonlocal last, since, called
@@ -113,9 +114,9 @@ class DemoEnvironment:
                 return True
             self.pool.check()
             if (now := await self.position()) != last:
-                last, since, called = now, time.monotonic(), False
-            if time.monotonic() - since > IDLE_SECONDS and not called:
-                called = True
+                last, since = now, time.monotonic()
+            if time.monotonic() - max(since, called) > IDLE_SECONDS:
+                called = time.monotonic()
                 await self.when_idle()
             if time.monotonic() - since > MAX_IDLE_SECONDS:
                 tail = self.pool.log.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:]

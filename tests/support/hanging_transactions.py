@@ -22,8 +22,11 @@ async def open_transactions(broker: str, ends: Mapping[Partition, int]) -> dict[
     return {tp: logs[tp].end for tp, end in ends.items() if tp in logs and logs[tp].end < end}
 
 
-async def abort_transaction(broker: str, partition: Partition, start: int) -> None:
-    """Abort the transaction that starts at this offset; raises RuntimeError with what Kafka's tool said."""
+async def abort_transaction(broker: str, partition: Partition, start: int) -> bool:
+    """Abort the transaction that starts at this offset; return False if it had ended by itself.
+
+    Raises RuntimeError with what Kafka's tool said if it is still open, and ServersUnavailable.
+    """
     jars = os.pathsep.join(map(str, await asyncio.to_thread(java_jars)))
     process = await asyncio.create_subprocess_exec(
         *(await java_command(), "-XX:TieredStopAtLevel=1", "-cp", jars, "org.apache.kafka.tools.TransactionsCommand"),
@@ -33,5 +36,9 @@ async def abort_transaction(broker: str, partition: Partition, start: int) -> No
         stderr=asyncio.subprocess.STDOUT,
     )
     said, _ = await process.communicate()
-    if process.returncode:
+    if not process.returncode:
+        return True
+    logs = await read_logs(broker, {partition.topic})
+    if partition in logs and logs[partition].end == start:
         raise RuntimeError(f"{partition} from {start}: {said.decode()}")
+    return False

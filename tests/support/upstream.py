@@ -107,8 +107,8 @@ class Upstream:
         with contextlib.suppress(*TEMPORARY):
             async with self._aborting:
                 for partition, start in (await open_transactions(broker, await self._env.end_offsets())).items():
-                    await abort_transaction(broker, partition, start)
-                    self.counts["hanging transactions aborted"] += 1
+                    if await abort_transaction(broker, partition, start):
+                        self.counts["hanging transactions aborted"] += 1
 
     def _may_send(self, record: int) -> bool:
         return record <= self.limit * self._total
