@@ -26,6 +26,8 @@ _VIOLATED = 1
 def verify(*, kafka: bool, as_json: bool) -> None:
     """Check every invariant on the live database.
 
+    With --kafka, events that the topics' retention has deleted are counted, and no violation.
+
     Example: els verify --kafka
     """
     violated = asyncio.run(_verify(resolve(load_settings(), kafka=kafka), kafka=kafka, as_json=as_json))

@@ -28,7 +28,7 @@ _BATCHES = text("""
     FROM batch_essay_trackers WHERE state NOT IN ('unregistered', 'purged')
 """)
 _DEAD_LETTERS = text("""
-    SELECT coalesce(batch_id, ''), source_topic, source_partition, source_offset, source_timestamp
+    SELECT created_at, coalesce(batch_id, ''), source_topic, source_partition, source_offset, source_timestamp
     FROM dead_letters WHERE replay_of IS NULL
 """)
 _OUTBOX = text("SELECT event_id FROM event_outbox")
@@ -50,8 +50,9 @@ class TrackedBatch:
 
 
 class DeadLetterSource(NamedTuple):
-    """The position in Kafka of the record of a dead letter; `batch_id` is empty if it is unknown."""
+    """The time of a dead letter and its record's position in Kafka; `batch_id` is empty if it is unknown."""
 
+    created_at: datetime
     batch_id: str
     topic: str
     partition: int

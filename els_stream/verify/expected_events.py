@@ -11,6 +11,7 @@ from els_stream.events.event_ids import dead_letter_subject, event_id
 from els_stream.queries import event_facts
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from uuid import UUID
 
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EventDescription:
-    """The fields of an event that its id is derived from."""
+    """The time of the fact, and the fields of an event that its id is derived from."""
 
+    at: datetime
     topic: str
     batch_id: str
     subject: str
@@ -40,12 +42,12 @@ class ExpectedEvents:
 async def read_expected_events(conn: AsyncConnection) -> ExpectedEvents:
     """Return the expected events; to be called in a REPEATABLE READ transaction."""
     of_batches = [
-        EventDescription(event.topic, batch_id, event.subject)
+        EventDescription(event.at, event.topic, batch_id, event.subject)
         for batch_id, batch in (await event_facts.read_batches(conn)).items()
         for event in expected_events(batch)
     ]
     of_dead_letters = [
-        EventDescription(topics.DEAD_LETTER, source.batch_id, dead_letter_subject(*source[1:]))
+        EventDescription(source.created_at, topics.DEAD_LETTER, source.batch_id, dead_letter_subject(*source[2:]))
         for source in await event_facts.read_dead_letter_sources(conn)
     ]
     return ExpectedEvents(

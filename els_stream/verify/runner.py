@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from els_stream.db import schema
@@ -50,6 +51,7 @@ async def _check_kafka(engine: AsyncEngine, settings: Settings) -> AsyncIterator
     published = await read_published_events(settings.broker, settings.topic_prefix)
     async with snapshot(engine) as conn:
         after = await read_expected_events(conn)
-    for finding in compare(before, published, after):
+    oldest = datetime.now(UTC) - timedelta(days=settings.tombstone_retention_days)
+    for finding in compare(before, published, after, tombstones_since=round(oldest.timestamp() * 1000)):
         yield finding
     yield await check_progress(engine, settings)

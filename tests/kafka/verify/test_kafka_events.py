@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,15 +12,19 @@ from itertools import count
 from uuid import uuid4
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import RecordsToDelete
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.config.settings import Settings, load_settings
 from els_stream.embedded.servers import Addresses
 from els_stream.events import topics
 from els_stream.events.headers import decode_headers, encode_headers
+from els_stream.kafka.admin import admin_client
+from els_stream.kafka.log_offsets import read_logs
 from els_stream.queries.outbox_rows import WaitingRow
-from els_stream.verify import offset_progress
+from els_stream.verify import kafka_events, offset_progress
+from els_stream.verify.invariants import Finding
 from els_stream.verify.runner import verify
 from tests.support.batch_harness import BatchHarness
 from tests.support.unsent_events import remove_events, unsent_events
@@ -32,6 +37,14 @@ _ADVANCE = """
     VALUES ('essay-lifecycle-service', :topic, :partition, :offset)
     ON CONFLICT (consumer_group, topic, partition) DO UPDATE SET next_offset = excluded.next_offset
 """
+
+
+def _another(batch_id: str) -> bytes:
+    """Return the headers of an event of a batch that no table has."""
+    return encode_headers((("ce_id", str(uuid4()).encode()), ("ce_subject", batch_id.encode())))
+
+
+ANOTHER = _another("batch-x")
 
 
 def later_than(milliseconds: int) -> bool:
@@ -48,8 +61,8 @@ class VerifyTestbed:
         async with self.harness.engine.connect() as conn:
             return await unsent_events(conn)
 
-    async def send(self, rows: Sequence[WaitingRow]) -> None:
-        """Send in this order, each with a later timestamp."""
+    async def send(self, rows: Sequence[WaitingRow], *, at: int | None = None) -> None:
+        """Send in this order, each with a later timestamp, or all with `at` (milliseconds)."""
         for row in rows:
             await until(partial(later_than, time.time_ns() // 1_000_000), every=0)
             await self.producer.send_and_wait(
@@ -57,15 +70,32 @@ class VerifyTestbed:
                 row.value,
                 key=row.key,
                 headers=list(decode_headers(row.headers)),
+                timestamp_ms=at,
             )
 
     async def publish(self, rows: Sequence[WaitingRow]) -> None:
         await self.send(rows)
+        await self.remove(rows)
+
+    async def remove(self, rows: Sequence[WaitingRow]) -> None:
+        """Remove the events from the outbox."""
         async with self.harness.engine.begin() as conn:
             await remove_events(conn, rows)
 
+    async def delete_published(self, *wanted: str) -> None:
+        """Delete what these topics hold, as Kafka does after their retention."""
+        names = [self.settings.topic_prefix + topic for topic in wanted]
+        logs = await read_logs(self.settings.broker, names)
+        async with admin_client(self.settings.broker) as admin:
+            await admin.delete_records(
+                {TopicPartition(*tp): RecordsToDelete(log.end) for tp, log in logs.items() if log.end}
+            )
+
+    async def findings(self) -> list[Finding]:
+        return [finding async for finding in verify(self.settings, kafka=True)]
+
     async def violated(self) -> dict[str, Sequence[str]]:
-        found = [finding async for finding in verify(self.settings, kafka=True)]
+        found = await self.findings()
         assert len(found) == 13
         return {finding.invariant: finding.examples for finding in found if finding.violated}
 
@@ -124,11 +154,78 @@ async def test_a_missing_event_is_named(testbed: VerifyTestbed) -> None:
     rows = await testbed.rows()
     lost = next(row for row in rows if row.topic == topics.SLOT_ASSIGNED)
     await testbed.publish([row for row in rows if row is not lost])
-    async with testbed.harness.engine.begin() as conn:
-        await remove_events(conn, [lost])
+    await testbed.remove([lost])
 
     event = f"{topics.SLOT_ASSIGNED} of batch 'batch-of-9b' batch-of-9b-essay-00000/text-batch-of-9b-00000"
     assert await testbed.violated() == {"I5 kafka": [f"{event} is neither in the outbox nor in Kafka"]}
+
+
+async def test_events_that_kafka_has_deleted_are_counted_and_no_violation(testbed: VerifyTestbed) -> None:
+    rows = await testbed.rows()
+    await testbed.publish(rows)
+    await testbed.delete_published(topics.SLOT_ASSIGNED, topics.DEAD_LETTER)
+
+    found = await testbed.findings()
+
+    deleted = [row for row in rows if row.topic in {topics.SLOT_ASSIGNED, topics.DEAD_LETTER}]
+    assert not any(finding.violated for finding in found)
+    checked = {finding.invariant: finding.checked for finding in found}
+    assert (checked["I5 kafka"], checked["I5 deleted"]) == (len(rows) - len(deleted), len(deleted))
+
+
+async def test_an_event_is_lost_if_its_fact_is_newer_than_what_kafka_deleted(
+    testbed: VerifyTestbed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_events, "TOLERANCE_MS", 0)
+    rows = await testbed.rows()
+    (assigned,) = (row for row in rows if row.topic == topics.SLOT_ASSIGNED)
+    await testbed.remove(rows)
+    await testbed.send([row for row in rows if row is not assigned])
+    long_ago = 1
+    await testbed.send([assigned._replace(headers=ANOTHER)], at=long_ago)
+    await testbed.delete_published(topics.SLOT_ASSIGNED)
+    await testbed.send([assigned._replace(headers=ANOTHER)], at=long_ago)
+
+    found = {finding.invariant: finding.examples for finding in await testbed.findings() if finding.violated}
+
+    (lost,) = found["I5 kafka"]
+    assert lost.startswith(f"{topics.SLOT_ASSIGNED} of batch 'batch-of-9b'")
+
+
+async def test_events_after_deleted_ones_have_no_place_in_the_order(testbed: VerifyTestbed) -> None:
+    rows = await testbed.rows()
+    await testbed.publish(rows)
+    await testbed.delete_published(topics.SLOT_ASSIGNED)
+    await testbed.send([row for row in rows if row.topic == topics.SLOT_ASSIGNED])  # copies of what was deleted
+
+    assert await testbed.violated() == {}
+
+
+async def test_topics_that_do_not_exist_are_named_with_the_number_of_their_events(testbed: VerifyTestbed) -> None:
+    rows = await testbed.rows()
+    await testbed.publish(rows)
+    testbed.settings = testbed.settings.model_copy(update={"topic_prefix": "nowhere."})
+
+    lost = (await testbed.violated())["I5 kafka"]
+
+    assert sorted(lost) == sorted(
+        f"the broker has no topic nowhere.{topic}; {events} events should be in it"
+        for topic, events in Counter(row.topic for row in rows).items()
+    )
+
+
+async def test_events_of_batches_whose_tombstones_may_be_gone_are_no_violation(testbed: VerifyTestbed) -> None:
+    rows = await testbed.rows()
+    await testbed.publish(rows)
+    day_ms = 86_400_000
+    oldest = time.time_ns() // 1_000_000 - testbed.settings.tombstone_retention_days * day_ms
+    strange = rows[0]._replace(headers=ANOTHER)
+
+    await testbed.send([strange], at=oldest - day_ms)
+    assert await testbed.violated() == {}
+
+    await testbed.send([strange._replace(headers=_another("batch-y"))], at=oldest + day_ms)
+    assert list(await testbed.violated()) == ["I4 kafka"]
 
 
 async def test_an_event_that_follows_from_no_table_is_named(testbed: VerifyTestbed) -> None:
