@@ -97,6 +97,7 @@ async def chaos(plan: Plan, env: DemoEnvironment, faults_of: Callable[[RandomSou
         records=len(traffic.messages),
         refused=sum(poison.deliveries for poison in traffic.poison),
         faults=Counter(Fault(moment.fault) for moment in progress.faults),
+        late_stops=faults.late_stops,
         upstream=upstream.counts,
         progress=progress,
         before=before,

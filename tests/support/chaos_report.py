@@ -23,6 +23,7 @@ class Result:
     """What a run did.
 
     `before` and `after`: backlogs handled before the first fault and after the last.
+    `late_stops`: how many replaced workers ended by their deadline, as a server could not be reached.
     `events_by_copies`: how many events have so many copies besides their first record.
     """
 
@@ -30,6 +31,7 @@ class Result:
     records: int
     refused: int
     faults: Counter[Fault]
+    late_stops: int
     upstream: Counter[str]
     progress: Progress
     before: Sequence[Drain]
@@ -53,7 +55,7 @@ class Result:
         return (
             f"seed {self.seed}: {self.records} records, {self.refused} of them refused, {self.events} events and"
             f" {self.copies} copies, in {self.seconds:.0f} s\n"
-            f"faults: {faults}\n"
+            f"faults: {faults}; {self.late_stops} workers ended by their deadline\n"
             f"sent: {', '.join(f'{count} {name}' for name, count in sorted(self.upstream.items()))}\n"
             f"recovery: {recovered}\n"
             f"backlogs before the first fault: {_line(self.before)}\n"
@@ -71,6 +73,7 @@ class Result:
             "copies": self.copies,
             "events_by_copies": dict(sorted(self.events_by_copies.items())),
             "faults": {str(fault): count for fault, count in self.faults.items()},
+            "late_stops": self.late_stops,
             "sent": dict(self.upstream),
             "seconds": self.seconds,
             "recoveries": recoveries,

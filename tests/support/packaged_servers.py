@@ -1,4 +1,4 @@
-"""Find the software that no wheel carries: PgBouncer, a PostgreSQL with TLS, and libfaketime; or install Debian's.
+"""Find the software that no wheel carries: PgBouncer, a PostgreSQL with TLS, a C compiler; or install Debian's.
 
 `make servers` runs this module; it prints their paths, or exits with one line of advice.
 """
@@ -14,7 +14,7 @@ from typing import Final
 
 import pytest
 
-PACKAGES: Final = ("pgbouncer", "postgresql", "libfaketime")
+PACKAGES: Final = ("pgbouncer", "postgresql", "gcc", "libc6-dev")
 HELP: Final = f"install {', '.join(PACKAGES)} (`apt-get install {' '.join(PACKAGES)}`), or run `make servers`"
 # Debian keeps the servers out of the users' path.
 FOLDERS: Final = (*os.get_exec_path(), "/usr/sbin", "/usr/local/sbin")
@@ -36,9 +36,9 @@ def find_postgres() -> Path | None:
     return None if found is None else Path(found).resolve().parent
 
 
-def find_libfaketime() -> Path | None:
-    """Return the library for programs with threads."""
-    return next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
+def find_compiler() -> Path | None:
+    found = shutil.which("cc") or shutil.which("gcc")
+    return None if found is None else Path(found)
 
 
 def required(path: Path | None, name: str) -> Path:
@@ -60,9 +60,9 @@ def install() -> None:
 
 
 if __name__ == "__main__":
-    if None in (find_pgbouncer(), find_postgres(), find_libfaketime()):
+    if None in (find_pgbouncer(), find_postgres(), find_compiler()):
         install()
-    found = find_pgbouncer(), find_postgres(), find_libfaketime()
+    found = find_pgbouncer(), find_postgres(), find_compiler()
     if None in found:
         sys.exit(f"els: tests of poolers, of TLS and of clocks need more software: {HELP}")
     sys.stdout.write("".join(f"{path}\n" for path in found))

@@ -32,6 +32,7 @@ def result(seed: int, recovery: float, wrong: list[str]) -> Result:
         records=1000,
         refused=10,
         faults=Counter({Fault.KILL: 1}),
+        late_stops=0,
         upstream=Counter({"aiokafka": 1000}),
         progress=progress,
         before=[drain(1.0, 0.2), drain(2.0, 0.2), drain(1.0, 0.2)],
