@@ -8,12 +8,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from tests.support.faults import Fault
 from tests.support.progress import quantiles
 
 TITLES: Final = (
     "seed",
     "records",
     "invalid",
+    "events",
+    "copies",
+    "kills",
+    "other faults",
     "minutes",
     "recovery p50 / p95 / max",
     "rate after : before",
@@ -44,10 +49,15 @@ def _lines(runs: list[dict[str, Any]]) -> Iterator[str]:
 
 def _row(name: str, runs: list[dict[str, Any]]) -> str:
     recoveries = sorted(second for run in runs for found in run["recoveries"].values() for second in found)
+    kills = sum(run["faults"].get(Fault.KILL, 0) for run in runs)
     cells = (
         name,
         f"{sum(run['records'] for run in runs):,}",
         f"{sum(run['refused'] for run in runs):,}",
+        f"{sum(run['events'] for run in runs):,}",
+        f"{sum(run['copies'] for run in runs):,}",
+        f"{kills:,}",
+        f"{sum(sum(run['faults'].values()) for run in runs) - kills:,}",
         f"{sum(run['seconds'] for run in runs) / 60:.1f}",
         " / ".join(f"{value:.2f}" for value in quantiles(recoveries).values()) + " s",
         _ratio(run["backlogs"]["rate"] for run in runs),

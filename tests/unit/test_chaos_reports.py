@@ -61,7 +61,7 @@ def test_reports_of_several_runs_add_up(tmp_path: Path) -> None:
 
     *_, both, faults, sent = summed([tmp_path / "1", tmp_path / "2"]).splitlines()
 
-    assert both == "| all | 2,000 | 20 | 2.0 | 0.50 / 3.00 / 3.00 s | 0.50 | 0.50 | 1 |"
+    assert both == "| all | 2,000 | 20 | 1,400 | 28 | 2 | 0 | 2.0 | 0.50 / 3.00 / 3.00 s | 0.50 | 0.50 | 1 |"
     assert (faults, sent) == ("faults: 2 kill", "sent: 2,000 aiokafka")
 
 
