@@ -51,8 +51,6 @@ MIX: Final = Mix(late=0.2, refused=0.01)
 # Ratios of the records that are sent while faults go on.
 FIRST_FAULT: Final = 0.02
 LAST_FAULT: Final = 0.98
-# Ratio of the faults that begin before the service has recovered from the last one.
-OVERLAPPING: Final = 0.25
 # How long nothing is handled before the run checks whether there is anything left: this takes a new Kafka client.
 IDLE_SECONDS: Final = 0.5
 # A worker may be stopped while it starts, on a machine that is busy with other things.
@@ -85,7 +83,7 @@ async def chaos(plan: Plan, env: DemoEnvironment, faults_of: Callable[[RandomSou
             timed = takewhile(
                 lambda _: not plan.minutes or progress.now < plan.minutes * 60, zip(moments, planned, strict=True)
             )
-            await _disturb(env, upstream, faults, progress, timed, rng)
+            await _disturb(env, upstream, faults, progress, timed, lambda: rng.random() < plan.overlapping / 100)
         await env.until_all_handled()
         await faults.finish()
         after = await capacity.measure(last, upstream.partitions)
@@ -114,16 +112,19 @@ async def _disturb(
     faults: WorkerFaults,
     progress: Progress,
     planned: Iterable[tuple[float, Fault]],
-    rng: RandomSource,
+    overlaps: Callable[[], bool],
 ) -> None:
-    """Cause each fault when that ratio of the records was sent and as many were handled."""
+    """Cause each fault when that ratio of the records was sent and as many were handled.
+
+    Unless the next fault `overlaps`, wait until the service has recovered.
+    """
     began = await env.position()
     for moment, fault in planned:
         upstream.limit = moment
         await env.until(partial(upstream.has_reached, moment, since=began))
         with progress.fault(fault):
             await faults.cause(fault)
-        if rng.random() >= OVERLAPPING and await _goes_on(env, upstream):
+        if not overlaps() and await _goes_on(env, upstream):
             progress.recovered()
     upstream.limit = 1.0
 

@@ -15,6 +15,7 @@ class Plan:
 
     `upstream` is the percentage of records that other producers than aiokafka send. `java_codecs` of these are Java's.
     `backlogs` is how many are handled without faults before the first and after the last, to compare the rates.
+    `overlapping` is the percentage of faults that begin before the service has recovered from the last one.
     After `minutes` no further fault is caused; 0 is for all, however long they take.
     `cluster` 1 is for three brokers and a PostgreSQL with a standby, which have other faults than single servers.
     """
@@ -49,6 +50,7 @@ class Plan:
     recreated: int = 0
     compacted: int = 0
     backlogs: int = 0
+    overlapping: int = 25
     minutes: int = 0
     in_flight: int = 2
     micro_batch: int = 100
