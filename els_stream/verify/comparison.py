@@ -23,11 +23,17 @@ _ORDER: Final = (
 
 
 def compare(
-    before: ExpectedEvents, published: PublishedEvents, after: ExpectedEvents, *, tombstones_since: int = 0
+    before: ExpectedEvents,
+    published: PublishedEvents,
+    after: ExpectedEvents,
+    *,
+    clock_skew_ms: int = 0,
+    tombstones_since: int = 0,
 ) -> list[Finding]:
     """Compare Kafka with the tables, read `before` Kafka and `after` it, since the service may run meanwhile.
 
-    Batches that were purged before `tombstones_since` (milliseconds) may have left no trace in the tables.
+    Batches that were purged before `tombstones_since` (milliseconds) may have left no trace in the tables. Timestamps
+    that differ by no more than `clock_skew_ms` say nothing about the order.
     """
     lost, deleted = _missing(before, published)
     unexpected = [
@@ -51,7 +57,12 @@ def compare(
         make_finding(
             "I5 kafka", "each event that follows from the tables is in Kafka or the outbox", checked - deleted, lost
         ),
-        make_finding("I8 kafka", "assigned, errors, completed, ready: in this order", checked, out_of_order(published)),
+        make_finding(
+            "I8 kafka",
+            "assigned, errors, completed, ready: in this order",
+            checked,
+            out_of_order(published, clock_skew_ms),
+        ),
     ]
     if deleted:
         meaning = "events that are not compared: Kafka has deleted the records of their topics from that time"
@@ -80,7 +91,7 @@ def _missing(before: ExpectedEvents, published: PublishedEvents) -> tuple[list[s
     return no_topics + lost, deleted
 
 
-def out_of_order(published: PublishedEvents) -> list[str]:
+def out_of_order(published: PublishedEvents, clock_skew_ms: int) -> list[str]:
     """Return a text for each batch and pair of topics whose events are out of order, by the time of first copies.
 
     Events whose first copy may have been deleted have no place in the order.
@@ -95,5 +106,5 @@ def out_of_order(published: PublishedEvents) -> list[str]:
         for batch_id, by_topic in times.items()
         for position, later in enumerate(_ORDER)
         for sooner in _ORDER[:position]
-        if later in by_topic and sooner in by_topic and by_topic[later][0] < by_topic[sooner][1]
+        if later in by_topic and sooner in by_topic and by_topic[later][0] + clock_skew_ms < by_topic[sooner][1]
     ]

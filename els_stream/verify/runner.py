@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from els_stream.config.settings import Settings
 
 
-async def verify(settings: Settings, *, kafka: bool) -> AsyncIterator[Finding]:
-    """Yield the finding of each check. Nothing is locked or written, so the service may run meanwhile."""
+async def verify(settings: Settings, *, kafka: bool, clock_skew_ms: int = 0) -> AsyncIterator[Finding]:
+    """Yield the finding of each check. Nothing is locked or written, so the service may run meanwhile.
+
+    `clock_skew_ms`: how far the clocks that set the timestamps of Kafka's records may differ.
+    """
     engine = create_report_engine(settings.database, settings.database_connect_timeout_seconds)
     try:
         async with snapshot(engine) as conn:
@@ -39,19 +42,20 @@ async def verify(settings: Settings, *, kafka: bool) -> AsyncIterator[Finding]:
             meaning = "offsets that nothing could read, or that Kafka deleted before they were read"
             yield Finding("I5 skipped", meaning, len(skipped), 0, [str(one) for one in skipped[-MAX_EXAMPLES:]])
         if kafka:
-            async for finding in _check_kafka(engine, settings):
+            async for finding in _check_kafka(engine, settings, clock_skew_ms):
                 yield finding
     finally:
         await engine.dispose()
 
 
-async def _check_kafka(engine: AsyncEngine, settings: Settings) -> AsyncIterator[Finding]:
+async def _check_kafka(engine: AsyncEngine, settings: Settings, clock_skew_ms: int) -> AsyncIterator[Finding]:
     async with snapshot(engine) as conn:
         before = await read_expected_events(conn)
     published = await read_published_events(settings.broker, settings.topic_prefix)
     async with snapshot(engine) as conn:
         after = await read_expected_events(conn)
     oldest = datetime.now(UTC) - timedelta(days=settings.tombstone_retention_days)
-    for finding in compare(before, published, after, tombstones_since=round(oldest.timestamp() * 1000)):
+    tombstones_since = round(oldest.timestamp() * 1000)
+    for finding in compare(before, published, after, clock_skew_ms=clock_skew_ms, tombstones_since=tombstones_since):
         yield finding
     yield await check_progress(engine, settings)

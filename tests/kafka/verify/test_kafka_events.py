@@ -91,8 +91,8 @@ class VerifyTestbed:
                 {TopicPartition(*tp): RecordsToDelete(log.end) for tp, log in logs.items() if log.end}
             )
 
-    async def findings(self) -> list[Finding]:
-        return [finding async for finding in verify(self.settings, kafka=True)]
+    async def findings(self, *, clock_skew_ms: int = 0) -> list[Finding]:
+        return [finding async for finding in verify(self.settings, kafka=True, clock_skew_ms=clock_skew_ms)]
 
     async def violated(self) -> dict[str, Sequence[str]]:
         found = await self.findings()
@@ -266,6 +266,20 @@ async def test_events_that_were_published_out_of_order_are_named(testbed: Verify
         f"batch 'batch-of-9b': {topics.PROVISIONING_COMPLETED} was published before the last of {topics.SLOT_ASSIGNED}"
         in found["I8 kafka"]
     )
+
+
+async def test_timestamps_within_the_skew_of_the_clocks_say_nothing_about_the_order(testbed: VerifyTestbed) -> None:
+    rows = await testbed.rows()
+    assigned = [row for row in rows if row.topic == topics.SLOT_ASSIGNED]
+    now = time.time_ns() // 1_000_000
+    await testbed.remove(rows)
+    await testbed.send([row for row in rows if row not in assigned], at=now)
+    await testbed.send(assigned, at=now + 20)
+
+    assert [finding.invariant for finding in await testbed.findings(clock_skew_ms=19) if finding.violated] == [
+        "I8 kafka"
+    ]
+    assert not any(finding.violated for finding in await testbed.findings(clock_skew_ms=20))
 
 
 async def test_a_stored_offset_beyond_the_end_of_the_log_is_named(testbed: VerifyTestbed) -> None:
