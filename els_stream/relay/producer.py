@@ -65,6 +65,8 @@ class Producer:
             metadata_max_age_ms=30_000,
         )
         self._hashed = lru_cache(maxsize=65_536)(murmur2)
+        self._metadata_answers = 0
+        self._producer.client.cluster.add_listener(self._count_metadata)
 
     async def open(self) -> None:
         """Connect to the broker, or raise ServersUnavailable with everything closed."""
@@ -79,15 +81,23 @@ class Producer:
             await self.abandon()
             raise
 
-    async def partitions(self, topic: str) -> int | KafkaError:
-        """Return how many partitions the topic has, or an error if it is unknown or not authorized."""
+    async def partitions(self, topic: str) -> int | KafkaError | TimeoutError:
+        """Return how many partitions the topic has, or an error if it is unknown or not authorized.
+
+        TimeoutError: no broker answered, so nothing is known about the topic.
+        """
+        answers = self._metadata_answers
         try:
             async with asyncio.timeout(self._options.topic_timeout_seconds):
                 return len(await self._producer.partitions_for(topic))
         except TimeoutError:
-            return KafkaError("unknown topic")
+            answered = self._metadata_answers > answers
+            return KafkaError("unknown topic") if answered else TimeoutError("no broker answers")
         except KafkaError as error:
             return error
+
+    def _count_metadata(self, _: object) -> None:
+        self._metadata_answers += 1
 
     def partition(self, row: WaitingRow, partitions: int) -> int:
         """Return the partition by murmur2 over the key, as Kafka clients do; without a key, by the event's id."""

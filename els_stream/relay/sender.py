@@ -136,17 +136,20 @@ class Sender:
         topics = {self._prefix + run[0].topic for run in runs}
         known = dict(zip(topics, await asyncio.gather(*map(self._partitions, topics)), strict=True))
         batches: dict[Destination, RecordBatch] = {}
-        rejected: list[SendResult] = []
+        undelivered: list[SendResult] = []
         for run in runs:
             topic = self._prefix + run[0].topic
             match known[topic]:
                 case int(partitions):
                     to = Destination(topic, producer.partition(run[0], partitions))
                     batch = batches.get(to) or batches.setdefault(to, RecordBatch(to, producer.batch()))
-                    rejected += batch.append(run)
+                    undelivered += batch.append(run)
+                case TimeoutError() as error:
+                    self._failed = True
+                    undelivered.append((run[0], DeliveryUnknown(_message(topic, error))))
                 case error:
-                    rejected.append((run[0], Rejected(_message(topic, error))))
-        return await self._send_batches(producer, batches.values()) + rejected
+                    undelivered.append((run[0], Rejected(_message(topic, error))))
+        return await self._send_batches(producer, batches.values()) + undelivered
 
     async def _send_batches(
         self, producer: Producer, batches: Iterable[RecordBatch], evidence: TopicEvidence | None = None
@@ -217,7 +220,7 @@ class Sender:
         return results
 
     async def _partitions(self, topic: str) -> int | SendFailure:
-        """Return the number of partitions, or the error; an error is remembered, since asking takes time."""
+        """Return the number of partitions, or the error; that of a topic is remembered, since asking takes time."""
         until, failure = self._unknown.get(topic, (0.0, None))
         if failure is not None and time.monotonic() < until:
             return failure
@@ -225,7 +228,7 @@ class Sender:
         found = await producer.partitions(topic)
         if isinstance(found, int):
             self._unknown.pop(topic, None)
-        else:
+        elif not isinstance(found, TimeoutError):
             self._unknown[topic] = (time.monotonic() + 2 * self._options.topic_timeout_seconds, found)
         return found
 
