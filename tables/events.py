@@ -157,6 +157,11 @@ consumed_offsets = Table(
         Uuid,
         comment="the broker's id of the topic whose records were processed; null until it is known",
     ),
+    Column(
+        "read_until",
+        BigInteger,
+        comment="the offsets from next_offset up to this one hold no records; null until it is known",
+    ),
     CheckConstraint("next_offset >= 0", name="next_offset_not_negative"),
     CheckConstraint("(record_timestamp IS NULL) = (record_crc IS NULL)", name="record_fingerprint"),
     postgresql_with={"fillfactor": 50},

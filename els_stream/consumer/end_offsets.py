@@ -110,7 +110,9 @@ class EndOffsets:
     ) -> None:
         reached = {tp: reached_at(states[tp], EndOffset(end, asked_at)) for tp, end in ends.items() if tp in states}
         watermarks = {
-            tp: Watermark(states[tp].committed_offset, until) for tp, until in reached.items() if until is not None
+            tp: Watermark(states[tp].committed_offset, until, read_until)
+            for tp, until in reached.items()
+            if until is not None and (read_until := processed_offset(states[tp])) is not None
         }
         if watermarks:
             await self._store.store_watermarks(watermarks)

@@ -97,6 +97,7 @@ class PartitionState:
         "position",
         "queue",
         "queued_bytes",
+        "read_until",
         "reported_offset",
         "topic_id",
         "undecodable",
@@ -106,6 +107,7 @@ class PartitionState:
         """With `verify_last_record` the first fetched record should be the last one that was processed."""
         self.partition = partition
         self.topic_id = stored.topic_id
+        self.read_until = stored.read_until or 0  # no record lies between the stored offset and it
         self.active = True
         self.next_fetch_offset = self.next_take_offset = self.committed_offset = stored.next_offset
         self.reported_offset: int | None = None  # the group's offset, as this worker last committed it to Kafka
@@ -169,8 +171,8 @@ class PartitionState:
         return first.offset >= (self.next_fetch_offset - 1 if checked else self.next_fetch_offset)
 
     def lost_before(self, beginning: int) -> int:
-        """Return how many offsets are lost if the log begins there now."""
-        return max(0, beginning - max(self.start, self.next_fetch_offset))
+        """Return how many offsets that may have held records are lost if the log begins there now."""
+        return max(0, beginning - max(self.start, self.next_fetch_offset, self.read_until))
 
     def skip_lost(self, beginning: int) -> int:
         """Go on at the log's new beginning; return how many offsets are lost."""

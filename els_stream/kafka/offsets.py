@@ -35,20 +35,26 @@ def fingerprint_of(timestamp: int, key: bytes | None, value: bytes | None) -> Re
 class StoredOffset:
     """The next offset to process, and the fingerprint of the record before it (None before the first record).
 
-    `topic_id` is the broker's id of the topic; None until it is known.
+    `topic_id` is the broker's id of the topic; None until it is known. The offsets from `next_offset` up to
+    `read_until` hold no records, but transaction markers for instance; None until it is known.
     """
 
     next_offset: int
     fingerprint: RecordFingerprint | None
     topic_id: UUID | None = None
+    read_until: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Watermark:
-    """Everything that a partition had at `processed_until` is processed once its stored offset is `next_offset`."""
+    """Everything that a partition had at `processed_until` is processed once its stored offset is `next_offset`.
+
+    The offsets from there up to `read_until` hold no records.
+    """
 
     next_offset: int
     processed_until: datetime
+    read_until: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,13 +35,18 @@ Only a hint: the update may have been rolled back, or others may have changed th
 """
 
 _READ = text("""
-    SELECT topic, partition, next_offset, record_timestamp, record_crc, topic_id
+    SELECT topic, partition, next_offset, record_timestamp, record_crc, topic_id, read_until
     FROM consumed_offsets JOIN unnest(CAST(:topics AS text[]), CAST(:partitions AS int[])) AS v (topic, partition)
         USING (topic, partition)
     WHERE consumer_group = :consumer_group
 """)
 
 _READ_ALL = text("SELECT topic, partition, next_offset FROM consumed_offsets WHERE consumer_group = :consumer_group")
+
+_READ_UNTIL = text("""
+    SELECT topic, partition, greatest(next_offset, read_until) FROM consumed_offsets
+    WHERE consumer_group = :consumer_group
+""")
 
 _INITIALIZE = text("""
     INSERT INTO consumed_offsets (consumer_group, topic, partition, next_offset)
@@ -55,7 +60,7 @@ _INITIALIZE = text("""
 _RESET = text("""
     UPDATE consumed_offsets AS c
     SET next_offset = v.beginning, record_timestamp = NULL, record_crc = NULL, watermark_at = NULL, topic_id = NULL,
-        updated_at = now()
+        read_until = NULL, updated_at = now()
     FROM unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:seen AS bigint[]),
                 CAST(:beginnings AS bigint[])) AS v (topic, partition, seen, beginning)
     WHERE c.consumer_group = :consumer_group AND c.topic = v.topic AND c.partition = v.partition
@@ -98,16 +103,18 @@ _ADVANCE_AT = text(_ADVANCE_WITH.replace("{found}", "c.ctid = v.place"))
 # A row may have advanced since; one that was reset stands lower.
 _STORE_WATERMARKS_WITH = """
     WITH locked AS (
-        SELECT c.topic, c.partition, v.watermark_at
+        SELECT c.topic, c.partition, v.watermark_at, v.read_until
         FROM consumed_offsets AS c
         JOIN unnest(CAST(:topics AS text[]), CAST(:partitions AS int[]), CAST(:offsets AS bigint[]),
-                    CAST(:watermarks AS timestamptz[])) AS v (topic, partition, next_offset, watermark_at)
+                    CAST(:watermarks AS timestamptz[]), CAST(:read_until AS bigint[]))
+            AS v (topic, partition, next_offset, watermark_at, read_until)
             USING (topic, partition)
         WHERE c.consumer_group = :consumer_group
             AND c.next_offset >= v.next_offset AND (c.watermark_at IS NULL OR c.watermark_at < v.watermark_at)
         FOR NO KEY UPDATE OF c {wait}
     )
-    UPDATE consumed_offsets AS c SET watermark_at = locked.watermark_at
+    UPDATE consumed_offsets AS c
+    SET watermark_at = locked.watermark_at, read_until = greatest(c.read_until, locked.read_until)
     FROM locked
     WHERE c.consumer_group = :consumer_group AND c.topic = locked.topic AND c.partition = locked.partition
     RETURNING c.topic, c.partition
@@ -139,9 +146,9 @@ async def read(
     rows = await conn.execute(_READ, {"consumer_group": consumer_group, **partition_arrays(partitions)})
     return {
         Partition(topic, partition): StoredOffset(
-            next_offset, None if crc is None else RecordFingerprint(timestamp, crc), topic_id
+            next_offset, None if crc is None else RecordFingerprint(timestamp, crc), topic_id, read_until
         )
-        for topic, partition, next_offset, timestamp, crc, topic_id in rows
+        for topic, partition, next_offset, timestamp, crc, topic_id, read_until in rows
     }
 
 
@@ -149,6 +156,12 @@ async def read_all(conn: AsyncConnection, consumer_group: str) -> dict[Partition
     """Return the next offsets of all partitions of the group."""
     rows = await conn.execute(_READ_ALL, {"consumer_group": consumer_group})
     return {Partition(topic, partition): next_offset for topic, partition, next_offset in rows}
+
+
+async def read_until(conn: AsyncConnection, consumer_group: str) -> dict[Partition, int]:
+    """Return the offsets up to which all partitions of the group have no unprocessed record."""
+    rows = await conn.execute(_READ_UNTIL, {"consumer_group": consumer_group})
+    return {Partition(topic, partition): offset for topic, partition, offset in rows}
 
 
 async def initialize(conn: AsyncConnection, consumer_group: str, offsets: Mapping[Partition, int]) -> None:
@@ -263,5 +276,10 @@ def _watermark_arrays(consumer_group: str, watermarks: Mapping[Partition, Waterm
     return {
         "consumer_group": consumer_group,
         **partition_arrays(watermarks.keys()),
-        **arrays(watermarks.values(), offsets=lambda w: w.next_offset, watermarks=lambda w: w.processed_until),
+        **arrays(
+            watermarks.values(),
+            offsets=lambda w: w.next_offset,
+            watermarks=lambda w: w.processed_until,
+            read_until=lambda w: w.read_until,
+        ),
     }

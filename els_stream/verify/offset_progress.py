@@ -28,6 +28,7 @@ POLL_INTERVAL_SECONDS: Final = 0.25
 async def check_progress(engine: AsyncEngine, settings: Settings) -> Finding:
     """Check each partition of the input topics; takes up to STALL_SECONDS if there are unprocessed records."""
     before = await _read_offsets(engine, settings.consumer_group)
+    read_until = await _read_until(engine, settings.consumer_group)
     logs = await read_logs(settings.broker, [settings.topic_prefix + topic for topic in INPUT_TOPICS])
     offsets = await _read_offsets(engine, settings.consumer_group)
     unread = {tp: log for tp, log in logs.items() if offsets.get(tp, log.beginning) < log.end}
@@ -40,7 +41,11 @@ async def check_progress(engine: AsyncEngine, settings: Settings) -> Finding:
         now = await _read_offsets(engine, settings.consumer_group)
         stalled = {tp for tp in stalled if now.get(tp) == offsets.get(tp)}
     violations = [
-        *(_lost(tp, log, offsets[tp]) for tp, log in logs.items() if tp in offsets and offsets[tp] < log.beginning),
+        *(
+            _lost(tp, log, offsets[tp])
+            for tp, log in logs.items()
+            if tp in offsets and max(offsets[tp], read_until.get(tp, 0)) < log.beginning
+        ),
         # Compared with the offsets from before the ends were read: the service may advance meanwhile.
         *(_beyond_end(tp, log, before[tp]) for tp, log in logs.items() if tp in before and before[tp] > log.end),
         *(f"{tp}: it is missing, or no broker leads it" for tp in sorted(_inputs(before, settings) - logs.keys())),
@@ -57,6 +62,11 @@ def _inputs(offsets: Mapping[Partition, int], settings: Settings) -> set[Partiti
 async def _read_offsets(engine: AsyncEngine, consumer_group: str) -> dict[Partition, int]:
     async with engine.connect() as conn:
         return await consumed_offsets.read_all(conn, consumer_group)
+
+
+async def _read_until(engine: AsyncEngine, consumer_group: str) -> dict[Partition, int]:
+    async with engine.connect() as conn:
+        return await consumed_offsets.read_until(conn, consumer_group)
 
 
 def _lost(tp: Partition, log: PartitionLog, offset: int) -> str:

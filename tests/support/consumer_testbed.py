@@ -111,12 +111,19 @@ class ConsumerTestbed:
             await admin.delete_topics([self.prefix + name for name in names])
 
     async def produce(
-        self, values: Sequence[str | bytes], *, topic: str | None = None, partition: int | None = None
+        self,
+        values: Sequence[str | bytes],
+        *,
+        topic: str | None = None,
+        partition: int | None = None,
+        transaction: str | None = None,
     ) -> None:
-        """Send values to all topics and partitions in turn, or to those given."""
-        producer = AIOKafkaProducer(bootstrap_servers=self.broker, linger_ms=5)
+        """Send values to all topics and partitions in turn, or to those given; in one transaction with this id."""
+        producer = AIOKafkaProducer(bootstrap_servers=self.broker, linger_ms=5, transactional_id=transaction)
         await producer.start()
         try:
+            if transaction is not None:
+                await producer.begin_transaction()
             topics = self.topics if topic is None else [topic]
             acks = [
                 await producer.send(
@@ -127,6 +134,8 @@ class ConsumerTestbed:
                 for number, value in enumerate(values)
             ]
             await asyncio.gather(*acks)
+            if transaction is not None:
+                await producer.commit_transaction()
         finally:
             await producer.stop()
         self.sent += len(values)

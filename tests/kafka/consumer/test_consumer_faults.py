@@ -7,7 +7,8 @@ import signal
 import pytest
 
 from els_stream.embedded.servers import EmbeddedServers
-from els_stream.queries import skipped_offsets
+from els_stream.kafka.offsets import Partition
+from els_stream.queries import consumed_offsets, skipped_offsets
 from tests.support.consumer_testbed import PARTITIONS, ConsumerTestbed
 
 # Slow enough for a fault in the middle, on any machine.
@@ -108,6 +109,27 @@ async def test_offsets_that_kafka_deleted_while_no_worker_ran_are_kept_for_verif
     ranges = sorted((one.partition.partition, one.first, one.last) for one in lost)
     assert ranges == [(number, 10, 59) for number in range(PARTITIONS)]
     assert "offsets 10 to 59 were skipped by a worker at" in str(lost[0])
+
+
+async def test_transaction_markers_that_kafka_deleted_while_no_worker_ran_are_no_loss(testbed: ConsumerTestbed) -> None:
+    """Retention deletes all of a quiet partition, with the marker that no stored offset moves past."""
+    await testbed.produce(MANY[:30], transaction=testbed.prefix)
+    worker = testbed.start()
+    markers = dict.fromkeys((Partition(testbed.prefix + "alpha", number) for number in range(PARTITIONS)), 11)
+
+    async def is_read() -> bool:
+        async with testbed.engine.connect() as conn:
+            return await consumed_offsets.read_until(conn, testbed.group) == markers
+
+    await testbed.until(is_read, 10)
+    await worker.stop()
+    await testbed.delete_records(dict.fromkeys(range(PARTITIONS), 11))
+    testbed.start()
+    await testbed.produce(SOME)
+    await testbed.all_processed_once()
+    async with testbed.engine.connect() as conn:
+        assert await skipped_offsets.read_all(conn, testbed.group) == []
+    assert "Kafka no longer has" not in testbed.log()
 
 
 async def test_a_worker_waits_for_a_killed_database(

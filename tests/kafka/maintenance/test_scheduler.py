@@ -108,7 +108,7 @@ async def test_time_outs_ask_the_broker_without_any_health_poller(
     async with engine.begin() as conn:
         await consumed_offsets.initialize(conn, group, dict.fromkeys(own, 0))
         now = await consumed_offsets.database_time(conn)
-        await consumed_offsets.store_watermarks(conn, group, dict.fromkeys(own, Watermark(0, now)))
+        await consumed_offsets.store_watermarks(conn, group, dict.fromkeys(own, Watermark(0, now, 0)))
     settings = Settings(
         broker_url=environment["ELS_BROKER_URL"],
         consumer_group=group,

@@ -82,7 +82,7 @@ class VerifyTestbed:
         async with self.harness.engine.begin() as conn:
             await remove_events(conn, rows)
 
-    async def delete_published(self, *wanted: str) -> None:
+    async def delete_all_of(self, *wanted: str) -> None:
         """Delete what these topics hold, as Kafka does after their retention."""
         names = [self.settings.topic_prefix + topic for topic in wanted]
         logs = await read_logs(self.settings.broker, names)
@@ -163,7 +163,7 @@ async def test_a_missing_event_is_named(testbed: VerifyTestbed) -> None:
 async def test_events_that_kafka_has_deleted_are_counted_and_no_violation(testbed: VerifyTestbed) -> None:
     rows = await testbed.rows()
     await testbed.publish(rows)
-    await testbed.delete_published(topics.SLOT_ASSIGNED, topics.DEAD_LETTER)
+    await testbed.delete_all_of(topics.SLOT_ASSIGNED, topics.DEAD_LETTER)
 
     found = await testbed.findings()
 
@@ -183,7 +183,7 @@ async def test_an_event_is_lost_if_its_fact_is_newer_than_what_kafka_deleted(
     await testbed.send([row for row in rows if row is not assigned])
     long_ago = 1
     await testbed.send([assigned._replace(headers=ANOTHER)], at=long_ago)
-    await testbed.delete_published(topics.SLOT_ASSIGNED)
+    await testbed.delete_all_of(topics.SLOT_ASSIGNED)
     await testbed.send([assigned._replace(headers=ANOTHER)], at=long_ago)
 
     found = {finding.invariant: finding.examples for finding in await testbed.findings() if finding.violated}
@@ -195,7 +195,7 @@ async def test_an_event_is_lost_if_its_fact_is_newer_than_what_kafka_deleted(
 async def test_events_after_deleted_ones_have_no_place_in_the_order(testbed: VerifyTestbed) -> None:
     rows = await testbed.rows()
     await testbed.publish(rows)
-    await testbed.delete_published(topics.SLOT_ASSIGNED)
+    await testbed.delete_all_of(topics.SLOT_ASSIGNED)
     await testbed.send([row for row in rows if row.topic == topics.SLOT_ASSIGNED])  # copies of what was deleted
 
     assert await testbed.violated() == {}
@@ -307,6 +307,12 @@ async def test_offsets_at_the_end_or_moving_or_before_markers_are_no_violation(
     await testbed.store_offset(AT, 3)
     await testbed.put(topics.VALIDATION_FAILED, 2, transaction=True)  # and its marker
     await testbed.store_offset(topics.VALIDATION_FAILED, 2)
+    assert await testbed.violated() == {}
+
+    await testbed.delete_all_of(topics.VALIDATION_FAILED)
+    (violation,) = (await testbed.violated())["I5 offsets"]
+    assert "the stored offset is 2, the log begins at 3: records were deleted unprocessed" in violation
+    await testbed.harness.execute("UPDATE consumed_offsets SET read_until = 3 WHERE next_offset = 2")
     assert await testbed.violated() == {}
 
     monkeypatch.setattr(offset_progress, "STALL_SECONDS", 10)

@@ -24,7 +24,7 @@ STORED = text("SELECT count(watermark_at) FROM consumed_offsets")
 
 Change = Callable[[OffsetStore], Awaitable[object]]
 CHANGES: list[Change] = [
-    lambda store: store.store_watermarks(dict.fromkeys(PARTITIONS, Watermark(0, NOW))),
+    lambda store: store.store_watermarks(dict.fromkeys(PARTITIONS, Watermark(0, NOW, 0))),
     lambda store: store.reset(dict.fromkeys(PARTITIONS, (0, 0))),
     lambda store: store.adopt_topic_ids(PARTITIONS, {"alpha": UUID(int=1)}),
 ]
@@ -60,7 +60,7 @@ async def test_watermarks_of_locked_rows_are_stored_once_they_are_free(engine: A
     await store.initialize(dict.fromkeys(PARTITIONS, 0))
     async with engine.begin() as micro_batch:
         await consumed_offsets.advance(micro_batch, GROUP, [OffsetRange(TWO, 0, 1, RecordFingerprint(0, 0))])
-        storing = asyncio.ensure_future(store.store_watermarks(dict.fromkeys(PARTITIONS, Watermark(0, NOW))))
+        storing = asyncio.ensure_future(store.store_watermarks(dict.fromkeys(PARTITIONS, Watermark(0, NOW, 0))))
 
         async def one_is_stored() -> bool:
             async with engine.connect() as conn:

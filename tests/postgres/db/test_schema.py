@@ -24,7 +24,7 @@ from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
-HEAD = "0013"
+HEAD = "0014"
 WAITERS = text("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'els migrate'")
 IN_TRANSACTION = text("""
     SELECT count(*) FROM pg_stat_activity WHERE application_name = 'els migrate' AND xact_start IS NOT NULL

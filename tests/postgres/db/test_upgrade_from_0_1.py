@@ -46,7 +46,7 @@ RENAMED: Final = {
 }
 ADDED: Final = {
     "batch_essay_trackers": {"outbox_shard": None, "outbox_position": None},
-    "consumed_offsets": {"topic_id": None},
+    "consumed_offsets": {"topic_id": None, "read_until": None},
     "dead_letters": {"field": None},
 }
 ADDED_TABLES: Final = {"outbox_segments", "skipped_offsets"}
@@ -146,7 +146,7 @@ async def test_a_downgrade_restores_the_schema_and_the_rows(empty_database: str,
 
 async def test_the_service_requires_the_migration(engine: AsyncEngine) -> None:
     async with engine.connect() as conn:
-        with pytest.raises(SchemaOutdated, match="is at revision 0006, this code needs 0013: run `els migrate`"):
+        with pytest.raises(SchemaOutdated, match="is at revision 0006, this code needs 0014: run `els migrate`"):
             await schema.require(conn)
 
 

@@ -182,7 +182,7 @@ async def test_a_row_at_its_place_costs_the_same_beside_a_long_snapshot(
 async def test_a_watermark_is_stored_only_if_the_row_reached_its_offset(initialized: AsyncEngine) -> None:
     async with initialized.begin() as conn:
         now = await consumed_offsets.database_time(conn)
-        await consumed_offsets.store_watermarks(conn, GROUP, {ONE: Watermark(1, now), TWO: Watermark(4, now)})
+        await consumed_offsets.store_watermarks(conn, GROUP, {ONE: Watermark(1, now, 1), TWO: Watermark(4, now, 4)})
         stored = await conn.exec_driver_sql("SELECT partition FROM consumed_offsets WHERE watermark_at IS NOT NULL")
         assert stored.scalars().all() == [1]
 
@@ -191,11 +191,24 @@ async def test_a_watermark_ahead_is_removed_and_the_true_one_is_stored(initializ
     async with initialized.begin() as conn:
         now = await consumed_offsets.database_time(conn)
         ahead = now + timedelta(days=3)
-        await consumed_offsets.store_watermarks(conn, GROUP, {ONE: Watermark(0, ahead), TWO: Watermark(5, now)})
+        await consumed_offsets.store_watermarks(conn, GROUP, {ONE: Watermark(0, ahead, 0), TWO: Watermark(5, now, 5)})
         assert await consumed_offsets.remove_watermarks_ahead(conn, GROUP) == {ONE}
-        await consumed_offsets.store_watermarks(conn, GROUP, {ONE: Watermark(0, now)})
+        await consumed_offsets.store_watermarks(conn, GROUP, {ONE: Watermark(0, now, 0)})
         stored = await conn.exec_driver_sql("SELECT watermark_at FROM consumed_offsets")
         assert stored.scalars().all() == [now, now]
+
+
+async def test_how_far_a_partition_was_read_only_grows_and_is_unknown_after_a_reset(initialized: AsyncEngine) -> None:
+    async with initialized.begin() as conn:
+        now = await consumed_offsets.database_time(conn)
+        assert await consumed_offsets.read_until(conn, GROUP) == {ONE: 0, TWO: 5}
+        for minute, offset in enumerate((3, 7, 6)):
+            later = now + timedelta(minutes=minute)
+            await consumed_offsets.store_watermarks(conn, GROUP, {ONE: Watermark(0, later, offset)})
+        assert await consumed_offsets.read_until(conn, GROUP) == {ONE: 7, TWO: 5}
+        assert (await consumed_offsets.read(conn, GROUP, [ONE]))[ONE].read_until == 7
+        await consumed_offsets.reset(conn, GROUP, {ONE: (0, 2)})
+        assert await consumed_offsets.read_until(conn, GROUP) == {ONE: 2, TWO: 5}
 
 
 async def test_the_database_rejects_a_negative_offset(engine: AsyncEngine) -> None:

@@ -98,21 +98,23 @@ async def test_a_partition_processed_to_its_end_has_a_watermark(harness: Waterma
     await harness.fetch(position=3, records=3)
     await harness.process_all()
 
-    assert await harness.watermark(FakeEnds(3)) == Watermark(3, NOW)
+    assert await harness.watermark(FakeEnds(3)) == Watermark(3, NOW, 3)
 
 
 async def test_an_empty_partition_has_a_watermark_after_its_first_fetch(harness: WatermarkHarness) -> None:
     assert await harness.watermark(FakeEnds(0)) is None
     await harness.fetch(position=0)
-    assert await harness.watermark(FakeEnds(0)) == Watermark(0, NOW)
+    assert await harness.watermark(FakeEnds(0)) == Watermark(0, NOW, 0)
 
 
-async def test_transaction_markers_after_the_last_record_do_not_count(harness: WatermarkHarness) -> None:
+async def test_transaction_markers_after_the_last_record_move_only_how_far_it_was_read(
+    harness: WatermarkHarness,
+) -> None:
     await harness.fetch(position=3, records=3)
     await harness.process_all()
     await harness.fetch(position=5)
 
-    assert await harness.watermark(FakeEnds(5)) == Watermark(3, NOW)
+    assert await harness.watermark(FakeEnds(5)) == Watermark(3, NOW, 5)
 
 
 async def test_a_partition_with_unfetched_records_has_no_watermark(harness: WatermarkHarness) -> None:
@@ -131,14 +133,14 @@ async def test_records_of_an_open_transaction_hold_the_watermark(harness: Waterm
     await harness.fetch(position=8, records=4)
     await harness.process_all()
     later = NOW + timedelta(minutes=1)
-    assert await harness.watermark(FakeEnds(8), at=later) == Watermark(7, later)
+    assert await harness.watermark(FakeEnds(8), at=later) == Watermark(7, later, 8)
     assert harness.state.open_transaction is None
 
 
 async def test_a_partition_of_a_recreated_topic_is_positioned_again(harness: WatermarkHarness) -> None:
     harness.state.topic_id = UUID(int=1)
     await harness.fetch(position=0)
-    assert await harness.watermark(FakeEnds(0, topic_id=UUID(int=1))) == Watermark(0, NOW)
+    assert await harness.watermark(FakeEnds(0, topic_id=UUID(int=1))) == Watermark(0, NOW, 0)
 
     assert await harness.watermark(FakeEnds(0, topic_id=UUID(int=2))) is None
     assert harness.buffers.partitions == {}
@@ -195,7 +197,7 @@ async def test_of_two_clocks_the_earlier_one_counts(harness: WatermarkHarness, d
     await harness.fetch(position=0)
     clocks = {"at": NOW + timedelta(seconds=database), "here": NOW + timedelta(seconds=here)}
 
-    assert await harness.watermark(FakeEnds(0), **clocks) == Watermark(0, NOW)
+    assert await harness.watermark(FakeEnds(0), **clocks) == Watermark(0, NOW, 0)
 
 
 async def test_a_partition_that_is_never_idle_has_a_watermark(harness: WatermarkHarness) -> None:
@@ -208,7 +210,7 @@ async def test_a_partition_that_is_never_idle_has_a_watermark(harness: Watermark
 
     reached = {0: None, 1: None, 2: 0, 3: None, 4: 2, 5: None}
     assert stored == [
-        None if asked is None else Watermark(3 * minute, NOW + timedelta(minutes=asked))
+        None if asked is None else Watermark(3 * minute, NOW + timedelta(minutes=asked), 3 * minute)
         for minute, asked in reached.items()
     ]
 
