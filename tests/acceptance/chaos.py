@@ -38,6 +38,7 @@ from tests.support.chaos_report import Result
 from tests.support.chaos_sum import summed
 from tests.support.cluster_faults import REPLICAS, UNREPLICATED, ClusterFaults
 from tests.support.demo_environment import DemoEnvironment
+from tests.support.demo_queries import RANGES_TAKEN_FOR_LOST
 from tests.support.faults import Fault, Faults, WorkerFaults
 from tests.support.limited_disk import LimitedDisk
 from tests.support.progress import Progress
@@ -89,7 +90,9 @@ async def chaos(plan: Plan, env: DemoEnvironment, faults_of: Callable[[RandomSou
         after = await capacity.measure(last, upstream.partitions)
     stopped = [f"a worker ended with {code}" for code in await env.pool.stop_all() if code]
     observed = await env.observations()
-    wrong = faults.wrong + stopped + await env.wrong(traffic, observed)
+    lost = await env.ask(RANGES_TAKEN_FOR_LOST)
+    skipped = [f"{lost} ranges of offsets were taken for lost"] if lost else []
+    wrong = faults.wrong + stopped + skipped + await env.wrong(traffic, observed)
     return Result(
         seed=plan.seed,
         records=len(traffic.messages),

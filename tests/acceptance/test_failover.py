@@ -14,7 +14,8 @@ from els_stream.demo.traffic import Mix, make_traffic
 from els_stream.embedded.ports import new_ports
 from els_stream.embedded.servers import Addresses
 from els_stream.kafka.topics import TOPICS, delete_topics
-from tests.support.demo_environment import HANDLED, DemoEnvironment
+from tests.support.demo_environment import DemoEnvironment
+from tests.support.demo_queries import HANDLED
 from tests.support.forwarder import forwarder
 from tests.support.local_postgres import PASSWORD, USER, LocalPostgres
 from tests.support.standby import primary_and_standby

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from confluent_kafka import Producer
 
 from els_stream.events.topics import VALIDATION_FAILED
+from tests.support import demo_environment
 from tests.support.demo_environment import DemoEnvironment
 from tests.support.hanging_transactions import abort_transaction, open_transactions
 from tests.support.upstream import Upstream
@@ -14,7 +16,9 @@ from tests.support.upstream import Upstream
 LONGER_THAN_THE_TEST_MS = 600_000
 
 
-async def test_transactions_that_stay_open_are_aborted_and_counted(env: DemoEnvironment) -> None:
+async def test_transactions_that_stay_open_are_aborted_and_counted(
+    env: DemoEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broker, prefix = str(env.settings.broker), env.settings.topic_prefix
     producer = Producer(
         {
@@ -32,6 +36,10 @@ async def test_transactions_that_stay_open_are_aborted_and_counted(env: DemoEnvi
     upstream = Upstream(env, 1, 0.0, 0)
     found = await open_transactions(broker, await env.end_offsets())
     assert len(found) == 2
+
+    monkeypatch.setattr(demo_environment, "MAX_IDLE_SECONDS", 0.0)
+    with pytest.raises(TimeoutError, match=rf"no progress at 0 records; .*{VALIDATION_FAILED}/1: None, 0, 1'"):
+        await env.until_all_handled()
 
     await upstream.abort_hanging()
 

@@ -11,7 +11,8 @@ from typing import Final
 
 from els_stream.demo.messages import Message
 from tests.benchmarks.cpu import read_clock
-from tests.support.demo_environment import WAITING, DemoEnvironment
+from tests.support.demo_environment import DemoEnvironment
+from tests.support.demo_queries import WAITING
 
 # Shorter than the session time-out of the workers: the group must keep them while they are stopped.
 STOPPED_SECONDS: Final = 1.6

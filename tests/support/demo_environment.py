@@ -32,6 +32,7 @@ from els_stream.postgres.connect import Connector
 from els_stream.postgres.session import SessionNeeds
 from els_stream.verify.kafka_events import output_records
 from els_stream.verify.runner import verify
+from tests.support.demo_queries import HANDLED, READ_OFFSETS, STORED_OFFSETS, UNSENT, WAITING
 from tests.support.kafka_clients import started_producer
 from tests.support.servers_away import CONNECTION_ERRORS, TEMPORARY, persistently
 from tests.support.waiting import until
@@ -40,13 +41,6 @@ from tests.support.worker_pool import WorkerPool
 MAX_IDLE_SECONDS = 90.0
 # Longer than any transaction of ours is left open by the broker.
 IDLE_SECONDS = 30.0
-LOG_TAIL_CHARACTERS = 4000
-
-STORED_OFFSETS = "SELECT topic, partition, next_offset FROM consumed_offsets"
-HANDLED = "SELECT coalesce(sum(next_offset), 0)::bigint FROM consumed_offsets"
-WAITING = """
-    SELECT (SELECT count(*) FROM event_outbox) + (SELECT coalesce(sum(events), 0) FROM outbox_segments)::bigint
-"""
 
 Condition = Callable[[], Awaitable[bool]]
 
@@ -119,10 +113,7 @@ class DemoEnvironment:
                 called = time.monotonic()
                 await self.when_idle()
             if time.monotonic() - since > MAX_IDLE_SECONDS:
-                tail = self.pool.log.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:]
-                raise TimeoutError(
-                    f"no progress at {last} records; stored offsets {await self.stored_offsets()}\n{tail}"
-                )
+                raise TimeoutError(f"no progress at {last} records; {await self._left()}\n{self.pool.log_tail()}")
             return False
 
         await until(holds, seconds=None)
@@ -158,6 +149,19 @@ class DemoEnvironment:
             return False
         return not any((await lag(self.settings.broker, unread, stored)).values())
 
+    async def _left(self) -> str:
+        """Describe what is not handled: partitions with stored, readable and last offset, and unsent events."""
+        stored, ends = await self.stored_offsets(), await self.end_offsets()
+        logs = await read_logs(self.settings.broker, {tp.topic for tp in ends})
+        partitions = [
+            f"{tp}: {stored.get(tp)}, {logs[tp].end if tp in logs else 'no leader'}, {end}"
+            for tp, end in sorted(ends.items())
+            if stored.get(tp, 0) != end
+        ]
+        async with self._asking:
+            unsent = [tuple(row) for row in await (await self._connected()).fetch(UNSENT, timeout=5)]
+        return f"partitions {partitions}; unsent events {unsent}"
+
     # Reading the state.
 
     async def position(self) -> int:
@@ -175,8 +179,15 @@ class DemoEnvironment:
                 return -1
 
     async def stored_offsets(self) -> Mapping[Partition, int]:
+        return await self._offsets(STORED_OFFSETS)
+
+    async def read_offsets(self) -> Mapping[Partition, int]:
+        """Return the offsets up to which no record is left to process: past the markers after the last one."""
+        return await self._offsets(READ_OFFSETS)
+
+    async def _offsets(self, query: str) -> Mapping[Partition, int]:
         async with self._asking:
-            rows = await (await self._connected()).fetch(STORED_OFFSETS, timeout=5)
+            rows = await (await self._connected()).fetch(query, timeout=5)
         return {Partition(topic, partition): offset for topic, partition, offset in rows}
 
     async def _connected(self) -> asyncpg.Connection:

@@ -13,7 +13,7 @@ from typing import Final
 
 import asyncpg
 
-from tests.support.demo_environment import HANDLED
+from tests.support.demo_queries import HANDLED
 from tests.support.servers_away import CONNECTION_ERRORS
 
 SAMPLE_INTERVAL_SECONDS: Final = 0.1

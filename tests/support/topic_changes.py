@@ -81,8 +81,8 @@ class TopicChanges:
         await persistently(raised)
 
     async def _expire(self) -> None:
-        """Delete what the service has stored as handled, as retention does with old records."""
-        handled = await self._env.stored_offsets()
+        """Delete what the service has handled, with the transaction markers after it, as retention does."""
+        handled = await self._env.read_offsets()
         ends = await self._env.end_offsets()
         through = {tp: min(handled.get(tp, 0), end) for tp, end in ends.items()}
         async with self._env.admin() as admin:

@@ -71,8 +71,11 @@ class WorkerPool:
     def check(self) -> None:
         for worker in (*self.workers, *self.relays):
             if worker.poll() is not None:
-                tail = self.log.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:]
-                raise AssertionError(f"a worker ended with {worker.returncode}; the log ends with:\n{tail}")
+                raise AssertionError(f"a worker ended with {worker.returncode}; the log ends with:\n{self.log_tail()}")
+
+    def log_tail(self) -> str:
+        """Return the end of the log; empty if no worker was started."""
+        return self.log.read_text(errors="replace")[-LOG_TAIL_CHARACTERS:] if self.log.exists() else ""
 
     def kill(self, worker: Worker) -> None:
         self.workers.remove(worker)
