@@ -75,7 +75,7 @@ class Connection(AIOKafkaConnection):
             return self._authenticate(request)
         if self._renewal is not None and not isinstance(request, SaslHandShakeRequest):
             return self._send_later(self._renewal, request, expect_response=expect_response)
-        return super().send(request, expect_response)
+        return self._answered(super().send(request, expect_response))
 
     @override
     def close(self, reason: CloseReason | None = None, exc: BaseException | None = None) -> Awaitable[object]:
@@ -132,6 +132,14 @@ class Connection(AIOKafkaConnection):
     async def _send_later(self, renewal: asyncio.Task[None], request: object, *, expect_response: bool) -> object:
         await asyncio.wait({renewal})
         return await self.send(request, expect_response)
+
+    async def _answered(self, answer: Awaitable[Any]) -> object:
+        """Close a connection that does not answer: aiokafka keeps it if the request was for metadata."""
+        try:
+            return await answer
+        except TimeoutError:
+            self.close(CloseReason.CONNECTION_TIMEOUT)
+            raise
 
     async def _check_without_login(self) -> None:
         """Fail here on a port that wants a login: until then it answered as any other."""

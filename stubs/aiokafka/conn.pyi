@@ -5,6 +5,7 @@ from typing import Any
 
 class CloseReason(IntEnum):
     CONNECTION_BROKEN = 0
+    CONNECTION_TIMEOUT = 1
     AUTH_FAILURE = 5
 
 class AIOKafkaConnection:
