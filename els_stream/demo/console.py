@@ -95,11 +95,10 @@ def expected_events(traffic: Traffic) -> CountRange:
 def topic_table(traffic: Traffic, observations: Observations) -> Table:
     """Return the expected and found numbers of events by topic."""
     table = _table("Events in the output topics", "topic", "expected", "found", "copies", "")
+    copies = observations.copies
     for topic in (*topics.OUTPUT_TOPICS, topics.DEAD_LETTER):
         expected, found = traffic.events(topic), observations.counts[topic]
-        table.add_row(
-            topic, str(expected), str(found), str(observations.copies[topic]), _check_mark(right=found in expected)
-        )
+        table.add_row(topic, str(expected), str(found), str(copies[topic]), _check_mark(right=found in expected))
     return table
 
 

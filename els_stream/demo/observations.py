@@ -72,7 +72,6 @@ class Observations:
     first: dict[UUID, RawRecord] = field(default_factory=dict)
     sent_at: dict[UUID, int] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
-    copies: Counter[str] = field(default_factory=Counter)
     copies_of: Counter[UUID] = field(default_factory=Counter)
     differences: list[str] = field(default_factory=list)
 
@@ -87,7 +86,6 @@ class Observations:
         if known is record:
             self.counts[record.topic] += 1
             return
-        self.copies[record.topic] += 1
         self.copies_of[identity] += 1
         if (known.topic, known.key, known.value, known.headers) != (
             record.topic,
@@ -96,6 +94,14 @@ class Observations:
             record.headers,
         ):
             self.differences.append(f"{place}: event {identity} was published before with other bytes")
+
+    @property
+    def copies(self) -> Counter[str]:
+        """The number of copies by topic."""
+        copies: Counter[str] = Counter()
+        for identity, count in self.copies_of.items():
+            copies[self.first[identity].topic] += count
+        return copies
 
     def events_by_copies(self) -> Counter[int]:
         """Return how many events have 0, 1, 2 … copies besides their first record."""

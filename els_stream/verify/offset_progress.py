@@ -28,9 +28,9 @@ POLL_INTERVAL_SECONDS: Final = 0.25
 async def check_progress(engine: AsyncEngine, settings: Settings) -> Finding:
     """Check each partition of the input topics; takes up to STALL_SECONDS if there are unprocessed records."""
     before = await _read_offsets(engine, settings.consumer_group)
-    read_until = await _read_until(engine, settings.consumer_group)
     logs = await read_logs(settings.broker, [settings.topic_prefix + topic for topic in INPUT_TOPICS])
     offsets = await _read_offsets(engine, settings.consumer_group)
+    read_until = await _read_until(engine, settings.consumer_group)
     unread = {tp: log for tp, log in logs.items() if offsets.get(tp, log.beginning) < log.end}
     # Only transaction markers may be left before the end of the log: they are never processed.
     lags = await lag(settings.broker, unread, offsets) if unread else {}
