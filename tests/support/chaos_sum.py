@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from tests.support.capacity import Drain, cpu_each, rate
 from tests.support.faults import Fault
 from tests.support.progress import quantiles
 
@@ -60,17 +61,19 @@ def _row(name: str, runs: list[dict[str, Any]]) -> str:
         f"{sum(sum(run['faults'].values()) for run in runs) - kills:,}",
         f"{sum(run['seconds'] for run in runs) / 60:.1f}",
         " / ".join(f"{value:.2f}" for value in quantiles(recoveries).values()) + " s",
-        _ratio(run["backlogs"]["rate"] for run in runs),
-        _ratio(run["backlogs"]["cpu_each"] for run in runs),
+        _ratio(rate, runs),
+        _ratio(cpu_each, runs),
         str(sum(len(run["differences"]) for run in runs)),
     )
     return f"| {' | '.join(cells)} |"
 
 
-def _ratio(pairs: Iterable[dict[str, float]]) -> str:
-    """Return the lowest and highest ratio of after to before."""
-    ratios = sorted(pair["after"] / pair["before"] for pair in pairs if pair["before"])
-    return " to ".join(dict.fromkeys(f"{ratio:.2f}" for ratio in (*ratios[:1], *ratios[-1:]))) or "-"
+def _ratio(measure: Callable[[Sequence[Drain]], float], runs: list[dict[str, Any]]) -> str:
+    """Compare all backlogs after the last fault of each run with all before the first."""
+    before, after = (
+        measure([Drain(**drain) for run in runs for drain in run["backlogs"][when]]) for when in ("before", "after")
+    )
+    return f"{after / before:.2f}" if before and after else "-"
 
 
 def _counts(counts: Counter[str]) -> str:

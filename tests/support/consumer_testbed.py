@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.embedded.ports import new_ports
+from els_stream.kafka.topics import delete_topics, partition_counts
 from tests.support.effects_worker_process import ROOT, EffectsWorkerProcess
 from tests.support.kafka_clients import admin_client, consumer_client
 from tests.support.waiting import until
@@ -107,8 +108,14 @@ class ConsumerTestbed:
             )
 
     async def delete_topics(self, *names: str) -> None:
-        async with admin_client(self.broker) as admin:
-            await admin.delete_topics([self.prefix + name for name in names])
+        """Delete them; returns once the broker takes no more records for them: its controller answers sooner."""
+        deleted = [self.prefix + name for name in names]
+
+        async def gone() -> bool:
+            return not await partition_counts(self.broker, deleted)
+
+        await delete_topics(self.broker, deleted)
+        await self.until(gone, 20)
 
     async def produce(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from aiokafka.protocol.types import CompactArray, CompactBytes, CompactString, I
 
 from els_stream.kafka.admin import admin_client
 from els_stream.kafka.broker import Broker
+from tests.support.waiting import until
 
 _ALLOW: Final = 3
 _ANY_HOST: Final = "*"
@@ -61,24 +62,46 @@ class Grant:
 
 
 async def allow(broker: Broker, *grants: Grant) -> None:
+    """Give these rights; returns once the broker applies them, which is after its controller has answered."""
     await _send(broker, *(protocol.CreateAclsRequest(*grant.fields()) for grant in grants))
+    await until(lambda: _all_applied(broker, grants))
 
 
 async def withdraw(broker: Broker, *grants: Grant) -> None:
+    """Take these rights away; returns once the broker applies none of them."""
     await _send(broker, *(protocol.DeleteAclsRequest(*grant.fields()) for grant in grants))
+    await until(lambda: _none_applied(broker, grants))
 
 
 async def set_password(broker: Broker, user: str, password: str) -> None:
-    """Set the password of SCRAM."""
+    """Set the password of SCRAM; the broker applies it a moment later."""
     await _send(broker, *(AlterPasswordRequest(user, password, mechanism) for mechanism in _SCRAM))
 
 
-async def _send(broker: Broker, *requests: object) -> None:
+async def applied(broker: Broker, grants: Sequence[Grant]) -> list[bool]:
+    """Return for each right whether the broker applies it."""
+    answers = await _send(broker, *(protocol.DescribeAclsRequest(*grant.fields()) for grant in grants))
+    return [bool(answer["resources"]) for answer in answers]
+
+
+async def _all_applied(broker: Broker, grants: Sequence[Grant]) -> bool:
+    return all(await applied(broker, grants))
+
+
+async def _none_applied(broker: Broker, grants: Sequence[Grant]) -> bool:
+    return not any(await applied(broker, grants))
+
+
+async def _send(broker: Broker, *requests: object) -> list[dict[str, Any]]:
+    """Return the answers; all of them are without an error."""
+    answers: list[dict[str, Any]] = []
     async with admin_client(broker) as admin:
         client: Any = admin
         for request in requests:
-            answer = await client._send_to_controller(request)
-            assert set(_codes(answer.to_object())) <= {0}, answer
+            answer = (await client._send_to_controller(request)).to_object()
+            assert set(_codes(answer)) <= {0}, answer
+            answers.append(answer)
+    return answers
 
 
 def _codes(fields: object) -> Iterator[int]:

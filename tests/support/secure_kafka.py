@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,8 +14,12 @@ from els_stream.embedded.certificates import Authority, Certificate
 from els_stream.embedded.kafka import EmbeddedKafka
 from els_stream.embedded.kafka_security import INTERNAL, KafkaSecurity, Listener
 from els_stream.embedded.ports import new_ports
-from els_stream.kafka.broker import Broker, Tls
+from els_stream.errors import ServersUnavailable
+from els_stream.kafka.admin import admin_client
+from els_stream.kafka.broker import Broker, PasswordLogin, Tls
+from tests.support.kafka_rights import set_password
 from tests.support.token_endpoint import TokenEndpoint
+from tests.support.waiting import until
 
 SUPER_USER: Final = "broker"
 USER: Final = "frizzle"
@@ -58,6 +62,20 @@ class SecureKafka:
             OAUTH_CLIENT_SECRET=endpoint.client_secret,
             OAUTH_CA_FILE=self.authority.file,
         )
+
+    async def set_password(self, password: str) -> None:
+        """Set the password of USER; returns once the broker accepts it."""
+        await set_password(self.admin, USER, password)
+        login = PasswordLogin("SCRAM-SHA-512", USER, lambda: password)
+        broker = Broker(self.kafka.address_of("LOGIN"), Tls(self.authority.file), login)
+
+        async def accepted() -> bool:
+            with suppress(ServersUnavailable):
+                async with admin_client(broker):
+                    return True
+            return False
+
+        await until(accepted)
 
     def mtls(self) -> dict[str, str]:
         files = {"CERTIFICATE_FILE": self.certificate.chain, "KEY_FILE": self.certificate.key}

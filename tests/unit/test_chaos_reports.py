@@ -21,7 +21,7 @@ def drain(seconds: float, cpu: float) -> Drain:
     return Drain(100, seconds, {"workers": cpu})
 
 
-def result(seed: int, recovery: float, wrong: list[str]) -> Result:
+def result(seed: int, recovery: float, wrong: list[str], seconds_after: float = 2.0) -> Result:
     progress = Progress(
         samples=[(0.0, 0), (60.0, 1000)],
         faults=[Moment(Fault.KILL, 10.0, 10.0)],
@@ -36,7 +36,7 @@ def result(seed: int, recovery: float, wrong: list[str]) -> Result:
         upstream=Counter({"aiokafka": 1000}),
         progress=progress,
         before=[drain(1.0, 0.2), drain(2.0, 0.2), drain(1.0, 0.2)],
-        after=[drain(2.0, 0.1)],
+        after=[drain(seconds_after, 0.1)],
         events=700,
         events_by_copies=Counter({0: 690, 1: 8, 3: 2}),
         wrong=wrong,
@@ -54,14 +54,14 @@ def test_backlogs_and_the_records_between_are_all_records_in_order(count: int) -
 
 
 def test_reports_of_several_runs_add_up(tmp_path: Path) -> None:
-    for run in (result(1, 0.5, []), result(2, 3.0, ["one too many"])):
+    for run in (result(1, 0.5, []), result(2, 3.0, ["one too many"], 1.0)):
         folder = tmp_path / str(run.seed)
         folder.mkdir()
         chaos_report.write(run, folder)
 
     *_, both, faults, sent = summed([tmp_path / "1", tmp_path / "2"]).splitlines()
 
-    assert both == "| all | 2,000 | 20 | 1,400 | 28 | 2 | 0 | 2.0 | 0.50 / 3.00 / 3.00 s | 0.50 | 0.50 | 1 |"
+    assert both == "| all | 2,000 | 20 | 1,400 | 28 | 2 | 0 | 2.0 | 0.50 / 3.00 / 3.00 s | 0.75 | 0.50 | 1 |"
     assert (faults, sent) == ("faults: 2 kill", "sent: 2,000 aiokafka")
 
 

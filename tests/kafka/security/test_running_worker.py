@@ -9,7 +9,7 @@ import pytest
 
 from els_stream.embedded.servers import Addresses
 from els_stream.events.topics import CONTENT_PROVISIONED, SLOT_ASSIGNED
-from tests.support.kafka_rights import Grant, Kind, Right, allow, set_password, withdraw
+from tests.support.kafka_rights import Grant, Kind, Right, allow, withdraw
 from tests.support.secure_kafka import PASSWORD, SESSION_SECONDS, USER, SecureKafka
 from tests.support.secure_traffic import Traffic
 from tests.support.token_endpoint import token_endpoint
@@ -47,7 +47,7 @@ async def test_a_password_that_the_broker_rotates_is_named_until_it_is_known(
     async with running_worker(addresses, database, worker_topics, log, **environment) as worker:
         await traffic.send(1)
         await traffic.until_assigned(1)
-        await set_password(secure.admin, USER, "another-bus-0473")
+        await secure.set_password("another-bus-0473")
         try:
             await until_reason(worker, "consumer_failing", "it refuses user or password of frizzle")
             await until_reason(worker, "broker_unreachable", "it refuses user or password of frizzle")
@@ -57,7 +57,7 @@ async def test_a_password_that_the_broker_rotates_is_named_until_it_is_known(
             await until(worker.ready)
             await traffic.until_assigned(2)
         finally:
-            await set_password(secure.admin, USER, PASSWORD)
+            await secure.set_password(PASSWORD)
 
     written = log.read_text()
     assert PASSWORD not in written
