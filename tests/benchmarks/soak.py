@@ -55,6 +55,7 @@ LATENCY: Final = "els_end_to_end_seconds"
 KAFKA: Final = {"retention.ms": "120000", "segment.ms": "30000", "segment.bytes": str(64 * 2**20)}
 WORKER: Final = {"ELS_PURGE_INTERVAL_HOURS": "0.01", "ELS_PURGE_RETENTION_DAYS": "1", "ELS_LOG_LEVEL": "WARNING"}
 AGE_SECONDS: Final = 10.0
+BLOCK_BYTES: Final = 512  # of st_blocks, whatever the file system's blocks are
 AGE: Final = (
     """
     UPDATE batch_essay_trackers SET completed_at = completed_at - interval '10 days'
@@ -126,12 +127,15 @@ def _threads(pid: int) -> float:
 
 
 def _size(folder: Path) -> int:
-    """Return the bytes of the files below; segments may disappear meanwhile."""
+    """Return the bytes that the files below take on the disk; segments may disappear meanwhile.
+
+    Indexes of segments are sparse: each has room for 10 MiB.
+    """
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
             try:
-                total += (Path(parent) / name).stat().st_size
+                total += (Path(parent) / name).stat().st_blocks * BLOCK_BYTES
             except FileNotFoundError:
                 continue
     return total
