@@ -1,8 +1,10 @@
 """`python -m tests.benchmarks.soak`: one worker at half of its peak for an hour, with purges and all timers.
 
 What must not grow with time is sampled: memory, descriptors, threads and tasks of the worker, sessions, dead tuples and
-sizes of the database, and Kafka's logs. Two minutes after batches completed they are made as old as a purge wants them,
-and tombstones likewise; Kafka keeps records for two minutes.
+sizes of the database, Kafka's logs, and CPU. Two minutes after batches completed they are made as old as a purge wants
+them; Kafka keeps records for two minutes. Tombstones are made old after ten minutes, because deleting one visits what
+is left of its essays' rows: after a year vacuum has removed them, and here too it should have. Autovacuum has the
+settings of docs/scaling.md.
 """
 
 from __future__ import annotations
@@ -26,8 +28,8 @@ import aiohttp
 import asyncpg
 import click
 import uvloop
-from aiokafka import AIOKafkaProducer
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
@@ -41,6 +43,7 @@ from els_stream.kafka.admin import admin_client
 from els_stream.kafka.topics import TOPICS
 from els_stream.tasks import run_every
 from tests.benchmarks import latency, svg
+from tests.benchmarks.cpu import Clock, read_clock
 from tests.benchmarks.environment import BenchmarkEnvironment, benchmark_environment, for_asyncpg
 from tests.benchmarks.histograms import Buckets, bucket_counts, quantile
 from tests.benchmarks.load import AT_ONCE, Load
@@ -53,6 +56,7 @@ SAMPLE_SECONDS: Final = 15.0
 AHEAD: Final = 10 * AT_ONCE
 LATENCY: Final = "els_end_to_end_seconds"
 KAFKA: Final = {"retention.ms": "120000", "segment.ms": "30000", "segment.bytes": str(64 * 2**20)}
+PRODUCER: Final = {"linger.ms": 5, "message.timeout.ms": 0, "queue.buffering.max.messages": 1_000_000, "log_level": 0}
 WORKER: Final = {"ELS_PURGE_INTERVAL_HOURS": "0.01", "ELS_PURGE_RETENTION_DAYS": "1", "ELS_LOG_LEVEL": "WARNING"}
 AGE_SECONDS: Final = 10.0
 BLOCK_BYTES: Final = 512  # of st_blocks, whatever the file system's blocks are
@@ -63,8 +67,13 @@ AGE: Final = (
     """,
     """
     UPDATE batch_essay_trackers SET purged_at = purged_at - interval '4000 days'
-    WHERE state = 'purged' AND purged_at BETWEEN now() - interval '5 days' AND now() - interval '2 minutes'
+    WHERE state = 'purged' AND purged_at BETWEEN now() - interval '5 days' AND now() - interval '10 minutes'
     """,
+)
+AUTOVACUUM: Final = (
+    "ALTER SYSTEM SET autovacuum_naptime = '10s'",
+    "ALTER SYSTEM SET autovacuum_vacuum_cost_limit = 2000",
+    "SELECT pg_reload_conf()",
 )
 DATABASE: Final = """
     SELECT (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database())::float8 AS "sessions",
@@ -98,9 +107,13 @@ class Sampler:
     worker: DemoWorker
     http: aiohttp.ClientSession
     pool: asyncpg.Pool
-    samples: list[Sample] = field(default_factory=list)
+    samples: list[Sample]
     started: float = field(default_factory=time.monotonic)
     _before: Buckets = field(default_factory=dict)
+    _clock: tuple[float, Clock] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._clock = self.started, self._read_clock()
 
     async def sample(self) -> None:
         self.worker.check()
@@ -118,8 +131,22 @@ class Sampler:
         values |= {f"latency {label} ms": quantile(new, share) * 1000 for label, share in (("p50", 0.5), ("p99", 0.99))}
         values["threads"] = _threads(self.worker.process.pid)
         values |= {name: float(value) for name, value in dict(await self.pool.fetchrow(DATABASE) or {}).items()}
+        values |= self._cores()
         values["Kafka MiB"] = await asyncio.to_thread(_size, self.env.folder / "kafka") / 2**20
         self.samples.append(Sample(round(time.monotonic() - self.started), values))
+
+    def _cores(self) -> dict[str, float]:
+        """Return how many cores each kind of process took since the last call."""
+        then, before = self._clock
+        now, clock = self._clock = time.monotonic(), self._read_clock()
+        used = clock.since(before)
+        return {f"cores of {name}": seconds / (now - then) for name, seconds in used.items()}
+
+    def _read_clock(self) -> Clock:
+        """Read the CPU times; the others are children of this process, which sends."""
+        trees = {"worker": self.worker.process.pid, "PostgreSQL": self.env.postgres_pid, "Kafka": self.env.kafka_pid}
+        others = read_clock({name: [pid] for name, pid in trees.items()})
+        return Clock({**others.seconds, "sender": time.process_time()})
 
 
 def _threads(pid: int) -> float:
@@ -141,21 +168,26 @@ def _size(folder: Path) -> int:
     return total
 
 
-async def run(env: BenchmarkEnvironment, minutes: float, rate: float) -> list[Sample]:
+async def run(env: BenchmarkEnvironment, minutes: float, rate: float, samples: list[Sample]) -> None:
+    """Send for so many minutes and append samples."""
     load = latency.load_of(rate, minutes * 60)
     async with env.worker_settings() as settings:
         await _expire_soon(settings)
-        async with running_workers(settings, 1) as [worker], _sampler(env, settings, worker) as sampler:
-            async with asyncio.TaskGroup() as group:
-                beside = [
-                    group.create_task(run_every(AGE_SECONDS, partial(_age, sampler.pool))),
-                    group.create_task(run_every(SAMPLE_SECONDS, sampler.sample)),
-                ]
-                await _send(settings, load, rate)
-                await latency.until_published(settings, load.contents)
-                for task in beside:
-                    task.cancel()
-            return sampler.samples
+        async with (
+            running_workers(settings, 1) as [worker],
+            _sampler(env, settings, worker, samples) as sampler,
+            asyncio.TaskGroup() as group,
+        ):
+            for statement in AUTOVACUUM:
+                await sampler.pool.execute(statement)
+            beside = [
+                group.create_task(run_every(AGE_SECONDS, partial(_age, sampler.pool))),
+                group.create_task(run_every(SAMPLE_SECONDS, sampler.sample)),
+            ]
+            await _send(settings, load, rate)
+            await latency.until_published(settings, load.contents)
+            for task in beside:
+                task.cancel()
 
 
 async def _expire_soon(settings: Settings) -> None:
@@ -169,12 +201,14 @@ async def _expire_soon(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def _sampler(env: BenchmarkEnvironment, settings: Settings, worker: DemoWorker) -> AsyncIterator[Sampler]:
+async def _sampler(
+    env: BenchmarkEnvironment, settings: Settings, worker: DemoWorker, samples: list[Sample]
+) -> AsyncIterator[Sampler]:
     async with (
         asyncpg.create_pool(for_asyncpg(settings.database), min_size=1, max_size=2) as pool,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as http,
     ):
-        yield Sampler(env, worker, http, pool)
+        yield Sampler(env, worker, http, pool, samples)
 
 
 async def _age(pool: asyncpg.Pool) -> None:
@@ -184,20 +218,22 @@ async def _age(pool: asyncpg.Pool) -> None:
 
 
 async def _send(settings: Settings, load: Load, rate: float) -> None:
-    """Send the registrations and contents by the clock."""
+    """Send the registrations and contents by the clock, with librdkafka: it leaves the cores to the service."""
     registered, contents = load.registrations(), load.sent()
     topics = [settings.topic_prefix + topic for topic in (BATCH_REGISTERED, CONTENT_PROVISIONED)]
-    async with AIOKafkaProducer(bootstrap_servers=str(settings.broker), linger_ms=5) as producer:
-        started, sent, ahead = time.monotonic(), 0, 0
-        while sent < load.contents:
-            due = min(load.contents, round((time.monotonic() - started) * rate))
-            for one in islice(registered, max(0, due // load.essays_per_batch + AHEAD - ahead)):
-                await producer.send(topics[0], one.value, one.key)
-                ahead += 1
-            for key, value in islice(contents, due - sent):
-                await producer.send(topics[1], value, key)
-            sent = due
-            await asyncio.sleep(latency.TICK_SECONDS)
+    producer = Producer({**PRODUCER, "bootstrap.servers": str(settings.broker)})
+    started, sent, ahead = time.monotonic(), 0, 0
+    while sent < load.contents:
+        due = min(load.contents, round((time.monotonic() - started) * rate))
+        for one in islice(registered, max(0, due // load.essays_per_batch + AHEAD - ahead)):
+            producer.produce(topics[0], one.value, one.key)
+            ahead += 1
+        for key, value in islice(contents, due - sent):
+            producer.produce(topics[1], value, key)
+        sent = due
+        producer.poll(0)
+        await asyncio.sleep(latency.TICK_SECONDS)
+    await asyncio.to_thread(producer.flush)
 
 
 def summary(samples: Sequence[Sample]) -> Mapping[str, tuple[float, float]]:
@@ -239,11 +275,14 @@ def main(minutes: float, rate: float | None, path: Path, drawing: Path | None) -
     os.environ.update(WORKER)
     with benchmark_environment() as env, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         rate = rate or runner.run(latency.peak(env, Scale.FULL)) / 2
-        samples = runner.run(run(env, minutes, rate))
+        about = {"minutes": minutes, "rate": rate, "machine": machine()}
+        samples: list[Sample] = []
+        try:
+            runner.run(run(env, minutes, rate, samples))
+        finally:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({**about, "samples": [asdict(one) for one in samples]}, indent=2) + "\n")
     Console(width=120).print(as_table(samples))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    about = {"minutes": minutes, "rate": rate, "machine": machine()}
-    path.write_text(json.dumps({**about, "samples": [asdict(one) for one in samples]}, indent=2) + "\n")
     if drawing is not None:
         drawing.write_text(picture(samples, f"One worker, {rate:,.0f} contents/s for {minutes:.0f} minutes"))
 
