@@ -10,3 +10,6 @@ class CreateAclsRequest(Request[RequestStruct]):
 
 class DeleteAclsRequest(Request[RequestStruct]):
     def __init__(self, *fields: int | str) -> None: ...
+
+class DescribeAclsRequest(Request[RequestStruct]):
+    def __init__(self, *fields: int | str) -> None: ...
