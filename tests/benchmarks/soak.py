@@ -280,8 +280,9 @@ def main(minutes: float, rate: float | None, path: Path, drawing: Path | None) -
         try:
             runner.run(run(env, minutes, rate, samples))
         finally:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps({**about, "samples": [asdict(one) for one in samples]}, indent=2) + "\n")
+            if samples:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps({**about, "samples": [asdict(one) for one in samples]}, indent=2) + "\n")
     Console(width=120).print(as_table(samples))
     if drawing is not None:
         drawing.write_text(picture(samples, f"One worker, {rate:,.0f} contents/s for {minutes:.0f} minutes"))

@@ -108,7 +108,7 @@ class ConsumerTestbed:
             )
 
     async def delete_topics(self, *names: str) -> None:
-        """Delete them; returns once the broker takes no more records for them: its controller answers sooner."""
+        """Delete them; returns once the broker no longer names them: its controller answers sooner."""
         deleted = [self.prefix + name for name in names]
 
         async def gone() -> bool:

@@ -64,13 +64,13 @@ class Grant:
 async def allow(broker: Broker, *grants: Grant) -> None:
     """Give these rights; returns once the broker applies them, which is after its controller has answered."""
     await _send(broker, *(protocol.CreateAclsRequest(*grant.fields()) for grant in grants))
-    await until(lambda: _all_applied(broker, grants))
+    await _until(broker, grants, applied=True)
 
 
 async def withdraw(broker: Broker, *grants: Grant) -> None:
     """Take these rights away; returns once the broker applies none of them."""
     await _send(broker, *(protocol.DeleteAclsRequest(*grant.fields()) for grant in grants))
-    await until(lambda: _none_applied(broker, grants))
+    await _until(broker, grants, applied=False)
 
 
 async def set_password(broker: Broker, user: str, password: str) -> None:
@@ -78,18 +78,14 @@ async def set_password(broker: Broker, user: str, password: str) -> None:
     await _send(broker, *(AlterPasswordRequest(user, password, mechanism) for mechanism in _SCRAM))
 
 
-async def applied(broker: Broker, grants: Sequence[Grant]) -> list[bool]:
-    """Return for each right whether the broker applies it."""
-    answers = await _send(broker, *(protocol.DescribeAclsRequest(*grant.fields()) for grant in grants))
-    return [bool(answer["resources"]) for answer in answers]
+async def _until(broker: Broker, grants: Sequence[Grant], *, applied: bool) -> None:
+    """Wait until the broker applies all of these rights, or none of them."""
 
+    async def holds() -> bool:
+        answers = await _send(broker, *(protocol.DescribeAclsRequest(*grant.fields()) for grant in grants))
+        return all(bool(answer["resources"]) is applied for answer in answers)
 
-async def _all_applied(broker: Broker, grants: Sequence[Grant]) -> bool:
-    return all(await applied(broker, grants))
-
-
-async def _none_applied(broker: Broker, grants: Sequence[Grant]) -> bool:
-    return not any(await applied(broker, grants))
+    await until(holds)
 
 
 async def _send(broker: Broker, *requests: object) -> list[dict[str, Any]]:

@@ -63,15 +63,18 @@ class SecureKafka:
             OAUTH_CA_FILE=self.authority.file,
         )
 
+    def login(self, password: str = PASSWORD) -> Broker:
+        """Return the broker as USER reaches it with a password."""
+        login = PasswordLogin("SCRAM-SHA-512", USER, lambda: password)
+        return Broker(self.kafka.address_of("LOGIN"), Tls(self.authority.file), login)
+
     async def set_password(self, password: str) -> None:
         """Set the password of USER; returns once the broker accepts it."""
         await set_password(self.admin, USER, password)
-        login = PasswordLogin("SCRAM-SHA-512", USER, lambda: password)
-        broker = Broker(self.kafka.address_of("LOGIN"), Tls(self.authority.file), login)
 
         async def accepted() -> bool:
             with suppress(ServersUnavailable):
-                async with admin_client(broker):
+                async with admin_client(self.login(password)):
                     return True
             return False
 

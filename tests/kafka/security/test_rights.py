@@ -7,15 +7,10 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from aiokafka.admin import NewTopic
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from els_stream.config.setting_types import CHECKOUT
-from els_stream.errors import ServersUnavailable
 from els_stream.events.topics import DEAD_LETTER, INPUT_TOPICS, OUTPUT_TOPICS
-from els_stream.kafka.admin import admin_client
-from els_stream.kafka.broker import Broker, PasswordLogin, Tls
-from els_stream.kafka.topics import delete_topics, partition_counts
 from tests.support.command_processes import run_command
 from tests.support.kafka_rights import Grant, Kind, Pattern, Right, allow, withdraw
 from tests.support.outbox_rows import batch_rows, commit, wait_until_empty
@@ -27,7 +22,6 @@ PAGE: Final = CHECKOUT / "docs" / "connecting.md"
 KAFKA: Final = PAGE.read_text().partition("\n## Kafka\n")[2].partition("\n## ")[0]
 BLOCKS: Final = dict(re.findall(r"^### ([^\n]+)\n\n```sh\n(.*?)^```$", KAFKA, re.MULTILINE | re.DOTALL))
 SECONDS: Final = 20
-LOGS: Final = 200  # take the broker some tenths of a second
 OUTPUTS: Final = (*OUTPUT_TOPICS, DEAD_LETTER)
 
 
@@ -67,26 +61,6 @@ async def test_a_topic_without_rights_is_not_taken_for_one_that_is_missing_or_em
     assert ended.code == 3
 
 
-async def test_rights_apply_once_they_have_been_given_or_withdrawn(secure: SecureKafka, topic_prefix: str) -> None:
-    """The broker creates the logs of new topics first, and its controller does not wait for that."""
-    topics = [f"{topic_prefix}{number}" for number in range(2)]
-    login = PasswordLogin("SCRAM-SHA-512", USER, lambda: PASSWORD)
-    broker = Broker(secure.kafka.address_of("LOGIN"), Tls(secure.authority.file), login)
-    grant = Grant(USER, Right.DESCRIBE, Kind.TOPIC, topics[0])
-
-    async with admin_client(secure.admin) as admin:
-        await admin.create_topics([NewTopic(topics[0], LOGS, 1)])
-        await allow(secure.admin, grant)
-        given = await partition_counts(broker, topics[:1])
-        await admin.create_topics([NewTopic(topics[1], LOGS, 1)])
-        await withdraw(secure.admin, grant)
-        with pytest.raises(ServersUnavailable, match="no right on the topic"):
-            await partition_counts(broker, topics[:1])
-
-    await delete_topics(secure.admin, topics)
-    assert given == {topics[0]: LOGS}
-
-
 async def test_the_rights_in_the_table_are_enough_to_create_topics(
     secure: SecureKafka, database: str, topic_prefix: str, tmp_path: Path
 ) -> None:
@@ -109,12 +83,10 @@ async def test_the_rights_in_the_table_are_enough_for_a_relay(
 ) -> None:
     grants = on_topics(secure_topics, OUTPUTS, Right.WRITE)
     await allow(secure.admin, *grants)
-    login = PasswordLogin("SCRAM-SHA-512", USER, lambda: PASSWORD)
-    broker = Broker(secure.kafka.address_of("LOGIN"), Tls(secure.authority.file), login)
 
     await commit(engine, batch_rows("batch of a relay"))
 
-    async with running_relay(engine, broker, secure_topics):
+    async with running_relay(engine, secure.login(), secure_topics):
         await wait_until_empty(engine)
     await withdraw(secure.admin, *grants)
 
