@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # Private names of aiokafka, used here and in `abandon`, since `stop` would wait for what cannot be delivered.
 _sender_task = attrgetter("_sender.sender_task")
 CLOSE_TIMEOUT_SECONDS: Final = 0.3
+# The events of a batch have the same key and are published within a short time; murmur2 takes 10 µs for a key.
+HASHED_KEYS: Final = 8_192
 _MAX_CANCELS: Final = 3
 
 
@@ -64,7 +66,7 @@ class Producer:
             retry_backoff_ms=50,
             metadata_max_age_ms=30_000,
         )
-        self._hashed = lru_cache(maxsize=65_536)(murmur2)
+        self._hashed = lru_cache(maxsize=HASHED_KEYS)(murmur2)
         self._metadata_answers = 0
         self._producer.client.cluster.add_listener(self._count_metadata)
 

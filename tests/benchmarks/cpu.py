@@ -27,6 +27,14 @@ def read_clock(trees: Mapping[str, Iterable[int]]) -> Clock:
     return Clock({name: sum(map(_of_tree, roots)) for name, roots in trees.items()})
 
 
+def stolen() -> float:
+    """Return the CPU seconds that the host has not given to the cores of this machine since it was started.
+
+    It is what proc(5) calls "steal".
+    """
+    return int((PROC / "stat").read_text().split(maxsplit=9)[8]) / TICKS
+
+
 def _of_tree(root: int) -> float:
     return sum(map(_of_process, _tree(root)))
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from itertools import islice
 from typing import Final
 
@@ -85,13 +86,24 @@ async def send_at(settings: Settings, load: Load, rate: float) -> list[float]:
 
 async def until_published(settings: Settings, contents: int) -> None:
     """Wait until the broker has a slot's event for each content."""
+    async with published_count(settings) as published:
+
+        async def all_published() -> bool:
+            return await published() >= contents
+
+        await until(all_published, seconds=runs.MAX_WAIT_SECONDS, every=POLL_INTERVAL_SECONDS)
+
+
+@asynccontextmanager
+async def published_count(settings: Settings) -> AsyncIterator[Callable[[], Awaitable[int]]]:
+    """Yield a function that asks the broker how many slots' events it has; copies count."""
     events = _partitions(settings, SLOT_ASSIGNED)
     async with _consumer(settings) as consumer:
 
-        async def all_published() -> bool:
-            return sum((await consumer.end_offsets(events)).values()) >= contents
+        async def published() -> int:
+            return sum((await consumer.end_offsets(events)).values())
 
-        await until(all_published, seconds=runs.MAX_WAIT_SECONDS, every=POLL_INTERVAL_SECONDS)
+        yield published
 
 
 async def latencies(settings: Settings, warm_up: float = WARM_UP_SECONDS) -> list[float]:

@@ -169,7 +169,7 @@ def _strips(lines: Mapping[str, Sequence[tuple[float, float]]]) -> Iterator[str]
         yield f'<line class="line" x1="{LEFT}" y1="{bottom}" x2="{right}" y2="{bottom}"/>'
         yield f'<polyline class="curve a" style="fill: none" points="{points}"/>'
         yield _text(LEFT - 10, bottom - 8, name, anchor="end")
-        yield _text(right + 10, bottom - STRIP + 22, f"{top:,.0f}", "quiet")
+        yield _text(right + 10, bottom - STRIP + 22, f"{top:,.0f}" if top >= 10 else f"{top:.2g}", "quiet")
     yield _text(right, TOP + STRIP * len(lines) + 14, f"{end / 60:,.0f} minutes", "quiet", anchor="end")
 
 

@@ -49,6 +49,13 @@ def test_pictures_are_well_formed_also_without_results(picture: plots.Picture) -
         assert elements[0][0] == "svg"
 
 
+def test_the_highest_value_of_a_strip_is_not_rounded_to_nothing() -> None:
+    _, text = parsed(svg.strips("t", {"cores": [(0, 0.2), (60, 0.356)], "lag": [(0, 1), (60, 1234.5)]}))
+
+    assert "0.36" in text
+    assert "1,234" in text
+
+
 def test_text_in_a_picture_is_escaped() -> None:
     _, text = parsed(svg.bars("<script>&", "u", [("<b>", 1.0)]))
 
