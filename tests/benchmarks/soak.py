@@ -53,10 +53,10 @@ SAMPLE_SECONDS: Final = 15.0
 AHEAD: Final = 10 * AT_ONCE
 PEAK_SECONDS: Final = 60.0
 WARM_UP_SECONDS: Final = 15.0
-# Contents that wait while the peak is measured: several full micro-batches of each partition.
+# Contents that wait while the peak is measured: ten full micro-batches.
 BACKLOG: Final = 10_000
 POLL_SECONDS: Final = 0.1
-MAX_PEAK: Final = 50_000.0
+MAX_PEAK: Final = 50_000.0  # contents/s, so that the load does not end before the measurement
 KAFKA: Final = {"retention.ms": "120000", "segment.ms": "30000", "segment.bytes": str(64 * 2**20)}
 PRODUCER: Final = {"linger.ms": 5, "message.timeout.ms": 0, "queue.buffering.max.messages": 1_000_000, "log_level": 0}
 WORKER: Final = {"ELS_PURGE_INTERVAL_HOURS": "0.01", "ELS_PURGE_RETENTION_DAYS": "1", "ELS_LOG_LEVEL": "WARNING"}
